@@ -1,0 +1,1 @@
+lock: ## Lock the dependencies again, with hashes and without naming an index
