@@ -1,0 +1,91 @@
+"""Every knob of the service: one field each, read from the environment as `SEQSTEP_` and its name in capitals."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class LogFormat(StrEnum):
+    """How log lines are written."""
+
+    JSON = "json"
+    CONSOLE = "console"
+
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """The settings of a process. docs/settings.md is tested against the descriptions here."""
+
+    model_config = SettingsConfigDict(env_prefix="SEQSTEP_", frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    grpc_address: str = Field("127.0.0.1:50051", description="Where the gRPC door listens, as HOST:PORT.")
+    http_address: str = Field(
+        "127.0.0.1:8080", description="Where the HTTP door listens, as HOST:PORT; empty for none."
+    )
+    workers: int = Field(1, ge=1, le=64, description="Processes that serve, each on the same address.")
+
+    database_url: SecretStr = Field(
+        SecretStr("sqlite:///seqstep.sqlite3"),
+        description="The store: `sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST/NAME`.",
+    )
+    encryption_keys: SecretStr = Field(
+        SecretStr(""),
+        description="Keys that encrypt credentials, made by `seqstep keygen`, separated by commas. The first one encrypts, "
+        "all of them decrypt.",
+    )
+    cache_seconds: float = Field(
+        5.0, ge=0, le=60, description="How long decrypted connections and API keys are kept in memory."
+    )
+    token_refresh_margin_seconds: float = Field(
+        300.0, ge=0, description="How long before its end an OAuth access token is renewed."
+    )
+
+    apollo_base_url: str = Field("https://api.apollo.io/api/v1", description="Where Apollo's API is.")
+    apollo_token_url: str = Field(
+        "https://app.apollo.io/api/v1/oauth/token", description="Where Apollo renews OAuth tokens."
+    )
+    outreach_base_url: str = Field(
+        "https://api.outreach.io", description="Where Outreach is; `/api/v2` and `/oauth/token` are below it."
+    )
+
+    default_deadline_seconds: Seconds = Field(30.0, description="The deadline of a call whose caller sets none.")
+    max_deadline_seconds: Seconds = Field(60.0, description="The longest deadline that a call can have.")
+    provider_connect_timeout_seconds: Seconds = Field(5.0, description="Longest wait for a connection to a provider.")
+    provider_read_timeout_seconds: Seconds = Field(
+        20.0, description="Longest silence of a provider while an answer is awaited or read."
+    )
+    provider_max_connections: int = Field(200, ge=1, description="Open connections to one provider, for each worker.")
+    provider_max_answer_bytes: int = Field(
+        32 * 1024 * 1024, ge=1024, description="Longest provider answer that is read, after decompression."
+    )
+
+    tls_certificate: Path | None = Field(None, description="The gRPC door's certificate chain, a PEM file.")
+    tls_private_key: Path | None = Field(None, description="The key of that certificate, a PEM file.")
+    tls_client_ca: Path | None = Field(
+        None, description="The authority whose client certificates stand for applications, a PEM file."
+    )
+    allow_plaintext: bool = Field(
+        False, description="Listen without TLS on an address that other machines reach, for example behind a TLS proxy."
+    )
+
+    max_concurrent_calls: int = Field(
+        256, ge=1, description="Calls that one worker serves at a time; more are answered RESOURCE_EXHAUSTED."
+    )
+    stop_grace_seconds: float = Field(30.0, ge=0, description="How long running calls may take to end after SIGTERM.")
+    log_format: LogFormat = Field(
+        LogFormat.JSON, description="`json` for one JSON object a line, `console` for people."
+    )
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="The least severe line logged.")
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> "Settings":
+        if (self.tls_certificate is None) != (self.tls_private_key is None):
+            raise ValueError("set both SEQSTEP_TLS_CERTIFICATE and SEQSTEP_TLS_PRIVATE_KEY, or neither")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise ValueError("SEQSTEP_TLS_CLIENT_CA needs SEQSTEP_TLS_CERTIFICATE and SEQSTEP_TLS_PRIVATE_KEY")
+        return self
