@@ -1,0 +1,142 @@
+"""The composition root: the only place that knows every room."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from service.connections import Applications, Connections, Keyring, Store
+from service.model import Provider
+from service.observability.calls import StructuredCallLog
+from service.providers.apollo import Apollo
+from service.providers.oauth import TokenRefresher
+from service.providers.outreach import Outreach
+from service.providers.provider import ProviderAdapter
+from service.providers.upstream import Upstream, UpstreamLimits
+from service.rpc import server as rpc
+from service.rpc.servicer import DeadlinePolicy, SequenceStepServicer
+from service.rpc.tls import TlsFiles, is_loopback
+from service.settings import Settings
+from service.update_step import UpdateStep
+
+log: Final = structlog.get_logger("service.app")
+
+
+class NotAllowed(Exception):
+    """The settings ask for something unsafe; the message says what, why, and how to go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """A running service.
+
+    Attributes:
+        rpc: The gRPC door.
+        update_step: The use case behind every door.
+    """
+
+    rpc: rpc.RpcServer
+    update_step: UpdateStep
+
+    async def stop(self, grace: float) -> None:
+        """Lets running calls end, and the writes whose callers have gone away, for at most `grace` seconds."""
+        async with asyncio.timeout(grace + 1):
+            await self.rpc.stop(grace)
+            await self.update_step.finish()
+
+
+def adapters(settings: Settings) -> Mapping[Provider, ProviderAdapter]:
+    """Every provider that can be called. A new one is one line here."""
+    return {
+        Provider.APOLLO: Apollo(settings.apollo_base_url, settings.apollo_token_url),
+        Provider.OUTREACH: Outreach(settings.outreach_base_url),
+    }
+
+
+def token_endpoints(settings: Settings, upstream: Upstream) -> Mapping[Provider, TokenRefresher]:
+    """Where OAuth tokens are renewed, for every provider that has them."""
+    return {
+        Provider.APOLLO: Apollo(settings.apollo_base_url, settings.apollo_token_url).tokens.using(upstream),
+        Provider.OUTREACH: Outreach(settings.outreach_base_url).tokens.using(upstream),
+    }
+
+
+def upstream_limits(settings: Settings) -> UpstreamLimits:
+    """What bounds every request to a provider."""
+    return UpstreamLimits(
+        connect_timeout=settings.provider_connect_timeout_seconds,
+        read_timeout=settings.provider_read_timeout_seconds,
+        max_connections=settings.provider_max_connections,
+        max_answer_bytes=settings.provider_max_answer_bytes,
+    )
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[App]:
+    """A service that listens and says SERVING, until the end of the block.
+
+    Raises:
+        NotAllowed: The settings ask for something unsafe.
+        SchemaMismatch: The store wants `seqstep db upgrade`.
+        KeyringError: The encryption keys cannot be used.
+        TlsError: The TLS files cannot be used.
+        PortInUse: An address cannot be listened on.
+    """
+    tls = _tls(settings)
+    async with AsyncExitStack() as stack:
+        keyring = Keyring.parse(settings.encryption_keys.get_secret_value())
+        store = Store.open(settings.database_url.get_secret_value())
+        stack.push_async_callback(store.close)
+        await store.check_schema()
+        upstream = Upstream(upstream_limits(settings))
+        stack.push_async_callback(upstream.close)
+        connections = Connections(
+            store,
+            keyring,
+            token_endpoints(settings, upstream),
+            cache_seconds=settings.cache_seconds,
+            refresh_margin_seconds=settings.token_refresh_margin_seconds,
+        )
+        update_step = UpdateStep(adapters(settings), connections, upstream)
+        servicer = SequenceStepServicer(
+            update_step,
+            Applications(store, settings.cache_seconds),
+            StructuredCallLog(),
+            DeadlinePolicy(settings.default_deadline_seconds, settings.max_deadline_seconds),
+            settings.max_concurrent_calls,
+        )
+        app = App(await rpc.start(servicer, settings.grpc_address, tls), update_step)
+        await app.rpc.set_serving()
+        log.info("serving", grpc_address=app.rpc.address, tls=tls is not None)
+        try:
+            yield app
+        finally:
+            log.info("stopping", grace_seconds=settings.stop_grace_seconds)
+            await app.stop(settings.stop_grace_seconds)
+            log.info("stopped")
+
+
+def _tls(settings: Settings) -> TlsFiles | None:
+    if settings.tls_certificate is not None and settings.tls_private_key is not None:
+        return TlsFiles(settings.tls_certificate, settings.tls_private_key, settings.tls_client_ca)
+    if not settings.allow_plaintext and not is_loopback(settings.grpc_address):
+        raise NotAllowed(
+            f"SEQSTEP_GRPC_ADDRESS={settings.grpc_address} is reached by other machines, and without TLS they would send "
+            "API keys in the clear. Set SEQSTEP_TLS_CERTIFICATE and SEQSTEP_TLS_PRIVATE_KEY, or, behind a proxy that does "
+            "TLS, SEQSTEP_ALLOW_PLAINTEXT=true."
+        )
+    return None
+
+
+async def serve(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT, then lets running calls end."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(settings):
+        await stop.wait()

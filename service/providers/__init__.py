@@ -1,0 +1,1 @@
+"""What providers really do: one module for each, behind one protocol, over one HTTP client."""

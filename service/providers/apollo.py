@@ -1,0 +1,346 @@
+"""Apollo: an API-key provider whose steps are joined to templates by touches.
+
+Facts: a sequence is read whole by `GET /emailer_campaigns/{id}` (observed, stable since 2023); a template is written by
+`PUT /emailer_templates/{id}` and a step by `PUT /emailer_steps/{id}` (observed through 2026). `PUT /emailer_touches` is
+broken, and the documented `PUT /sequences/{id}` removes every step that is not in its body, so neither is used.
+"""
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from service.errors import UpdateFailed
+from service.model import (
+    BODY,
+    SUBJECT,
+    ApiKeyCredentials,
+    Connection,
+    Credentials,
+    ErrorCode,
+    FieldChange,
+    JsonValue,
+    OAuthCredentials,
+    Origin,
+    Outcome,
+    Problem,
+    Provider,
+    StepUpdate,
+    StepWarning,
+    Violation,
+)
+from service.providers.answers import cause, code_of, decode, encode, nonsense, retry_after, secrets_of
+from service.providers.oauth import OAuthEndpoint
+from service.providers.planning import (
+    Template,
+    Variant,
+    custom_field_changes,
+    custom_field_violations,
+    no_such_step,
+    no_template,
+    template_changes,
+    template_warnings,
+    unreadable_template,
+    with_no_change,
+)
+from service.providers.provider import Calls, Plan, ProviderAnswer, ProviderRequest, Write
+
+_ID: Final = re.compile(r"[0-9a-fA-F]{24}")
+
+# Names that would make a step another step, or hang it elsewhere.
+_FIXED_FIELDS: Final = frozenset(
+    {
+        "id",
+        "_id",
+        "type",
+        "emailer_campaign_id",
+        "emailer_step_id",
+        "emailer_template",
+        "emailer_template_id",
+        "emailer_touch",
+        "emailer_touches",
+        "team_id",
+        "user_id",
+    }
+)
+
+# "We are already processing the request" is over in about the time that one write takes.
+_OVERLAP_WAIT_SECONDS: Final = 1.0
+
+
+class _Campaign(msgspec.Struct):
+    active: bool | None = None
+
+
+class _Step(msgspec.Struct):
+    id: str
+    type: str | None = None
+
+
+class _Touch(msgspec.Struct):
+    id: str
+    emailer_step_id: str | None = None
+    emailer_template_id: str | None = None
+    status: str | None = None
+    type: str | None = None
+
+
+class _Template(msgspec.Struct):
+    id: str
+    subject: str | None = None
+    body_html: str | None = None
+    archived: bool | None = None
+
+
+class _Sequence(msgspec.Struct):
+    emailer_campaign: _Campaign
+    emailer_steps: list[_Step] | None = None
+    emailer_touches: list[_Touch] | None = None
+    emailer_templates: list[_Template] | None = None
+
+
+class _RawSteps(msgspec.Struct):
+    emailer_steps: list[dict[str, JsonValue]] | None = None
+
+
+class _Fault(msgspec.Struct):
+    error: JsonValue = None
+    error_code: JsonValue = None
+    message: JsonValue = None
+    retry_after_seconds: JsonValue = None
+
+
+_SEQUENCE: Final = msgspec.json.Decoder(_Sequence)
+_FAULT: Final = msgspec.json.Decoder(_Fault)
+
+
+class Apollo:
+    """The adapter for Apollo.
+
+    Attributes:
+        base_url: Where its API is, `https://api.apollo.io/api/v1` unless told otherwise.
+    """
+
+    provider = Provider.APOLLO
+
+    def __init__(self, base_url: str, token_url: str) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.tokens = OAuthEndpoint(self.provider, token_url)
+
+    def violations(self, update: StepUpdate) -> Sequence[Violation]:
+        """Ids are 24 hexadecimal characters (documented)."""
+        rule = "An Apollo id has 24 hexadecimal characters."
+        found = [
+            Violation(name, rule)
+            for name, value in (("sequence_id", update.sequence_id), ("sequence_step_id", update.step_id))
+            if not _ID.fullmatch(value)
+        ]
+        return found + custom_field_violations(update, _FIXED_FIELDS)
+
+    def headers(self, credentials: Credentials) -> Mapping[str, str]:
+        """An API key goes into `x-api-key`, a partner's OAuth token into `Authorization` (documented)."""
+        headers = {"Accept": "application/json", "Content-Type": "application/json", "Cache-Control": "no-cache"}
+        match credentials:
+            case ApiKeyCredentials(api_key):
+                headers["x-api-key"] = api_key.reveal()
+            case OAuthCredentials(access_token=token):
+                headers["Authorization"] = f"Bearer {token.reveal()}"
+        return headers
+
+    def probe(self) -> ProviderRequest:
+        """The search for sequences is the cheapest documented read that wants the same kind of key."""
+        return ProviderRequest(
+            "POST",
+            "/emailer_campaigns/search?per_page=1",
+            "emailer_campaigns/search",
+            "a master API key",
+        )
+
+    async def plan(self, update: StepUpdate, calls: Calls) -> Plan:
+        """Reads the sequence, which holds its steps, touches and templates, in one call."""
+        answer = await calls.read(
+            ProviderRequest(
+                "GET", f"/emailer_campaigns/{update.sequence_id}", "emailer_campaigns/show", "a master API key"
+            )
+        )
+        sequence = decode(self.provider, answer, _SEQUENCE)
+        raw_steps = decode(self.provider, answer, _RawSteps).emailer_steps if update.custom_fields else None
+        return decide(update, sequence, raw_steps or [])
+
+    def problems(self, request: ProviderRequest, answer: ProviderAnswer, connection: Connection) -> tuple[Problem, ...]:
+        """An error is plain JSON or text of varying shape, and may come with a 2xx status (observed)."""
+        good_status = 200 <= answer.status < 300
+        fault = _fault(answer)
+        if good_status and fault.error is None:
+            return ()
+        return (_problem(request, answer, fault, connection),)
+
+
+def decide(update: StepUpdate, sequence: _Sequence, raw_steps: Sequence[Mapping[str, JsonValue]]) -> Plan:
+    """What the update comes to, given the sequence as Apollo holds it.
+
+    Args:
+        update: What is wanted.
+        sequence: Apollo's answer.
+        raw_steps: The steps with all their members; needed only for custom fields.
+
+    Raises:
+        UpdateFailed: The step is not in the sequence, or has no template that could be changed.
+    """
+    steps = {step.id: step for step in sequence.emailer_steps or []}
+    step = steps.get(update.step_id)
+    if step is None:
+        raise no_such_step(update)
+    active = bool(sequence.emailer_campaign.active)
+    writes: list[Write] = []
+    warnings: list[StepWarning] = []
+    if update.changes_template:
+        write, notes = _decide_template(update, sequence, steps, step)
+        writes += write
+        warnings += notes
+    if update.custom_fields:
+        raw = next((each for each in raw_steps if each.get("id") == step.id), {})
+        changes = custom_field_changes(update, raw)
+        if changes:
+            writes.append(_step_write(step.id, changes))
+    return with_no_change(Plan(tuple(writes), tuple(warnings)), active=active)
+
+
+def _decide_template(
+    update: StepUpdate, sequence: _Sequence, steps: Mapping[str, _Step], step: _Step
+) -> tuple[list[Write], list[StepWarning]]:
+    touches = [touch for touch in sequence.emailer_touches or [] if touch.emailer_step_id == step.id]
+    if not touches:
+        raise no_template(update, step.type)
+    live = [touch for touch in touches if touch.status == "approved"]
+    touch = (live or touches)[0]
+    held = next(
+        (each for each in sequence.emailer_templates or [] if each.id == touch.emailer_template_id),
+        None,
+    )
+    if held is None:
+        raise unreadable_template(update, touch.emailer_template_id)
+    template = Template(held.id, held.subject, held.body_html, archived=bool(held.archived))
+    changes = template_changes(update, template)
+    users = {touch.emailer_step_id for touch in sequence.emailer_touches or [] if touch.emailer_template_id == held.id}
+    sharing = [other.id for other in steps.values() if other.id in users and other.id != step.id]
+    variant = Variant(len(touches), is_reply=touch.type == "reply_to_thread")
+    warnings = template_warnings(update, template, variant, sharing if changes else ())
+    return [_template_write(held.id, changes)] if changes else [], warnings
+
+
+def _template_write(template_id: str, changes: Sequence[FieldChange]) -> Write:
+    names = {SUBJECT: "subject", BODY: "body_html"}
+    # Members that are left out stay as they are (observed), so a value that is right already is not sent.
+    body = encode({names[change.field]: change.after for change in changes})
+    request = ProviderRequest(
+        "PUT", f"/emailer_templates/{template_id}", "emailer_templates/update", "a master API key", body
+    )
+    return Write(request, tuple(changes), partial(_stored, "emailer_template", {v: k for k, v in names.items()}))
+
+
+def _step_write(step_id: str, changes: Sequence[FieldChange]) -> Write:
+    keys = {change.field.partition(".")[2]: change.field for change in changes}
+    body = encode({key: change.after for key, change in zip(keys, changes, strict=True)})
+    request = ProviderRequest("PUT", f"/emailer_steps/{step_id}", "emailer_steps/update", "a master API key", body)
+    return Write(request, tuple(changes), partial(_stored, "emailer_step", keys))
+
+
+def _stored(wrapper: str, names: Mapping[str, str], answer: ProviderAnswer) -> Mapping[str, JsonValue]:
+    """The record of an answer, which comes bare or in a member of its own name."""
+    record = decode_write(answer)
+    inner = record.get(wrapper)
+    if isinstance(inner, dict):
+        record = inner
+    if "id" not in record:
+        raise UpdateFailed(nonsense(Provider.APOLLO, answer, f"no `{wrapper}` in it", Outcome.UNKNOWN))
+    return {field: record[name] for name, field in names.items() if name in record}
+
+
+def decode_write(answer: ProviderAnswer) -> dict[str, JsonValue]:
+    """The JSON object that a write answered.
+
+    Raises:
+        UpdateFailed: It is something else; whether the write was carried out is not known.
+    """
+    try:
+        return msgspec.json.decode(answer.body, type=dict[str, JsonValue])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UpdateFailed(nonsense(Provider.APOLLO, answer, f"{error}", Outcome.UNKNOWN)) from None
+
+
+def _fault(answer: ProviderAnswer) -> _Fault:
+    # The body of a good answer holds no member `error` at its top; a search for the bytes spares a second decoding.
+    if 200 <= answer.status < 300 and b'"error"' not in answer.body:
+        return _Fault()
+    try:
+        return _FAULT.decode(answer.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _Fault()
+
+
+def _problem(request: ProviderRequest, answer: ProviderAnswer, fault: _Fault, connection: Connection) -> Problem:
+    shown = cause(answer, secrets_of(connection.credentials))
+    told = _told(fault, shown.body)
+    code = code_of(answer.status)
+    wait = None
+    advice = ""
+    customer = connection.customer_id
+    if answer.status == 429:
+        code, wait, advice = _too_many(answer, fault, told)
+    elif 200 <= answer.status < 300:
+        code = ErrorCode.UNPROCESSABLE_ENTITY_ERROR
+        advice = "Apollo did not carry it out although it answered with a good status; correct the value that it names."
+    elif answer.status == 401:
+        advice = f"Set a valid Apollo API key for customer {customer}, or connect the customer again."
+    elif answer.status == 403:
+        advice = (
+            f"Give customer {customer} {request.needs}, or an Apollo plan that includes {request.endpoint}: "
+            "the present key may not use it."
+        )
+    elif answer.status == 503:
+        wait = retry_after(answer.headers, "retry-after", now=time.time())
+        advice = "Try again later."
+    elif answer.status == 404:
+        advice = "Check the ids; the record may have been deleted."
+    return Problem(
+        code,
+        f"Apollo answered {answer.status} to {request.endpoint}: {told} {advice}".rstrip(),
+        origin=Origin.PROVIDER,
+        cause=shown,
+        retry_after=wait,
+    )
+
+
+def _told(fault: _Fault, body: JsonValue) -> str:
+    """Apollo's own words, wherever in the answer they are."""
+    for words in (fault.error, fault.message, body if isinstance(body, str) else None):
+        if isinstance(words, str) and words.strip():
+            text = " ".join(words.split())
+            text = text if len(text) <= 500 else text[:500] + "…"
+            return text if text.endswith((".", "!", "?", "…")) else text + "."
+    return "no reason given."
+
+
+def _too_many(answer: ProviderAnswer, fault: _Fault, told: str) -> tuple[ErrorCode, float | None, str]:
+    """Apollo's three kinds of 429 (documented and observed), which call for three different things."""
+    wait = retry_after(answer.headers, "retry-after", now=time.time())
+    if wait is None and isinstance(fault.retry_after_seconds, int | float):
+        wait = max(0.0, float(fault.retry_after_seconds))
+    words = told.lower()
+    if "already processing" in words:
+        return (
+            ErrorCode.CONFLICT_ERROR,
+            wait if wait is not None else _OVERLAP_WAIT_SECONDS,
+            "Another change to this sequence is under way; repeat the call in a moment.",
+        )
+    if wait is None and "maximum number" not in words and re.search(r"\bpa(ying|id)\b|\bplan\b|\bupgrade\b", words):
+        return (
+            ErrorCode.PAYMENT_REQUIRED_ERROR,
+            None,
+            "Waiting does not help: the customer's Apollo plan has to include this operation.",
+        )
+    return ErrorCode.TOO_MANY_REQUESTS_ERROR, wait, "Wait until the window is over before the next call."

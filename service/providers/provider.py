@@ -1,0 +1,125 @@
+"""What every provider module offers, and the data that passes between it and the use case."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from service.model import (
+    Connection,
+    Credentials,
+    FieldChange,
+    JsonValue,
+    Problem,
+    Provider,
+    StepUpdate,
+    StepWarning,
+    Violation,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderRequest:
+    """One request to a provider's API.
+
+    Attributes:
+        method: The HTTP method.
+        path: The path below the provider's base URL, percent-encoded, with its query.
+        endpoint: The operation as the provider names it, the same for every id; rate limits are counted by it.
+        needs: What the credentials must allow for it, for messages (`templates.write`).
+        body: The JSON to send, encoded; None for none.
+    """
+
+    method: str
+    path: str
+    endpoint: str
+    needs: str
+    body: bytes | None = None
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the request changes nothing at the provider."""
+        return self.method == "GET"
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderAnswer:
+    """What came back.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The headers; look-ups ignore case.
+        body: The body, decompressed.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One write of a plan.
+
+    Attributes:
+        request: What to send.
+        changes: What it is meant to change.
+        stored: Reads the provider's answer into what it now holds, by the fields of `changes`. A field that the answer
+            does not show is left out. Raises UpdateFailed if the answer makes no sense.
+    """
+
+    request: ProviderRequest
+    changes: tuple[FieldChange, ...]
+    stored: Callable[[ProviderAnswer], Mapping[str, JsonValue]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an update comes to, given what the provider holds.
+
+    Attributes:
+        writes: What to write, in order; empty if the provider already holds it all.
+        warnings: What the caller should know.
+    """
+
+    writes: tuple[Write, ...] = ()
+    warnings: tuple[StepWarning, ...] = ()
+
+
+class Calls(Protocol):
+    """Reads of one update at its provider: authenticated, counted, within the deadline."""
+
+    async def read(self, request: ProviderRequest) -> ProviderAnswer:
+        """Sends a read and returns its good answer.
+
+        Raises:
+            UpdateFailed: The provider could not be reached, or refused.
+        """
+
+
+class ProviderAdapter(Protocol):
+    """What one provider does, and how.
+
+    Everything but `plan` is pure; `plan` reads, and leaves the decision to pure functions.
+    """
+
+    provider: Provider
+    base_url: str
+
+    def violations(self, update: StepUpdate) -> Sequence[Violation]:
+        """The parts of the update that can be refused without asking the provider."""
+
+    def headers(self, credentials: Credentials) -> Mapping[str, str]:
+        """The headers of every request, with the credentials in them."""
+
+    def problems(self, request: ProviderRequest, answer: ProviderAnswer, connection: Connection) -> tuple[Problem, ...]:
+        """What is wrong with an answer; empty if it is a good one. Causes are free of the connection's credentials."""
+
+    async def plan(self, update: StepUpdate, calls: Calls) -> Plan:
+        """Finds out what the update comes to.
+
+        Raises:
+            UpdateFailed: The step cannot be found or changed, or the provider refused a read.
+        """
+
+    def probe(self) -> ProviderRequest:
+        """A cheap read that shows whether a connection works."""

@@ -1,0 +1,164 @@
+"""The HTTP client that all providers share: one pool for each worker, nothing remembered between customers."""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import SimpleNamespace
+
+import aiohttp
+from yarl import URL
+
+from service.model import Deadline
+from service.providers.provider import ProviderAnswer, ProviderRequest
+
+
+class Silence(StrEnum):
+    """Why no answer came."""
+
+    NAME = "its name could not be resolved"
+    REFUSED = "the connection was refused"
+    TLS = "the TLS handshake failed"
+    CONNECT_TIMEOUT = "no connection could be made in time"
+    READ_TIMEOUT = "it stayed silent for too long"
+    DEADLINE = "the deadline of the call was reached"
+    CUT = "the connection broke"
+    TOO_LONG = "its answer is too long"
+    UNREADABLE = "its answer is not HTTP, or its compression is broken"
+
+
+class NoAnswer(Exception):
+    """A request that got no answer.
+
+    Attributes:
+        why: What happened.
+        sent: Whether the provider may have received the request.
+    """
+
+    def __init__(self, why: Silence, *, sent: bool) -> None:
+        super().__init__(why.value)
+        self.why = why
+        self.sent = sent
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamLimits:
+    """What bounds every request.
+
+    Attributes:
+        connect_timeout: Seconds to get a connection.
+        read_timeout: Seconds of silence while an answer is awaited or read.
+        max_connections: Open connections to one host.
+        max_answer_bytes: Longest answer, after decompression.
+    """
+
+    connect_timeout: float = 5.0
+    read_timeout: float = 20.0
+    max_connections: int = 200
+    max_answer_bytes: int = 32 * 1024 * 1024
+
+
+class Upstream:
+    """Sends requests to providers.
+
+    aiohttp and not httpx, whose request and response objects alone cost more than all the rest of a call does; what the
+    difference comes to is in docs/performance.md. Redirects are not followed, cookies are not kept, and nothing is taken
+    from the environment. Belongs to the event loop that it was made in.
+    """
+
+    def __init__(self, limits: UpstreamLimits | None = None, *, tls: ssl.SSLContext | None = None) -> None:
+        self.limits = limits or UpstreamLimits()
+        self._connector = aiohttp.TCPConnector(
+            limit=0,
+            limit_per_host=self.limits.max_connections,
+            ttl_dns_cache=60,
+            keepalive_timeout=30,
+            ssl=tls if tls is not None else True,
+        )
+        # Only for writes does it matter whether a request had been sent when it failed, so only they pay for the trace.
+        trace = aiohttp.TraceConfig()
+        trace.on_request_headers_sent.append(_mark_sent)
+        self._reads = self._session([])
+        self._writes = self._session([trace])
+
+    def _session(self, traces: list[aiohttp.TraceConfig]) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=self._connector,
+            connector_owner=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(
+                total=None, connect=self.limits.connect_timeout, sock_read=self.limits.read_timeout
+            ),
+            trace_configs=traces,
+        )
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._reads.close()
+        await self._writes.close()
+        await self._connector.close()
+
+    async def send(
+        self, base_url: str, request: ProviderRequest, headers: Mapping[str, str], deadline: Deadline
+    ) -> ProviderAnswer:
+        """Sends one request and reads the whole answer, whatever its status.
+
+        Raises:
+            NoAnswer: There is none, or not a whole one.
+        """
+        sent = SimpleNamespace(at_all=False)
+        session = self._reads if request.is_read else self._writes
+        try:
+            async with (
+                asyncio.timeout(deadline.remaining()),
+                session.request(
+                    request.method,
+                    URL(base_url + request.path, encoded=True),
+                    data=request.body,
+                    headers=headers,
+                    allow_redirects=False,
+                    trace_request_ctx=sent,
+                ) as response,
+            ):
+                body = await self._body(response)
+                return ProviderAnswer(response.status, response.headers, body)
+        except TimeoutError as error:
+            raise _timed_out(error, sent=sent.at_all) from None
+        except aiohttp.ClientConnectorDNSError:
+            raise NoAnswer(Silence.NAME, sent=False) from None
+        except aiohttp.ClientSSLError:
+            raise NoAnswer(Silence.TLS, sent=False) from None
+        except aiohttp.ClientConnectorError:
+            raise NoAnswer(Silence.REFUSED, sent=False) from None
+        except (aiohttp.ClientResponseError, aiohttp.ContentTypeError):
+            raise NoAnswer(Silence.UNREADABLE, sent=True) from None
+        except aiohttp.ClientPayloadError as error:
+            broken = isinstance(error.__cause__, aiohttp.http_exceptions.ContentEncodingError)
+            raise NoAnswer(Silence.UNREADABLE if broken else Silence.CUT, sent=True) from None
+        except (aiohttp.ClientConnectionError, ConnectionError):
+            raise NoAnswer(Silence.CUT, sent=True) from None
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        limit = self.limits.max_answer_bytes
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in response.content.iter_any():
+            size += len(chunk)
+            if size > limit:
+                response.close()
+                raise NoAnswer(Silence.TOO_LONG, sent=True)
+            chunks.append(chunk)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _timed_out(error: TimeoutError, *, sent: bool) -> NoAnswer:
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return NoAnswer(Silence.CONNECT_TIMEOUT, sent=False)
+    if isinstance(error, aiohttp.ServerTimeoutError):
+        return NoAnswer(Silence.READ_TIMEOUT, sent=True)
+    return NoAnswer(Silence.DEADLINE, sent=sent)
+
+
+async def _mark_sent(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
+    context.trace_request_ctx.at_all = True

@@ -1,0 +1,215 @@
+"""The one use case: a caller's update becomes the fewest calls at a provider, and a truthful result."""
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final, Protocol
+
+import msgspec
+
+from service.errors import UpdateFailed, failed, invalid
+from service.model import (
+    BODY,
+    CUSTOM_FIELDS,
+    SUBJECT,
+    Caller,
+    Connection,
+    Deadline,
+    ErrorCode,
+    FieldChange,
+    Outcome,
+    Problem,
+    Provider,
+    StepUpdate,
+    StepWarning,
+    UpdateResult,
+    Violation,
+    WarningType,
+)
+from service.providers.answers import depth, json_equal
+from service.providers.calls import ProviderCalls
+from service.providers.planning import nothing_named
+from service.providers.provider import Plan, ProviderAdapter, Write
+from service.providers.upstream import Upstream
+
+MAX_SUBJECT_CHARACTERS: Final = 998
+MAX_BODY_BYTES: Final = 5 * 1024 * 1024
+MAX_CUSTOM_FIELDS_BYTES: Final = 64 * 1024
+MAX_CUSTOM_FIELDS_DEPTH: Final = 16
+MAX_ID_CHARACTERS: Final = 255
+
+# An id becomes one path segment or one query value, and nothing more.
+_UNSAFE_IN_ID: Final = re.compile(r"[^A-Za-z0-9._~-]|^\.{1,2}$")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+
+
+class Connections(Protocol):
+    """Where the credentials of customers come from; `service.connections` says what each method promises."""
+
+    async def usable(self, application_id: int, customer_id: str, provider: Provider, deadline: Deadline) -> Connection:
+        """The customer's connection, with credentials that are good to use."""
+
+    async def renewed(self, connection: Connection, deadline: Deadline) -> Connection:
+        """The connection with new credentials, after the provider refused the present ones."""
+
+
+class UpdateStep:
+    """Changes one step of one sequence for one customer.
+
+    Two provider calls for a change of the template, one for an update that changes nothing, none for what can be refused
+    here; custom fields add a write, and a look for an explanation adds a read. Reads end when the caller goes away; a
+    write that was begun is finished, since abandoning it would leave its outcome in the dark.
+    """
+
+    def __init__(
+        self,
+        adapters: Mapping[Provider, ProviderAdapter],
+        connections: Connections,
+        upstream: Upstream,
+    ) -> None:
+        self._adapters = adapters
+        self._connections = connections
+        self._upstream = upstream
+        self._writing: set[asyncio.Task[UpdateResult]] = set()
+
+    async def __call__(self, caller: Caller, update: StepUpdate, deadline: Deadline) -> UpdateResult:
+        """Carries out an update.
+
+        Args:
+            caller: Who asks.
+            update: What it wants.
+            deadline: When the result must be there.
+
+        Returns:
+            What became of it; a failure at the provider is in `problems`.
+
+        Raises:
+            CallRefused: The update breaks a rule; no provider was called.
+        """
+        adapter = self._adapters.get(update.provider)
+        violations = [*_violations(update), *(adapter.violations(update) if adapter else ())]
+        if violations:
+            raise invalid(violations)
+        if adapter is None:
+            return UpdateResult((_not_supported(update.provider),))
+        if update.is_empty:
+            return UpdateResult(warnings=(nothing_named(),))
+        try:
+            connection = await self._connections.usable(
+                caller.application_id, update.customer_id, update.provider, deadline
+            )
+        except UpdateFailed as failure:
+            return UpdateResult(failure.problems)
+        calls = ProviderCalls(self._upstream, adapter, connection, self._connections.renewed, deadline)
+        try:
+            plan = await adapter.plan(update, calls)
+        except UpdateFailed as failure:
+            return UpdateResult(failure.problems, provider_calls=calls.count)
+        if update.validate_only or not plan.writes:
+            planned = tuple(change for write in plan.writes for change in write.changes)
+            return UpdateResult((), plan.warnings, planned, calls.count)
+        writing = asyncio.create_task(_carry_out(plan, calls))
+        self._writing.add(writing)
+        writing.add_done_callback(self._writing.discard)
+        return await asyncio.shield(writing)
+
+    async def finish(self) -> None:
+        """Waits for the writes whose callers have gone away."""
+        while self._writing:
+            await asyncio.wait(self._writing)
+
+
+async def _carry_out(plan: Plan, calls: ProviderCalls) -> UpdateResult:
+    changes: list[FieldChange] = []
+    warnings = list(plan.warnings)
+    for write in plan.writes:
+        try:
+            changed = _as_stored(write, write.stored(await calls.write(write.request)))
+        except UpdateFailed as failure:
+            problems = tuple(_after(changes, problem) for problem in failure.problems)
+            return UpdateResult(problems, tuple(warnings), tuple(changes), calls.count)
+        changes += changed
+        warnings += _normalized(write, changed)
+    return UpdateResult((), tuple(warnings), tuple(changes), calls.count)
+
+
+def _as_stored(write: Write, stored: Mapping[str, object]) -> list[FieldChange]:
+    """The changes of a write with what the provider now holds.
+
+    A template's text that the answer does not show is taken to be as sent; a custom field that it does not show is not
+    there, since providers ignore names that they do not know.
+    """
+    return [
+        replace(
+            change, after=stored.get(change.field, None if change.field.startswith(CUSTOM_FIELDS) else change.after)
+        )
+        for change in write.changes
+    ]
+
+
+def _normalized(write: Write, changed: Sequence[FieldChange]) -> list[StepWarning]:
+    different = [
+        sent.field for sent, held in zip(write.changes, changed, strict=True) if not json_equal(sent.after, held.after)
+    ]
+    if not different:
+        return []
+    return [
+        StepWarning(
+            WarningType.CONTENT_NORMALIZED,
+            f"The provider stored {', '.join(different)} differently from what was sent; `changes` shows what it holds.",
+        )
+    ]
+
+
+def _after(applied: Sequence[FieldChange], problem: Problem) -> Problem:
+    if not applied:
+        return problem
+    names = ", ".join(change.field for change in applied)
+    return replace(
+        problem,
+        outcome=Outcome.PARTIALLY_APPLIED,
+        detail=f"{problem.detail} Before that, {names} had been changed; repeating the call does the rest.",
+    )
+
+
+def _violations(update: StepUpdate) -> list[Violation]:
+    found: list[Violation] = []
+    for name, value in (("sequence_id", update.sequence_id), ("sequence_step_id", update.step_id)):
+        if not value:
+            found.append(Violation(name, "Required: the provider's own id."))
+        elif len(value) > MAX_ID_CHARACTERS or _UNSAFE_IN_ID.search(value):
+            found.append(Violation(name, "Must be a provider's id: at most 255 letters, digits, `-`, `_`, `.` or `~`."))
+    subject, body = update.subject, update.body
+    if subject is not None and len(subject) > MAX_SUBJECT_CHARACTERS:
+        found.append(
+            Violation(f"record.{SUBJECT}", f"Has {len(subject)} characters; {MAX_SUBJECT_CHARACTERS} is the most.")
+        )
+    if subject is not None and _CONTROL.search(subject):
+        found.append(Violation(f"record.{SUBJECT}", "Must be one line without control characters."))
+    if body is not None and len(body) > MAX_BODY_BYTES // 4 and len(body.encode()) > MAX_BODY_BYTES:
+        found.append(Violation(f"record.{BODY}", "Is longer than 5 MiB in UTF-8."))
+    if update.custom_fields:
+        found += _custom_field_violations(update)
+    return found
+
+
+def _custom_field_violations(update: StepUpdate) -> list[Violation]:
+    name = f"record.{CUSTOM_FIELDS}"
+    if depth(update.custom_fields) > MAX_CUSTOM_FIELDS_DEPTH:
+        return [Violation(name, f"Is nested deeper than {MAX_CUSTOM_FIELDS_DEPTH} levels.")]
+    if len(msgspec.json.encode(update.custom_fields)) > MAX_CUSTOM_FIELDS_BYTES:
+        return [Violation(name, "Is longer than 64 KiB as JSON.")]
+    return [
+        Violation(f"{name}.{key[:64]}", "A name must have 1 to 255 characters, without control characters.")
+        for key in update.custom_fields
+        if not key or len(key) > 255 or _CONTROL.search(key)
+    ]
+
+
+def _not_supported(provider: Provider) -> Problem:
+    return failed(
+        ErrorCode.NOT_IMPLEMENTED_ERROR,
+        f"{provider.title} has no operation that changes the template of one step, so nothing was changed and nothing was "
+        f"asked of it. Change the step in {provider.title} itself.",
+    ).problems[0]
