@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -29,6 +30,7 @@ from service.model import (
 )
 from service.providers.answers import depth, json_equal
 from service.providers.calls import ProviderCalls
+from service.providers.guard import ProviderGuard
 from service.providers.planning import nothing_named
 from service.providers.provider import Plan, ProviderAdapter, Write
 from service.providers.upstream import Upstream
@@ -71,6 +73,7 @@ class UpdateStep:
         self._adapters = adapters
         self._connections = connections
         self._upstream = upstream
+        self._guards = {provider: ProviderGuard(provider) for provider in adapters}
         self._writing: set[asyncio.Task[UpdateResult]] = set()
 
     async def __call__(self, caller: Caller, update: StepUpdate, deadline: Deadline) -> UpdateResult:
@@ -101,7 +104,8 @@ class UpdateStep:
             )
         except UpdateFailed as failure:
             return UpdateResult(failure.problems)
-        calls = ProviderCalls(self._upstream, adapter, connection, self._connections.renewed, deadline)
+        guard = self._guards[update.provider]
+        calls = ProviderCalls(self._upstream, adapter, guard, connection, self._connections.renewed, deadline)
         try:
             plan = await adapter.plan(update, calls)
         except UpdateFailed as failure:
@@ -109,7 +113,8 @@ class UpdateStep:
         if update.validate_only or not plan.writes:
             planned = tuple(change for write in plan.writes for change in write.changes)
             return UpdateResult((), plan.warnings, planned, calls.count)
-        writing = asyncio.create_task(_carry_out(plan, calls))
+        held = guard.writing(connection.id, update.sequence_id, deadline)
+        writing = asyncio.create_task(_carry_out(plan, calls, held))
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)
         return await asyncio.shield(writing)
@@ -120,7 +125,16 @@ class UpdateStep:
             await asyncio.wait(self._writing)
 
 
-async def _carry_out(plan: Plan, calls: ProviderCalls) -> UpdateResult:
+async def _carry_out(plan: Plan, calls: ProviderCalls, held: AbstractAsyncContextManager[None]) -> UpdateResult:
+    """Sends the writes of a plan, with the sequence held for them."""
+    try:
+        async with held:
+            return await _write_all(plan, calls)
+    except UpdateFailed as failure:
+        return UpdateResult(failure.problems, plan.warnings, (), calls.count)
+
+
+async def _write_all(plan: Plan, calls: ProviderCalls) -> UpdateResult:
     changes: list[FieldChange] = []
     warnings = list(plan.warnings)
     for write in plan.writes:

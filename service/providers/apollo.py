@@ -47,6 +47,7 @@ from service.providers.planning import (
     with_no_change,
 )
 from service.providers.provider import Calls, Plan, ProviderAnswer, ProviderRequest, Write
+from service.providers.rate_limits import RateWindow
 
 _ID: Final = re.compile(r"[0-9a-fA-F]{24}")
 
@@ -69,6 +70,9 @@ _FIXED_FIELDS: Final = frozenset(
 
 # "We are already processing the request" is over in about the time that one write takes.
 _OVERLAP_WAIT_SECONDS: Final = 1.0
+
+
+_WINDOWS: Final = (("minute", 60.0), ("hourly", 3600.0), ("24-hour", 86400.0))
 
 
 class _Campaign(msgspec.Struct):
@@ -177,6 +181,19 @@ class Apollo:
         if good_status and fault.error is None:
             return ()
         return (_problem(request, answer, fault, connection),)
+
+    def rate_scope(self, request: ProviderRequest) -> str:
+        """Apollo counts by team and endpoint (documented)."""
+        return request.endpoint
+
+    def rate_windows(self, answer: ProviderAnswer) -> Sequence[RateWindow]:
+        """Three fixed windows for each endpoint; an unlimited one has no count (documented)."""
+        headers = answer.headers
+        return [
+            RateWindow(name, int(left), length)
+            for name, length in _WINDOWS
+            if (left := headers.get(f"x-{name}-requests-left", "")).isdecimal()
+        ]
 
 
 def decide(update: StepUpdate, sequence: _Sequence, raw_steps: Sequence[Mapping[str, JsonValue]]) -> Plan:

@@ -1,12 +1,15 @@
 """The calls of one update at its provider: authenticated, counted, within the deadline, and truthful when they fail."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final, TypeAlias
 
 from service.errors import UpdateFailed
 from service.model import Connection, Deadline, ErrorCode, OAuthCredentials, Origin, Outcome, Problem
+from service.providers.guard import ProviderGuard
 from service.providers.provider import ProviderAdapter, ProviderAnswer, ProviderRequest
+from service.providers.retries import wait_before_retry
 from service.providers.upstream import NoAnswer, Silence, Upstream
 
 Renew: TypeAlias = Callable[[Connection, Deadline], Awaitable[Connection]]
@@ -29,6 +32,17 @@ MAY_BE_APPLIED: Final = "The write may have been carried out; repeating the call
 # 503 says that the provider does not handle requests at present, and 501 that it never does.
 _REFUSED_STATUSES: Final = frozenset({501, 503})
 
+# What may be over in a moment. A read that stayed silent is repeated; a broken certificate or an endless answer is not.
+_PASSING_SILENCES: Final = frozenset(
+    {Silence.NAME, Silence.REFUSED, Silence.CUT, Silence.CONNECT_TIMEOUT, Silence.READ_TIMEOUT}
+)
+_PASSING_STATUSES: Final = frozenset({502, 503, 504})
+_PASSING_CODES: Final = frozenset({ErrorCode.CONFLICT_ERROR, ErrorCode.TOO_MANY_REQUESTS_ERROR})
+
+
+class _Passing(UpdateFailed):
+    """A failure that repeating the request may cure."""
+
 
 class ProviderCalls:
     """The calls of one update.
@@ -41,6 +55,7 @@ class ProviderCalls:
         self,
         upstream: Upstream,
         adapter: ProviderAdapter,
+        guard: ProviderGuard,
         connection: Connection,
         renew: Renew,
         deadline: Deadline,
@@ -48,6 +63,7 @@ class ProviderCalls:
         self.count = 0
         self._upstream = upstream
         self._adapter = adapter
+        self._guard = guard
         self._connection = connection
         self._renew = renew
         self._deadline = deadline
@@ -70,6 +86,29 @@ class ProviderCalls:
         return await self._call(request, may_apply=True)
 
     async def _call(self, request: ProviderRequest, *, may_apply: bool) -> ProviderAnswer:
+        """Repeats what may succeed: reads, and writes too, since they set absolute values."""
+        in_doubt = False
+        self._guard.budget.earn()
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await self._attempt(request, may_apply=may_apply)
+            except UpdateFailed as failure:
+                # Once an attempt may have been carried out, no later refusal takes that back.
+                in_doubt = in_doubt or any(problem.outcome is Outcome.UNKNOWN for problem in failure.problems)
+                wait = self._wait_before_retry(failure, attempt)
+                if wait is None:
+                    raise UpdateFailed(*map(_in_doubt, failure.problems) if in_doubt else failure.problems) from None
+            await asyncio.sleep(wait)
+
+    def _wait_before_retry(self, failure: UpdateFailed, attempt: int) -> float | None:
+        if not isinstance(failure, _Passing):
+            return None
+        wait = wait_before_retry(attempt, failure.problems[0].retry_after, self._deadline.remaining())
+        return wait if wait is not None and self._guard.budget.spend() else None
+
+    async def _attempt(self, request: ProviderRequest, *, may_apply: bool) -> ProviderAnswer:
         answer = await self._send(request, may_apply=may_apply)
         if answer.status == 401 and isinstance(self._connection.credentials, OAuthCredentials):
             self._connection = await self._renew(self._connection, self._deadline)
@@ -77,22 +116,36 @@ class ProviderCalls:
         problems = self._adapter.problems(request, answer, self._connection)
         if not problems:
             return answer
+        self._remember(request, answer, problems[0])
         if may_apply and answer.status >= 500 and answer.status not in _REFUSED_STATUSES:
-            problems = tuple(
-                replace(problem, outcome=Outcome.UNKNOWN, detail=f"{problem.detail} {MAY_BE_APPLIED}")
-                for problem in problems
-            )
+            problems = tuple(map(_in_doubt, problems))
+        if answer.status in _PASSING_STATUSES or _says_when(problems[0]):
+            raise _Passing(*problems)
         raise UpdateFailed(*problems)
+
+    def _remember(self, request: ProviderRequest, answer: ProviderAnswer, problem: Problem) -> None:
+        if answer.status == 429 and problem.code is ErrorCode.TOO_MANY_REQUESTS_ERROR and problem.retry_after:
+            self._guard.limits.refused(self._connection.id, self._adapter.rate_scope(request), problem.retry_after)
 
     async def _send(self, request: ProviderRequest, *, may_apply: bool) -> ProviderAnswer:
         if self._deadline.remaining() <= 0:
             raise self._unanswered(request, NoAnswer(Silence.DEADLINE, sent=False), may_apply=may_apply)
+        guard, connection = self._guard, self._connection
+        scope = self._adapter.rate_scope(request)
+        await guard.admit(connection.id, scope, self._deadline)
         self.count += 1
-        headers = self._adapter.headers(self._connection.credentials)
+        headers = self._adapter.headers(connection.credentials)
         try:
-            return await self._upstream.send(self._adapter.base_url, request, headers, self._deadline)
+            answer = await self._upstream.send(self._adapter.base_url, request, headers, self._deadline)
         except NoAnswer as silence:
+            guard.breaker.failed(connection.id)
             raise self._unanswered(request, silence, may_apply=may_apply) from None
+        if answer.status in _PASSING_STATUSES:
+            guard.breaker.failed(connection.id)
+        else:
+            guard.breaker.succeeded(connection.id)
+        guard.limits.learn(connection.id, scope, self._adapter.rate_windows(answer))
+        return answer
 
     def _unanswered(self, request: ProviderRequest, silence: NoAnswer, *, may_apply: bool) -> UpdateFailed:
         unknown = may_apply and silence.sent
@@ -100,11 +153,20 @@ class ProviderCalls:
         if unknown and code is ErrorCode.SERVICE_UNAVAILABLE_ERROR:
             code = ErrorCode.GATEWAY_TIMEOUT_ERROR
         what_now = MAY_BE_APPLIED if unknown else "Nothing was changed; try again later."
-        return UpdateFailed(
-            Problem(
-                code,
-                f"{self._adapter.provider.title} gave no answer to {request.endpoint}: {silence}. {what_now}",
-                origin=Origin.PROVIDER,
-                outcome=Outcome.UNKNOWN if unknown else Outcome.NOT_APPLIED,
-            )
+        problem = Problem(
+            code,
+            f"{self._adapter.provider.title} gave no answer to {request.endpoint}: {silence}. {what_now}",
+            origin=Origin.PROVIDER,
+            outcome=Outcome.UNKNOWN if unknown else Outcome.NOT_APPLIED,
         )
+        return _Passing(problem) if silence.why in _PASSING_SILENCES else UpdateFailed(problem)
+
+
+def _in_doubt(problem: Problem) -> Problem:
+    if problem.outcome is Outcome.UNKNOWN:
+        return problem
+    return replace(problem, outcome=Outcome.UNKNOWN, detail=f"{problem.detail} {MAY_BE_APPLIED}")
+
+
+def _says_when(problem: Problem) -> bool:
+    return problem.code in _PASSING_CODES and problem.retry_after is not None

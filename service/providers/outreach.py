@@ -47,6 +47,7 @@ from service.providers.planning import (
     with_no_change,
 )
 from service.providers.provider import Calls, Plan, ProviderAnswer, ProviderRequest, Write
+from service.providers.rate_limits import RateWindow
 
 _ID: Final = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 
@@ -269,6 +270,19 @@ class Outreach:
             )
             for error in errors[:100] or [_Error()]
         )
+
+    def rate_scope(self, request: ProviderRequest) -> str:  # noqa: ARG002  # the same for all
+        """Outreach counts by user, whatever is called (documented)."""
+        return "its API"
+
+    def rate_windows(self, answer: ProviderAnswer) -> Sequence[RateWindow]:
+        """One window of an hour for each user (documented)."""
+        left = answer.headers.get("x-ratelimit-remaining", "")
+        if not left.isdecimal():
+            return ()
+        # When it ends is only of interest when nothing is left.
+        ends_in = retry_after(answer.headers, "x-ratelimit-reset", now=time.time()) if int(left) == 0 else None
+        return (RateWindow("hourly", int(left), 3600.0, ends_in),)
 
 
 def decide(update: StepUpdate, found: _Collection, held_fields: Mapping[str, JsonValue]) -> Plan:

@@ -15,6 +15,7 @@ from service.model import (
     StepWarning,
     Violation,
 )
+from service.providers.rate_limits import RateWindow
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,12 @@ class ProviderAdapter(Protocol):
 
     def problems(self, request: ProviderRequest, answer: ProviderAnswer, connection: Connection) -> tuple[Problem, ...]:
         """What is wrong with an answer; empty if it is a good one. Causes are free of the connection's credentials."""
+
+    def rate_scope(self, request: ProviderRequest) -> str:
+        """What the provider counts the request under: calls of one customer with the same scope share their windows."""
+
+    def rate_windows(self, answer: ProviderAnswer) -> Sequence[RateWindow]:
+        """What an answer tells about rate limits."""
 
     async def plan(self, update: StepUpdate, calls: Calls) -> Plan:
         """Finds out what the update comes to.
