@@ -58,3 +58,31 @@ def failed(
 ) -> UpdateFailed:
     """A failure with one problem that no provider answer stands behind."""
     return UpdateFailed(Problem(code, detail, origin=origin, outcome=outcome, retry_after=retry_after))
+
+
+class RefreshRefused(Exception):
+    """A token cannot be renewed, and no retry helps: the customer has to connect again.
+
+    Attributes:
+        reason: What the provider said, for people.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class RefreshFailed(Exception):
+    """A token could not be renewed this time.
+
+    Attributes:
+        reason: What happened, for people.
+        retry_after: Seconds after which it may work, if known.
+        timed_out: Whether no answer came, so that a token may have been minted all the same.
+    """
+
+    def __init__(self, reason: str, retry_after: float | None, *, timed_out: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after = retry_after
+        self.timed_out = timed_out
