@@ -84,23 +84,23 @@ def nonsense(provider: Provider, answer: ProviderAnswer, what: str, outcome: Out
     kind = answer.headers.get("content-type", "no content type")[:100]
     return Problem(
         ErrorCode.BAD_GATEWAY_ERROR,
-        f"{provider.title} answered {answer.status} with a body that cannot be read ({kind}): {what}. "
+        f"{provider.title} answered {answer.status} with a body that cannot be read ({kind}): {redact(what, answer)}. "
         "Try again later; if it stays so, report it with the id of this error.",
         origin=Origin.PROVIDER,
-        cause=cause(answer, ()),
+        cause=cause(answer),
         outcome=outcome,
     )
 
 
-def cause(answer: ProviderAnswer, secrets: Iterable[Secret]) -> Cause:
-    """What of a provider's answer may be shown: cut to size, without cookies, credentials and the given secrets."""
-    forms = list(_forms(secrets))
+def cause(answer: ProviderAnswer) -> Cause:
+    """What of a provider's answer may be shown: cut to size, without cookies, credentials and the answer's secrets."""
     headers = {
-        name.lower(): _redact(value, forms)[:_MAX_CAUSE_HEADER_CHARACTERS]
+        name.lower(): redact(value, answer)[:_MAX_CAUSE_HEADER_CHARACTERS]
         for name, value in list(answer.headers.items())[:_MAX_CAUSE_HEADERS]
         if not _SECRET_HEADER.search(name)
     }
-    text = _redact(answer.body[: MAX_CAUSE_BYTES + 4].decode("utf-8", "replace"), forms)
+    # A little more than is shown is searched, so that the cut cannot leave half a secret standing.
+    text = redact(answer.body[: 2 * MAX_CAUSE_BYTES].decode("utf-8", "replace"), answer)
     if len(answer.body) > MAX_CAUSE_BYTES:
         return Cause(answer.status, text[:MAX_CAUSE_BYTES] + CUT, headers)
     return Cause(answer.status, _json_or_text(text), headers)
@@ -147,8 +147,9 @@ def _forms(secrets: Iterable[Secret]) -> Iterable[str]:
             yield base64.b64encode(plain.encode()).decode().rstrip("=")
 
 
-def _redact(text: str, forms: Iterable[str]) -> str:
-    for form in forms:
+def redact(text: str, answer: ProviderAnswer) -> str:
+    """The text without the secrets of the answer that it comes from."""
+    for form in _forms(answer.secrets):
         text = text.replace(form, _REDACTED)
     return text
 

@@ -32,7 +32,7 @@ from service.model import (
     StepWarning,
     Violation,
 )
-from service.providers.answers import cause, code_of, decode, encode, nonsense, retry_after, secrets_of
+from service.providers.answers import cause, code_of, decode, encode, nonsense, redact, retry_after
 from service.providers.oauth import OAuthEndpoint
 from service.providers.planning import (
     Template,
@@ -300,8 +300,8 @@ def _fault(answer: ProviderAnswer) -> _Fault:
 
 
 def _problem(request: ProviderRequest, answer: ProviderAnswer, fault: _Fault, connection: Connection) -> Problem:
-    shown = cause(answer, secrets_of(connection.credentials))
-    told = _told(fault, shown.body)
+    shown = cause(answer)
+    told = redact(_told(fault, shown.body), answer)
     code = code_of(answer.status)
     wait = None
     advice = ""

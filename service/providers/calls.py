@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 
 from service.errors import UpdateFailed
 from service.model import Connection, Deadline, ErrorCode, OAuthCredentials, Origin, Outcome, Problem
+from service.providers.answers import secrets_of
 from service.providers.guard import ProviderGuard
 from service.providers.provider import ProviderAdapter, ProviderAnswer, ProviderRequest
 from service.providers.retries import wait_before_retry
@@ -136,7 +137,9 @@ class ProviderCalls:
         self.count += 1
         headers = self._adapter.headers(connection.credentials)
         try:
-            answer = await self._upstream.send(self._adapter.base_url, request, headers, self._deadline)
+            answer = await self._upstream.send(
+                self._adapter.base_url, request, headers, self._deadline, secrets_of(connection.credentials)
+            )
         except NoAnswer as silence:
             guard.breaker.failed(connection.id)
             raise self._unanswered(request, silence, may_apply=may_apply) from None

@@ -31,7 +31,7 @@ from service.model import (
     StepWarning,
     Violation,
 )
-from service.providers.answers import cause, code_of, decode, encode, nonsense, retry_after, secrets_of
+from service.providers.answers import cause, code_of, decode, encode, nonsense, redact, retry_after
 from service.providers.oauth import OAuthEndpoint
 from service.providers.planning import (
     Template,
@@ -249,7 +249,7 @@ class Outreach:
         """Errors are JSON:API's, several at once; some say `details` for `detail` (documented)."""
         if 200 <= answer.status < 300:
             return ()
-        shown = cause(answer, secrets_of(connection.credentials))
+        shown = cause(answer)
         try:
             errors = msgspec.json.decode(answer.body, type=_Errors).errors
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -262,8 +262,8 @@ class Outreach:
         return tuple(
             Problem(
                 code,
-                _detail(request, answer.status, error, connection),
-                title=error.title if isinstance(error.title, str) and error.title else None,
+                redact(_detail(request, answer.status, error, connection), answer),
+                title=redact(error.title, answer)[:200] if isinstance(error.title, str) and error.title else None,
                 origin=Origin.PROVIDER,
                 cause=shown,
                 retry_after=wait,

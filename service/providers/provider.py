@@ -11,6 +11,7 @@ from service.model import (
     JsonValue,
     Problem,
     Provider,
+    Secret,
     StepUpdate,
     StepWarning,
     Violation,
@@ -50,11 +51,13 @@ class ProviderAnswer:
         status: The HTTP status.
         headers: The headers; look-ups ignore case.
         body: The body, decompressed.
+        secrets: What must not be shown of it: the credentials that the request was made with, should they be echoed.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    secrets: tuple[Secret, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,7 @@ class ProviderAdapter(Protocol):
         """The headers of every request, with the credentials in them."""
 
     def problems(self, request: ProviderRequest, answer: ProviderAnswer, connection: Connection) -> tuple[Problem, ...]:
-        """What is wrong with an answer; empty if it is a good one. Causes are free of the connection's credentials."""
+        """What is wrong with an answer, without the answer's secrets; empty if it is a good one."""
 
     def rate_scope(self, request: ProviderRequest) -> str:
         """What the provider counts the request under: calls of one customer with the same scope share their windows."""

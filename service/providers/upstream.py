@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import aiohttp
 from yarl import URL
 
-from service.model import Deadline
+from service.model import Deadline, Secret
 from service.providers.provider import ProviderAnswer, ProviderRequest
 
 
@@ -100,9 +100,21 @@ class Upstream:
         await self._connector.close()
 
     async def send(
-        self, base_url: str, request: ProviderRequest, headers: Mapping[str, str], deadline: Deadline
+        self,
+        base_url: str,
+        request: ProviderRequest,
+        headers: Mapping[str, str],
+        deadline: Deadline,
+        secrets: tuple[Secret, ...] = (),
     ) -> ProviderAnswer:
         """Sends one request and reads the whole answer, whatever its status.
+
+        Args:
+            base_url: What the path is below.
+            request: What to send.
+            headers: With what.
+            deadline: Until when.
+            secrets: What must not be shown of the answer.
 
         Raises:
             NoAnswer: There is none, or not a whole one.
@@ -122,7 +134,7 @@ class Upstream:
                 ) as response,
             ):
                 body = await self._body(response)
-                return ProviderAnswer(response.status, response.headers, body)
+                return ProviderAnswer(response.status, response.headers, body, secrets)
         except TimeoutError as error:
             raise _timed_out(error, sent=sent.at_all) from None
         except aiohttp.ClientConnectorDNSError:

@@ -1,0 +1,270 @@
+"""What an update comes to at Apollo: from its answer and the wanted update to a plan, with no server."""
+
+import json
+from typing import Any
+
+import pytest
+
+from service.errors import UpdateFailed
+from service.model import (
+    ApiKeyCredentials,
+    Connection,
+    ErrorCode,
+    FieldChange,
+    Outcome,
+    Problem,
+    Provider,
+    Secret,
+    StepUpdate,
+    WarningType,
+)
+from service.providers.apollo import _SEQUENCE, Apollo, decide
+from service.providers.provider import Plan, ProviderAnswer, ProviderRequest
+
+SEQUENCE = "5f0000000000000000000001"
+STEP, OTHER = "5f0000000000000000000101", "5f0000000000000000000102"
+TEMPLATE = "5f0000000000000000000301"
+
+ADAPTER = Apollo("https://api.apollo.example/api/v1", "https://app.apollo.example/oauth/token")
+CONNECTION = Connection(1, 1, "acme", Provider.APOLLO, ApiKeyCredentials(Secret("k-secret")))
+REQUEST = ProviderRequest("PUT", "/emailer_templates/1", "emailer_templates/update", "a master API key")
+
+
+def touch(id: str = "t1", step: str = STEP, template: str | None = TEMPLATE, **more: Any) -> dict[str, Any]:
+    base = {"id": id, "emailer_step_id": step, "emailer_template_id": template, "status": "approved"}
+    return base | {"type": "new_thread", "bounce_rate": "loading"} | more
+
+
+def template(id: str = TEMPLATE, **more: Any) -> dict[str, Any]:
+    return {"id": id, "subject": "Old", "body_html": "<p>Old</p>", "archived": False, "unknown": [{}]} | more
+
+
+def answer(**parts: Any) -> dict[str, Any]:
+    whole = {
+        "emailer_campaign": {"id": SEQUENCE, "active": False},
+        "emailer_steps": [
+            {"id": STEP, "type": "auto_email", "position": 1, "wait_time": 3, "note": None},
+            {"id": OTHER, "type": "call", "position": 2},
+        ],
+        "emailer_touches": [touch()],
+        "emailer_templates": [template()],
+    }
+    return whole | parts
+
+
+def update(**wanted: Any) -> StepUpdate:
+    return StepUpdate(
+        **{"provider": Provider.APOLLO, "customer_id": "acme", "sequence_id": SEQUENCE, "step_id": STEP} | wanted
+    )
+
+
+def plan(held: dict[str, Any], wanted: StepUpdate) -> Plan:
+    return decide(wanted, _SEQUENCE.decode(json.dumps(held)), held.get("emailer_steps") or [])
+
+
+def kinds(made: Plan) -> list[WarningType]:
+    return [warning.type for warning in made.warnings]
+
+
+def refusal(held: dict[str, Any], wanted: StepUpdate) -> Problem:
+    with pytest.raises(UpdateFailed) as failure:
+        plan(held, wanted)
+    [problem] = failure.value.problems
+    return problem
+
+
+def test_a_change_is_one_flat_write_of_what_differs() -> None:
+    [write] = plan(answer(), update(subject="New", body="<p>Old</p>")).writes
+    assert (write.request.method, write.request.path) == ("PUT", f"/emailer_templates/{TEMPLATE}")
+    assert json.loads(write.request.body or b"") == {"subject": "New"}
+    assert write.changes == (FieldChange("template.subject", "Old", "New"),)
+
+
+def test_what_is_held_already_is_not_written() -> None:
+    made = plan(answer(), update(subject="Old", body="<p>Old</p>"))
+    assert made.writes == ()
+    assert kinds(made) == [WarningType.NO_CHANGE]
+
+
+def test_an_empty_string_is_a_value() -> None:
+    [write] = plan(answer(), update(body="")).writes
+    assert json.loads(write.request.body or b"") == {"body_html": ""}
+
+
+def test_nothing_held_differs_from_an_empty_string() -> None:
+    held = answer(emailer_templates=[template(subject=None)])
+    assert plan(held, update(subject="")).writes[0].changes == (FieldChange("template.subject", None, ""),)
+
+
+@pytest.mark.parametrize("steps", [None, []])
+def test_a_step_that_is_not_there_is_not_found(steps: Any) -> None:
+    assert refusal(answer(emailer_steps=steps), update(body="x")).code is ErrorCode.NOT_FOUND_ERROR
+
+
+def test_a_step_without_a_template_says_its_type() -> None:
+    problem = refusal(answer(), update(step_id=OTHER, body="x"))
+    assert problem.code is ErrorCode.UNPROCESSABLE_ENTITY_ERROR
+    assert "type call" in problem.detail
+
+
+def test_custom_fields_of_a_step_without_a_template_can_be_set() -> None:
+    [write] = plan(answer(), update(step_id=OTHER, custom_fields={"note": "ring twice"})).writes
+    assert (write.request.method, write.request.path) == ("PUT", f"/emailer_steps/{OTHER}")
+    assert json.loads(write.request.body or b"") == {"note": "ring twice"}
+
+
+@pytest.mark.parametrize("templates", [None, [], [template("5f0000000000000000000399")]])
+def test_a_template_that_is_not_shown_is_a_failure(templates: Any) -> None:
+    problem = refusal(answer(emailer_templates=templates), update(body="x"))
+    assert problem.code is ErrorCode.BAD_GATEWAY_ERROR
+    assert TEMPLATE in problem.detail
+
+
+@pytest.mark.parametrize("touches", [None, []])
+def test_a_mail_step_without_touches_has_no_template(touches: Any) -> None:
+    assert refusal(answer(emailer_touches=touches), update(body="x")).code is ErrorCode.UNPROCESSABLE_ENTITY_ERROR
+
+
+@pytest.mark.parametrize(
+    ("statuses", "chosen"),
+    [
+        (["to_be_reviewed", "approved", "approved"], 1),
+        (["approved", "to_be_reviewed"], 0),
+        (["to_be_reviewed", "to_be_reviewed"], 0),
+        ([None, "approved"], 1),
+    ],
+)
+def test_the_first_live_variant_is_changed_else_the_first(statuses: list[str | None], chosen: int) -> None:
+    ids = [f"5f00000000000000000003{n:02}" for n in range(len(statuses))]
+    touches = [touch(f"t{n}", template=ids[n], status=status) for n, status in enumerate(statuses)]
+    made = plan(answer(emailer_touches=touches, emailer_templates=[template(id) for id in ids]), update(body="x"))
+    assert made.writes[0].request.path.endswith(ids[chosen])
+    assert WarningType.MULTIPLE_VARIANTS in kinds(made)
+
+
+def test_steps_that_share_the_template_are_named() -> None:
+    made = plan(answer(emailer_touches=[touch(), touch("t2", OTHER)]), update(body="x"))
+    [warning] = made.warnings
+    assert warning.type is WarningType.SHARED_TEMPLATE
+    assert OTHER in warning.detail
+    assert STEP not in warning.detail
+
+
+def test_an_unchanged_shared_template_is_no_news() -> None:
+    made = plan(answer(emailer_touches=[touch(), touch("t2", OTHER)]), update(subject="Old"))
+    assert kinds(made) == [WarningType.NO_CHANGE]
+
+
+def test_a_sequence_that_is_on_is_told() -> None:
+    assert kinds(plan(answer(emailer_campaign={"active": True}), update(body="x"))) == [WarningType.SEQUENCE_ACTIVE]
+
+
+def test_the_subject_of_a_reply_is_not_used() -> None:
+    held = answer(emailer_touches=[touch(type="reply_to_thread")], emailer_templates=[template(subject=None)])
+    assert WarningType.REPLY_SUBJECT_IGNORED in kinds(plan(held, update(subject="New")))
+    assert kinds(plan(held, update(body="x"))) == []
+
+
+def test_an_archived_template_is_told() -> None:
+    held = answer(emailer_templates=[template(archived=True)])
+    assert kinds(plan(held, update(body="x"))) == [WarningType.TEMPLATE_ARCHIVED]
+
+
+def test_template_first_then_custom_fields() -> None:
+    made = plan(answer(), update(body="x", custom_fields={"wait_time": 3, "wait_mode": "day", "note": None}))
+    assert [write.request.endpoint for write in made.writes] == ["emailer_templates/update", "emailer_steps/update"]
+    # What the step holds already, a null among it, is not sent.
+    assert json.loads(made.writes[1].request.body or b"") == {"wait_mode": "day"}
+
+
+@pytest.mark.parametrize("key", ["id", "emailer_campaign_id", "type", "emailer_touches"])
+def test_fields_that_would_move_the_step_are_refused(key: str) -> None:
+    [violation] = ADAPTER.violations(update(custom_fields={key: "x"}))
+    assert violation.field == f"record.custom_fields.{key}"
+
+
+@pytest.mark.parametrize(
+    "value", ["54", "5f000000000000000000010g", "5f0000000000000000000101 ", "5f00000000000000000001011"]
+)
+def test_an_id_of_another_form_is_refused(value: str) -> None:
+    assert [found.field for found in ADAPTER.violations(update(sequence_id=value, step_id=STEP))] == ["sequence_id"]
+
+
+def problems(status: int, body: Any, **headers: str) -> tuple[Problem, ...]:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return ADAPTER.problems(REQUEST, ProviderAnswer(status, named, data, (Secret("k-secret"),)), CONNECTION)
+
+
+def test_a_good_answer_has_no_problem() -> None:
+    assert problems(200, {"emailer_template": {"id": TEMPLATE, "name": 'an "error" in a name'}}) == ()
+
+
+def test_a_good_status_with_an_error_is_a_failure() -> None:
+    [problem] = problems(200, {"error": "Wait mode must be valid"})
+    assert problem.code is ErrorCode.UNPROCESSABLE_ENTITY_ERROR
+    assert "Wait mode must be valid" in problem.detail
+    assert problem.cause is not None
+    assert problem.cause.status == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "code", "wait"),
+    [
+        (
+            {
+                "message": "The maximum number of api calls allowed for x is 400 times per hour. Please upgrade your plan"
+            },
+            {"retry_after": "37"},
+            ErrorCode.TOO_MANY_REQUESTS_ERROR,
+            37,
+        ),
+        (
+            {
+                "message": "The maximum number of api calls allowed for x is 50 times per minute. Please upgrade your plan"
+            },
+            {},
+            ErrorCode.TOO_MANY_REQUESTS_ERROR,
+            None,
+        ),
+        ({"error": "Busy", "retry_after_seconds": 4}, {}, ErrorCode.TOO_MANY_REQUESTS_ERROR, 4),
+        (
+            {"error": "This endpoint is only available to paying teams."},
+            {},
+            ErrorCode.PAYMENT_REQUIRED_ERROR,
+            None,
+        ),
+        ({"error": "We are already processing the request for your sequence"}, {}, ErrorCode.CONFLICT_ERROR, 1),
+        (b"slow down", {}, ErrorCode.TOO_MANY_REQUESTS_ERROR, None),
+    ],
+)
+def test_the_three_kinds_of_429_are_told_apart(body: Any, headers: dict[str, str], code: ErrorCode, wait: Any) -> None:
+    [problem] = problems(429, body, **headers)
+    assert (problem.code, problem.retry_after) == (code, wait)
+    assert problem.cause is not None
+    assert problem.cause.status == 429
+
+
+def test_a_text_answer_is_quoted_without_the_key() -> None:
+    [problem] = problems(401, b"Invalid access credentials: k-secret")
+    assert problem.code is ErrorCode.UNAUTHORIZED_ERROR
+    assert "k-secret" not in repr(problem)
+    assert "Set a valid Apollo API key for customer acme" in problem.detail
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_what_is_held_after_a_write_is_read_from_the_answer(wrapped: bool) -> None:  # noqa: FBT001
+    [write] = plan(answer(), update(subject="New", body="<b>x</b>")).writes
+    record = template(subject="New", body_html="<b>y</b>")
+    body = {"emailer_template": record} if wrapped else record
+    stored = write.stored(ProviderAnswer(200, {}, json.dumps(body).encode()))
+    assert stored == {"template.subject": "New", "template.body": "<b>y</b>"}
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"emailer_template": null}'])
+def test_a_write_whose_answer_makes_no_sense_is_in_doubt(body: bytes) -> None:
+    [write] = plan(answer(), update(body="x")).writes
+    with pytest.raises(UpdateFailed) as failure:
+        write.stored(ProviderAnswer(200, {}, body))
+    assert failure.value.problems[0].outcome is Outcome.UNKNOWN
+    assert failure.value.problems[0].code is ErrorCode.BAD_GATEWAY_ERROR

@@ -1,0 +1,255 @@
+"""What an update comes to at Outreach: from its answer and the wanted update to a plan, with no server."""
+
+import json
+from typing import Any
+
+import pytest
+
+from service.errors import UpdateFailed
+from service.model import (
+    Connection,
+    ErrorCode,
+    FieldChange,
+    OAuthCredentials,
+    Outcome,
+    Problem,
+    Provider,
+    Secret,
+    StepUpdate,
+    WarningType,
+)
+from service.providers.outreach import _COLLECTION, Outreach, decide
+from service.providers.provider import Plan, ProviderAnswer, ProviderRequest
+
+SEQUENCE, STEP, TEMPLATE = 54, 7, 18
+
+ADAPTER = Outreach("https://api.outreach.example")
+CONNECTION = Connection(
+    1,
+    1,
+    "acme",
+    Provider.OUTREACH,
+    OAuthCredentials(Secret("a-secret"), Secret("r-secret"), None, "client", Secret("c-secret")),
+)
+REQUEST = ProviderRequest("PATCH", "/templates/18", "templates", "templates.write")
+
+
+def link(kind: str, id: int | None) -> dict[str, Any]:
+    return {"data": {"type": kind, "id": id} if id is not None else None}
+
+
+def variant(
+    id: int = 1, template: int | None = TEMPLATE, *, enabled: bool = True, is_reply: bool = False
+) -> dict[str, Any]:
+    return {
+        "type": "sequenceTemplate",
+        "id": id,
+        "attributes": {"enabled": enabled, "isReply": is_reply, "openCount": 3},
+        "relationships": {"sequenceStep": link("sequenceStep", STEP), "template": link("template", template)},
+    }
+
+
+def template(id: int = TEMPLATE, **more: Any) -> dict[str, Any]:
+    attributes = {"subject": "Old", "bodyHtml": "<p>Old</p>", "archived": False, "unknown": {}} | more
+    return {"type": "template", "id": id, "attributes": attributes}
+
+
+def step(sequence: int | None = SEQUENCE) -> dict[str, Any]:
+    return {
+        "type": "sequenceStep",
+        "id": STEP,
+        "attributes": {"stepType": "auto_email", "interval": 3600},
+        "relationships": {"sequence": link("sequence", sequence)},
+    }
+
+
+def sequence(*, enabled: bool = False) -> dict[str, Any]:
+    return {"type": "sequence", "id": SEQUENCE, "attributes": {"enabled": enabled}}
+
+
+def answer(*variants: dict[str, Any], included: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    return {
+        "data": list(variants) or [variant()],
+        "included": included if included is not None else [template(), step(), sequence(), {"type": "user", "id": 1}],
+    }
+
+
+def update(**wanted: Any) -> StepUpdate:
+    ids = {"sequence_id": str(SEQUENCE), "step_id": str(STEP)}
+    return StepUpdate(**{"provider": Provider.OUTREACH, "customer_id": "acme"} | ids | wanted)
+
+
+def plan(held: dict[str, Any], wanted: StepUpdate, fields: dict[str, Any] | None = None) -> Plan:
+    return decide(wanted, _COLLECTION.decode(json.dumps(held)), fields or {})
+
+
+def kinds(made: Plan) -> list[WarningType]:
+    return [warning.type for warning in made.warnings]
+
+
+def refusal(held: dict[str, Any], wanted: StepUpdate) -> Problem:
+    with pytest.raises(UpdateFailed) as failure:
+        plan(held, wanted)
+    [problem] = failure.value.problems
+    return problem
+
+
+def test_a_change_is_one_patch_of_what_differs_with_an_integer_id() -> None:
+    [write] = plan(answer(), update(subject="New", body="<p>Old</p>")).writes
+    assert (write.request.method, write.request.path) == ("PATCH", f"/templates/{TEMPLATE}")
+    assert json.loads(write.request.body or b"") == {
+        "data": {"type": "template", "id": TEMPLATE, "attributes": {"subject": "New"}}
+    }
+    assert write.changes == (FieldChange("template.subject", "Old", "New"),)
+
+
+def test_what_is_held_already_is_not_written() -> None:
+    made = plan(answer(), update(subject="Old", body="<p>Old</p>"))
+    assert made.writes == ()
+    assert kinds(made) == [WarningType.NO_CHANGE]
+
+
+@pytest.mark.parametrize("other", [55, None])
+def test_a_step_of_another_sequence_is_not_found(other: int | None) -> None:
+    problem = refusal(answer(included=[template(), step(other), sequence()]), update(body="x"))
+    assert problem.code is ErrorCode.NOT_FOUND_ERROR
+
+
+def test_a_step_that_is_not_included_is_not_found() -> None:
+    assert refusal(answer(included=[template()]), update(body="x")).code is ErrorCode.NOT_FOUND_ERROR
+
+
+def test_a_variant_without_its_template_is_a_failure() -> None:
+    for held in (answer(variant(template=None)), answer(included=[step(), sequence()])):
+        assert refusal(held, update(body="x")).code is ErrorCode.BAD_GATEWAY_ERROR
+
+
+@pytest.mark.parametrize(("enabled", "chosen"), [([False, True, True], 1), ([True, False], 0), ([False, False], 0)])
+def test_the_first_live_variant_is_changed_else_the_first(enabled: list[bool], chosen: int) -> None:
+    variants = [variant(n, 30 + n, enabled=on) for n, on in enumerate(enabled)]
+    templates = [template(30 + n) for n in range(len(enabled))]
+    made = plan(answer(*variants, included=[*templates, step(), sequence()]), update(body="x"))
+    assert made.writes[0].request.path == f"/templates/{30 + chosen}"
+    assert kinds(made) == [WarningType.MULTIPLE_VARIANTS]
+
+
+def test_a_sequence_that_is_on_is_told() -> None:
+    held = answer(included=[template(), step(), sequence(enabled=True)])
+    assert kinds(plan(held, update(body="x"))) == [WarningType.SEQUENCE_ACTIVE]
+
+
+def test_the_subject_of_a_reply_is_not_used() -> None:
+    held = answer(variant(is_reply=True))
+    assert kinds(plan(held, update(subject="New"))) == [WarningType.REPLY_SUBJECT_IGNORED]
+    assert kinds(plan(held, update(body="x"))) == []
+
+
+def test_an_archived_template_is_told() -> None:
+    held = answer(included=[template(archived=True), step(), sequence()])
+    assert kinds(plan(held, update(body="x"))) == [WarningType.TEMPLATE_ARCHIVED]
+
+
+def test_template_first_then_custom_fields_with_integers() -> None:
+    wanted = update(body="x", custom_fields={"interval": 7200, "taskNote": "a"})
+    made = plan(answer(), wanted, {"interval": 3600, "taskNote": "a"})
+    assert [write.request.path for write in made.writes] == ["/templates/18", "/sequenceSteps/7"]
+    assert json.loads(made.writes[1].request.body or b"") == {
+        "data": {"type": "sequenceStep", "id": STEP, "attributes": {"interval": 7200}}
+    }
+
+
+@pytest.mark.parametrize("key", ["id", "type", "stepType", "relationships", "sequence"])
+def test_fields_that_would_move_the_step_are_refused(key: str) -> None:
+    assert [found.field for found in ADAPTER.violations(update(custom_fields={key: 1}))] == [
+        f"record.custom_fields.{key}"
+    ]
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "abc", "01", "9" * 19, "١٢"])
+def test_an_id_that_is_no_positive_integer_is_refused(value: str) -> None:
+    assert [found.field for found in ADAPTER.violations(update(step_id=value))] == ["sequence_step_id"]
+
+
+def problems(status: int, body: Any, **headers: str) -> tuple[Problem, ...]:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return ADAPTER.problems(
+        REQUEST, ProviderAnswer(status, named, data, (Secret("a-secret"), Secret("r-secret"))), CONNECTION
+    )
+
+
+def test_a_good_answer_has_no_problem() -> None:
+    assert problems(200, {"data": {}}) == ()
+
+
+def test_several_errors_stay_several_in_order() -> None:
+    first, second = problems(
+        422,
+        {
+            "errors": [
+                {
+                    "id": "validationError",
+                    "title": "Validation Error",
+                    "detail": "Name can't be blank.",
+                    "source": {"pointer": "/data/attributes/name"},
+                },
+                {
+                    "id": "validationError",
+                    "details": "Subject is too long.",
+                    "source": {"pointer": "/data/attributes/subject"},
+                },
+            ]
+        },
+    )
+    assert first.code is second.code is ErrorCode.UNPROCESSABLE_ENTITY_ERROR
+    assert first.title == "Validation Error"
+    assert "/data/attributes/name: Name can't be blank." in first.detail
+    assert "/data/attributes/subject: Subject is too long." in second.detail
+    assert second.title is None
+
+
+def test_a_missing_scope_is_named() -> None:
+    [problem] = problems(
+        403, {"errors": [{"id": "unauthorizedOauthScope", "title": "Forbidden", "detail": "No scope."}]}
+    )
+    assert problem.code is ErrorCode.FORBIDDEN_ERROR
+    assert "scopes templates.write" in problem.detail
+
+
+def test_governance_is_an_administrators_business() -> None:
+    [problem] = problems(403, {"errors": [{"id": "unauthorizedRequest", "detail": "Not allowed."}]})
+    assert "administrator" in problem.detail
+
+
+@pytest.mark.parametrize("header", ["retry_after", "x_ratelimit_reset"])
+def test_a_used_up_hour_says_when_it_is_over(header: str) -> None:
+    [problem] = problems(429, {"errors": [{"id": "rateLimitExceeded"}]}, **{header: "30"})
+    assert (problem.code, problem.retry_after) == (ErrorCode.TOO_MANY_REQUESTS_ERROR, 30)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b'{"errors": 3}', b'{"errors": []}', b'{"errors": [{"detail": 5, "source": 1}]}']
+)
+def test_an_error_of_another_shape_is_still_one_problem(body: bytes) -> None:
+    [problem] = problems(503, body)
+    assert problem.code is ErrorCode.SERVICE_UNAVAILABLE_ERROR
+
+
+def test_an_echoed_token_is_taken_out() -> None:
+    [problem] = problems(401, {"errors": [{"detail": "bad token a-secret"}]}, x_echo="r-secret")
+    assert "a-secret" not in repr(problem)
+    assert "r-secret" not in repr(problem)
+
+
+def test_what_is_held_after_a_write_is_read_from_the_answer() -> None:
+    [write] = plan(answer(), update(body="<b>x</b>")).writes
+    body = {"data": template(bodyHtml="<b>y</b>")}
+    assert write.stored(ProviderAnswer(200, {}, json.dumps(body).encode()))["template.body"] == "<b>y</b>"
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"data": null}'])
+def test_a_write_whose_answer_makes_no_sense_is_in_doubt(body: bytes) -> None:
+    [write] = plan(answer(), update(body="x")).writes
+    with pytest.raises(UpdateFailed) as failure:
+        write.stored(ProviderAnswer(200, {}, body))
+    assert failure.value.problems[0].outcome is Outcome.UNKNOWN
