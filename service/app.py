@@ -1,7 +1,6 @@
 """The composition root: the only place that knows every room."""
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -9,7 +8,15 @@ from typing import Final
 
 import structlog
 
-from service.connections import Applications, Connections, Keyring, Store
+from service.connections import (
+    Applications,
+    Connections,
+    Keyring,
+    KeyringError,
+    SchemaMismatch,
+    Store,
+    StoreUnavailable,
+)
 from service.model import Provider
 from service.observability.calls import StructuredCallLog
 from service.providers.apollo import Apollo
@@ -19,7 +26,7 @@ from service.providers.provider import ProviderAdapter
 from service.providers.upstream import Upstream, UpstreamLimits
 from service.rpc import server as rpc
 from service.rpc.servicer import DeadlinePolicy, SequenceStepServicer
-from service.rpc.tls import TlsFiles, is_loopback
+from service.rpc.tls import TlsError, TlsFiles, is_loopback
 from service.settings import Settings
 from service.update_step import UpdateStep
 
@@ -28,6 +35,10 @@ log: Final = structlog.get_logger("service.app")
 
 class NotAllowed(Exception):
     """The settings ask for something unsafe; the message says what, why, and how to go on."""
+
+
+STARTUP_FAILURES: Final = (NotAllowed, SchemaMismatch, KeyringError, StoreUnavailable, TlsError, rpc.PortInUse)
+"""What keeps a service from starting that the people who run it can put right; the messages say how."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +141,3 @@ def _tls(settings: Settings) -> TlsFiles | None:
             "TLS, SEQSTEP_ALLOW_PLAINTEXT=true."
         )
     return None
-
-
-async def serve(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT, then lets running calls end."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with running(settings):
-        await stop.wait()
