@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from service.admission import Admission
 from service.connections import (
     Applications,
     Connections,
@@ -118,7 +119,7 @@ async def running(settings: Settings) -> AsyncIterator[App]:
             Applications(store, settings.cache_seconds),
             StructuredCallLog(),
             DeadlinePolicy(settings.default_deadline_seconds, settings.max_deadline_seconds),
-            settings.max_concurrent_calls,
+            Admission(settings.max_concurrent_calls),
         )
         app = App(await rpc.start(servicer, settings.grpc_address, tls), update_step)
         await app.rpc.set_serving()

@@ -9,6 +9,7 @@ from typing import Any, Final, NoReturn, Protocol
 import grpc
 import structlog
 
+from service.admission import Admission
 from service.codes import CODES
 from service.errors import CallRefused
 from service.model import Caller, Deadline, ErrorCode, Outcome, Problem, Provider, UpdateResult, Violation
@@ -82,38 +83,35 @@ class SequenceStepServicer:
         applications: Applications,
         calls: CallLog,
         deadlines: DeadlinePolicy,
-        max_concurrent_calls: int,
+        admission: Admission,
     ) -> None:
         self._update_step = update_step
         self._applications = applications
         self._calls = calls
         self._deadlines = deadlines
-        self._max_concurrent_calls = max_concurrent_calls
-        self._running = 0
-        self._draining = False
+        self._admission = admission
 
     def drain(self) -> None:
         """Answers all further calls with UNAVAILABLE, so that they go elsewhere."""
-        self._draining = True
+        self._admission.drain()
 
     async def update_step(self, data: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         """Answers one `UpdateStep`."""
         pairs: Any = context.invocation_metadata() or ()
         values, violations = metadata.gather(pairs)
         call = _Call(metadata.request_id(values))
-        if self._draining or self._running >= self._max_concurrent_calls:
-            await self._refuse(context, call, self._no_room())
-        self._running += 1
         try:
-            deadline = self._deadline(context)
-            call.provider = _named_provider(values)
-            call.customer_id = values.get(metadata.CUSTOMER_ID, "")
-            caller = await self._authenticate(context, values, violations)
-            call.application_name = caller.application_name
-            told = metadata.parse(values, violations)
-            call.customer_id, call.provider = told.customer_id, told.provider
-            update = parse_request(data, told.provider, told.customer_id)
-            result = await self._update_step(caller, update, deadline)
+            with self._admission.call():
+                deadline = self._deadline(context)
+                call.provider = _named_provider(values)
+                call.customer_id = values.get(metadata.CUSTOMER_ID, "")
+                caller = await self._authenticate(context, values, violations)
+                call.application_name = caller.application_name
+                told = metadata.parse(values, violations)
+                call.customer_id, call.provider = told.customer_id, told.provider
+                update = parse_request(data, told.provider, told.customer_id)
+                with self._admission.share(caller.application_id, told.provider, told.customer_id):
+                    result = await self._update_step(caller, update, deadline)
         except CallRefused as refusal:
             await self._refuse(context, call, refusal)
         except asyncio.CancelledError:
@@ -121,8 +119,6 @@ class SequenceStepServicer:
             raise
         except Exception as error:  # noqa: BLE001  # whatever it is, the caller gets an id and nothing else
             await self._break(context, call, error)
-        finally:
-            self._running -= 1
         return await self._answer(context, call, told.error_mode, result)
 
     def _deadline(self, context: grpc.aio.ServicerContext[bytes, bytes]) -> Deadline:
@@ -200,23 +196,6 @@ class SequenceStepServicer:
             outcome=Outcome.UNKNOWN,
         )
         await self._refuse(context, call, CallRefused(problem))
-
-    def _no_room(self) -> CallRefused:
-        if self._draining:
-            return CallRefused(
-                Problem(
-                    ErrorCode.SERVICE_UNAVAILABLE_ERROR,
-                    "This server is stopping; repeat the call, it goes to another one.",
-                    retry_after=0.0,
-                )
-            )
-        return CallRefused(
-            Problem(
-                ErrorCode.TOO_MANY_REQUESTS_ERROR,
-                f"This server already serves {self._max_concurrent_calls} calls; repeat the call in a moment.",
-                retry_after=1.0,
-            )
-        )
 
     def _log(self, call: _Call, status: str, result: UpdateResult | None, error_id: str) -> None:
         first = result.problems[0] if result is not None and result.problems else None

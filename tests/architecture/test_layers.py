@@ -31,6 +31,7 @@ ALLOWED = {
         "service.providers",
         "service.observability",
     },
+    "service.admission": {"service.model", "service.errors"},
     "service.client": {"service.client"},
 }
 DOORS = {"service.rpc", "service.rest"}
