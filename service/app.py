@@ -21,6 +21,7 @@ from service.connections import (
 from service.model import Provider
 from service.observability.calls import StructuredCallLog
 from service.providers.apollo import Apollo
+from service.providers.check import ConnectionCheck
 from service.providers.oauth import TokenRefresher
 from service.providers.outreach import Outreach
 from service.providers.provider import ProviderAdapter
@@ -85,6 +86,16 @@ def upstream_limits(settings: Settings) -> UpstreamLimits:
         max_connections=settings.provider_max_connections,
         max_answer_bytes=settings.provider_max_answer_bytes,
     )
+
+
+@asynccontextmanager
+async def provider_checks(settings: Settings) -> AsyncIterator[Mapping[Provider, ConnectionCheck]]:
+    """What `seqstep connection check` asks each provider with, until the end of the block."""
+    upstream = Upstream(upstream_limits(settings))
+    try:
+        yield {provider: ConnectionCheck(adapter, upstream) for provider, adapter in adapters(settings).items()}
+    finally:
+        await upstream.close()
 
 
 @asynccontextmanager
