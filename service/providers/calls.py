@@ -112,8 +112,10 @@ class ProviderCalls:
     async def _attempt(self, request: ProviderRequest, *, may_apply: bool) -> ProviderAnswer:
         answer = await self._send(request, may_apply=may_apply)
         if answer.status == 401 and isinstance(self._connection.credentials, OAuthCredentials):
-            self._connection = await self._renew(self._connection, self._deadline)
-            answer = await self._send(request, may_apply=may_apply)
+            renewed = await self._renew(self._connection, self._deadline)
+            if renewed is not self._connection:
+                self._connection = renewed
+                answer = await self._send(request, may_apply=may_apply)
         problems = self._adapter.problems(request, answer, self._connection)
         if not problems:
             return answer
