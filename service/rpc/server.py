@@ -137,7 +137,8 @@ def _describe_reflection_v1() -> None:
     file.package = stable
     for message in file.message_type:
         for part in message.field:
-            part.type_name = part.type_name.replace(alpha, stable)
+            if part.type_name:
+                part.type_name = part.type_name.replace(alpha, stable)
     for service in file.service:
         for rpc in service.method:
             rpc.input_type = rpc.input_type.replace(alpha, stable)
