@@ -1,0 +1,154 @@
+"""Encryption of credentials at rest: AES-256-GCM, bound to the row that they belong to, under rotatable keys."""
+
+import base64
+import binascii
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from service.model import ApiKeyCredentials, Credentials, OAuthCredentials, Provider, Secret
+
+_KEY_BYTES: Final = 32
+_NONCE_BYTES: Final = 12
+_KEY_ID_CHARACTERS: Final = 16
+
+
+class KeyringError(Exception):
+    """The encryption keys cannot be used; the message says why, and holds none of them."""
+
+
+class CannotDecrypt(Exception):
+    """Stored credentials cannot be read: their key is missing, or they were changed or moved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The row that credentials belong to; elsewhere they do not decrypt."""
+
+    application_id: int
+    customer_id: str
+    provider: Provider
+
+    def associated_data(self) -> bytes:
+        """The owner as bytes, the same for the same owner only."""
+        return msgspec.json.encode(["seqstep.connection.v1", self.application_id, self.customer_id, self.provider])
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """Encrypted credentials, and the id of the key that they are under."""
+
+    key_id: str
+    ciphertext: bytes
+
+
+class Keyring:
+    """Keys by their ids; the first encrypts, all decrypt."""
+
+    def __init__(self, keys: dict[str, AESGCM]) -> None:
+        self._keys = keys
+        self.current = next(iter(keys))
+
+    @classmethod
+    def parse(cls, text: str) -> "Keyring":
+        """The keys of `SEQSTEP_ENCRYPTION_KEYS`.
+
+        Raises:
+            KeyringError: There is none, or one is not what `seqstep keygen` makes.
+        """
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        if not parts:
+            raise KeyringError(
+                "SEQSTEP_ENCRYPTION_KEYS is empty; make a key with `seqstep keygen`, keep it safe, and set it"
+            )
+        keys: dict[str, AESGCM] = {}
+        for number, part in enumerate(parts, 1):
+            try:
+                key = base64.urlsafe_b64decode(part.encode("ascii") + b"=" * (-len(part) % 4))
+            except (ValueError, binascii.Error):
+                key = b""
+            if len(key) != _KEY_BYTES:
+                raise KeyringError(
+                    f"key {number} of SEQSTEP_ENCRYPTION_KEYS is not one; a key has 43 characters of base64url, "
+                    "as `seqstep keygen` makes it"
+                )
+            keys[hashlib.sha256(b"seqstep.key-id" + key).hexdigest()[:_KEY_ID_CHARACTERS]] = AESGCM(key)
+        return cls(keys)
+
+    def __contains__(self, key_id: object) -> bool:
+        return key_id in self._keys
+
+    def __repr__(self) -> str:
+        return f"Keyring({', '.join(self._keys)})"
+
+    def seal(self, credentials: Credentials, owner: Owner) -> Sealed:
+        """The credentials, encrypted under the first key."""
+        nonce = os.urandom(_NONCE_BYTES)
+        ciphertext = self._keys[self.current].encrypt(nonce, _dump(credentials), owner.associated_data())
+        return Sealed(self.current, nonce + ciphertext)
+
+    def open(self, sealed: Sealed, owner: Owner) -> Credentials:
+        """The credentials of a row.
+
+        Raises:
+            CannotDecrypt: The key is missing, or the ciphertext is not what was stored for this owner.
+        """
+        key = self._keys.get(sealed.key_id)
+        if key is None:
+            raise CannotDecrypt(f"the encryption key {sealed.key_id} is not in SEQSTEP_ENCRYPTION_KEYS")
+        nonce, ciphertext = sealed.ciphertext[:_NONCE_BYTES], sealed.ciphertext[_NONCE_BYTES:]
+        try:
+            plain = key.decrypt(nonce, ciphertext, owner.associated_data())
+            return _load(plain)
+        except (InvalidTag, ValueError, msgspec.DecodeError):
+            raise CannotDecrypt("the stored credentials were damaged, or belong to another connection") from None
+
+
+def generate_key() -> str:
+    """A new random key, as `SEQSTEP_ENCRYPTION_KEYS` wants it."""
+    return base64.urlsafe_b64encode(os.urandom(_KEY_BYTES)).decode().rstrip("=")
+
+
+class _Stored(msgspec.Struct, omit_defaults=True):
+    api_key: str | None = None
+    access_token: str | None = None
+    refresh_token: str | None = None
+    expires_at: float | None = None
+    client_id: str = ""
+    client_secret: str = ""
+    redirect_uri: str = ""
+
+
+def _dump(credentials: Credentials) -> bytes:
+    match credentials:
+        case ApiKeyCredentials(api_key):
+            stored = _Stored(api_key=api_key.reveal())
+        case OAuthCredentials() as grant:
+            stored = _Stored(
+                access_token=grant.access_token.reveal(),
+                refresh_token=grant.refresh_token.reveal() if grant.refresh_token else None,
+                expires_at=grant.expires_at,
+                client_id=grant.client_id,
+                client_secret=grant.client_secret.reveal(),
+                redirect_uri=grant.redirect_uri,
+            )
+    return msgspec.json.encode(stored)
+
+
+def _load(plain: bytes) -> Credentials:
+    stored = msgspec.json.decode(plain, type=_Stored)
+    if stored.api_key is not None:
+        return ApiKeyCredentials(Secret(stored.api_key))
+    return OAuthCredentials(
+        access_token=Secret(stored.access_token or ""),
+        refresh_token=Secret(stored.refresh_token) if stored.refresh_token else None,
+        expires_at=stored.expires_at,
+        client_id=stored.client_id,
+        client_secret=Secret(stored.client_secret),
+        redirect_uri=stored.redirect_uri,
+    )

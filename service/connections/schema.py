@@ -1,0 +1,81 @@
+"""The tables, the same on SQLite and PostgreSQL. A change here needs a migration in service/migrations."""
+
+from typing import Final
+
+from sqlalchemy import (
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+REVISION: Final = "0001"
+"""The migration that makes the tables as they are here; a test holds the two together."""
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# Moments are Unix times in seconds.
+
+applications = Table(
+    "applications",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(255), nullable=False, unique=True),
+    Column("created_at", Double, nullable=False),
+    Column("disabled_at", Double),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("application_id", ForeignKey("applications.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("prefix", String(32), nullable=False, unique=True),
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+)
+
+certificates = Table(
+    "certificates",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("application_id", ForeignKey("applications.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("identity", String(255), nullable=False, unique=True),
+)
+
+connections = Table(
+    "connections",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("application_id", ForeignKey("applications.id", ondelete="CASCADE"), nullable=False),
+    Column("customer_id", String(255), nullable=False),
+    Column("provider", String(32), nullable=False),
+    Column("ciphertext", LargeBinary, nullable=False),
+    Column("key_id", String(16), nullable=False),
+    # Grows with every change of the credentials, so that nobody replaces newer ones with older ones.
+    Column("revision", Integer, nullable=False),
+    Column("state", String(32), nullable=False),
+    Column("state_reason", String(1000), nullable=False),
+    Column("state_since", Double, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    # Who renews the token at present, and until when nobody else may.
+    Column("lease_owner", String(64)),
+    Column("lease_until", Double),
+    UniqueConstraint("application_id", "customer_id", "provider"),
+    Index(None, "key_id"),
+)
