@@ -124,6 +124,7 @@ async def running(settings: Settings) -> AsyncIterator[App]:
             cache_seconds=settings.cache_seconds,
             refresh_margin_seconds=settings.token_refresh_margin_seconds,
         )
+        await connections.check_keys()
         update_step = UpdateStep(adapters(settings), connections, upstream)
         servicer = SequenceStepServicer(
             update_step,

@@ -1,0 +1,14 @@
+"""What Alembic runs for each command: the migrations, over the connection that it is given."""
+
+from alembic import context
+
+from service.connections.schema import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    render_as_batch=True,
+    transaction_per_migration=True,
+)
+with context.begin_transaction():
+    context.run_migrations()
