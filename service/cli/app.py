@@ -1,0 +1,136 @@
+"""`seqstep app`: the applications that may call, and their keys."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from service.cli import context
+from service.connections import Application, Applications
+from service.model import Secret
+
+cli = typer.Typer(help="The applications that may call, and their keys.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="The application's name.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
+
+
+def _show_key(name: str, key: Secret, *, as_json: bool) -> None:
+    if as_json:
+        context.show_json({"application": name, "api_key": key.reveal()})
+        return
+    # The key alone is on standard output, so that it can be piped to where it is kept.
+    typer.echo(f"Key of {name}; it is shown this once, so keep it now:", err=True)
+    typer.echo(key.reveal())
+
+
+@cli.command()
+def create(name: Name, as_json: Json = False) -> None:
+    """Make an application and its first key, which is shown this once."""
+
+    async def main() -> Secret:
+        async with context.store() as store:
+            return await Applications(store, 0).create(name)
+
+    _show_key(name, context.run(main), as_json=as_json)
+
+
+@cli.command("list")
+def list_(as_json: Json = False) -> None:
+    """List the applications with the beginnings of their keys."""
+
+    async def main() -> list[Application]:
+        async with context.store() as store:
+            return await Applications(store, 0).list()
+
+    found = context.run(main)
+    if as_json:
+        context.show_json([asdict(application) for application in found])
+        return
+    context.show(
+        "Applications",
+        ("name", "state", "keys", "certificates", "made"),
+        [
+            (
+                application.name,
+                "disabled" if application.disabled_at is not None else "active",
+                ", ".join(
+                    f"{key.prefix}…" + (f" until {context.moment(key.expires_at)}" if key.expires_at else "")
+                    for key in application.keys
+                ),
+                ", ".join(application.identities),
+                context.moment(application.created_at),
+            )
+            for application in found
+        ],
+    )
+
+
+@cli.command("rotate-key")
+def rotate_key(
+    name: Name,
+    old_keys_end_after: Annotated[
+        float, typer.Option(help="Seconds for which the older keys stay good; 0 ends them at once.", min=0)
+    ] = 86400.0,
+    as_json: Json = False,
+) -> None:
+    """Make a new key, which is shown this once; the older ones stay good for a day unless told otherwise."""
+
+    async def main() -> Secret:
+        async with context.store() as store:
+            return await Applications(store, 0).rotate_key(name, old_keys_end_after)
+
+    _show_key(name, context.run(main), as_json=as_json)
+
+
+@cli.command()
+def disable(name: Name) -> None:
+    """Refuse all calls of an application, within 5 seconds; its connections are kept."""
+
+    async def main() -> None:
+        async with context.store() as store:
+            await Applications(store, 0).disable(name)
+
+    context.run(main)
+    typer.echo(f"{name} is disabled; `seqstep app enable {name}` serves it again")
+
+
+@cli.command()
+def enable(name: Name) -> None:
+    """Serve a disabled application again."""
+
+    async def main() -> None:
+        async with context.store() as store:
+            await Applications(store, 0).enable(name)
+
+    context.run(main)
+    typer.echo(f"{name} is active")
+
+
+@cli.command("map-certificate")
+def map_certificate(
+    name: Name,
+    identity: Annotated[str, typer.Argument(help="A subject alternative name or the common name.", show_default=False)],
+) -> None:
+    """Let client certificates with a name stand for an application instead of a key."""
+
+    async def main() -> None:
+        async with context.store() as store:
+            await Applications(store, 0).map_certificate(name, identity)
+
+    context.run(main)
+    typer.echo(f"client certificates of {identity} stand for {name}")
+
+
+@cli.command("unmap-certificate")
+def unmap_certificate(
+    identity: Annotated[str, typer.Argument(help="The certificate's name.", show_default=False)],
+) -> None:
+    """Take the meaning from a certificate's name."""
+
+    async def main() -> None:
+        async with context.store() as store:
+            await Applications(store, 0).unmap_certificate(identity)
+
+    context.run(main)
+    typer.echo(f"client certificates of {identity} stand for no application")

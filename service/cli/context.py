@@ -1,0 +1,73 @@
+"""What several commands need: settings, the store, and ways to show things to people and to programs."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import msgspec
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from service.connections import Store
+from service.settings import Settings
+
+T = TypeVar("T")
+
+
+def settings() -> Settings:
+    """The settings of the environment; ends the command if one of them makes no sense."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        for problem in error.errors(include_input=False, include_url=False):
+            name = "SEQSTEP_" + "_".join(str(part) for part in problem["loc"]).upper() if problem["loc"] else "settings"
+            fail(f"{name}: {problem['msg']}")
+        raise typer.Exit(1) from None
+
+
+def fail(message: str) -> None:
+    """Shows what is wrong, on standard error."""
+    Console(stderr=True, soft_wrap=True).print(f"seqstep: {message}", style="red", highlight=False, markup=False)
+
+
+def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Runs an asynchronous command."""
+    return asyncio.run(main())
+
+
+@asynccontextmanager
+async def store() -> AsyncIterator[Store]:
+    """The store of the settings, its schema checked."""
+    opened = Store.open(settings().database_url.get_secret_value())
+    try:
+        await opened.check_schema()
+        yield opened
+    finally:
+        await opened.close()
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Shows rows: a table on a terminal, tab-separated lines elsewhere."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            typer.echo("\t".join(row))
+        return
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def show_json(value: Any) -> None:
+    """Shows a value as JSON, for programs."""
+    typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def moment(seconds: float | None) -> str:
+    """A Unix time for people, in UTC; a dash for none."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ") if seconds is not None else "-"

@@ -1,0 +1,32 @@
+"""The root of the command line: which commands there are, and how their failures are shown."""
+
+import sys
+
+import typer
+from rich.console import Console
+
+from service.cli import app, connection, db, keygen
+from service.connections import KeyringError, SchemaMismatch, StoreUnavailable
+from service.connections.applications import ApplicationError
+from service.errors import UpdateFailed
+
+cli = typer.Typer(
+    name="seqstep",
+    help="Changes one step of a customer's sequence at Apollo or Outreach.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+cli.add_typer(app.cli, name="app")
+cli.add_typer(connection.cli, name="connection")
+cli.add_typer(db.cli, name="db")
+cli.command("keygen")(keygen.keygen)
+
+
+def main() -> None:
+    """Runs the command line; what people can put right is one line and exit status 1, and no traceback."""
+    try:
+        cli()
+    except (ApplicationError, KeyringError, SchemaMismatch, StoreUnavailable, UpdateFailed) as failure:
+        Console(stderr=True, soft_wrap=True).print(f"seqstep: {failure}", style="red", highlight=False, markup=False)
+        sys.exit(1)
