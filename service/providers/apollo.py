@@ -68,6 +68,8 @@ _FIXED_FIELDS: Final = frozenset(
     }
 )
 
+_PLAN_WORDS: Final = re.compile(r"\bpaying\b|\bpaid\b|\bonly available\b|\bupgrade\b|\byour plan\b")
+
 # "We are already processing the request" is over in about the time that one write takes.
 _OVERLAP_WAIT_SECONDS: Final = 1.0
 
@@ -354,7 +356,8 @@ def _too_many(answer: ProviderAnswer, fault: _Fault, told: str) -> tuple[ErrorCo
             wait if wait is not None else _OVERLAP_WAIT_SECONDS,
             "Another change to this sequence is under way; repeat the call in a moment.",
         )
-    if wait is None and "maximum number" not in words and re.search(r"\bpa(ying|id)\b|\bplan\b|\bupgrade\b", words):
+    # The kind is told by the words alone: a `retry-after` comes with every 429, whether waiting helps or not.
+    if "maximum number" not in words and _PLAN_WORDS.search(words):
         return (
             ErrorCode.PAYMENT_REQUIRED_ERROR,
             None,

@@ -1,17 +1,21 @@
 """The HTTP client that all providers share: one pool for each worker, nothing remembered between customers."""
 
 import asyncio
+import io
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import SimpleNamespace
+from typing import Final
 
 import aiohttp
 from yarl import URL
 
 from service.model import Deadline, Secret
 from service.providers.provider import ProviderAnswer, ProviderRequest
+
+_LONG_BODY_BYTES: Final = 256 * 1024
 
 
 class Silence(StrEnum):
@@ -127,7 +131,7 @@ class Upstream:
                 session.request(
                     request.method,
                     URL(base_url + request.path, encoded=True),
-                    data=request.body,
+                    data=_payload(request.body),
                     headers=headers,
                     allow_redirects=False,
                     trace_request_ctx=sent,
@@ -162,6 +166,11 @@ class Upstream:
                 raise NoAnswer(Silence.TOO_LONG, sent=True)
             chunks.append(chunk)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
+    """The body, if it is a long one in a form that is sent in pieces, so that other calls have their turn."""
+    return io.BytesIO(body) if body is not None and len(body) > _LONG_BODY_BYTES else body
 
 
 def _timed_out(error: TimeoutError, *, sent: bool) -> NoAnswer:

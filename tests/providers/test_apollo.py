@@ -230,7 +230,7 @@ def test_a_good_status_with_an_error_is_a_failure() -> None:
         ({"error": "Busy", "retry_after_seconds": 4}, {}, ErrorCode.TOO_MANY_REQUESTS_ERROR, 4),
         (
             {"error": "This endpoint is only available to paying teams."},
-            {},
+            {"retry_after": "60"},
             ErrorCode.PAYMENT_REQUIRED_ERROR,
             None,
         ),

@@ -1,0 +1,446 @@
+"""What an update does at each provider, through a real channel: the envelope, what the provider holds, and its calls."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import pytest
+from engagement.v1 import envelope_pb2
+
+from sandbox import seed
+from service.model import ApiKeyCredentials, Provider, Secret
+from tests.house import House, outreach_grant
+
+NOT_APPLIED = envelope_pb2.ERROR_OUTCOME_NOT_APPLIED
+BODY = "<p>Hello {{first_name}},</p><p>Ünïcödé 🚀 &amp; more</p>"
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The same situations at both providers, by the ids that each has for them."""
+
+    provider: str
+    templates: str
+    steps: str
+    active: object
+    inactive: object
+    other_sequence: object
+    unknown_sequence: object
+    unknown_step: object
+    plain: tuple[object, object]
+    quiet: tuple[object, object]
+    reply: tuple[object, object]
+    ab_test: tuple[object, object]
+    shared: tuple[object, object]
+    shared_with: list[str]
+    archived: tuple[object, object]
+    call: object
+    dangling: object
+    body: str
+    field: str
+    field_value: Any
+    number_field: str
+    read: str
+    write: str
+    field_write: str
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+APOLLO = Steps(
+    provider="apollo",
+    templates="emailer_templates",
+    steps="emailer_steps",
+    active=seed.APOLLO_SEQUENCE_ACTIVE,
+    inactive=seed.APOLLO_SEQUENCE_INACTIVE,
+    other_sequence=seed.APOLLO_SEQUENCE_INACTIVE,
+    unknown_sequence="5fffffffffffffffffffffff",
+    unknown_step="5ffffffffffffffffffffffe",
+    plain=(seed.APOLLO_STEP_PLAIN, seed.APOLLO_TEMPLATE_PLAIN),
+    quiet=(seed.APOLLO_STEP_INACTIVE_PLAIN, seed.APOLLO_TEMPLATE_INACTIVE_PLAIN),
+    reply=(seed.APOLLO_STEP_REPLY, seed.APOLLO_TEMPLATE_REPLY),
+    ab_test=(seed.APOLLO_STEP_AB_TEST, seed.APOLLO_TEMPLATE_AB_SECOND),
+    shared=(seed.APOLLO_STEP_SHARED_A, seed.APOLLO_TEMPLATE_SHARED),
+    shared_with=[seed.APOLLO_STEP_SHARED_B],
+    archived=(seed.APOLLO_STEP_ARCHIVED_TEMPLATE, seed.APOLLO_TEMPLATE_ARCHIVED),
+    call=seed.APOLLO_STEP_CALL,
+    dangling=seed.APOLLO_STEP_DANGLING_TEMPLATE,
+    body="body_html",
+    field="note",
+    field_value="Ring twice.",
+    number_field="wait_time",
+    read="GET /api/v1/emailer_campaigns/",
+    write="PUT /api/v1/emailer_templates/",
+    field_write="PUT /api/v1/emailer_steps/",
+)
+OUTREACH = Steps(
+    provider="outreach",
+    templates="templates",
+    steps="sequenceSteps",
+    active=seed.OUTREACH_SEQUENCE_ENABLED,
+    inactive=seed.OUTREACH_SEQUENCE_DISABLED,
+    other_sequence=seed.OUTREACH_SEQUENCE_DISABLED,
+    unknown_sequence=987654,
+    unknown_step=987655,
+    plain=(seed.OUTREACH_STEP_PLAIN, seed.OUTREACH_TEMPLATE_PLAIN),
+    quiet=(seed.OUTREACH_STEP_DISABLED_PLAIN, seed.OUTREACH_TEMPLATE_DISABLED_PLAIN),
+    reply=(seed.OUTREACH_STEP_REPLY, seed.OUTREACH_TEMPLATE_REPLY),
+    ab_test=(seed.OUTREACH_STEP_AB_TEST, seed.OUTREACH_TEMPLATE_AB_SECOND),
+    shared=(seed.OUTREACH_STEP_SHARED_A, seed.OUTREACH_TEMPLATE_SHARED),
+    shared_with=[str(seed.OUTREACH_STEP_SHARED_B), str(seed.OUTREACH_STEP_DISABLED_SHARED)],
+    archived=(seed.OUTREACH_STEP_ARCHIVED_TEMPLATE, seed.OUTREACH_TEMPLATE_ARCHIVED),
+    call=seed.OUTREACH_STEP_CALL,
+    dangling=seed.OUTREACH_STEP_GONE_TEMPLATE,
+    body="bodyHtml",
+    field="taskNote",
+    field_value="Ring twice.",
+    number_field="interval",
+    read="GET /api/v2/sequenceTemplates",
+    write="PATCH /api/v2/templates/",
+    field_write="PATCH /api/v2/sequenceSteps/",
+)
+
+both = pytest.mark.parametrize("at", [APOLLO, OUTREACH], ids=["apollo", "outreach"])
+
+
+def attributes(at: Steps, held: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = held.get("attributes", held) if at.provider == "outreach" else held
+    return found
+
+
+async def text(house: House, at: Steps, template: object) -> tuple[Any, Any]:
+    held = attributes(at, await house.holds(at.provider, at.templates, template))
+    return held["subject"], held[at.body]
+
+
+async def step(house: House, at: Steps, step_id: object) -> dict[str, Any]:
+    return attributes(at, await house.holds(at.provider, at.steps, step_id))
+
+
+@both
+async def test_success(house: House, at: Steps) -> None:
+    before = await text(house, at, at.quiet[1])
+    answer = await house.update(at.provider, at.inactive, at.quiet[0], subject="New", body=BODY)
+    assert answer.errors == []
+    assert answer.warnings == []
+    assert answer.changes == {"template.subject": (before[0], "New"), "template.body": (before[1], BODY)}
+    assert await text(house, at, at.quiet[1]) == ("New", BODY)
+    read, write = house.calls(at.provider)
+    assert read.startswith(at.read)
+    assert write.startswith(at.write)
+
+
+@both
+async def test_what_is_not_named_stays(house: House, at: Steps) -> None:
+    before = await text(house, at, at.quiet[1])
+    answer = await house.update(at.provider, at.inactive, at.quiet[0], subject="New")
+    assert list(answer.changes) == ["template.subject"]
+    assert await text(house, at, at.quiet[1]) == ("New", before[1])
+
+
+@both
+async def test_validate_only_writes_nothing(house: House, at: Steps) -> None:
+    before = await text(house, at, at.plain[1])
+    answer = await house.update(at.provider, at.active, at.plain[0], subject="New", validate_only=True)
+    assert answer.errors == []
+    assert answer.changes == {"template.subject": (before[0], "New")}
+    assert "SEQUENCE_ACTIVE" in answer.warnings
+    assert await text(house, at, at.plain[1]) == before
+    assert all(call.startswith("GET ") for call in house.calls(at.provider))
+
+
+@both
+async def test_no_change_costs_one_call(house: House, at: Steps) -> None:
+    subject, body = await text(house, at, at.plain[1])
+    answer = await house.update(at.provider, at.active, at.plain[0], subject=subject, body=body)
+    assert (answer.errors, answer.warnings, answer.changes) == ([], ["NO_CHANGE"], {})
+    assert len(house.calls(at.provider)) == 1
+
+
+@both
+async def test_nothing_named_costs_no_call(house: House, at: Steps) -> None:
+    answer = await house.update(at.provider, at.active, at.plain[0])
+    assert (answer.errors, answer.warnings) == ([], ["NO_CHANGE"])
+    assert house.calls() == []
+
+
+@both
+async def test_an_active_sequence_is_told(house: House, at: Steps) -> None:
+    answer = await house.update(at.provider, at.active, at.plain[0], subject="New")
+    assert (answer.errors, answer.warnings) == ([], ["SEQUENCE_ACTIVE"])
+    assert len(house.calls(at.provider)) == 2
+
+
+@both
+async def test_the_first_live_variant_is_changed(house: House, at: Steps) -> None:
+    answer = await house.update(at.provider, at.active, at.ab_test[0], subject="New")
+    assert "MULTIPLE_VARIANTS" in answer.warnings
+    assert (await text(house, at, at.ab_test[1]))[0] == "New"
+    assert len(house.calls(at.provider)) == 2
+
+
+@both
+async def test_a_reply_does_not_use_its_subject(house: House, at: Steps) -> None:
+    answer = await house.update(at.provider, at.active, at.reply[0], subject="New", body=BODY)
+    assert answer.errors == []
+    assert "REPLY_SUBJECT_IGNORED" in answer.warnings
+    assert (await text(house, at, at.reply[1]))[1] == BODY
+
+
+@both
+async def test_a_shared_template_names_who_else_uses_it(house: House, at: Steps) -> None:
+    answer = await house.update(at.provider, at.active, at.shared[0], body=BODY, validate_only=True)
+    [detail] = [each.detail for each in answer.response.warnings if each.problem_type == "SHARED_TEMPLATE"]
+    for other in at.shared_with:
+        assert other in detail
+    assert all(call.startswith("GET ") for call in house.calls(at.provider))
+
+
+@both
+async def test_a_shared_template_costs_no_call_more_on_the_write_path(house: House, at: Steps) -> None:
+    answer = await house.update(at.provider, at.active, at.shared[0], body=BODY)
+    assert answer.errors == []
+    assert ("SHARED_TEMPLATE" in answer.warnings) == (at.provider == "apollo")
+    assert len(house.calls(at.provider)) == 2
+
+
+@both
+async def test_an_archived_template_is_told(house: House, at: Steps) -> None:
+    answer = await house.update(at.provider, at.active, at.archived[0], subject="New")
+    assert answer.errors == []
+    assert "TEMPLATE_ARCHIVED" in answer.warnings
+
+
+@both
+async def test_what_the_provider_cleans_up_is_shown_as_it_holds_it(house: House, at: Steps) -> None:
+    answer = await house.update(at.provider, at.inactive, at.quiet[0], body="<p>Hi</p><script>alert(1)</script>")
+    assert answer.warnings == ["CONTENT_NORMALIZED"]
+    held = (await text(house, at, at.quiet[1]))[1]
+    assert answer.changes["template.body"][1] == held
+    assert "script" not in held
+
+
+@both
+async def test_a_step_of_another_sequence_is_not_found(house: House, at: Steps) -> None:
+    before = await text(house, at, at.plain[1])
+    answer = await house.update(at.provider, at.other_sequence, at.plain[0], body=BODY)
+    assert (answer.error.code, answer.error.meta.outcome) == ("NOT_FOUND_ERROR", NOT_APPLIED)
+    assert answer.changes == {}
+    assert await text(house, at, at.plain[1]) == before
+    assert len(house.calls(at.provider)) == 1
+
+
+@both
+async def test_an_unknown_step_is_not_found(house: House, at: Steps) -> None:
+    answer = await house.update(at.provider, at.active, at.unknown_step, body=BODY)
+    assert answer.error.code == "NOT_FOUND_ERROR"
+    assert all(call.startswith("GET ") for call in house.calls(at.provider))
+
+
+@both
+async def test_an_unknown_sequence_is_not_found(house: House, at: Steps) -> None:
+    answer = await house.update(at.provider, at.unknown_sequence, at.plain[0], body=BODY)
+    assert answer.error.code == "NOT_FOUND_ERROR"
+    assert len(house.calls(at.provider)) == 1
+
+
+@both
+async def test_a_call_step_has_no_template(house: House, at: Steps) -> None:
+    answer = await house.update(at.provider, at.active, at.call, body=BODY)
+    assert (answer.error.code, answer.error.status) == ("UNPROCESSABLE_ENTITY_ERROR", "422")
+    assert "type call" in answer.error.detail
+    assert all(call.startswith("GET ") for call in house.calls(at.provider))
+
+
+@both
+async def test_a_template_that_cannot_be_read_is_a_failure(house: House, at: Steps) -> None:
+    answer = await house.update(at.provider, at.active, at.dangling, body=BODY)
+    assert answer.error.code == "BAD_GATEWAY_ERROR"
+    assert len(house.calls(at.provider)) == 1
+
+
+@both
+async def test_custom_fields_go_to_the_step(house: House, at: Steps) -> None:
+    before = await step(house, at, at.quiet[0])
+    answer = await house.update(
+        at.provider,
+        at.inactive,
+        at.quiet[0],
+        subject="New",
+        custom_fields={at.field: at.field_value, at.number_field: 7},
+    )
+    assert answer.errors == []
+    assert answer.changes[f"custom_fields.{at.field}"] == (before[at.field], at.field_value)
+    held = await step(house, at, at.quiet[0])
+    assert held[at.field] == at.field_value
+    assert held[at.number_field] == 7
+    assert type(held[at.number_field]) is int
+    _read, _write, fields = house.calls(at.provider)
+    assert fields.startswith(at.field_write)
+
+
+@both
+async def test_custom_fields_alone_cost_two_calls_and_one_if_they_are_held(house: House, at: Steps) -> None:
+    answer = await house.update(at.provider, at.inactive, at.quiet[0], custom_fields={at.field: at.field_value})
+    assert (answer.errors, answer.warnings) == ([], [])
+    assert len(house.calls(at.provider)) == 2
+    answer = await house.update(at.provider, at.inactive, at.quiet[0], custom_fields={at.field: at.field_value})
+    assert answer.warnings == ["NO_CHANGE"]
+    assert len(house.calls(at.provider)) == 3
+
+
+@both
+async def test_custom_fields_of_a_step_of_another_sequence_are_not_written(house: House, at: Steps) -> None:
+    answer = await house.update(at.provider, at.other_sequence, at.plain[0], custom_fields={at.field: "x"})
+    assert answer.error.code == "NOT_FOUND_ERROR"
+    assert len(house.calls(at.provider)) == 1
+
+
+@both
+async def test_a_refused_custom_field_leaves_the_template_changed_and_says_so(house: House, at: Steps) -> None:
+    bad = {"wait_mode": "fortnight"} if at.provider == "apollo" else {"displayName": "x"}
+    answer = await house.update(at.provider, at.inactive, at.quiet[0], subject="New", custom_fields=bad)
+    assert answer.error.code == "UNPROCESSABLE_ENTITY_ERROR"
+    assert answer.error.meta.outcome == envelope_pb2.ERROR_OUTCOME_PARTIALLY_APPLIED
+    assert list(answer.changes) == ["template.subject"]
+    assert (await text(house, at, at.quiet[1]))[0] == "New"
+
+
+@both
+async def test_bad_credentials(house: House, at: Steps) -> None:
+    if at.provider == "apollo":
+        await house.connect("bad", Provider.APOLLO, ApiKeyCredentials(Secret("wrong")))
+    else:
+        await house.connect("bad", Provider.OUTREACH, outreach_grant("wrong", refresh_token=None))
+    answer = await house.update(at.provider, at.active, at.plain[0], customer="bad", body=BODY)
+    assert (answer.error.code, answer.code) == ("UNAUTHORIZED_ERROR", grpc.StatusCode.OK)
+    assert "customer bad" in answer.error.detail
+    assert all(call.startswith("GET ") for call in house.calls(at.provider))
+
+
+@both
+async def test_no_connection(house: House, at: Steps) -> None:
+    answer = await house.update(at.provider, at.active, at.plain[0], customer="stranger", body=BODY)
+    assert (answer.error.code, answer.error.meta.origin) == ("NOT_FOUND_ERROR", envelope_pb2.ERROR_ORIGIN_SERVICE)
+    assert "stranger" in answer.error.detail
+    assert house.calls() == []
+
+
+async def test_salesloft_is_not_supported_and_needs_no_connection(house: House) -> None:
+    answer = await house.update("salesloft", 1, 2, body=BODY)
+    assert (answer.error.code, answer.error.status) == ("NOT_IMPLEMENTED_ERROR", "501")
+    assert house.calls() == []
+
+
+async def test_apollo_keys_without_the_right_are_told_what_is_missing(house: House) -> None:
+    await house.connect("scoped", Provider.APOLLO, ApiKeyCredentials(Secret(seed.APOLLO_SCOPED_KEY)))
+    answer = await house.update("apollo", APOLLO.active, APOLLO.plain[0], customer="scoped", body=BODY)
+    assert answer.error.code == "FORBIDDEN_ERROR"
+    assert "master API key" in answer.error.detail
+    await house.connect("free", Provider.APOLLO, ApiKeyCredentials(Secret(seed.APOLLO_FREE_KEY)))
+    answer = await house.update("apollo", APOLLO.active, APOLLO.plain[0], customer="free", body=BODY)
+    assert answer.error.code == "PAYMENT_REQUIRED_ERROR", answer.error
+    assert answer.error.meta.cause.code == 429
+    assert not answer.error.meta.HasField("retry_after")
+
+
+async def test_outreach_tokens_without_the_scope_are_told_which(house: House) -> None:
+    await house.connect("reader", Provider.OUTREACH, outreach_grant(seed.OUTREACH_READONLY_TOKEN))
+    answer = await house.update("outreach", OUTREACH.active, OUTREACH.plain[0], customer="reader", body=BODY)
+    assert answer.error.code == "FORBIDDEN_ERROR"
+    assert "templates.write" in answer.error.detail
+
+
+async def test_several_provider_errors_come_in_order(house: House) -> None:
+    answer = await house.update(
+        "outreach", OUTREACH.inactive, OUTREACH.quiet[0], custom_fields={"displayName": "x", "bounceCount": 3}
+    )
+    assert [error.code for error in answer.errors] == ["UNPROCESSABLE_ENTITY_ERROR"] * 2
+    assert "/data/attributes/displayName" in answer.errors[0].detail
+    assert "/data/attributes/bounceCount" in answer.errors[1].detail
+    assert answer.errors[0].meta.cause.code == 422
+
+
+async def test_apollo_touches_are_never_written(house: House) -> None:
+    for wanted in (APOLLO.plain, APOLLO.ab_test, APOLLO.shared):
+        await house.update("apollo", APOLLO.active, wanted[0], body=BODY)
+    assert not any("emailer_touches" in call or "/sequences/" in call for call in house.calls())
+
+
+@both
+async def test_a_slow_provider_gives_a_typed_answer_before_the_deadline(house: House, at: Steps) -> None:
+    house.sandbox.order_fault(provider=at.provider, hang=True, times=None)
+    answer = await house.update(at.provider, at.active, at.plain[0], body=BODY, seconds=1)
+    assert answer.code is grpc.StatusCode.OK
+    assert (answer.error.code, answer.error.meta.outcome) == ("GATEWAY_TIMEOUT_ERROR", NOT_APPLIED)
+
+
+@both
+async def test_a_write_that_stays_unanswered_is_in_doubt_and_repeating_settles_it(house: House, at: Steps) -> None:
+    method = at.write.split()[0]
+    house.sandbox.order_fault(provider=at.provider, method=method, when="after", hang=True)
+    answer = await house.update(at.provider, at.inactive, at.quiet[0], body=BODY, seconds=1)
+    assert answer.error.code == "GATEWAY_TIMEOUT_ERROR"
+    assert answer.error.meta.outcome == envelope_pb2.ERROR_OUTCOME_UNKNOWN
+    assert "repeating the call is safe" in answer.error.detail
+    assert (await text(house, at, at.quiet[1]))[1] == BODY
+    answer = await house.update(at.provider, at.inactive, at.quiet[0], body=BODY)
+    assert (answer.errors, answer.warnings) == ([], ["NO_CHANGE"])
+
+
+HOSTILE = [
+    "..",
+    ".",
+    "../../users/1",
+    "a/b",
+    "1?x=y",
+    "%2e%2e",
+    "1\r\nHost: x",
+    "",
+    "x" * 300,
+    "1#a",
+    "1 2",
+    "1\x00",
+    "é",
+]
+
+
+@both
+@pytest.mark.parametrize("hostile", HOSTILE)
+async def test_an_id_is_one_segment_and_nothing_more(house: House, at: Steps, hostile: str) -> None:
+    for sequence, step_id, name in (
+        (hostile, at.plain[0], "sequence_id"),
+        (at.active, hostile, "sequence_step_id"),
+    ):
+        answer = await house.update(at.provider, sequence, step_id, body=BODY)
+        assert answer.code is grpc.StatusCode.INVALID_ARGUMENT
+        assert set(answer.violations) == {name}
+    assert house.calls() == []
+
+
+@both
+@pytest.mark.parametrize(
+    ("record", "name"),
+    [
+        ({"subject": "a\nb"}, "record.template.subject"),
+        ({"subject": "x" * 999}, "record.template.subject"),
+        ({"body": "x" * (5 * 1024 * 1024 + 1)}, "record.template.body"),
+        ({"custom_fields": {"id": 1}}, "record.custom_fields.id"),
+        ({"custom_fields": {"type": "call"}}, "record.custom_fields.type"),
+        ({"custom_fields": {"x": "y" * 70_000}}, "record.custom_fields"),
+        ({"custom_fields": {"": 1}}, "record.custom_fields."),
+    ],
+)
+async def test_a_record_that_breaks_a_rule_is_refused(house: House, at: Steps, record: Any, name: str) -> None:
+    answer = await house.update(at.provider, at.active, at.plain[0], **record)
+    assert answer.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert set(answer.violations) == {name}
+    assert house.calls() == []
+
+
+@both
+async def test_a_long_body_goes_through_and_the_answer_stays_small(house: House, at: Steps) -> None:
+    body = "<p>" + "ü" * 1_000_000 + "</p>"
+    answer = await house.update(at.provider, at.inactive, at.quiet[0], body=body)
+    assert (answer.errors, answer.warnings) == ([], [])
+    assert answer.changes["template.body"][1].endswith("… [cut]")
+    assert (await text(house, at, at.quiet[1]))[1] == body
