@@ -1,1 +1,111 @@
-lock: ## Lock the dependencies again, with hashes and without naming an index
+# `make` tells what there is. A fresh machine needs Python 3.11 or later with venv, make, and a package index.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.ONESHELL:
+MAKEFLAGS += --warn-undefined-variables --no-builtin-rules
+.SUFFIXES:
+
+# The Python that makes the virtual environment: `make setup PYTHON=/path/to/python3.12`.
+PYTHON ?=
+VENV := .venv
+PY := $(CURDIR)/$(VENV)/bin/python
+READY := $(VENV)/.ready
+PYTEST_ARGS ?=
+# Where the virtual environment's tools come first, buf finds the Python that has its plugins.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: help
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: setup
+setup: $(READY) ## Make the virtual environment with the locked dependencies (once)
+
+$(READY): requirements-dev.lock pyproject.toml
+	@candidates="$(PYTHON)"
+	for python in $${candidates:-python3 python3.11 python3.12 python3.13 python3.14 python}; do
+		if "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+			found="$$python"
+			break
+		fi
+	done
+	if [ -z "$${found:-}" ]; then
+		echo "Python 3.11 or later with venv is needed; name one with: make setup PYTHON=/path/to/python3" >&2
+		exit 1
+	fi
+	[ -x $(PY) ] || "$$found" -m venv $(VENV)
+	echo "Installing the locked dependencies into $(VENV) (once, a minute or so)"
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+.PHONY: demo
+demo: setup ## Change a step at each provider through a real service, and show what happened
+	@seqstep demo
+
+.PHONY: test
+test: setup ## Run the tests
+	@$(PY) -m pytest $(PYTEST_ARGS)
+
+.PHONY: check
+check: lint types proto generated-fresh test ## Run everything that has to be right before a commit lands
+
+.PHONY: lint
+lint: setup ## Check style, formatting and the Dockerfile
+	@ruff check
+	ruff format --check
+	hadolint Dockerfile
+
+.PHONY: types
+types: setup ## Check types
+	@mypy $(wildcard service sandbox tests bench tools)
+
+.PHONY: proto
+proto: setup ## Check the contract: style, formatting, and that no client breaks
+	@buf lint
+	buf format --diff --exit-code
+	tools/breaking.sh
+
+.PHONY: generated-fresh
+generated-fresh: setup ## Check that the checked-in stubs are what the contract gives
+	@scratch="$$(mktemp -d)"
+	trap 'rm -rf "$$scratch"' EXIT
+	buf generate --output "$$scratch"
+	diff --recursive --exclude=__pycache__ --exclude=py.typed generated "$$scratch/generated" ||
+		{ echo "The stubs are not fresh; run make generate and commit what it changes." >&2; exit 1; }
+
+.PHONY: generate
+generate: setup ## Make the stubs from the contract again
+	@buf generate
+
+.PHONY: serve
+serve: setup ## Run the service in the foreground, with a database and customers of the sandbox in var/
+	@$(PY) tools/dev.py
+
+.PHONY: sandbox
+sandbox: setup ## Run the stand-ins for Apollo and Outreach in the foreground
+	@seqstep sandbox
+
+.PHONY: polyglot
+polyglot: setup ## Run the clients in all languages against one service
+	@$(PY) tools/polyglot.py
+
+.PHONY: bench
+bench: setup ## Measure the service
+	@$(PY) -m bench
+
+.PHONY: lock
+lock: setup ## Lock the dependencies again, with hashes and without naming an index
+	@$(PY) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
+	compile=(build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
+		--no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml)
+	"$${compile[@]}" --extra postgresql --output-file requirements.lock
+	"$${compile[@]}" --all-extras --group dev --output-file requirements-dev.lock
+
+.PHONY: clean
+clean: ## Remove what was made: the virtual environment, caches, the development database
+	@rm -rf $(VENV) build dist var .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,257 @@
+"""`seqstep doctor`: what keeps a service from working here, and what to do about it."""
+
+import asyncio
+import difflib
+import os
+import socket
+import ssl
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Final
+from urllib.parse import urlsplit
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from service.cli import context
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    import grpc
+
+_HEALTH_SECONDS: Final = 3.0
+_CLIENT_NAMES: Final = frozenset({"SEQSTEP_ADDRESS", "SEQSTEP_API_KEY", "SEQSTEP_WORKER_INDEX"})
+
+
+class State(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    NOTE = "note"
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found.
+
+    Attributes:
+        check: What was looked at.
+        state: Whether it is as it should be.
+        detail: What was found, and what to do.
+    """
+
+    check: str
+    state: State
+    detail: str
+
+
+def doctor(
+    health: Annotated[
+        bool,
+        typer.Option(
+            "--health",
+            help="Only ask the service that runs here whether it serves, for health checks of containers. With TLS: whether "
+            "it completes a handshake.",
+        ),
+    ] = False,
+) -> None:
+    """Check settings, database, keys, ports and providers; the exit status is 1 if something is wrong."""
+    settings = context.settings()
+    findings = asyncio.run(_health(settings) if health else _examine(settings))
+    _show(findings)
+    raise typer.Exit(any(finding.state is State.WRONG for finding in findings))
+
+
+async def _health(settings: Settings) -> list[Finding]:
+    return [await _serving(settings)]
+
+
+async def _examine(settings: Settings) -> list[Finding]:
+    findings = [_environment()]
+    findings.append(_encryption_keys(settings))
+    findings.append(await _database(settings))
+    findings.append(_tls(settings))
+    findings.append(await _grpc_port(settings))
+    if settings.http_address:
+        findings.append(_port("HTTP address", settings.http_address))
+    async for finding in _providers(settings):
+        findings.append(finding)  # noqa: PERF401  # extend takes no asynchronous iterator
+    return findings
+
+
+def _environment() -> Finding:
+    known = {f"SEQSTEP_{name.upper()}" for name in Settings.model_fields} | _CLIENT_NAMES
+    unknown = sorted(name for name in os.environ if name.startswith("SEQSTEP_") and name not in known)
+    if not unknown:
+        return Finding("settings", State.OK, "all of them make sense")
+    hints = []
+    for name in unknown:
+        near = difflib.get_close_matches(name, known, n=1)
+        hints.append(f"{name} (did you mean {near[0]}?)" if near else name)
+    return Finding("settings", State.NOTE, f"not a setting, and ignored: {', '.join(hints)}")
+
+
+def _encryption_keys(settings: Settings) -> Finding:
+    from service.connections import Keyring, KeyringError  # noqa: PLC0415
+
+    try:
+        Keyring.parse(settings.encryption_keys.get_secret_value())
+    except KeyringError as error:
+        return Finding("encryption keys", State.WRONG, str(error))
+    count = len([key for key in settings.encryption_keys.get_secret_value().split(",") if key.strip()])
+    return Finding("encryption keys", State.OK, "one key" if count == 1 else f"{count} keys, the first one encrypts")
+
+
+async def _database(settings: Settings) -> Finding:
+    from service.connections import SchemaMismatch, Store, StoreUnavailable  # noqa: PLC0415
+    from service.connections.store import driver_url  # noqa: PLC0415
+
+    try:
+        url = driver_url(settings.database_url.get_secret_value())
+        if url.get_backend_name() == "sqlite" and not os.path.exists(url.database or ""):  # noqa: ASYNC240, PTH110
+            return Finding("database", State.WRONG, f"{url.database} does not exist; run `seqstep db upgrade`")
+        store = Store.open(settings.database_url.get_secret_value())
+        try:
+            await store.check_schema()
+        finally:
+            await store.close()
+    except (StoreUnavailable, SchemaMismatch) as error:
+        return Finding("database", State.WRONG, str(error))
+    return Finding("database", State.OK, f"{url.render_as_string(hide_password=True)}, schema up to date")
+
+
+def _tls(settings: Settings) -> Finding:
+    from service.rpc.tls import TlsError, TlsFiles, is_loopback  # noqa: PLC0415
+
+    if settings.tls_certificate is not None and settings.tls_private_key is not None:
+        try:
+            TlsFiles(settings.tls_certificate, settings.tls_private_key, settings.tls_client_ca).read()
+        except TlsError as error:
+            return Finding("TLS", State.WRONG, str(error))
+        return Finding("TLS", State.OK, f"{settings.tls_certificate} and its key")
+    if is_loopback(settings.grpc_address):
+        return Finding("TLS", State.OK, "none; only this machine reaches the service")
+    if settings.allow_plaintext:
+        return Finding(
+            "TLS", State.NOTE, "none, by SEQSTEP_ALLOW_PLAINTEXT; something in front of the service has to do it"
+        )
+    return Finding(
+        "TLS",
+        State.WRONG,
+        f"{settings.grpc_address} is reached by other machines; set SEQSTEP_TLS_CERTIFICATE and SEQSTEP_TLS_PRIVATE_KEY, or "
+        "SEQSTEP_ALLOW_PLAINTEXT=true behind a proxy that does TLS",
+    )
+
+
+async def _grpc_port(settings: Settings) -> Finding:
+    free = _port("gRPC address", settings.grpc_address)
+    if free.state is State.OK:
+        return free
+    serving = await _serving(settings)
+    return serving if serving.state is State.OK else free
+
+
+def _port(check: str, address: str) -> Finding:
+    if address.startswith("unix"):
+        return Finding(check, State.OK, address)
+    host, _, port = address.rpartition(":")
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as listening:
+            # As servers do it: connections that have just ended do not keep an address.
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(where)
+            listening.listen()
+    except (ValueError, OverflowError):
+        return Finding(check, State.WRONG, f"{address} is not HOST:PORT")
+    except OSError as error:
+        return Finding(check, State.WRONG, f"cannot listen on {address}: {error.strerror}")
+    return Finding(check, State.OK, f"{address} is free")
+
+
+async def _serving(settings: Settings) -> Finding:
+    host, _, port = settings.grpc_address.rpartition(":")
+    # A service that listens everywhere is asked from this machine.
+    host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104
+    address = f"{host}:{port}"
+    if settings.tls_certificate is not None:
+        return await _handshake("gRPC address", host.strip("[]"), int(port), trusted=False)
+    import grpc  # noqa: PLC0415  # slow to load
+    from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: PLC0415
+
+    async with grpc.aio.insecure_channel(address) as channel:
+        try:
+            answer = await health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(), timeout=_HEALTH_SECONDS
+            )
+        except grpc.aio.AioRpcError as error:
+            return Finding("gRPC address", State.WRONG, f"{address} does not answer: {_reason(error)}")
+    name = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+    state = State.OK if answer.status == health_pb2.HealthCheckResponse.SERVING else State.WRONG
+    return Finding("gRPC address", state, f"the service at {address} says {name}")
+
+
+def _reason(error: "grpc.aio.AioRpcError") -> str:
+    return error.details() or error.code().name
+
+
+async def _providers(settings: Settings) -> AsyncIterator[Finding]:
+    for check, url in (
+        ("Apollo", settings.apollo_base_url),
+        ("Apollo tokens", settings.apollo_token_url),
+        ("Outreach", settings.outreach_base_url),
+    ):
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            yield Finding(check, State.WRONG, f"{url} is not an http or https URL")
+            continue
+        secure = parts.scheme == "https"
+        port = parts.port or (443 if secure else 80)
+        if secure:
+            yield await _handshake(check, parts.hostname, port, trusted=True)
+        else:
+            yield await _connect(check, parts.hostname, port)
+
+
+async def _handshake(check: str, host: str, port: int, *, trusted: bool) -> Finding:
+    tls = ssl.create_default_context()
+    if not trusted:
+        # Whether the service is up is asked here, not who it is.
+        tls.check_hostname = False
+        tls.verify_mode = ssl.CERT_NONE
+        tls.set_alpn_protocols(["h2"])
+    return await _connect(check, host, port, tls)
+
+
+async def _connect(check: str, host: str, port: int, tls: ssl.SSLContext | None = None) -> Finding:
+    try:
+        async with asyncio.timeout(_HEALTH_SECONDS):
+            _, writer = await asyncio.open_connection(host, port, ssl=tls)
+    except TimeoutError:
+        return Finding(check, State.WRONG, f"{host}:{port} does not answer; is a firewall in the way?")
+    except ssl.SSLError as error:
+        return Finding(check, State.WRONG, f"{host}:{port} is not trusted: {error.reason or error}")
+    except OSError as error:
+        return Finding(check, State.WRONG, f"{host}:{port} cannot be reached: {error.strerror or error}")
+    writer.transport.abort()
+    return Finding(check, State.OK, f"{host}:{port} is reached")
+
+
+def _show(findings: list[Finding]) -> None:
+    styles = {State.OK: "green", State.NOTE: "yellow", State.WRONG: "bold red"}
+    if not sys.stdout.isatty():
+        for finding in findings:
+            typer.echo(f"{finding.state}\t{finding.check}\t{finding.detail}")
+        return
+    table = Table("", "check", "finding", box=box.SIMPLE_HEAD)
+    for finding in findings:
+        table.add_row(Text(finding.state, style=styles[finding.state]), finding.check, Text(finding.detail))
+    Console().print(table)

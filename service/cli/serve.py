@@ -1,0 +1,12 @@
+"""`seqstep serve`: the service."""
+
+import typer
+
+from service.cli import context
+
+
+def serve() -> None:
+    """Serve until SIGTERM or Ctrl-C, with the settings of the environment; docs/settings.md lists them."""
+    from service import workers  # noqa: PLC0415  # slow to load
+
+    raise typer.Exit(workers.serve(context.settings()))

@@ -1,0 +1,136 @@
+"""`seqstep update-step`: one call from a shell."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+API_KEY: Final = "SEQSTEP_API_KEY"
+
+EPILOG: Final = (
+    "Exit status: 0 changed, or nothing to change · 1 not applied · 2 wrong usage · 3 outcome unknown, repeating is safe · "
+    "4 partially applied, repeating does the rest · 5 the call was refused or the service cannot be reached, "
+    "nothing was changed · 130 interrupted."
+)
+
+
+def update_step(
+    sequence: Annotated[str, typer.Argument(help="The provider's id of the sequence.")],
+    step: Annotated[str, typer.Argument(help="The provider's id of the step.")],
+    customer: Annotated[str, typer.Option(help="Your own id of the customer.")],
+    provider: Annotated[str, typer.Option(help="apollo, outreach or salesloft.")],
+    address: Annotated[
+        str, typer.Option(envvar="SEQSTEP_ADDRESS", help="Where the service is, as HOST:PORT.")
+    ] = "127.0.0.1:50051",
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            help=f"A file with the API key of your application. Without it, ${API_KEY} is used.", dir_okay=False
+        ),
+    ] = None,
+    subject: Annotated[str | None, typer.Option(help="The subject to set; an empty one is a value.")] = None,
+    body_file: Annotated[
+        Path | None, typer.Option(help="A file with the HTML body to set; - reads standard input.", allow_dash=True)
+    ] = None,
+    field: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=JSON", help="A field of the provider's own step to set, as in wait_time=3. Repeatable."
+        ),
+    ] = None,
+    validate_only: Annotated[
+        bool, typer.Option("--validate-only", help="Show what would change, and write nothing.")
+    ] = False,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that the call may take.")] = 30.0,
+    tls: Annotated[
+        bool | None,
+        typer.Option(
+            "--tls/--plaintext",
+            help="How to reach the service. By default plaintext on this machine and TLS elsewhere.",
+            show_default=False,
+        ),
+    ] = None,
+    tls_ca: Annotated[
+        Path | None, typer.Option(help="The authority that vouches for the service, a PEM file; means --tls.")
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="Your client certificate, a PEM file, where the service wants one.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="The key of that certificate, a PEM file.")] = None,
+    request_id: Annotated[
+        str | None, typer.Option(help="An id to find the call by in the service's log.", show_default="a new one")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the response as JSON, by the protobuf mapping.")
+    ] = False,
+) -> None:
+    """Change the subject, the body or the provider's own fields of one step of one sequence."""
+    from service.cli import calling  # noqa: PLC0415  # gRPC is slow to load
+    from service.client import StepUpdate  # noqa: PLC0415
+
+    call = calling.Call(
+        address=address,
+        api_key=_api_key(api_key_file, needed=tls_cert is None),
+        tls=calling.security(address, tls=tls, ca=tls_ca, certificate=tls_cert, key=tls_key),
+        customer_id=customer,
+        provider=provider,
+        timeout=timeout,
+        request_id=request_id,
+        update=StepUpdate(
+            sequence_id=sequence,
+            sequence_step_id=step,
+            subject=subject,
+            body=_body(body_file),
+            custom_fields=_fields(field or []),
+            validate_only=validate_only,
+        ),
+    )
+    calling.carry_out(call, as_json=as_json)
+
+
+def _body(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        return data.decode()
+    except OSError as error:
+        raise typer.BadParameter(f"cannot read {path}: {error.strerror}", param_hint="--body-file") from None
+    except UnicodeDecodeError:
+        raise typer.BadParameter(f"{path} is not UTF-8", param_hint="--body-file") from None
+
+
+def _fields(pairs: list[str]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not key or not equals:
+            raise typer.BadParameter(f"{pair!r} is not KEY=JSON", param_hint="--field")
+        if key in fields:
+            raise typer.BadParameter(f"{key} is given twice", param_hint="--field")
+        try:
+            fields[key] = json.loads(text)
+        except ValueError:
+            raise typer.BadParameter(
+                f"{text!r} is not JSON; a text wants quotes, as in '{key}=\"{text}\"'", param_hint="--field"
+            ) from None
+    return fields
+
+
+def _api_key(path: Path | None, *, needed: bool) -> str | None:
+    if path is None:
+        key = os.environ.get(API_KEY, "").strip()
+    else:
+        try:
+            key = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            raise typer.BadParameter(f"cannot read {path}", param_hint="--api-key-file") from None
+    if not key and needed:
+        raise typer.BadParameter(
+            f"no API key: give --api-key-file or set {API_KEY}; `seqstep app create` makes one",
+            param_hint="--api-key-file",
+        )
+    return key or None

@@ -1,0 +1,260 @@
+"""The clients themselves, blocking and for asyncio."""
+
+import time
+import uuid
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+import grpc
+from engagement.v1 import sequence_step_service_pb2 as pb
+from engagement.v1 import sequence_step_service_pb2_grpc as pb_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from service.client import messages
+from service.client.channel import CONNECT_TIMEOUT, DEFAULT_TIMEOUT, OPTIONS, Tls
+from service.client.failures import UpdateFailed
+from service.client.updates import StepUpdate, UpdateResult
+
+_NOT_REACHED: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+_GREETING: Final = health_pb2.HealthCheckRequest()
+
+
+@dataclass(slots=True)
+class _Call:
+    """One call on its way."""
+
+    request: pb.UpdateStepRequest
+    metadata: tuple[tuple[str, str], ...]
+    request_id: str
+    ends: float
+
+    @classmethod
+    def prepare(
+        cls,
+        update: StepUpdate,
+        api_key: str | None,
+        customer_id: str,
+        provider: str,
+        timeout: float,
+        request_id: str | None,
+    ) -> "_Call":
+        request = messages.request_of(update)
+        # Made here and not by the service, so that it is known when no answer comes.
+        request_id = request_id or str(uuid.uuid4())
+        metadata = [("x-customer-id", customer_id), ("x-provider-name", provider), ("x-request-id", request_id)]
+        if api_key is not None:
+            metadata.append(("x-api-key", api_key))
+        return cls(request, tuple(metadata), request_id, time.monotonic() + timeout)
+
+    def remaining(self) -> float:
+        return max(0.0, self.ends - time.monotonic())
+
+    def failure(self, error: grpc.RpcError) -> UpdateFailed:
+        return messages.failure_of(error, self.request, self.request_id)
+
+
+class Client:
+    """Calls the service from ordinary code; safe to share between threads. Close it, or use it in a `with` block.
+
+    Before the first call, and again after a lost connection, it asks the service's health check: then a service that is
+    not there is known as `Unavailable`, and only a connection that breaks under an update leaves `OutcomeUnknown`.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        api_key: str | None = None,
+        tls: Tls | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        channel: grpc.Channel | None = None,
+    ) -> None:
+        """Makes the client; connecting happens with the first call.
+
+        Args:
+            address: Where the service is: HOST:PORT, or any name that gRPC resolves.
+            api_key: The application's key; None where a client certificate stands for it.
+            tls: How to speak TLS; None for plaintext.
+            timeout: Seconds that a call may take unless it says otherwise.
+            channel: A channel to use in place of one of its own; it stays the caller's to close.
+        """
+        self._address = address
+        self._api_key = api_key
+        self._timeout = timeout
+        self._owns_channel = channel is None
+        if channel is None:
+            channel = (
+                grpc.secure_channel(address, tls.credentials(), OPTIONS)
+                if tls
+                else grpc.insecure_channel(address, OPTIONS)
+            )
+        self._channel = channel
+        self._stub = pb_grpc.SequenceStepServiceStub(channel)
+        self._health = health_pb2_grpc.HealthStub(channel)
+        self._reached = False
+
+    def update_step(
+        self,
+        update: StepUpdate,
+        *,
+        customer_id: str,
+        provider: str,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> UpdateResult:
+        """Changes a step.
+
+        Args:
+            update: Which step, and how.
+            customer_id: The caller's own id of its customer.
+            provider: `apollo`, `outreach` or `salesloft`.
+            timeout: Seconds that the call may take, retries included; None for the client's own.
+            request_id: An id to find the call by; None for a new one.
+
+        Returns:
+            What was changed, and what else to know.
+
+        Raises:
+            NotApplied: The update failed for the customer; nothing was changed.
+            PartiallyApplied: Some of it was carried out.
+            OutcomeUnknown: It may have been carried out.
+            CallRefused: The service did not take the call; nothing was changed.
+            ValueError: A custom field is no JSON value.
+        """
+        call = _Call.prepare(
+            update, self._api_key, customer_id, provider, self._timeout if timeout is None else timeout, request_id
+        )
+        self._reach(call)
+        try:
+            response = self._stub.UpdateStep(call.request, timeout=call.remaining(), metadata=call.metadata)
+        except grpc.RpcError as error:
+            self._reached = error.code() is not grpc.StatusCode.UNAVAILABLE
+            raise call.failure(error) from None
+        return messages.result_of(response, call.request_id)
+
+    def _reach(self, call: _Call) -> None:
+        if self._reached:
+            return
+        try:
+            self._health.Check(_GREETING, timeout=min(CONNECT_TIMEOUT, call.remaining()))
+        except grpc.RpcError as error:
+            if error.code() in _NOT_REACHED:
+                raise messages.unreachable(error, self._address, call.request_id) from None
+        self._reached = True
+
+    def close(self) -> None:
+        """Ends the connection; running calls are cancelled."""
+        if self._owns_channel:
+            self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncClient:
+    """Calls the service from asyncio. Close it, or use it in an `async with` block.
+
+    Before the first call, and again after a lost connection, it asks the service's health check: then a service that is
+    not there is known as `Unavailable`, and only a connection that breaks under an update leaves `OutcomeUnknown`.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        api_key: str | None = None,
+        tls: Tls | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        channel: grpc.aio.Channel | None = None,
+    ) -> None:
+        """Makes the client; connecting happens with the first call.
+
+        Args:
+            address: Where the service is: HOST:PORT, or any name that gRPC resolves.
+            api_key: The application's key; None where a client certificate stands for it.
+            tls: How to speak TLS; None for plaintext.
+            timeout: Seconds that a call may take unless it says otherwise.
+            channel: A channel to use in place of one of its own; it stays the caller's to close.
+        """
+        self._address = address
+        self._api_key = api_key
+        self._timeout = timeout
+        self._owns_channel = channel is None
+        if channel is None:
+            channel = (
+                grpc.aio.secure_channel(address, tls.credentials(), OPTIONS)
+                if tls
+                else grpc.aio.insecure_channel(address, OPTIONS)
+            )
+        self._channel = channel
+        self._stub = pb_grpc.SequenceStepServiceStub(channel)
+        self._health = health_pb2_grpc.HealthStub(channel)
+        self._reached = False
+
+    async def update_step(
+        self,
+        update: StepUpdate,
+        *,
+        customer_id: str,
+        provider: str,
+        timeout: float | None = None,  # noqa: ASYNC109  # gRPC's own deadline, which the service is told of
+        request_id: str | None = None,
+    ) -> UpdateResult:
+        """Changes a step.
+
+        Args:
+            update: Which step, and how.
+            customer_id: The caller's own id of its customer.
+            provider: `apollo`, `outreach` or `salesloft`.
+            timeout: Seconds that the call may take, retries included; None for the client's own.
+            request_id: An id to find the call by; None for a new one.
+
+        Returns:
+            What was changed, and what else to know.
+
+        Raises:
+            NotApplied: The update failed for the customer; nothing was changed.
+            PartiallyApplied: Some of it was carried out.
+            OutcomeUnknown: It may have been carried out.
+            CallRefused: The service did not take the call; nothing was changed.
+            ValueError: A custom field is no JSON value.
+        """
+        call = _Call.prepare(
+            update, self._api_key, customer_id, provider, self._timeout if timeout is None else timeout, request_id
+        )
+        await self._reach(call)
+        try:
+            response = await self._stub.UpdateStep(call.request, timeout=call.remaining(), metadata=call.metadata)
+        except grpc.aio.AioRpcError as error:
+            self._reached = error.code() is not grpc.StatusCode.UNAVAILABLE
+            raise call.failure(error) from None
+        return messages.result_of(response, call.request_id)
+
+    async def _reach(self, call: _Call) -> None:
+        if self._reached:
+            return
+        try:
+            await self._health.Check(_GREETING, timeout=min(CONNECT_TIMEOUT, call.remaining()))
+        except grpc.aio.AioRpcError as error:
+            if error.code() in _NOT_REACHED:
+                raise messages.unreachable(error, self._address, call.request_id) from None
+        self._reached = True
+
+    async def close(self) -> None:
+        """Ends the connection; running calls are cancelled."""
+        if self._owns_channel:
+            await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

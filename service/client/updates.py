@@ -1,0 +1,78 @@
+"""What a caller asks for, and what it gets when the update did not fail."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from engagement.v1 import sequence_step_service_pb2 as pb
+
+JsonValue: TypeAlias = Any
+"""A value as JSON has it: None, bool, int, float, str, a list, or a dict with str keys."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepUpdate:
+    """Which step to change, and how.
+
+    Attributes:
+        sequence_id: The provider's id of the sequence.
+        sequence_step_id: The provider's id of the step.
+        subject: The subject to set; None leaves it, an empty string is a value.
+        body: The HTML body to set; None leaves it, an empty string is a value.
+        custom_fields: Fields of the provider's own step resource to set, by the provider's names.
+        validate_only: Do everything but the write.
+    """
+
+    sequence_id: str
+    sequence_step_id: str
+    subject: str | None = None
+    body: str | None = None
+    custom_fields: Mapping[str, JsonValue] = field(default_factory=dict)
+    validate_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One value that was changed, or would be with `validate_only`.
+
+    Attributes:
+        field: `template.subject`, `template.body` or `custom_fields.KEY`.
+        before: What the provider held. Long texts are cut, and say so.
+        after: What it holds now. Long texts are cut, and say so.
+    """
+
+    field: str
+    before: JsonValue
+    after: JsonValue
+
+
+@dataclass(frozen=True, slots=True)
+class StepWarning:
+    """Something to know about an update that did not fail for it.
+
+    Attributes:
+        problem_type: The kind of warning, for programs (`SHARED_TEMPLATE`).
+        title: A few words, the same for all of the kind.
+        detail: What is the case, for a person.
+    """
+
+    problem_type: str
+    title: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateResult:
+    """What became of an update that did not fail.
+
+    Attributes:
+        changes: What was changed; empty if the provider already held it all.
+        warnings: What else to know.
+        request_id: What to quote when asking about the call.
+        response: The answer as it came.
+    """
+
+    changes: tuple[FieldChange, ...]
+    warnings: tuple[StepWarning, ...]
+    request_id: str
+    response: pb.UpdateStepResponse = field(repr=False, compare=False)
