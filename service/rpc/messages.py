@@ -4,6 +4,7 @@ import math
 import uuid
 from collections.abc import Callable, Iterator, MutableSequence, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import Any, Final
 
 from engagement.v1 import envelope_pb2, sequence_step_service_pb2
@@ -66,7 +67,8 @@ def parse_request(data: bytes, provider: Provider, customer_id: str) -> StepUpda
     violations: list[Violation] = []
     fields = {
         key: _from_value(value, f"record.{CUSTOM_FIELDS}.{key}", violations)
-        for key, value in record.custom_fields.fields.items()
+        # A protobuf map has no order; one that is always the same makes the same call cause the same requests.
+        for key, value in sorted(record.custom_fields.fields.items(), key=itemgetter(0))
     }
     if violations:
         raise invalid(violations)

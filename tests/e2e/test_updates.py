@@ -37,7 +37,7 @@ class Steps:
     call: object
     dangling: object
     body: str
-    field: str
+    text_field: str
     field_value: Any
     number_field: str
     read: str
@@ -65,7 +65,7 @@ APOLLO = Steps(
     call=seed.APOLLO_STEP_CALL,
     dangling=seed.APOLLO_STEP_DANGLING_TEMPLATE,
     body="body_html",
-    field="note",
+    text_field="note",
     field_value="Ring twice.",
     number_field="wait_time",
     read="GET /api/v1/emailer_campaigns/",
@@ -91,7 +91,7 @@ OUTREACH = Steps(
     call=seed.OUTREACH_STEP_CALL,
     dangling=seed.OUTREACH_STEP_GONE_TEMPLATE,
     body="bodyHtml",
-    field="taskNote",
+    text_field="taskNote",
     field_value="Ring twice.",
     number_field="interval",
     read="GET /api/v2/sequenceTemplates",
@@ -266,12 +266,12 @@ async def test_custom_fields_go_to_the_step(house: House, at: Steps) -> None:
         at.inactive,
         at.quiet[0],
         subject="New",
-        custom_fields={at.field: at.field_value, at.number_field: 7},
+        custom_fields={at.text_field: at.field_value, at.number_field: 7},
     )
     assert answer.errors == []
-    assert answer.changes[f"custom_fields.{at.field}"] == (before[at.field], at.field_value)
+    assert answer.changes[f"custom_fields.{at.text_field}"] == (before[at.text_field], at.field_value)
     held = await step(house, at, at.quiet[0])
-    assert held[at.field] == at.field_value
+    assert held[at.text_field] == at.field_value
     assert held[at.number_field] == 7
     assert type(held[at.number_field]) is int
     _read, _write, fields = house.calls(at.provider)
@@ -280,17 +280,17 @@ async def test_custom_fields_go_to_the_step(house: House, at: Steps) -> None:
 
 @both
 async def test_custom_fields_alone_cost_two_calls_and_one_if_they_are_held(house: House, at: Steps) -> None:
-    answer = await house.update(at.provider, at.inactive, at.quiet[0], custom_fields={at.field: at.field_value})
+    answer = await house.update(at.provider, at.inactive, at.quiet[0], custom_fields={at.text_field: at.field_value})
     assert (answer.errors, answer.warnings) == ([], [])
     assert len(house.calls(at.provider)) == 2
-    answer = await house.update(at.provider, at.inactive, at.quiet[0], custom_fields={at.field: at.field_value})
+    answer = await house.update(at.provider, at.inactive, at.quiet[0], custom_fields={at.text_field: at.field_value})
     assert answer.warnings == ["NO_CHANGE"]
     assert len(house.calls(at.provider)) == 3
 
 
 @both
 async def test_custom_fields_of_a_step_of_another_sequence_are_not_written(house: House, at: Steps) -> None:
-    answer = await house.update(at.provider, at.other_sequence, at.plain[0], custom_fields={at.field: "x"})
+    answer = await house.update(at.provider, at.other_sequence, at.plain[0], custom_fields={at.text_field: "x"})
     assert answer.error.code == "NOT_FOUND_ERROR"
     assert len(house.calls(at.provider)) == 1
 
@@ -355,8 +355,8 @@ async def test_several_provider_errors_come_in_order(house: House) -> None:
         "outreach", OUTREACH.inactive, OUTREACH.quiet[0], custom_fields={"displayName": "x", "bounceCount": 3}
     )
     assert [error.code for error in answer.errors] == ["UNPROCESSABLE_ENTITY_ERROR"] * 2
-    assert "/data/attributes/displayName" in answer.errors[0].detail
-    assert "/data/attributes/bounceCount" in answer.errors[1].detail
+    assert "/data/attributes/bounceCount" in answer.errors[0].detail
+    assert "/data/attributes/displayName" in answer.errors[1].detail
     assert answer.errors[0].meta.cause.code == 422
 
 
