@@ -143,13 +143,9 @@ def _used_up(endpoint: str, refused: Refusal, headers: list[tuple[str, str]]) ->
 def _route(call: Call) -> tuple[_Endpoint | None, str]:
     match [call.method, *call.segments]:
         case ["POST", "api", "v1", "emailer_campaigns", "search"]:
-            call.route = "/emailer_campaigns/search"
             return _SEARCH, ""
         case [method, "api", "v1", collection, record_id] if record_id:
-            endpoint = _ENDPOINTS.get((method, collection))
-            if endpoint is not None:
-                call.route = f"/{collection}/{{id}}"
-            return endpoint, record_id
+            return _ENDPOINTS.get((method, collection)), record_id
     return None, ""
 
 

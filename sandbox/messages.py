@@ -13,6 +13,18 @@ if TYPE_CHECKING:
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
 _CHUNK_BYTES = 65_536
+_COLLECTIONS = frozenset(
+    {
+        "emailer_campaigns",
+        "emailer_steps",
+        "emailer_touches",
+        "emailer_templates",
+        "sequences",
+        "sequenceSteps",
+        "sequenceTemplates",
+        "templates",
+    }
+)
 
 
 class InvalidBody(Exception):
@@ -33,7 +45,6 @@ class Call:
         connection: A number for the TCP connection, never used twice by one server.
         origin: Scheme and authority that the client used, for links in answers.
         account: Whose credentials the call carries, valid or not; None when nobody's.
-        route: The path with ids replaced by ``{id}``, as used by the counters.
         sequence_busy: Whether another write on the same sequence was under way on arrival.
     """
 
@@ -46,13 +57,26 @@ class Call:
     connection: int
     origin: str
     account: "Account | None" = None
-    route: str = "unknown"
     sequence_busy: bool = False
 
     @property
     def segments(self) -> list[str]:
         """The decoded segments of the path."""
         return [unquote(segment) for segment in self.path.split("/")[1:]]
+
+    @property
+    def route(self) -> str:
+        """The operation's path with ids replaced by ``{id}``, ``unknown`` when there is none."""
+        match self.segments:
+            case ["oauth", "token"] | ["api", _, "oauth", "token"]:
+                return "/oauth/token"
+            case ["api", _, collection, "search"] if collection in _COLLECTIONS:
+                return f"/{collection}/search"
+            case ["api", _, collection, _] if collection in _COLLECTIONS:
+                return f"/{collection}/{{id}}"
+            case ["api", _, collection] if collection in _COLLECTIONS:
+                return f"/{collection}"
+        return "unknown"
 
     @property
     def bearer(self) -> str | None:

@@ -30,9 +30,10 @@ def handle(state: State, call: Call) -> Answer:
     Outreach mints one token a user every 60 seconds and answers 429 in between; the refresh
     token stays good then. Source: Outreach's OAuth documentation.
     """
-    call.route = "/oauth/token"
     if call.method != "POST":
         return _refuse(405, "invalid_request", "Use POST.")
+    if call.query:
+        return _refuse(400, "invalid_request", "Send parameters in the body, not in the URL.")
     try:
         form = _form(call)
     except InvalidBody as error:

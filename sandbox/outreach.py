@@ -136,14 +136,12 @@ def _dispatch(state: State, account: Account, call: Call) -> Answer:
     match [call.method, *call.segments]:
         case ["GET", "api", "v2", collection] if collection in COLLECTIONS:
             kind = COLLECTIONS[collection]
-            call.route = f"/{collection}"
             _require(state, call, kind, "read")
             wanted = _parse_query(call, kind, collection=True)
             _require_included(state, call, kind, wanted)
             return _list(data, call, kind, wanted)
         case ["GET", "api", "v2", collection, number] if collection in COLLECTIONS:
             kind = COLLECTIONS[collection]
-            call.route = f"/{collection}/{{id}}"
             _require(state, call, kind, "read")
             wanted = _parse_query(call, kind, collection=False)
             _require_included(state, call, kind, wanted)
@@ -153,7 +151,6 @@ def _dispatch(state: State, account: Account, call: Call) -> Answer:
             )
         case ["PATCH", "api", "v2", collection, number] if collection in COLLECTIONS:
             kind = COLLECTIONS[collection]
-            call.route = f"/{collection}/{{id}}"
             _require(state, call, kind, "write")
             return _update(data, call, kind, number)
         case [_, "api", "v2", collection, *_] if collection in COLLECTIONS:

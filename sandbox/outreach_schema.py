@@ -1,4 +1,4 @@
-"""The resources of Outreach's API that the sandbox holds, as its OpenAPI document has them (2026)."""
+"""The resources of Outreach that the sandbox holds, as its OpenAPI document of 2026 has them."""
 
 from dataclasses import dataclass
 from typing import Any

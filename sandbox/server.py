@@ -107,7 +107,8 @@ class Server:
             self._sockets.close()
         await self._listener.shutdown(0.5)
         if self._sockets is not None:
-            await self._sockets.wait_closed()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._sockets.wait_closed(), 1.0)
 
     def _request(
         self,
@@ -291,9 +292,9 @@ class Server:
                 transport.write(piece)
                 # A client that does not read must not fill this process's memory.
                 while transport.get_write_buffer_size() > 16 * _CHUNK_BYTES:
-                    await asyncio.sleep(0.005)
                     if transport.is_closing() or self._closing.is_set():
-                        break
+                        return
+                    await asyncio.sleep(0.005)
         transport.close()
 
 

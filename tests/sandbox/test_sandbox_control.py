@@ -1,0 +1,279 @@
+import asyncio
+import os
+import signal
+import ssl
+import sys
+from typing import Any
+
+import httpx
+import pytest
+import trustme
+
+from sandbox import seed
+from sandbox.server import RunningSandbox, running_sandbox
+
+PLAIN = f"/emailer_templates/{seed.APOLLO_TEMPLATE_PLAIN}"
+ACTIVE = f"/emailer_campaigns/{seed.APOLLO_SEQUENCE_ACTIVE}"
+
+
+async def subject(control: httpx.AsyncClient) -> str:
+    return str((await control.get(f"/apollo{PLAIN}")).json()["subject"])
+
+
+async def test_calls_are_logged_without_credentials(
+    sb: RunningSandbox, apollo: httpx.AsyncClient, control: httpx.AsyncClient
+) -> None:
+    await apollo.put(PLAIN, json={"subject": "é"})
+    await apollo.get(ACTIVE, params=[("a", "1"), ("api_key", "secret")])
+    form = {"refresh_token": "secret", "client_id": "c"}
+    await control.post(f"{sb.outreach_url}/oauth/token", data=form)
+    calls = (await control.get("/calls")).json()
+    assert calls == sb.calls()
+    assert [c["seq"] for c in calls] == [1, 2, 3]
+    assert [c["status"] for c in calls] == [200, 422, 400]
+    assert calls[0]["body"] == {"subject": "é"}
+    assert calls[0]["path"] == f"/api/v1{PLAIN}"
+    assert calls[0]["account"] == seed.APOLLO_ACCOUNT
+    assert calls[1]["query"] == [["a", "1"], ["api_key", "REDACTED"]]
+    assert calls[2]["body"] == {"refresh_token": "REDACTED", "client_id": "c"}
+    assert seed.APOLLO_MASTER_KEY not in str(calls)
+    assert calls[0]["connection"] == calls[1]["connection"] != calls[2]["connection"]
+    assert [c["seq"] for c in sb.calls("outreach")] == [3]
+    await control.delete("/calls")
+    assert sb.calls() == []
+
+
+async def test_counters(apollo: httpx.AsyncClient, control: httpx.AsyncClient) -> None:
+    for _ in range(3):
+        await apollo.get(ACTIVE)
+    assert (await control.get("/counters")).json() == [
+        {
+            "provider": "apollo",
+            "account": seed.APOLLO_ACCOUNT,
+            "method": "GET",
+            "route": "/emailer_campaigns/{id}",
+            "status": 200,
+            "count": 3,
+        }
+    ]
+
+
+async def test_new_accounts_have_the_same_data_and_their_own_credentials(
+    sb: RunningSandbox, control: httpx.AsyncClient
+) -> None:
+    key = (await control.post("/accounts", json={"provider": "apollo", "auth": "api_key"})).json()
+    order = {"provider": "outreach", "auth": "oauth", "token_lifetime_seconds": 30}
+    oauth = (await control.post("/accounts", json=order)).json()
+    answer = await control.get(sb.apollo_url + ACTIVE, headers={"x-api-key": key["api_key"]})
+    assert answer.status_code == 200
+    assert oauth.keys() >= {"redirect_uri", "expires_at", "access_token"}
+    form = {"grant_type": "refresh_token"} | {
+        name: oauth[name]
+        for name in ("refresh_token", "client_id", "client_secret", "redirect_uri")
+    }
+    minted = (await control.post(f"{sb.outreach_url}/oauth/token", data=form)).json()
+    assert minted["expires_in"] == 30
+
+
+async def test_reset_brings_everything_back(
+    sb: RunningSandbox, apollo: httpx.AsyncClient, control: httpx.AsyncClient
+) -> None:
+    await apollo.put(PLAIN, json={"subject": "changed"})
+    sb.order_fault(provider="apollo", status=500, times=None)
+    await control.patch(f"/accounts/{seed.APOLLO_ACCOUNT}", json={"rate_limits": {"minute": 0}})
+    assert (await control.post("/reset")).status_code == 204
+    assert await subject(control) == "Quick question"
+    assert sb.calls() == []
+    assert (await apollo.get(ACTIVE)).headers["x-minute-usage"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("path", "order"),
+    [
+        ("/accounts", {"provider": "outreach", "auth": "api_key"}),
+        ("/accounts", {"provider": "salesloft"}),
+        ("/faults", {"status": 500}),
+        ("/faults", {"provider": "apollo"}),
+        ("/faults", {"provider": "apollo", "status": 99}),
+        ("/faults", {"provider": "apollo", "status": 500, "colour": "red"}),
+        ("/faults", {"provider": "apollo", "status": 500, "path": "("}),
+        ("/faults", {"provider": "apollo", "status": 500, "times": 0}),
+        ("/faults", {"provider": "apollo", "cut": "everywhere"}),
+        ("/faults", {"provider": "apollo", "body": 1, "json_depth": 1}),
+        ("/faults", {"provider": "apollo", "body_base64": "!"}),
+        ("/faults", {"provider": "apollo", "headers": {"a": "b\r\nc"}}),
+        ("/faults", {"provider": "apollo", "hang": True, "status": 200}),
+        ("/faults", {"provider": "apollo", "status": 500, "probability": 2}),
+    ],
+)
+async def test_orders_that_make_no_sense(
+    control: httpx.AsyncClient, path: str, order: dict[str, Any]
+) -> None:
+    answer = await control.post(path, json=order)
+    assert answer.status_code == 400
+    assert answer.json()["error"]
+
+
+async def test_before_prevents_and_after_does_not(
+    sb: RunningSandbox, apollo: httpx.AsyncClient, control: httpx.AsyncClient
+) -> None:
+    sb.order_fault(provider="apollo", method="put", path="emailer_templates", status=503)
+    before = await apollo.put(PLAIN, json={"subject": "before"})
+    assert (before.status_code, before.content) == (503, b"")
+    assert await subject(control) == "Quick question"
+    fault = sb.order_fault(
+        provider="apollo", when="after", body={"error": "no"}, headers={"X-A": ["1", "2"]}
+    )
+    after = await apollo.put(PLAIN, json={"subject": "after"})
+    assert (after.status_code, after.json()) == (200, {"error": "no"})
+    assert after.headers.get_list("x-a") == ["1", "2"]
+    assert await subject(control) == "after"
+    assert sb.calls()[-1]["fault"] == fault
+    listed = (await control.get("/faults")).json()
+    assert [(f["used"], f["left"]) for f in listed] == [(1, 0), (1, 0)]
+
+
+async def test_headers_alone_change_nothing_else(
+    sb: RunningSandbox, apollo: httpx.AsyncClient
+) -> None:
+    sb.order_fault(provider="apollo", headers={"content-type": "text/html", "x-a": "b"})
+    answer = await apollo.put(PLAIN, json={"subject": "new"})
+    assert answer.headers.get_list("content-type") == ["text/html"]
+    assert answer.headers["x-a"] == "b"
+    assert answer.json()["emailer_template"]["subject"] == "new"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    ("cut", "error"),
+    [
+        ("before_headers", httpx.RemoteProtocolError),
+        ("reset", httpx.ReadError),
+        ("mid_headers", httpx.RemoteProtocolError),
+        ("mid_body", httpx.RemoteProtocolError),
+    ],
+)
+async def test_cuts(
+    sb: RunningSandbox,
+    apollo: httpx.AsyncClient,
+    control: httpx.AsyncClient,
+    cut: str,
+    error: type[Exception],
+    when: str,
+) -> None:
+    sb.order_fault(provider="apollo", cut=cut, when=when)
+    with pytest.raises(error):
+        await apollo.put(PLAIN, json={"subject": "cut"})
+    assert sb.calls()[0]["status"] is None
+    assert await subject(control) == ("cut" if when == "after" else "Quick question")
+    assert (await apollo.get(ACTIVE)).status_code == 200
+
+
+async def test_hang_ends_with_the_client(sb: RunningSandbox, apollo: httpx.AsyncClient) -> None:
+    sb.order_fault(provider="apollo", hang=True)
+    with pytest.raises(httpx.ReadTimeout):
+        await apollo.get(ACTIVE, timeout=0.05)
+    assert (await apollo.get(ACTIVE)).status_code == 200
+
+
+async def test_stopping_ends_what_hangs_drips_and_waits() -> None:
+    async with running_sandbox() as sb, httpx.AsyncClient(timeout=60) as client:
+        sb.order_fault(provider="apollo", hang=True)
+        sb.order_fault(provider="apollo", delay_seconds=3600)
+        sb.order_fault(provider="apollo", drip_seconds=3600, body="slow")
+        waiting = [asyncio.create_task(client.get(sb.apollo_url + ACTIVE)) for _ in range(3)]
+        while len((await client.get(f"{sb.url}/_sandbox/calls")).json()) < 3:
+            pass
+    assert len(await asyncio.gather(*waiting, return_exceptions=True)) == 3
+
+
+async def test_odd_bodies(sb: RunningSandbox, apollo: httpx.AsyncClient) -> None:
+    sb.order_fault(provider="apollo", body_repeat={"text": "xyz", "bytes": 1_000_000})
+    large = await apollo.get(ACTIVE)
+    assert (len(large.content), large.text[:4]) == (1_000_000, "xyzx")
+    sb.order_fault(provider="apollo", json_depth=10_000)
+    assert (await apollo.get(ACTIVE)).text.count("{") == 10_000
+    sb.order_fault(provider="apollo", body_base64="/wA=")
+    assert (await apollo.get(ACTIVE)).content == b"\xff\x00"
+    sb.order_fault(provider="apollo", body="drip", drip_seconds=0.001)
+    assert (await apollo.get(ACTIVE)).text == "drip"
+    sb.order_fault(provider="apollo", body="raw", headers={"Content-Encoding": "gzip"})
+    with pytest.raises(httpx.DecodingError):
+        await apollo.get(ACTIVE)
+    sb.order_fault(provider="apollo", body="short", headers={"Content-Length": "100"})
+    with pytest.raises(httpx.RemoteProtocolError):
+        await apollo.get(ACTIVE)
+
+
+async def test_probability_is_repeatable(sb: RunningSandbox, apollo: httpx.AsyncClient) -> None:
+    async def run() -> list[int]:
+        sb.reset()
+        sb.order_fault(provider="apollo", status=500, times=None, probability=0.5, seed=7)
+        return [(await apollo.get(ACTIVE)).status_code for _ in range(20)]
+
+    first = await run()
+    assert set(first) == {200, 500}
+    assert await run() == first
+
+
+async def test_faults_for_one_account(sb: RunningSandbox, apollo: httpx.AsyncClient) -> None:
+    sb.order_fault(provider="apollo", account=seed.APOLLO_SECOND_ACCOUNT, status=500, times=None)
+    assert (await apollo.get(ACTIVE)).status_code == 200
+    second = {"x-api-key": seed.APOLLO_SECOND_KEY}
+    assert (await apollo.get(ACTIVE, headers=second)).status_code == 500
+
+
+async def test_an_exception_inside_is_answered_and_printed(
+    sb: RunningSandbox, apollo: httpx.AsyncClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sb.state.accounts[seed.APOLLO_ACCOUNT].apollo.steps["broken"] = {}
+    assert (await apollo.get(ACTIVE)).status_code == 500
+    assert "KeyError" in capsys.readouterr().err
+    assert (await apollo.put(PLAIN, json={})).status_code == 200
+
+
+async def test_bodies_over_the_limit_are_refused(apollo: httpx.AsyncClient) -> None:
+    fits = await apollo.put(PLAIN, json={"body_html": "x" * 19_000_000})
+    assert fits.status_code == 200
+    over = await apollo.put(PLAIN, json={"body_html": "x" * 21_000_000})
+    assert over.status_code == 413
+
+
+async def test_https() -> None:
+    authority = trustme.CA()
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+    headers = {"x-api-key": seed.APOLLO_MASTER_KEY}
+    async with (
+        running_sandbox(ssl_context=server) as sb,
+        httpx.AsyncClient(verify=trust, headers=headers) as client,
+    ):
+        assert sb.url.startswith("https://")
+        assert (await client.get(sb.apollo_url + ACTIVE)).status_code == 200
+        sb.order_fault(provider="apollo", cut="reset")
+        with pytest.raises(httpx.TransportError):
+            await client.get(sb.apollo_url + ACTIVE)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_command_line_says_where_and_stops_cleanly(number: int) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "sandbox",
+        "--port",
+        "0",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    line = (await process.stdout.readline()).decode()
+    assert line.startswith("Sandbox listening on http://127.0.0.1:")
+    async with httpx.AsyncClient() as client:
+        assert (await client.get(f"{line.split()[-1]}/_sandbox/")).status_code == 200
+        os.kill(process.pid, number)
+        rest, errors = await process.communicate()
+    assert (process.returncode, errors) == (0, b"")
+    assert seed.APOLLO_MASTER_KEY in rest.decode()
