@@ -87,7 +87,7 @@ class Upstream:
         self._writes = self._session([trace])
 
     def _session(self, traces: list[aiohttp.TraceConfig]) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
+        session = aiohttp.ClientSession(
             connector=self._connector,
             connector_owner=False,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -96,6 +96,10 @@ class Upstream:
             ),
             trace_configs=traces,
         )
+        # aiohttp would send some requests again by itself, uncounted, when a kept connection breaks. Whether a request is
+        # worth another call of the customer's quota is decided in `calls`; the fault matrix counts what is sent.
+        session._retry_connection = False  # noqa: SLF001  # aiohttp has no public switch for it
+        return session
 
     async def close(self) -> None:
         """Closes all connections."""

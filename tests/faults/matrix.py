@@ -183,6 +183,7 @@ FAULTS: Final = (
         "429, overlapping writes",
         status(429, {"error": "We are already processing the request for your sequence"}),
         **same(C.CONFLICT_ERROR, calls=3, retry_after=1),
+        only=Provider.APOLLO,
     ),
     Fault(
         "429 rateLimitExceeded",

@@ -1,0 +1,139 @@
+"""Every fault at every call of every provider, staged over real sockets: what the caller is told, and whether it is true."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from engagement.v1 import envelope_pb2
+
+from sandbox import seed
+from service.model import Outcome, Provider
+from tests.faults.matrix import Cell, cells, table
+from tests.house import Answer, House, open_house
+
+OUTCOMES = {
+    Outcome.NOT_APPLIED: envelope_pb2.ERROR_OUTCOME_NOT_APPLIED,
+    Outcome.UNKNOWN: envelope_pb2.ERROR_OUTCOME_UNKNOWN,
+    Outcome.PARTIALLY_APPLIED: envelope_pb2.ERROR_OUTCOME_PARTIALLY_APPLIED,
+}
+PLACES = {
+    (Provider.APOLLO, "read"): ("GET", "emailer_campaigns"),
+    (Provider.APOLLO, "write"): ("PUT", "emailer_templates"),
+    (Provider.APOLLO, "fields"): ("PUT", "emailer_steps"),
+    (Provider.OUTREACH, "read"): ("GET", "sequenceTemplates"),
+    (Provider.OUTREACH, "write"): ("PATCH", "templates"),
+    (Provider.OUTREACH, "fields"): ("PATCH", "sequenceSteps"),
+}
+ALL = list(cells())
+SUBJECT, NOTE = "After the fault", "after the fault"
+
+
+async def update(house: House, cell: Cell) -> Answer:
+    ids: tuple[Any, Any] = (seed.APOLLO_SEQUENCE_INACTIVE, seed.APOLLO_STEP_INACTIVE_PLAIN)
+    field = "note"
+    if cell.provider is Provider.OUTREACH:
+        ids = (seed.OUTREACH_SEQUENCE_DISABLED, seed.OUTREACH_STEP_DISABLED_PLAIN)
+        field = "taskNote"
+    return await house.update(
+        cell.provider, *ids, subject=SUBJECT, custom_fields={field: NOTE}, seconds=cell.fault.deadline
+    )
+
+
+async def held(house: House, provider: Provider) -> tuple[Any, Any]:
+    """The subject and the note that the provider holds."""
+    if provider is Provider.APOLLO:
+        template = await house.holds("apollo", "emailer_templates", seed.APOLLO_TEMPLATE_INACTIVE_PLAIN)
+        step = await house.holds("apollo", "emailer_steps", seed.APOLLO_STEP_INACTIVE_PLAIN)
+        return template["subject"], step["note"]
+    template = await house.holds("outreach", "templates", seed.OUTREACH_TEMPLATE_DISABLED_PLAIN)
+    step = await house.holds("outreach", "sequenceSteps", seed.OUTREACH_STEP_DISABLED_PLAIN)
+    return template["attributes"]["subject"], step["attributes"]["taskNote"]
+
+
+def order(cell: Cell) -> dict[str, Any]:
+    method, path = PLACES[cell.provider, cell.call]
+    given = dict(cell.fault.order)
+    soon = (datetime.now(UTC) + timedelta(seconds=120)).isoformat()
+    if "headers" in given:
+        given["headers"] = {name: value.format(in_120_seconds=soon) for name, value in given["headers"].items()}
+    return {"provider": cell.provider.value, "method": method, "path": f"{path}\\b", "times": None} | given
+
+
+@pytest.mark.parametrize("cell", ALL, ids=map(str, ALL))
+async def test_a_cell_of_the_matrix(cell: Cell, tmp_path: Path) -> None:
+    async with open_house(tmp_path, provider_max_answer_bytes=8 * 1024 * 1024) as house:
+        before = await held(house, cell.provider)
+        house.sandbox.order_fault(**order(cell))
+        started = time.monotonic()
+        answer = await update(house, cell)
+        took = time.monotonic() - started
+        # The typed answer beats the caller's own clock; a bare DEADLINE_EXCEEDED would have no envelope.
+        assert answer.code is grpc.StatusCode.OK
+        assert took < cell.fault.deadline
+        now = await held(house, cell.provider)
+        place = PLACES[cell.provider, cell.call]
+        sent = [call for call in house.sandbox.calls(cell.provider.value) if f"/{place[1]}" in call["path"]]
+        assert len([call for call in sent if call["method"] == place[0]]) == cell.expected.calls
+        if cell.expected.code is None:
+            assert answer.errors == []
+            assert now == (SUBJECT, NOTE)
+            return
+        check_envelope(answer, cell)
+        check_truth(cell, before, now)
+
+
+def check_envelope(answer: Answer, cell: Cell) -> None:
+    expected = cell.expected
+    assert [error.code for error in answer.errors] == [expected.code] * expected.errors
+    assert answer.trailers["x-error-code"] == expected.code
+    for error in answer.errors:
+        assert expected.outcome is not None
+        assert error.meta.outcome == OUTCOMES[expected.outcome], error.detail
+        assert error.meta.origin == envelope_pb2.ERROR_ORIGIN_REMOTE_PROVIDER
+        assert error.meta.HasField("retry_after") == (expected.retry_after is not None)
+        if expected.retry_after is not None:
+            assert error.meta.retry_after.ToSeconds() == pytest.approx(expected.retry_after, abs=3)
+    applied = {"template.subject"} if cell.call == "fields" else set()
+    assert set(answer.changes) == applied
+
+
+def check_truth(cell: Cell, before: tuple[Any, Any], now: tuple[Any, Any]) -> None:
+    """What the caller was told is what the provider holds."""
+    match cell.expected.outcome:
+        case Outcome.NOT_APPLIED:
+            assert now == before
+        case Outcome.PARTIALLY_APPLIED:
+            assert now[0] == SUBJECT
+        case _:
+            assert now[1] == before[1]
+
+
+DOUBTFUL = [cell for cell in ALL if cell.expected.outcome is Outcome.UNKNOWN]
+
+
+@pytest.mark.parametrize("cell", DOUBTFUL, ids=map(str, DOUBTFUL))
+async def test_repeating_a_call_that_is_in_doubt_settles_it(cell: Cell, tmp_path: Path) -> None:
+    """The fault strikes after the provider has carried the write out."""
+    async with open_house(tmp_path, provider_max_answer_bytes=8 * 1024 * 1024) as house:
+        house.sandbox.order_fault(**order(cell), when="after")
+        answer = await update(house, cell)
+        assert answer.error.meta.outcome == envelope_pb2.ERROR_OUTCOME_UNKNOWN
+        await house.control("DELETE", "/faults")
+        assert (await held(house, cell.provider))[0] == SUBJECT
+        again = await update(house, cell)
+        assert again.errors == []
+        assert await held(house, cell.provider) == (SUBJECT, NOTE)
+
+
+def test_the_matrix_has_every_cell() -> None:
+    print(f"{len(ALL)} cells")  # noqa: T201
+    assert len(ALL) == len({str(cell) for cell in ALL})
+    assert len(ALL) >= 200
+
+
+def test_the_documented_table_is_the_one_that_is_tested() -> None:
+    document = Path(__file__).parents[2] / "docs" / "faults.md"
+    assert table() in document.read_text()
