@@ -65,7 +65,7 @@ def doctor(
     settings = context.settings()
     findings = asyncio.run(_health(settings) if health else _examine(settings))
     _show(findings)
-    raise typer.Exit(any(finding.state is State.WRONG for finding in findings))
+    raise typer.Exit(int(any(finding.state is State.WRONG for finding in findings)))
 
 
 async def _health(settings: Settings) -> list[Finding]:

@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from service.cli import app, connection, db, doctor, keygen, sandbox, serve, update_step
+from service.cli import app, connection, db, demo, doctor, keygen, sandbox, serve, update_step
 from service.connections import KeyringError, SchemaMismatch, StoreUnavailable
 from service.connections.applications import ApplicationError
 from service.errors import UpdateFailed
@@ -24,6 +24,7 @@ cli.command("keygen")(keygen.keygen)
 cli.command("serve")(serve.serve)
 cli.command("sandbox")(sandbox.sandbox)
 cli.command("update-step", epilog=update_step.EPILOG)(update_step.update_step)
+cli.command("demo")(demo.demo)
 cli.command("doctor")(doctor.doctor)
 
 

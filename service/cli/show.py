@@ -4,12 +4,14 @@ import difflib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 from rich.text import Text
 
-from service.client import ErrorDetail, FieldChange, StepWarning
+if TYPE_CHECKING:
+    # gRPC is slow to load.
+    from service.client import ErrorDetail, FieldChange, StepWarning
 
 # Texts come from providers and their customers. What would steer a terminal is shown, not obeyed.
 _STEERING: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -26,7 +28,7 @@ def harmless(text: str) -> str:
     return _STEERING.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
-def change(item: FieldChange) -> Text:
+def change(item: "FieldChange") -> Text:
     """What a change does to a value, as a unified diff; HTML is broken between tags to be readable."""
     out = Text(f"  {harmless(item.field)}\n", style="bold")
     for line in _diff(_lines(item.before), _lines(item.after)):
@@ -52,14 +54,14 @@ def _diff(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
     return (line for line in lines if not (short and line.startswith("@@")))
 
 
-def warning(item: StepWarning) -> Text:
+def warning(item: "StepWarning") -> Text:
     """A warning in one line."""
     return Text.assemble(
         ("! ", "bold yellow"), (harmless(item.problem_type), "yellow"), f": {harmless(item.detail or item.title)}"
     )
 
 
-def error(item: ErrorDetail) -> Text:
+def error(item: "ErrorDetail") -> Text:
     """An error: what happened and what to do, then the facts for whoever digs deeper."""
     facts = [f"outcome: {item.outcome}", f"found by: {item.origin}"]
     if item.cause is not None:
