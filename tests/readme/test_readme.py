@@ -1,0 +1,76 @@
+"""The README's commands, run as they stand there, do what it says."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.readme.play import NOT_PLAYED, Played, commands
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "README.md"
+COMMANDS = [code for _, code, _ in commands(PAGE.read_text()) if code not in NOT_PLAYED]
+PRIVATE_NETWORK = ["unshare", "--map-root-user", "--net"]
+
+
+def has_private_networks() -> bool:
+    try:
+        return subprocess.run([*PRIVATE_NETWORK, "true"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> list[Played]:
+    # The virtual environment is made before, since the copy has no network; most often it is there.
+    subprocess.run(["make", "setup"], cwd=ROOT, check=True, capture_output=True)
+    folder = tmp_path_factory.mktemp("reader") / "seqstep"
+    folder.mkdir()
+    for path in ROOT.iterdir():
+        # What the commands make is the reader's own.
+        if path.name not in {"var", ".git"}:
+            (folder / path.name).symlink_to(path)
+    arguments = [sys.executable, str(Path(__file__).with_name("play.py")), str(PAGE), str(folder)]
+    if has_private_networks():
+        arguments = [*PRIVATE_NETWORK, *arguments, "--loopback"]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SEQSTEP_", "MAKE", "MFLAGS"))}
+    done = subprocess.run(arguments, env=clean, capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stderr
+    return [Played(**each) for each in json.loads(done.stdout)]
+
+
+def masked(text: str) -> str:
+    return re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID", text)
+
+
+@pytest.mark.parametrize(
+    "index", range(len(COMMANDS)), ids=lambda index: f"{index}-{COMMANDS[index].split(maxsplit=1)[0]}"
+)
+def test_a_command_does_what_the_page_says(played: list[Played], index: int) -> None:
+    command = played[index]
+    assert command.command == COMMANDS[index]
+    # The one kind of command that is shown to fail says so in its output.
+    refused = command.promised.startswith("ERROR:")
+    assert (command.status != 0) == refused, command.output
+    lines = iter(masked(command.output).splitlines())
+    for promised in masked(command.promised).splitlines():
+        assert any(line == promised for line in lines), (
+            f"{promised!r} is not in, or not in this order:\n{command.output}"
+        )
+
+
+def test_the_details_of_a_refused_call_are_readable(played: list[Played]) -> None:
+    [refused] = [each for each in played if each.promised.startswith("ERROR:")]
+    assert '"field_violations":[{"field":"x-customer-id"' in refused.output
+    assert '"@type":"type.googleapis.com/engagement.v1.UpdateStepResponse"' in refused.output
+
+
+def test_every_link_of_the_pages_leads_somewhere() -> None:
+    pages = [PAGE, ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+            assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name} links to {target}"
