@@ -77,8 +77,9 @@ generated-fresh: setup ## Check that the checked-in stubs are what the contract 
 		{ echo "The stubs are not fresh; run make generate and commit what it changes." >&2; exit 1; }
 
 .PHONY: generate
-generate: setup ## Make the stubs from the contract again
+generate: setup ## Make the stubs and the tables of the documentation again
 	@buf generate
+	$(PY) tools/docs.py
 
 .PHONY: serve
 serve: setup ## Run the service in the foreground, with a database and customers of the sandbox in var/

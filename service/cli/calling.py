@@ -162,9 +162,6 @@ def show_failure(failure: UpdateFailed) -> None:
     err = show.console(stderr=True)
     for error in failure.errors:
         err.print(show.error(error))
-    if isinstance(failure, CallRefused):
-        for violation in failure.violations:
-            err.print(Text(f"  {show.harmless(violation.field)}: {show.harmless(violation.description)}"))
     if failure.changes:
         err.print(Text("Changed before it failed:"))
         for change in failure.changes:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # Texts come from providers and their customers. What would steer a terminal is shown, not obeyed.
 _STEERING: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_FINDERS: Final = {"provider": "the provider", "service": "the service"}
 _BETWEEN_TAGS: Final = re.compile(r"(?<=>)(?=<)")
 
 
@@ -63,7 +64,9 @@ def warning(item: "StepWarning") -> Text:
 
 def error(item: "ErrorDetail") -> Text:
     """An error: what happened and what to do, then the facts for whoever digs deeper."""
-    facts = [f"outcome: {item.outcome}", f"found by: {item.origin}"]
+    facts = [f"outcome: {item.outcome}"]
+    if item.origin in _FINDERS:
+        facts.append(f"found by {_FINDERS[item.origin]}")
     if item.cause is not None:
         facts.append(f"the provider answered {item.cause.code}")
     if item.retry_after is not None:

@@ -40,7 +40,7 @@ class Played:
 
 def commands(page: str) -> Iterator[tuple[str, str, str]]:
     """The language and code of each command of a page, and the output that the page shows for it."""
-    fences = [(fence["language"], fence["code"].strip()) for fence in FENCE.finditer(page)]
+    fences = [(fence["language"], fence["code"].strip("\n")) for fence in FENCE.finditer(page)]
     for (language, code), (following, output) in zip(fences, [*fences[1:], ("", "")], strict=True):
         if language != "text":
             yield language, code, output if following == "text" else ""
@@ -114,4 +114,4 @@ if __name__ == "__main__":
         loopback_up()
     with ExitStack() as at_the_end:
         played = [asdict(each) for each in play(Path(sys.argv[1]).read_text(), Path(sys.argv[2]), at_the_end)]
-    print(json.dumps(played))
+    sys.stdout.write(json.dumps(played))

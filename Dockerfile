@@ -1,0 +1,37 @@
+# The service in an image: `docker build --tag seqstep .`
+ARG PYTHON=3.11.14-slim-bookworm
+
+FROM python:${PYTHON} AS builder
+WORKDIR /src
+# Without pip of its own, the environment that is shipped cannot install anything.
+RUN python -m venv --without-pip /opt/seqstep
+COPY requirements.lock ./
+RUN pip --python /opt/seqstep/bin/python install --no-cache-dir --require-hashes --requirement requirements.lock
+COPY pyproject.toml README.md CHANGELOG.md LICENSE ./
+COPY generated generated
+COPY sandbox sandbox
+COPY service service
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /dist . \
+ && pip --python /opt/seqstep/bin/python install --no-cache-dir --no-deps --no-index /dist/*.whl
+
+FROM python:${PYTHON}
+LABEL org.opencontainers.image.title="seqstep" \
+      org.opencontainers.image.description="One gRPC call that changes one step of a sequence at Apollo or Outreach" \
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin seqstep \
+ && install --directory --owner seqstep --group seqstep --mode 0700 /var/lib/seqstep
+COPY --from=builder /opt/seqstep /opt/seqstep
+# Other machines reach a container: give it a certificate, or SEQSTEP_ALLOW_PLAINTEXT=true behind a proxy that does TLS.
+ENV PATH=/opt/seqstep/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    SEQSTEP_DATABASE_URL=sqlite:////var/lib/seqstep/seqstep.sqlite3 \
+    SEQSTEP_GRPC_ADDRESS=0.0.0.0:50051 \
+    SEQSTEP_HTTP_ADDRESS=0.0.0.0:8080
+USER 10001
+WORKDIR /var/lib/seqstep
+VOLUME ["/var/lib/seqstep"]
+EXPOSE 50051 8080
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 CMD ["seqstep", "doctor", "--health"]
+ENTRYPOINT ["seqstep"]
+CMD ["serve"]

@@ -1,0 +1,115 @@
+"""The tables of the documentation, and the lists in the contract's comments, are the ones in the code."""
+
+import re
+from pathlib import Path
+
+import grpc
+import pytest
+from pydantic import SecretStr
+
+from service.cli.root import cli
+from service.cli.update_step import API_KEY
+from service.codes import CODES, WARNINGS
+from service.model import ErrorCode, Provider, WarningType
+from service.rpc import metadata
+from service.settings import Settings
+from tools import docs
+
+ROOT = Path(__file__).parents[2]
+PROTOS = "".join(path.read_text() for path in sorted((ROOT / "protos").rglob("*.proto")))
+NAMES = re.compile(r"`([A-Z][A-Z0-9_]+)`")
+
+
+def table(page: str, head: str) -> list[list[str]]:
+    """The rows of the table of a page that starts with a head cell, as a reader sees them."""
+    text = (ROOT / "docs" / page).read_text()
+    lines = text[text.index(f"| {head} |") :].split("\n\n")[0].splitlines()
+    rows = [line.strip("|").split(" | ") for line in lines if line.startswith("|")]
+    return [[re.sub(r"^`([^`]*)`$", r"\1", cell.strip()) for cell in row] for row in rows[2:]]
+
+
+def test_the_codes_are_those_of_the_code() -> None:
+    rows = table("errors.md", "Code")
+    assert [row[0] for row in rows] == [code.value for code in ErrorCode]
+    for name, http, status, title, meaning in rows:
+        spec = CODES[ErrorCode(name)]
+        assert (int(http), status, title, meaning) == (spec.http_status, spec.grpc_status, spec.title, spec.meaning)
+
+
+def test_the_warnings_are_those_of_the_code() -> None:
+    rows = table("errors.md", "Warning")
+    assert [row[0] for row in rows] == [warning.value for warning in WarningType]
+    for name, title, meaning in rows:
+        spec = WARNINGS[WarningType(name)]
+        assert (title, meaning) == (spec.title, spec.meaning)
+
+
+def test_the_settings_are_those_of_the_code() -> None:
+    rows = {row[0]: row for row in table("settings.md", "Variable")}
+    assert list(rows) == [f"SEQSTEP_{name.upper()}" for name in Settings.model_fields]
+    plain = Settings.model_construct()
+    for name in Settings.model_fields:
+        _, default, meaning = rows[f"SEQSTEP_{name.upper()}"]
+        value = getattr(plain, name)
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
+        shown = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+        assert default == shown
+        assert meaning == Settings.model_fields[name].description
+
+
+@pytest.mark.parametrize("page", ["errors.md", "settings.md"])
+def test_the_tables_are_fresh(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text()
+    assert docs.filled(text) == text, "run `make generate`"
+
+
+def test_every_code_and_warning_in_the_contract_is_in_the_code() -> None:
+    known = {*ErrorCode, *WarningType, *re.findall(r"^\s+([A-Z_]+) = \d", PROTOS, re.MULTILINE)}
+    words = {"UPPER_SNAKE_CASE"}
+    assert set(NAMES.findall(PROTOS)) - words <= known
+
+
+def test_the_statuses_in_the_contract_are_grpcs_and_those_of_refusals() -> None:
+    [listed] = re.findall(r"ends with a non-OK status:\s+//\s+([A-Z_,\s/or]+)\.", PROTOS)
+    statuses = set(re.findall(r"[A-Z_]{3,}", listed))
+    assert statuses <= {status.name for status in grpc.StatusCode}
+    assert statuses == {
+        "INVALID_ARGUMENT",
+        "UNAUTHENTICATED",
+        "PERMISSION_DENIED",
+        "RESOURCE_EXHAUSTED",
+        "UNAVAILABLE",
+        "DEADLINE_EXCEEDED",
+        "INTERNAL",
+    }
+
+
+def test_the_metadata_keys_and_values_in_the_contract_are_those_of_the_door() -> None:
+    listed = set(re.findall(r"//   - `(x-[a-z-]+)`", PROTOS))
+    read = {
+        metadata.CUSTOMER_ID,
+        metadata.PROVIDER_NAME,
+        metadata.API_KEY,
+        metadata.REQUEST_ID,
+        metadata.ERROR_MODE,
+    }
+    assert listed == read
+    [providers] = re.findall(r"`x-provider-name` \(required\): ([^;]+);", PROTOS)
+    assert set(re.findall(r"`(\w+)`", providers)) == {provider.value for provider in Provider}
+    [modes] = re.findall(r"`x-error-mode` \(optional\): ([^\n]+), see", PROTOS)
+    assert set(re.findall(r"`(\w+)`", modes)) == {mode.value for mode in metadata.ErrorMode}
+
+
+def test_every_setting_that_a_page_names_exists() -> None:
+    known = {f"SEQSTEP_{name.upper()}" for name in Settings.model_fields} | {API_KEY, "SEQSTEP_ADDRESS"}
+    pages = [ROOT / "README.md", ROOT / "Dockerfile", *(ROOT / "docs").glob("*.md")]
+    for page in pages:
+        assert set(re.findall(r"\bSEQSTEP_[A-Z_]+\b", page.read_text())) <= known, page.name
+
+
+def test_every_command_that_a_page_names_exists() -> None:
+    groups = {group.name for group in cli.registered_groups} | {command.name for command in cli.registered_commands}
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for name in re.findall(r"(?:`|^|\s)seqstep ([a-z][a-z-]+)", page.read_text()):
+            assert name in groups, f"{page.name}: seqstep {name}"
