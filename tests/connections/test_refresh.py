@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class Room:
         self.sandbox = sandbox
         self.key = generate_key()
         endpoint = Outreach(sandbox.outreach_url).tokens.using(upstream)
-        self._make = lambda: Connections(
+        self._make: Callable[[], Connections] = lambda: Connections(
             store, Keyring.parse(self.key), {Provider.OUTREACH: endpoint}, cache_seconds=5, refresh_margin_seconds=300
         )
         self.connections = self._make()
