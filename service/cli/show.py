@@ -31,7 +31,7 @@ def harmless(text: str) -> str:
 
 def change(item: "FieldChange") -> Text:
     """What a change does to a value, as a unified diff; HTML is broken between tags to be readable."""
-    out = Text(f"  {harmless(item.field)}\n", style="bold")
+    out = Text.assemble((f"  {harmless(item.field)}\n", "bold"))
     for line in _diff(_lines(item.before), _lines(item.after)):
         out.append(f"  {line}\n", style={"+": "green", "-": "red", "@": "cyan"}.get(line[0], ""))
     out.rstrip()

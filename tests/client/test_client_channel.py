@@ -1,0 +1,244 @@
+"""Both clients over real sockets: retries, deadlines, TLS, broken connections."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+import grpc
+import pytest
+import trustme
+from engagement.v1 import sequence_step_service_pb2 as pb
+from engagement.v1 import sequence_step_service_pb2_grpc as pb_grpc
+
+from service.client import (
+    AsyncClient,
+    Client,
+    Outcome,
+    OutcomeUnknown,
+    StepUpdate,
+    Tls,
+    Unavailable,
+    UpdateResult,
+)
+from tests.processes import free_port
+
+STEP = StepUpdate(sequence_id="7", sequence_step_id="101", subject="Hello")
+
+
+class Blocking:
+    """The blocking client with the face of the asynchronous one."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        self._client = Client(*arguments, **more)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self._client.close)
+
+    async def update_step(self, update: StepUpdate, **more: Any) -> UpdateResult:
+        return await asyncio.to_thread(self._client.update_step, update, **more)
+
+
+@pytest.fixture(params=[Blocking, AsyncClient], ids=["blocking", "asyncio"])
+def client_kind(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+Answering = Callable[[grpc.aio.ServicerContext[Any, Any]], Awaitable[pb.UpdateStepResponse]]
+
+
+class Servicer(pb_grpc.SequenceStepServiceServicer):
+    """Counts calls and answers as the test says."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.answer: Answering = self.succeed
+        self.server: grpc.aio.Server
+        self.port = 0
+
+    async def succeed(self, context: grpc.aio.ServicerContext[Any, Any]) -> pb.UpdateStepResponse:
+        return pb.UpdateStepResponse()
+
+    async def UpdateStep(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.calls += 1
+        return await self.answer(context)
+
+
+@asynccontextmanager
+async def served(credentials: grpc.ServerCredentials | None = None, port: int = 0) -> AsyncIterator[Servicer]:
+    servicer = Servicer()
+    server = grpc.aio.server()
+    pb_grpc.add_SequenceStepServiceServicer_to_server(servicer, server)
+    address = f"127.0.0.1:{port}"
+    servicer.port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+    await server.start()
+    servicer.server = server
+    try:
+        yield servicer
+    finally:
+        await server.stop(0)
+
+
+async def update(client: Any, **more: Any) -> UpdateResult:
+    result: UpdateResult = await client.update_step(STEP, customer_id="acme", provider="outreach", **more)
+    return result
+
+
+async def test_unavailable_is_tried_again_by_grpc_itself(client_kind: Any) -> None:
+    async with served() as servicer:
+
+        async def third_time_lucky(context: Any) -> pb.UpdateStepResponse:
+            if servicer.calls < 3:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "starting")
+            return pb.UpdateStepResponse()
+
+        servicer.answer = third_time_lucky
+        async with client_kind(f"127.0.0.1:{servicer.port}") as client:
+            assert (await update(client)).changes == ()
+        assert servicer.calls == 3
+
+
+async def test_other_statuses_are_not_tried_again(client_kind: Any) -> None:
+    async with served() as servicer:
+
+        async def fail(context: Any) -> pb.UpdateStepResponse:
+            await context.abort(grpc.StatusCode.INTERNAL, "a bug")
+            raise AssertionError
+
+        servicer.answer = fail
+        async with client_kind(f"127.0.0.1:{servicer.port}") as client:
+            with pytest.raises(OutcomeUnknown, match="a bug"):
+                await update(client)
+        assert servicer.calls == 1
+
+
+async def test_a_call_has_a_deadline_unless_told_otherwise(client_kind: Any) -> None:
+    remaining = []
+    async with served() as servicer:
+
+        async def note(context: Any) -> pb.UpdateStepResponse:
+            remaining.append(context.time_remaining())
+            return pb.UpdateStepResponse()
+
+        servicer.answer = note
+        async with client_kind(f"127.0.0.1:{servicer.port}") as client:
+            await update(client)
+            await update(client, timeout=7)
+    assert 25 < remaining[0] <= 30.1
+    assert 5 < remaining[1] <= 7.1
+
+
+async def test_an_answer_that_does_not_come_leaves_the_outcome_open(client_kind: Any) -> None:
+    async with served() as servicer:
+
+        async def hang(context: Any) -> pb.UpdateStepResponse:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        servicer.answer = hang
+        async with client_kind(f"127.0.0.1:{servicer.port}", timeout=0.5) as client:
+            with pytest.raises(OutcomeUnknown) as raised:
+                await update(client, request_id="mine")
+    assert (raised.value.code, raised.value.status) == ("GATEWAY_TIMEOUT_ERROR", 504)
+    assert raised.value.request_id == "mine"
+
+
+async def test_a_connection_that_breaks_under_an_update_leaves_the_outcome_open(client_kind: Any) -> None:
+    """Although the retries that follow find nobody and say so, the update had been sent."""
+    begun = asyncio.Event()
+    async with served() as servicer:
+
+        async def hang(context: Any) -> pb.UpdateStepResponse:
+            begun.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        servicer.answer = hang
+        async with client_kind(f"127.0.0.1:{servicer.port}", timeout=10) as client:
+            calling = asyncio.create_task(update(client))
+            await asyncio.wait_for(begun.wait(), 10)
+            await servicer.server.stop(0)
+            with pytest.raises(OutcomeUnknown) as raised:
+                await calling
+            assert raised.value.outcome is Outcome.UNKNOWN
+            with pytest.raises(Unavailable):
+                await update(client)
+
+
+async def test_where_nobody_listens_nothing_was_applied(client_kind: Any) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    async with client_kind(address) as client:
+        with pytest.raises(Unavailable, match="cannot be reached") as raised:
+            await update(client)
+    assert raised.value.outcome is Outcome.NOT_APPLIED
+    assert raised.value.status == 503
+
+
+async def test_a_service_that_comes_back_is_found_again(client_kind: Any) -> None:
+    port = free_port()
+    async with client_kind(f"127.0.0.1:{port}") as client:
+        async with served(port=port):
+            await update(client)
+        with pytest.raises((OutcomeUnknown, Unavailable)):
+            await update(client)
+        async with served(port=port) as servicer:
+            await update(client)
+            assert servicer.calls == 1
+
+
+async def test_a_server_of_something_else_refuses(client_kind: Any) -> None:
+    server = grpc.aio.server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with client_kind(f"127.0.0.1:{port}") as client:
+        with pytest.raises(Exception, match="UNIMPLEMENTED") as raised:
+            await update(client)
+    await server.stop(0)
+    assert raised.value.outcome is Outcome.NOT_APPLIED  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def pem(certificate: trustme.LeafCert) -> tuple[bytes, bytes]:
+    return certificate.private_key_pem.bytes(), b"".join(each.bytes() for each in certificate.cert_chain_pems)
+
+
+async def test_tls_with_a_private_authority(client_kind: Any, authority: trustme.CA) -> None:
+    credentials = grpc.ssl_server_credentials([pem(authority.issue_cert("127.0.0.1"))])
+    async with served(credentials) as servicer:
+        async with client_kind(f"127.0.0.1:{servicer.port}", tls=Tls(authority.cert_pem.bytes())) as client:
+            await update(client)
+        stranger = Tls(trustme.CA().cert_pem.bytes())
+        async with client_kind(f"127.0.0.1:{servicer.port}", tls=stranger) as client:
+            with pytest.raises(Unavailable, match=r"(?i)certificate"):
+                await update(client)
+        assert servicer.calls == 1
+
+
+async def test_a_client_certificate_is_shown(client_kind: Any, authority: trustme.CA) -> None:
+    seen: list[Any] = []
+    ca = authority.cert_pem.bytes()
+    credentials = grpc.ssl_server_credentials([pem(authority.issue_cert("127.0.0.1"))], ca, require_client_auth=True)
+    async with served(credentials) as servicer:
+
+        async def note(context: Any) -> pb.UpdateStepResponse:
+            seen.extend(context.auth_context()["x509_subject_alternative_name"])
+            return pb.UpdateStepResponse()
+
+        servicer.answer = note
+        key, chain = pem(authority.issue_cert("billing.internal"))
+        async with client_kind(f"127.0.0.1:{servicer.port}", tls=Tls(ca, chain, key)) as client:
+            await update(client)
+    assert b"billing.internal" in seen
+
+
+async def test_secrets_do_not_show() -> None:
+    assert "hidden" not in repr(Tls(b"ca", b"certificate", b"hidden"))
+    with Client("127.0.0.1:1", api_key="hidden") as client:
+        assert "hidden" not in repr(client)
