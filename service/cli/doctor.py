@@ -77,11 +77,8 @@ async def _examine(settings: Settings) -> list[Finding]:
     findings.append(_encryption_keys(settings))
     findings.append(await _database(settings))
     findings.append(_tls(settings))
-    findings.append(await _grpc_port(settings))
-    if settings.http_address:
-        findings.append(_port("HTTP address", settings.http_address))
-    async for finding in _providers(settings):
-        findings.append(finding)  # noqa: PERF401  # extend takes no asynchronous iterator
+    findings += await _ports(settings)
+    findings += [finding async for finding in _providers(settings)]
     return findings
 
 
@@ -149,12 +146,18 @@ def _tls(settings: Settings) -> Finding:
     )
 
 
-async def _grpc_port(settings: Settings) -> Finding:
-    free = _port("gRPC address", settings.grpc_address)
-    if free.state is State.OK:
-        return free
+async def _ports(settings: Settings) -> list[Finding]:
+    findings = [_port("gRPC address", settings.grpc_address)]
+    if settings.http_address:
+        findings.append(_port("HTTP address", settings.http_address))
     serving = await _serving(settings)
-    return serving if serving.state is State.OK else free
+    if serving.state is not State.OK:
+        return findings
+    # A service that runs already has its own addresses.
+    return [
+        serving,
+        *(Finding(each.check, State.OK, "in use, as it is while the service runs") for each in findings[1:]),
+    ]
 
 
 def _port(check: str, address: str) -> Finding:

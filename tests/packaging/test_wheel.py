@@ -1,0 +1,42 @@
+"""The wheel in an environment that has nothing else: a working command, importable stubs, the whole demonstration."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SEQSTEP_", "PYTHON"))}
+    done = subprocess.run(
+        command, cwd=cwd, env=clean, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_wheel_is_all_that_a_machine_needs(tmp_path: Path) -> None:
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+    run(*pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, ROOT, cwd=tmp_path)
+    [wheel] = tmp_path.glob("seqstep-*.whl")
+    run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "empty", cwd=tmp_path)
+    python = tmp_path / "empty" / "bin" / "python"
+    into = (*pip, "--python", python, "install", "--quiet")
+    run(*into, "--require-hashes", "--requirement", ROOT / "requirements.lock", cwd=tmp_path)
+    run(*into, "--no-deps", "--no-index", wheel, cwd=tmp_path)
+    seqstep = python.with_name("seqstep")
+    shown = run(seqstep, "--help", cwd=tmp_path)
+    for command in ("serve", "sandbox", "demo", "app", "connection", "update-step", "keygen", "doctor"):
+        assert command in shown
+    imported = "from engagement.v1 import sequence_step_service_pb2 as pb; print(pb.DESCRIPTOR.package, pb.__file__)"
+    package, file = run(python, "-c", imported, cwd=tmp_path).split()
+    assert package == "engagement.v1"
+    assert Path(file).is_relative_to(tmp_path)
+    # With the databases' migrations, the sandbox and everything else that a module of the wheel needs.
+    assert run(seqstep, "demo", cwd=tmp_path).endswith("All as it should be.\n")
