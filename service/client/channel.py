@@ -22,7 +22,8 @@ _SERVICE_CONFIG: Final = {
                 "initialBackoff": "0.2s",
                 "maxBackoff": "2s",
                 "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                # A stopping server answers calls that cross its farewell with CANCELLED; repeating any call is safe.
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ]

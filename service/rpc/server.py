@@ -54,13 +54,15 @@ class RpcServer:
             await self.health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self, grace: float) -> None:
-        """Turns NOT_SERVING, sends new calls elsewhere, and lets running ones end.
+        """Turns NOT_SERVING, sends clients elsewhere, and lets running calls end.
 
         Args:
             grace: Seconds that they have.
         """
         await self.health.enter_graceful_shutdown()
-        self.servicer.drain()
+        # New calls are not refused before gRPC tells its clients to go elsewhere: a refusal now would only make them come
+        # back to this server in a wave. gRPC answers the few that cross its farewell with CANCELLED, which the retry policy
+        # of docs/clients.md repeats like UNAVAILABLE.
         await self.server.stop(grace)
 
 
