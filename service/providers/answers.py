@@ -1,6 +1,7 @@
 """Reading providers' answers: JSON into structs, statuses into codes, and what of an answer may be shown."""
 
 import base64
+import json
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -81,7 +82,7 @@ def decode(provider: Provider, answer: ProviderAnswer, shape: type[T] | msgspec.
 
 def nonsense(provider: Provider, answer: ProviderAnswer, what: str, outcome: Outcome = Outcome.NOT_APPLIED) -> Problem:
     """The problem of an answer that cannot be understood."""
-    kind = answer.headers.get("content-type", "no content type")[:100]
+    kind = redact(answer.headers.get("content-type", "no content type"), answer)[:100]
     return Problem(
         ErrorCode.BAD_GATEWAY_ERROR,
         f"{provider.title} answered {answer.status} with a body that cannot be read ({kind}): {redact(what, answer)}. "
@@ -103,7 +104,7 @@ def cause(answer: ProviderAnswer) -> Cause:
     text = redact(answer.body[: 2 * MAX_CAUSE_BYTES].decode("utf-8", "replace"), answer)
     if len(answer.body) > MAX_CAUSE_BYTES:
         return Cause(answer.status, text[:MAX_CAUSE_BYTES] + CUT, headers)
-    return Cause(answer.status, _json_or_text(text), headers)
+    return Cause(answer.status, _redact_value(_json_or_text(text), answer), headers)
 
 
 def _json_or_text(text: str) -> JsonValue:
@@ -112,6 +113,19 @@ def _json_or_text(text: str) -> JsonValue:
     except (msgspec.DecodeError, RecursionError):
         return text
     return value if depth(value) <= MAX_CAUSE_DEPTH else text
+
+
+def _redact_value(value: JsonValue, answer: ProviderAnswer) -> JsonValue:
+    """The same for values that only show a secret once their escapes are undone; at most 16 levels deep here."""
+    match value:
+        case str():
+            return redact(value, answer)
+        case list():
+            return [_redact_value(item, answer) for item in value]
+        case dict():
+            return {redact(key, answer): _redact_value(member, answer) for key, member in value.items()}
+        case _:
+            return value
 
 
 def depth(value: JsonValue) -> int:
@@ -138,11 +152,13 @@ def secrets_of(credentials: Credentials) -> tuple[Secret, ...]:
 
 
 def _forms(secrets: Iterable[Secret]) -> Iterable[str]:
-    """A provider may echo a credential plainly, in a URL or in base64."""
+    """A provider may echo a credential plainly, in JSON, in a URL or in base64."""
     for secret in secrets:
         plain = secret.reveal()
         if plain:
             yield plain
+            yield json.dumps(plain)[1:-1]
+            yield json.dumps(plain, ensure_ascii=False)[1:-1]
             yield quote(plain, safe="")
             yield base64.b64encode(plain.encode()).decode().rstrip("=")
 

@@ -91,6 +91,7 @@ class Upstream:
             connector=self._connector,
             connector_owner=False,
             cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": "seqstep"},
             timeout=aiohttp.ClientTimeout(
                 total=None, connect=self.limits.connect_timeout, sock_read=self.limits.read_timeout
             ),

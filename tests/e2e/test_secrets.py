@@ -1,0 +1,227 @@
+"""Every failure with marked secrets, and then a search for them in everything that was written."""
+
+import asyncio
+import base64
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from engagement.v1 import sequence_step_service_pb2 as pb
+from sqlalchemy import text
+
+from sandbox import seed
+from service.connections import Applications
+from service.connections.encryption import generate_key
+from service.model import ApiKeyCredentials, OAuthCredentials, Provider, Secret
+from tests.e2e.test_processes import Place, channel, fails_to_start, place
+from tests.house import ended
+from tests.processes import ROOT, serving
+
+MARK = "m4rk3d"
+
+
+def forms(secret: str) -> set[bytes]:
+    """A secret as it stands, URL-encoded, and in base64 at each of the three places that a text can begin at."""
+    found = {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]}
+    for shift in range(3):
+        encoded = base64.b64encode(b"x" * shift + secret.encode()).decode()
+        # The characters at the ends depend on the neighbours.
+        found.add(encoded[4 if shift else 0 : -4])
+    return {each.encode() for each in found}
+
+
+class Search:
+    """Everything that was written, and what must not be in it."""
+
+    def __init__(self) -> None:
+        self.written: list[tuple[str, bytes]] = []
+        self.secrets: set[str] = set()
+        self.failures = 0
+
+    def wrote(self, where: str, data: bytes | str) -> None:
+        self.written.append((where, data.encode() if isinstance(data, str) else data))
+
+    def check(self) -> None:
+        for where, data in self.written:
+            for secret in self.secrets:
+                for form in forms(secret):
+                    assert form not in data, f"{where} holds a secret: {form!r}"
+
+
+def echoes(secret: str) -> list[dict[str, Any]]:
+    """Faults in which a provider gives a credential back."""
+    encoded = base64.b64encode(secret.encode()).decode()
+    return [
+        {"status": 401, "body": f"The key {secret} is not known."},
+        {"status": 401, "body": {"error": f"bad {secret}", "error_code": "INVALID_ACCESS_TOKEN"}},
+        {"status": 403, "body": {"error": secret, "error_code": "API_INACCESSIBLE"}},
+        {"status": 403, "body": {"errors": [{"id": "unauthorizedOauthScope", "title": secret, "detail": secret}]}},
+        {"status": 422, "body": {"error": f"url ?api_key={quote(secret, safe='')} refused"}},
+        {
+            "status": 422,
+            "body": {"errors": [{"id": "validationError", "detail": encoded, "source": {"pointer": secret}}]},
+        },
+        {"status": 429, "body": {"message": secret}, "headers": {"x-debug": secret, "retry-after": "900"}},
+        {"status": 500, "body": secret * 2000, "headers": {"set-cookie": f"session={secret}", "x-api-key": secret}},
+        {"status": 400, "body": {"nested": [{"deep": {secret: encoded}}]}, "headers": {"authorization": secret}},
+        {"status": 200, "body": f"<html>{secret}</html>", "headers": {"content-type": f"text/{secret}"}},
+        {"status": 200, "body": {"error": secret, "emailer_campaign": secret, "data": secret}},
+        {"status": 302, "body": "", "headers": {"location": f"https://x.example/{secret}"}},
+    ]
+
+
+async def step(
+    search: Search, made: Place, address: str, provider: str, customer: str, api_key: str, mode: str
+) -> None:
+    ids = (seed.APOLLO_SEQUENCE_INACTIVE, seed.APOLLO_STEP_INACTIVE_PLAIN)
+    if provider == "outreach":
+        ids = (str(seed.OUTREACH_SEQUENCE_DISABLED), str(seed.OUTREACH_STEP_DISABLED_PLAIN))
+    request = pb.UpdateStepRequest(sequence_id=ids[0], sequence_step_id=ids[1])
+    request.record.template.subject = "New"
+    metadata = (
+        ("x-customer-id", customer),
+        ("x-provider-name", provider),
+        ("x-api-key", api_key),
+        ("x-error-mode", mode),
+    )
+    async with channel(address) as stub:
+        call = stub.UpdateStep(request, metadata=metadata, timeout=10)
+        answer = await ended(call)
+        search.wrote("envelope", answer.response.SerializeToString())
+        search.wrote("trailers", repr(answer.trailers))
+        search.wrote("details", repr(await call.details()))
+    assert answer.errors, (provider, customer)
+    search.failures += 1
+
+
+async def run(search: Search, environment: dict[str, str], *arguments: str, given: str = "") -> None:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("SEQSTEP_")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "service.cli",
+        *arguments,
+        env=clean | environment,
+        cwd=ROOT,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate(given.encode())
+    assert process.returncode, (arguments, output)
+    search.wrote(" ".join(arguments), output)
+    search.failures += 1
+
+
+async def test_no_failure_writes_a_secret(tmp_path: Path) -> None:
+    search = Search()
+    key, access, refresh, client_secret = (f"{MARK}-{name}/+ =&'\"ü" for name in ("key", "access", "refresh", "client"))
+    key, access = key.encode("ascii", "ignore").decode(), access.encode("ascii", "ignore").decode()
+    search.secrets |= {key, access, refresh, client_secret}
+    async with place(f"sqlite:///{tmp_path}/store.sqlite3", SEQSTEP_CACHE_SECONDS="0") as made:
+        connections = made.connections()
+        search.secrets |= {made.api_key, made.keys}
+        grant = OAuthCredentials(Secret(access), Secret(refresh), None, "client", Secret(client_secret))
+        await connections.set(made.application_id, "c", Provider.APOLLO, ApiKeyCredentials(Secret(key)))
+        await connections.set(made.application_id, "c", Provider.OUTREACH, grant)
+        async with serving(tmp_path, made.environment) as server:
+            # Providers that give the credentials back, in both ways of failing.
+            for provider, secret in (("apollo", key), ("outreach", access)):
+                for number, fault in enumerate(echoes(secret)):
+                    # A connection of its own for each, since a told rate limit is remembered.
+                    customer = f"{provider}-{number}"
+                    held = ApiKeyCredentials(Secret(key)) if provider == "apollo" else grant
+                    await connections.set(made.application_id, customer, Provider(provider), held)
+                    made.sandbox.reset()
+                    made.sandbox.order_fault(provider=provider, path="/api/", times=None, **fault)
+                    mode = "status" if number % 2 else "envelope"
+                    await step(search, made, server.address, provider, customer, made.api_key, mode)
+            # A token endpoint that gives back what it was sent.
+            ended_grant = OAuthCredentials(
+                Secret(access), Secret(refresh), time.time() - 1, "client", Secret(client_secret)
+            )
+            for number, (status, error) in enumerate(
+                ((400, "invalid_grant"), (401, "invalid_client"), (500, "x"), (429, "x"))
+            ):
+                customer = f"token-{number}"
+                await connections.set(made.application_id, customer, Provider.OUTREACH, ended_grant)
+                made.sandbox.reset()
+                body = {"error": error, "error_description": f"{refresh} {client_secret} {access}"}
+                made.sandbox.order_fault(provider="outreach", path="oauth/token", status=status, body=body, times=None)
+                await step(search, made, server.address, "outreach", customer, made.api_key, "envelope")
+            made.sandbox.reset()
+            # Wrong callers.
+            for api_key in (made.api_key[:-1], f"{MARK}-wrong"):
+                search.secrets.add(api_key)
+                await step(search, made, server.address, "apollo", "c", api_key, "status")
+            # Rows that were damaged, moved, or are under a key that is gone.
+            async with made.store.begin() as connection:
+                await connection.execute(
+                    text("UPDATE connections SET ciphertext = x'00' WHERE customer_id = 'apollo-1'")
+                )
+                await connection.execute(text("UPDATE connections SET key_id = 'gone' WHERE customer_id = 'apollo-2'"))
+            await step(search, made, server.address, "apollo", "apollo-1", made.api_key, "envelope")
+            await step(search, made, server.address, "apollo", "apollo-2", made.api_key, "status")
+            async with made.store.begin() as connection:
+                await connection.execute(text("UPDATE connections SET key_id = 'x' WHERE customer_id = 'apollo-2'"))
+                await connection.execute(text("ALTER TABLE connections RENAME TO hidden"))
+            await step(search, made, server.address, "apollo", "c", made.api_key, "status")
+            async with made.store.begin() as connection:
+                await connection.execute(text("ALTER TABLE hidden RENAME TO connections"))
+        search.wrote("log", server.log.read_bytes())
+        await at_the_command_line(search, made, tmp_path)
+    search_files(search, tmp_path)
+    print(f"{search.failures} failures, {len(search.written)} places searched for {len(search.secrets)} secrets")  # noqa: T201
+    assert search.failures >= 40
+    search.check()
+
+
+def search_files(search: Search, folder: Path) -> None:
+    for file in folder.glob("store.sqlite3*"):
+        search.wrote(file.name, file.read_bytes())
+
+
+async def at_the_command_line(search: Search, made: Place, folder: Path) -> None:
+    """Starts and commands that fail."""
+    wrong = f"{MARK}{generate_key()[6:]}"
+    search.secrets.add(wrong)
+    where = ("--app", "billing", "--customer", "c")
+    for change in (
+        {"SEQSTEP_ENCRYPTION_KEYS": wrong},
+        {"SEQSTEP_ENCRYPTION_KEYS": f"{made.keys},{wrong}x"},
+        {"SEQSTEP_DATABASE_URL": f"postgresql://u:{MARK}-password@127.0.0.1:1/x"},
+        {"SEQSTEP_DATABASE_URL": f"mysql://u:{MARK}-password@127.0.0.1/x"},
+    ):
+        status, log = await fails_to_start(folder, made.environment | change)
+        assert status
+        search.secrets.add(f"{MARK}-password")
+        search.wrote("start", log)
+        search.failures += 1
+        await run(search, made.environment | change, "connection", "check", *where, "--provider", "apollo")
+    for given in (
+        f'{{"api_key": ["{MARK}-in"]}}',
+        f'{{"{MARK}-in": 1}}',
+        f"{MARK}-in {MARK}-in",
+        f'{{"access_token": "{MARK}-in',
+    ):
+        search.secrets.add(f"{MARK}-in ")
+        await run(search, made.environment, "connection", "set", *where, "--provider", "outreach", given=given)
+    await run(search, made.environment, "connection", "check", *where, "--provider", "apollo")
+    await run(search, made.environment, "connection", "check", *where, "--provider", "outreach")
+    assert await Applications(made.store, 0).list()
+
+
+@pytest.mark.parametrize("secret", ["m4rk3d-plain", "m4rk3d/+ ="])
+def test_the_search_would_find_them(secret: str) -> None:
+    encoded = base64.b64encode(f"zz{secret}zz".encode()).decode()
+    for where in (secret, quote(secret, safe=""), encoded, f"a{secret}b"):
+        search = Search()
+        search.secrets.add(secret)
+        search.wrote("log", f"before {where} after")
+        with pytest.raises(AssertionError, match="holds a secret"):
+            search.check()
