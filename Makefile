@@ -13,6 +13,8 @@ VENV := .venv
 PY := $(CURDIR)/$(VENV)/bin/python
 READY := $(VENV)/.ready
 PYTEST_ARGS ?=
+# `make lock LOCK_ARGS=--upgrade` takes newer versions too.
+LOCK_ARGS ?=
 # Where the virtual environment's tools come first, buf finds the Python that has its plugins.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
@@ -101,10 +103,10 @@ bench: setup ## Measure the service
 lock: setup ## Lock the dependencies again, with hashes and without naming an index
 	@$(PY) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
-	compile=(build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
-		--no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml)
-	"$${compile[@]}" --extra postgresql --output-file requirements.lock
-	"$${compile[@]}" --all-extras --group dev --output-file requirements-dev.lock
+	compile=(build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 pyproject.toml)
+	compile+=(--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links)
+	"$${compile[@]}" $(LOCK_ARGS) --extra postgresql --output-file requirements.lock
+	"$${compile[@]}" $(LOCK_ARGS) --all-extras --group dev --output-file requirements-dev.lock
 
 .PHONY: clean
 clean: ## Remove what was made: the virtual environment, caches, the development database
