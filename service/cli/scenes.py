@@ -209,6 +209,6 @@ def _show_held(out: Console, before: Held, after: Held) -> None:
 def _print_json(out: Console, text: str) -> None:
     indented = "\n".join(f"  {show.harmless(line)}" for line in text.splitlines())
     if out.is_terminal:
-        out.print(Syntax(indented, "json", background_color="default", word_wrap=True))
+        out.print(Syntax(indented, "json", theme="ansi_dark", background_color="default", word_wrap=True))
     else:
         out.print(Text(indented))
