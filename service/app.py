@@ -1,6 +1,5 @@
 """The composition root: the only place that knows every room."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from service.connections import (
     Store,
     StoreUnavailable,
 )
-from service.model import Provider
+from service.model import Deadline, Provider
 from service.observability.calls import StructuredCallLog
 from service.providers.apollo import Apollo
 from service.providers.check import ConnectionCheck
@@ -50,16 +49,19 @@ class App:
     Attributes:
         rpc: The gRPC door.
         update_step: The use case behind every door.
+        connections: The customers' credentials.
     """
 
     rpc: rpc.RpcServer
     update_step: UpdateStep
+    connections: Connections
 
     async def stop(self, grace: float) -> None:
-        """Lets running calls end, and the writes whose callers have gone away, for at most `grace` seconds."""
-        async with asyncio.timeout(grace + 1):
-            await self.rpc.stop(grace)
-            await self.update_step.finish()
+        """Lets running calls end, and the writes and renewals that nobody waits for, within `grace` seconds."""
+        end = Deadline.after(grace)
+        await self.rpc.stop(grace)
+        await self.update_step.finish(end.remaining())
+        await self.connections.finish(end.remaining())
 
 
 def adapters(settings: Settings) -> Mapping[Provider, ProviderAdapter]:
@@ -133,7 +135,7 @@ async def running(settings: Settings) -> AsyncIterator[App]:
             DeadlinePolicy(settings.default_deadline_seconds, settings.max_deadline_seconds),
             Admission(settings.max_concurrent_calls),
         )
-        app = App(await rpc.start(servicer, settings.grpc_address, tls), update_step)
+        app = App(await rpc.start(servicer, settings.grpc_address, tls), update_step, connections)
         await app.rpc.set_serving()
         log.info("serving", grpc_address=app.rpc.address, tls=tls is not None)
         try:

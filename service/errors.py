@@ -77,12 +77,12 @@ class RefreshFailed(Exception):
 
     Attributes:
         reason: What happened, for people.
+        code: The kind of error that it is to a caller who cannot go on without the token.
         retry_after: Seconds after which it may work, if known.
-        timed_out: Whether no answer came, so that a token may have been minted all the same.
     """
 
-    def __init__(self, reason: str, retry_after: float | None, *, timed_out: bool = False) -> None:
+    def __init__(self, reason: str, code: ErrorCode, retry_after: float | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.code = code
         self.retry_after = retry_after
-        self.timed_out = timed_out

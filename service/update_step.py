@@ -34,6 +34,7 @@ from service.providers.guard import ProviderGuard
 from service.providers.planning import nothing_named
 from service.providers.provider import Plan, ProviderAdapter, Write
 from service.providers.upstream import Upstream
+from service.tasks import finish
 
 MAX_SUBJECT_CHARACTERS: Final = 998
 MAX_BODY_BYTES: Final = 5 * 1024 * 1024
@@ -119,10 +120,9 @@ class UpdateStep:
         writing.add_done_callback(self._writing.discard)
         return await asyncio.shield(writing)
 
-    async def finish(self) -> None:
-        """Waits for the writes whose callers have gone away."""
-        while self._writing:
-            await asyncio.wait(self._writing)
+    async def finish(self, seconds: float) -> None:
+        """Lets writes end whose callers have gone away, for so many seconds."""
+        await finish(self._writing, seconds)
 
 
 async def _carry_out(plan: Plan, calls: ProviderCalls, held: AbstractAsyncContextManager[None]) -> UpdateResult:

@@ -25,6 +25,9 @@ _KEY: Final = re.compile(r"seqstep_([a-z0-9]{12})_([A-Za-z0-9_-]{43})")
 _NOBODY_PREFIX: Final = "-" * 12
 _NOBODY_DIGEST: Final = bytes(32)
 
+_LOAD_SECONDS: Final = 5.0
+"""Longest wait for a database that does not answer."""
+
 
 class ApplicationError(Exception):
     """What was asked of an application cannot be done; the message says why and what to do."""
@@ -98,8 +101,8 @@ class Applications:
         prefix = match[1] if match else _NOBODY_PREFIX
         digest = _digest(api_key or "")
         try:
-            known = await self._keys.get(prefix)
-        except StoreUnavailable:
+            known = await self._keys.get(prefix, _LOAD_SECONDS)
+        except (StoreUnavailable, TimeoutError):
             raise _store_unavailable() from None
         is_right = hmac.compare_digest(digest, known.digest)
         is_current = known.expires_at is None or known.expires_at > time.time()
@@ -115,10 +118,10 @@ class Applications:
         """
         try:
             for identity in identities:
-                caller = await self._identities.get(identity)
+                caller = await self._identities.get(identity, _LOAD_SECONDS)
                 if caller is not None:
                     return caller
-        except StoreUnavailable:
+        except (StoreUnavailable, TimeoutError):
             raise _store_unavailable() from None
         raise unauthenticated()
 

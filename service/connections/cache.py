@@ -30,16 +30,25 @@ class Cache(Generic[K, V]):
         self._values: OrderedDict[K, tuple[float, V]] = OrderedDict()
         self._loading: dict[K, asyncio.Task[V]] = {}
 
-    async def get(self, key: K) -> V:
-        """The value of a key; raises what the load raises."""
+    async def get(self, key: K, seconds: float | None = None) -> V:
+        """The value of a key; raises what the load raises.
+
+        Args:
+            key: The key.
+            seconds: The longest wait for a load; None waits for its end.
+
+        Raises:
+            TimeoutError: The load took longer; it goes on for others.
+        """
         known = self._values.get(key)
         if known is not None and known[0] > time.monotonic():
             return known[1]
         loading = self._loading.get(key)
         if loading is None:
             loading = self._loading[key] = asyncio.ensure_future(self._fetch(key))
+            loading.add_done_callback(_end)
         # A caller that goes away leaves the load to the others.
-        return await asyncio.shield(loading)
+        return await asyncio.wait_for(asyncio.shield(loading), seconds)
 
     def put(self, key: K, value: V) -> None:
         """Replaces what is known of a key."""
@@ -61,3 +70,8 @@ class Cache(Generic[K, V]):
             del self._loading[key]
         self.put(key, value)
         return value
+
+
+def _end(loading: "asyncio.Task[V]") -> None:
+    if not loading.cancelled():
+        loading.exception()  # whoever waits has it; nobody may be left to

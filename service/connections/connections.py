@@ -7,11 +7,12 @@ import secrets
 import socket
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 import structlog
 from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from service.connections.cache import Cache
 from service.connections.encryption import CannotDecrypt, Keyring, KeyringError, Owner, Sealed
@@ -31,6 +32,7 @@ from service.model import (
     Secret,
     TokenGrant,
 )
+from service.tasks import finish
 
 log: Final = structlog.get_logger("service.connections")
 
@@ -43,8 +45,19 @@ _MINT_SECONDS: Final = 20.0
 _FIRST_POLL_SECONDS: Final = 0.02
 _LONGEST_POLL_SECONDS: Final = 0.25
 
-_PAUSE_AFTER_FAILURE_SECONDS: Final = 5.0
+_COMMIT_SECONDS: Final = 600.0
+"""How long a process keeps trying to store a minted token, of which it has the only copy."""
+
+_PATIENCE_SECONDS: Final = 3.0
+"""Longest wait for a new token while the old one is still good."""
+
+_PAUSE_SECONDS: Final = 5.0
 """How long a token endpoint that failed is left alone while the old token is still good."""
+
+_LONGEST_PAUSE_SECONDS: Final = 300.0
+"""How long a token endpoint is left alone at most, whatever it asks for."""
+
+_MAX_PAUSES: Final = 10_000
 
 _REENCRYPT_BATCH: Final = 500
 
@@ -96,6 +109,21 @@ class _Held:
     state_reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Pause:
+    """A time in which a token is not renewed.
+
+    Attributes:
+        revision: The credentials that it is about.
+        until: Its end, on the monotonic clock.
+        failure: What the last attempt came to, if the provider said when to come again.
+    """
+
+    revision: int
+    until: float
+    failure: "_NotNow | None"
+
+
 class Connections:
     """The connections of all customers.
 
@@ -103,6 +131,7 @@ class Connections:
     by another process is seen within that time. Tokens are renewed by one process at a time: it holds a lease in the row,
     commits the new token before anyone uses it, and the others read it from there. A process that dies with the lease
     leaves the row as it was; if its mint had gone through, the next one is told that the grant is void, and says so.
+    A token that is still good is used as long as no new one can be had.
     """
 
     def __init__(
@@ -120,7 +149,7 @@ class Connections:
         self._margin = refresh_margin_seconds
         self._cache: Cache[Owner, _Held | None] = Cache(self._load, cache_seconds)
         self._renewing: dict[Owner, asyncio.Task[_Held]] = {}
-        self._not_before: dict[Owner, float] = {}
+        self._pauses: dict[Owner, _Pause] = {}
         self._owner = f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}"
 
     async def check_keys(self) -> None:
@@ -129,8 +158,13 @@ class Connections:
         Raises:
             KeyringError: One is missing.
         """
+        used: list[str] = []
         async with self._store.begin() as connection:
-            used = (await connection.execute(select(connections.c.key_id).distinct())).scalars().all()
+            # One step in the index for each key, however many connections there are.
+            query = select(func.min(connections.c.key_id))
+            while (found := (await connection.execute(query)).scalar()) is not None:
+                used.append(found)
+                query = select(func.min(connections.c.key_id)).where(connections.c.key_id > found)
         missing = sorted(key_id for key_id in used if key_id not in self._keyring)
         if missing:
             raise KeyringError(
@@ -145,7 +179,7 @@ class Connections:
             UpdateFailed: There is none, the customer has to connect again, or it cannot be read or renewed at present.
         """
         owner = Owner(application_id, customer_id, provider)
-        held = await self._get(owner)
+        held = await self._get(owner, deadline)
         credentials = held.connection.credentials
         if (
             isinstance(credentials, OAuthCredentials)
@@ -153,7 +187,8 @@ class Connections:
             and credentials.refresh_token is not None
             and credentials.expires_at - self._margin < time.time()
         ):
-            held = await self._renew_early(owner, held, credentials.expires_at, deadline)
+            is_still_good = credentials.expires_at > time.time()
+            held = await (self._renew_early if is_still_good else self._renew)(owner, held, deadline)
         return held.connection
 
     async def renewed(self, connection: Connection, deadline: Deadline) -> Connection:
@@ -164,29 +199,49 @@ class Connections:
         """
         owner = Owner(connection.application_id, connection.customer_id, connection.provider)
         self._cache.drop(owner)
-        held = await self._get(owner)
+        held = await self._get(owner, deadline)
         if _token(held.connection) != _token(connection):
             # Somebody else has replaced the token since.
             return held.connection
+        if isinstance(held.connection.credentials, ApiKeyCredentials):
+            raise failed(
+                ErrorCode.UNAUTHORIZED_ERROR,
+                f"{owner.provider.title} refused the API key of customer {owner.customer_id}. Have the customer make a new "
+                "one, and set it with `seqstep connection set`.",
+                origin=Origin.PROVIDER,
+            )
         return (await self._renew(owner, held, deadline)).connection
 
-    async def _renew_early(self, owner: Owner, held: _Held, expires_at: float, deadline: Deadline) -> _Held:
-        """A failure to renew does not matter while the old token is good."""
-        still_good = expires_at > time.time()
-        if still_good and self._not_before.get(owner, 0.0) > time.monotonic():
+    async def finish(self, seconds: float) -> None:
+        """Lets renewals end that are under way, for so many seconds, so that no token is lost that was just minted."""
+        await finish(self._renewing.values(), seconds)
+
+    async def _renew_early(self, owner: Owner, held: _Held, deadline: Deadline) -> _Held:
+        """Renews a token that is still good, and goes on with it if that does not work at once."""
+        pause = self._pauses.get(owner)
+        if pause is not None and pause.revision == held.revision and pause.until > time.monotonic():
             return held
+        patience = min(_PATIENCE_SECONDS, deadline.remaining() / 2)
         try:
-            return await self._renew(owner, held, deadline)
+            return await self._renew(owner, held, Deadline.after(patience))
         except _NotNow as failure:
-            if not still_good:
-                raise
-            if len(self._not_before) > 10_000:
-                self._not_before.clear()
-            self._not_before[owner] = time.monotonic() + max(failure.pause, _PAUSE_AFTER_FAILURE_SECONDS)
+            self._leave_alone(owner, held, failure)
             return held
+
+    def _leave_alone(self, owner: Owner, held: _Held, failure: "_NotNow") -> None:
+        if len(self._pauses) >= _MAX_PAUSES:
+            self._pauses.clear()
+        pause = min(max(failure.asked_for or 0.0, _PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
+        stated = failure if failure.asked_for else None
+        self._pauses[owner] = _Pause(held.revision, time.monotonic() + pause, stated)
 
     async def _renew(self, owner: Owner, held: _Held, deadline: Deadline) -> _Held:
         """Renews in a task of its own, which a caller that goes away does not stop halfway."""
+        pause = self._pauses.get(owner)
+        if pause is not None and pause.failure is not None and pause.revision == held.revision:
+            remaining = pause.until - time.monotonic()
+            if remaining > 0:
+                raise pause.failure.again_after(remaining)
         task = self._renewing.get(owner)
         if task is None:
             task = self._renewing[owner] = asyncio.ensure_future(self._renew_once(owner, held))
@@ -201,8 +256,7 @@ class Connections:
                     f"{owner.provider.title}'s token for customer {owner.customer_id} was not renewed before the deadline; "
                     "nothing was changed. Repeat the call.",
                     origin=Origin.PROVIDER,
-                ),
-                0.0,
+                )
             ) from None
 
     def _renewal_ended(self, owner: Owner, task: "asyncio.Task[_Held]") -> None:
@@ -211,36 +265,42 @@ class Connections:
             task.exception()  # whoever waited has it; nobody may be left to
 
     async def _renew_once(self, owner: Owner, held: _Held) -> _Held:
+        try:
+            fresh = await self._renew_under_lease(owner, held)
+        except StoreUnavailable:
+            raise _NotNow(_store_unavailable()) from None
+        except _NotNow as failure:
+            self._leave_alone(owner, held, failure)
+            raise
+        self._pauses.pop(owner, None)
+        return self._known(owner, fresh)
+
+    async def _renew_under_lease(self, owner: Owner, held: _Held) -> _Held | None:
+        """Renews, or waits until another process has; what the store has afterwards."""
         poll = _FIRST_POLL_SECONDS
         give_up = time.monotonic() + 2 * LEASE_SECONDS
-        while True:
-            try:
-                has_lease = await self._take_lease(held)
-                fresh = held if has_lease else await self._load(owner)
-            except StoreUnavailable:
-                raise _NotNow(_store_unavailable(), 1.0) from None
-            if has_lease:
-                return await self._mint(owner, held)
+        while not await self._take_lease(owner, held):
+            fresh = await self._load(owner)
             if fresh is None or fresh.revision != held.revision or fresh.state is not held.state:
-                return self._known(owner, fresh)
+                return fresh
             if time.monotonic() > give_up:
-                raise _NotNow(_store_unavailable(), 1.0)
+                raise _NotNow(_store_unavailable())
             await asyncio.sleep(poll)
             poll = min(_LONGEST_POLL_SECONDS, 2 * poll)
+        return await self._mint(owner, held)
 
-    async def _take_lease(self, held: _Held) -> bool:
-        now = time.time()
+    async def _take_lease(self, owner: Owner, held: _Held) -> bool:
+        now = self._store.now
         async with self._store.begin() as connection:
             taken = await connection.execute(
                 update(connections)
-                .where(connections.c.id == held.connection.id, connections.c.revision == held.revision)
-                .where(connections.c.state == ConnectionState.ACTIVE.value)
+                .where(*_is(owner), *_is_as(held), connections.c.state == ConnectionState.ACTIVE.value)
                 .where(connections.c.lease_until.is_(None) | (connections.c.lease_until < now))
                 .values(lease_owner=self._owner, lease_until=now + LEASE_SECONDS)
             )
         return taken.rowcount == 1
 
-    async def _mint(self, owner: Owner, held: _Held) -> _Held:
+    async def _mint(self, owner: Owner, held: _Held) -> _Held | None:
         credentials = held.connection.credentials
         if not isinstance(credentials, OAuthCredentials):
             raise TypeError("only OAuth tokens are renewed")
@@ -248,15 +308,14 @@ class Connections:
         try:
             grant = await endpoint.refresh(credentials, Deadline.after(_MINT_SECONDS))
         except RefreshRefused as refusal:
-            await self._mark(held, refusal.reason)
             log.warning("connection needs reauth", customer=owner.customer_id, provider=owner.provider.value)
-            return self._known(owner, await self._load(owner))
+            await self._mark(owner, held, refusal.reason)
+            return await self._load(owner)
         except RefreshFailed as failure:
-            await self._release(held)
-            raise _NotNow(_passing(owner, failure), failure.retry_after or 0.0) from None
+            await self._release(owner)
+            raise _NotNow(_passing(owner, failure), failure.retry_after) from None
         except BaseException:
-            with contextlib.suppress(StoreUnavailable):
-                await self._release(held)
+            await self._release(owner)
             raise
         renewed = OAuthCredentials(
             grant.access_token,
@@ -266,48 +325,67 @@ class Connections:
             credentials.client_secret,
             credentials.redirect_uri,
         )
-        await self._commit(owner, held, renewed)
+        if not await self._commit(owner, held, renewed):
+            # The connection was deleted or set anew meanwhile, and that is what counts.
+            return await self._load(owner)
         log.info("token renewed", customer=owner.customer_id, provider=owner.provider.value)
-        return self._known(owner, await self._load(owner))
+        return replace(held, connection=replace(held.connection, credentials=renewed), revision=held.revision + 1)
 
-    async def _commit(self, owner: Owner, held: _Held, renewed: OAuthCredentials) -> None:
-        """Stores a minted token, and keeps trying: the old one is dead, and this process alone has the new one."""
+    async def _commit(self, owner: Owner, held: _Held, renewed: OAuthCredentials) -> bool:
+        """Stores a minted token, and keeps trying: the old one is dead, and this process alone has the new one.
+
+        Returns:
+            Whether it was stored; if not, the connection is another one by now.
+        """
         sealed = self._keyring.seal(renewed, owner)
-        give_up = time.monotonic() + LEASE_SECONDS
+        give_up = time.monotonic() + _COMMIT_SECONDS
         while True:
             try:
-                async with self._store.begin() as connection:
-                    await connection.execute(
-                        update(connections)
-                        .where(connections.c.id == held.connection.id, connections.c.revision == held.revision)
-                        .values(
-                            ciphertext=sealed.ciphertext,
-                            key_id=sealed.key_id,
-                            revision=held.revision + 1,
-                            updated_at=time.time(),
-                            lease_owner=None,
-                            lease_until=None,
-                        )
-                    )
-                return
+                return await self._store_renewed(owner, held, sealed)
             except StoreUnavailable:
                 if time.monotonic() > give_up:
                     raise
                 await asyncio.sleep(_LONGEST_POLL_SECONDS)
 
-    async def _release(self, held: _Held) -> None:
+    async def _store_renewed(self, owner: Owner, held: _Held, sealed: Sealed) -> bool:
+        now = time.time()
         async with self._store.begin() as connection:
-            await connection.execute(
+            stored = await connection.execute(
                 update(connections)
-                .where(connections.c.id == held.connection.id, connections.c.lease_owner == self._owner)
-                .values(lease_owner=None, lease_until=None)
+                .where(*_is(owner), *_is_as(held))
+                .values(
+                    ciphertext=sealed.ciphertext,
+                    key_id=sealed.key_id,
+                    revision=held.revision + 1,
+                    updated_at=now,
+                    lease_owner=None,
+                    lease_until=None,
+                )
             )
+            # If this took longer than the lease, another process was told that the old token is void, and marked it.
+            await connection.execute(
+                update(connections)
+                .where(*_is(owner), connections.c.revision == held.revision + 1)
+                .where(connections.c.state == ConnectionState.NEEDS_REAUTH.value)
+                .values(state=ConnectionState.ACTIVE.value, state_reason="token renewed", state_since=now)
+            )
+        return bool(stored.rowcount)
 
-    async def _mark(self, held: _Held, reason: str) -> None:
+    async def _release(self, owner: Owner) -> None:
+        # A lease that cannot be given back ends by itself.
+        with contextlib.suppress(StoreUnavailable):
+            async with self._store.begin() as connection:
+                await connection.execute(
+                    update(connections)
+                    .where(*_is(owner), connections.c.lease_owner == self._owner)
+                    .values(lease_owner=None, lease_until=None)
+                )
+
+    async def _mark(self, owner: Owner, held: _Held, reason: str) -> None:
         async with self._store.begin() as connection:
             await connection.execute(
                 update(connections)
-                .where(connections.c.id == held.connection.id, connections.c.revision == held.revision)
+                .where(*_is(owner), *_is_as(held))
                 .values(
                     state=ConnectionState.NEEDS_REAUTH.value,
                     state_reason=reason[:1000],
@@ -317,10 +395,10 @@ class Connections:
                 )
             )
 
-    async def _get(self, owner: Owner) -> _Held:
+    async def _get(self, owner: Owner, deadline: Deadline) -> _Held:
         try:
-            held = await self._cache.get(owner)
-        except StoreUnavailable:
+            held = await self._cache.get(owner, max(0.0, deadline.remaining()))
+        except (StoreUnavailable, TimeoutError):
             raise _store_unavailable() from None
         return self._check(owner, held)
 
@@ -388,6 +466,23 @@ class Connections:
             "lease_owner": None,
             "lease_until": None,
         }
+        while True:
+            try:
+                was_there = await self._replace_or_insert(owner, values)
+            except IntegrityError as conflict:
+                if not await self._exists(application_id):
+                    raise ValueError(f"there is no application {application_id}") from conflict
+                # Somebody else made it in between, so now there is one to replace.
+                continue
+            self._cache.drop(owner)
+            return was_there
+
+    async def _exists(self, application_id: int) -> bool:
+        query = select(applications.c.id).where(applications.c.id == application_id)
+        async with self._store.begin() as connection:
+            return (await connection.execute(query)).first() is not None
+
+    async def _replace_or_insert(self, owner: Owner, values: Mapping[str, Any]) -> bool:
         async with self._store.begin() as connection:
             changed = await connection.execute(
                 update(connections).where(*_is(owner)).values(**values, revision=connections.c.revision + 1)
@@ -396,14 +491,14 @@ class Connections:
                 await connection.execute(
                     insert(connections).values(
                         **values,
-                        application_id=application_id,
-                        customer_id=customer_id,
-                        provider=provider.value,
-                        revision=1,
-                        created_at=now,
+                        application_id=owner.application_id,
+                        customer_id=owner.customer_id,
+                        provider=owner.provider.value,
+                        # At random, so that no renewal takes it for a connection that was deleted meanwhile.
+                        revision=secrets.randbelow(2**30),
+                        created_at=values["updated_at"],
                     )
                 )
-        self._cache.drop(owner)
         return bool(changed.rowcount)
 
     async def delete(self, application_id: int, customer_id: str, provider: Provider) -> bool:
@@ -491,15 +586,15 @@ class Connections:
                         left += 1
                         continue
                     sealed = self._keyring.seal(credentials, owner)
-                    # A row that changed in between is under the first key already. The revision stays: the credentials
-                    # are the same, and a renewal that is under way must find the row as it knew it.
-                    await connection.execute(
+                    # A row that changed in between is left as it is. The revision stays: the credentials are the same, and
+                    # a renewal that is under way must find the row as it knew it.
+                    changed = await connection.execute(
                         update(connections)
-                        .where(connections.c.id == row.id, connections.c.revision == row.revision)
+                        .where(*_is(owner), connections.c.revision == row.revision)
                         .where(connections.c.key_id == row.key_id)
                         .values(ciphertext=sealed.ciphertext, key_id=sealed.key_id)
                     )
-                    moved += 1
+                    moved += changed.rowcount
             yield moved, left
 
 
@@ -507,12 +602,16 @@ class _NotNow(UpdateFailed):
     """A token that could not be renewed for a reason that passes.
 
     Attributes:
-        pause: Seconds to leave the token endpoint alone.
+        asked_for: Seconds after which the provider wants to be asked again, if it said so.
     """
 
-    def __init__(self, failure: UpdateFailed, pause: float) -> None:
+    def __init__(self, failure: UpdateFailed, asked_for: float | None = None) -> None:
         super().__init__(*failure.problems)
-        self.pause = pause
+        self.asked_for = asked_for
+
+    def again_after(self, seconds: float) -> "_NotNow":
+        """The same failure, with so many seconds left to wait."""
+        return _NotNow(UpdateFailed(*(replace(problem, retry_after=seconds) for problem in self.problems)), seconds)
 
 
 def _is(owner: Owner) -> tuple[Any, ...]:
@@ -521,6 +620,10 @@ def _is(owner: Owner) -> tuple[Any, ...]:
         connections.c.customer_id == owner.customer_id,
         connections.c.provider == owner.provider.value,
     )
+
+
+def _is_as(held: _Held) -> tuple[Any, ...]:
+    return connections.c.id == held.connection.id, connections.c.revision == held.revision
 
 
 def _token(connection: Connection) -> Secret:
@@ -532,13 +635,8 @@ def _token(connection: Connection) -> Secret:
 
 
 def _passing(owner: Owner, failure: RefreshFailed) -> UpdateFailed:
-    code = ErrorCode.SERVICE_UNAVAILABLE_ERROR
-    if failure.timed_out:
-        code = ErrorCode.GATEWAY_TIMEOUT_ERROR
-    elif failure.retry_after is not None:
-        code = ErrorCode.TOO_MANY_REQUESTS_ERROR
     return failed(
-        code,
+        failure.code,
         f"The token of customer {owner.customer_id} for {owner.provider.title} could not be renewed: {failure.reason}. "
         "Nothing was changed; repeat the call later.",
         origin=Origin.PROVIDER,

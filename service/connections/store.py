@@ -1,14 +1,17 @@
 """The database: one engine, SQLite or PostgreSQL, and errors that say what to do."""
 
+import asyncio
 import os
-from collections.abc import AsyncIterator
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import event, text
+from sqlalchemy import ColumnElement, Double, cast, event, extract, func, literal, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -22,14 +25,22 @@ _DRIVERS: Final = {
     "postgresql+asyncpg": "postgresql+asyncpg",
 }
 
+_CONNECT_SECONDS: Final = 3.0
+_STATEMENT_SECONDS: Final = 5.0
+_POOL_SECONDS: Final = 5.0
+_SQLITE_BUSY_SECONDS: Final = 10.0
+
 _SQLITE_PRAGMAS: Final = (
-    "PRAGMA journal_mode=WAL",
-    "PRAGMA busy_timeout=10000",
+    f"PRAGMA busy_timeout={_SQLITE_BUSY_SECONDS * 1000:.0f}",
     "PRAGMA foreign_keys=ON",
     # WAL loses no committed transaction by a crash of the process in this mode, and a rotated refresh token has to
     # outlive a crash of the machine too.
     "PRAGMA synchronous=FULL",
 )
+
+# PostgreSQL's classes of errors that speak of the server, the role or the database, and never quote a value.
+_SAFE_TO_QUOTE: Final = ("08", "28", "3D", "42501", "53", "57")
+_NO_SUCH_TABLE: Final = ("42P01", "42703")
 
 
 class StoreUnavailable(Exception):
@@ -47,10 +58,15 @@ class Store:
         self._engine = engine
 
     @classmethod
-    def open(cls, database_url: str) -> "Store":
+    def open(cls, database_url: str, *, statement_seconds: float | None = _STATEMENT_SECONDS) -> "Store":
         """The store at `sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST/NAME`; connects when it is first used.
 
-        A SQLite file that does not exist is made, readable by its owner only.
+        A SQLite file that does not exist is made, readable by its owner only. PostgreSQL's URL may have what libpq's may,
+        `sslmode` for example.
+
+        Args:
+            database_url: Where it is.
+            statement_seconds: Longest wait for PostgreSQL's answer to a statement; None for commands that may take longer.
 
         Raises:
             StoreUnavailable: The URL makes no sense, or the driver is missing.
@@ -60,10 +76,16 @@ class Store:
             if url.get_backend_name() == "sqlite":
                 _make_private_file(url.database)
                 engine = create_async_engine(url, hide_parameters=True, pool_size=4, max_overflow=4)
-                event.listen(engine.sync_engine, "connect", _set_pragmas)
+                event.listen(engine.sync_engine, "connect", _prepare_sqlite)
             else:
                 engine = create_async_engine(
-                    url, hide_parameters=True, pool_size=5, max_overflow=5, pool_timeout=5, pool_pre_ping=True
+                    url,
+                    hide_parameters=True,
+                    pool_size=5,
+                    max_overflow=5,
+                    pool_timeout=_POOL_SECONDS,
+                    pool_pre_ping=True,
+                    async_creator=_postgresql_connector(url, statement_seconds),
                 )
         except ModuleNotFoundError as error:
             raise StoreUnavailable(
@@ -83,12 +105,19 @@ class Store:
         try:
             async with self._engine.begin() as connection:
                 yield connection
+        except IntegrityError:
+            raise
         except (DBAPIError, PoolTimeoutError, OSError) as error:
-            if isinstance(error, ProgrammingError) or "no such table" in str(error):
+            if "no such table" in str(error) or getattr(getattr(error, "orig", None), "sqlstate", "") in _NO_SUCH_TABLE:
                 raise StoreUnavailable("the database has no such table; run `seqstep db upgrade`") from None
-            if isinstance(error, DBAPIError) and type(error).__name__ == "IntegrityError":
-                raise
-            raise StoreUnavailable(f"the database cannot be used ({type(error).__name__})") from None
+            raise StoreUnavailable(f"the database cannot be used ({_reason(error)})") from None
+
+    @property
+    def now(self) -> ColumnElement[float]:
+        """The present as the database has it, a Unix time in seconds: the one clock that all replicas share."""
+        if self._engine.dialect.name == "postgresql":
+            return cast(extract("epoch", func.clock_timestamp()), Double)
+        return literal(time.time(), Double)
 
     async def revision(self) -> str | None:
         """The migration that the tables are at; None if there are none.
@@ -100,7 +129,7 @@ class Store:
             async with self._engine.connect() as connection:
                 found = await connection.run_sync(_revision)
         except (SQLAlchemyError, OSError) as error:
-            raise StoreUnavailable(f"the database cannot be reached ({type(error).__name__})") from None
+            raise StoreUnavailable(f"the database cannot be reached ({_reason(error)})") from None
         return found
 
     async def check_schema(self) -> None:
@@ -153,11 +182,58 @@ def _make_private_file(database: str | None) -> None:
         path.chmod(0o600)
 
 
-def _set_pragmas(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.run_async(_set_pragmas)
+
+
+async def _set_pragmas(connection: Any) -> None:
     for pragma in _SQLITE_PRAGMAS:
-        cursor.execute(pragma)
-    cursor.close()
+        await connection.execute_fetchall(pragma)
+    give_up = time.monotonic() + _SQLITE_BUSY_SECONDS
+    while True:
+        try:
+            await connection.execute_fetchall("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            # SQLite does not wait by itself while another process turns a new file over to WAL.
+            if time.monotonic() > give_up:
+                raise
+            await asyncio.sleep(0.02)
+        else:
+            return
+
+
+def _postgresql_connector(url: URL, statement_seconds: float | None) -> Callable[[], Awaitable[Any]]:
+    import asyncpg  # noqa: PLC0415  # an extra
+
+    dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+    async def connect() -> Any:
+        try:
+            return await asyncpg.connect(
+                dsn,
+                timeout=_CONNECT_SECONDS,
+                command_timeout=statement_seconds,
+                server_settings={"application_name": "seqstep"},
+            )
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
+            raise StoreUnavailable(f"the database cannot be reached ({_reason(error)})") from None
+
+    return connect
+
+
+def _reason(error: BaseException) -> str:
+    """What is wrong, in the database's words where they cannot quote a value that is stored, and never with a password."""
+    original = getattr(error, "orig", None) or error
+    if isinstance(original, sqlite3.Error):
+        return str(original)
+    sqlstate = getattr(original, "sqlstate", None)
+    if sqlstate and sqlstate.startswith(_SAFE_TO_QUOTE):
+        return str(original.__cause__ or original)
+    if isinstance(original, TimeoutError):
+        return "it does not answer in time"
+    if isinstance(original, OSError) and original.errno is not None:
+        return os.strerror(original.errno)
+    return type(original).__name__
 
 
 def _revision(connection: Any) -> str | None:

@@ -1,12 +1,19 @@
 """Bringing a database up to the schema that this version works with."""
 
 from pathlib import Path
+from typing import Final
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection
 
 from service.connections.store import Store
+
+# Held to the end of the transaction. SQLite begins none by itself before a table is made.
+_LOCKS: Final = {
+    "sqlite": "BEGIN IMMEDIATE",
+    "postgresql": "SELECT pg_advisory_xact_lock(7356983571)",
+}
 
 
 def configuration() -> Config:
@@ -17,13 +24,16 @@ def configuration() -> Config:
 
 
 async def upgrade(store: Store) -> None:
-    """Runs the migrations that the database has not seen.
+    """Runs the migrations that the database has not seen, all or none of them.
+
+    Several processes may do it at once: one does, and the others wait for it.
 
     Raises:
         StoreUnavailable: The database cannot be reached.
     """
 
     def run(connection: Connection) -> None:
+        connection.exec_driver_sql(_LOCKS[connection.dialect.name])
         config = configuration()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")

@@ -11,22 +11,10 @@ from service.providers.answers import secrets_of
 from service.providers.guard import ProviderGuard
 from service.providers.provider import ProviderAdapter, ProviderAnswer, ProviderRequest
 from service.providers.retries import wait_before_retry
-from service.providers.upstream import NoAnswer, Silence, Upstream
+from service.providers.upstream import SILENCES, NoAnswer, Silence, Upstream
 
 Renew: TypeAlias = Callable[[Connection, Deadline], Awaitable[Connection]]
 """Renews the credentials of a connection that the provider has just refused."""
-
-_SILENCES: Final = {
-    Silence.NAME: ErrorCode.SERVICE_UNAVAILABLE_ERROR,
-    Silence.REFUSED: ErrorCode.SERVICE_UNAVAILABLE_ERROR,
-    Silence.TLS: ErrorCode.SERVICE_UNAVAILABLE_ERROR,
-    Silence.CUT: ErrorCode.SERVICE_UNAVAILABLE_ERROR,
-    Silence.CONNECT_TIMEOUT: ErrorCode.GATEWAY_TIMEOUT_ERROR,
-    Silence.READ_TIMEOUT: ErrorCode.GATEWAY_TIMEOUT_ERROR,
-    Silence.DEADLINE: ErrorCode.GATEWAY_TIMEOUT_ERROR,
-    Silence.TOO_LONG: ErrorCode.BAD_GATEWAY_ERROR,
-    Silence.UNREADABLE: ErrorCode.BAD_GATEWAY_ERROR,
-}
 
 MAY_BE_APPLIED: Final = "The write may have been carried out; repeating the call is safe and settles it."
 
@@ -154,7 +142,7 @@ class ProviderCalls:
 
     def _unanswered(self, request: ProviderRequest, silence: NoAnswer, *, may_apply: bool) -> UpdateFailed:
         unknown = may_apply and silence.sent
-        code = _SILENCES[silence.why]
+        code = SILENCES[silence.why]
         if unknown and code is ErrorCode.SERVICE_UNAVAILABLE_ERROR:
             code = ErrorCode.GATEWAY_TIMEOUT_ERROR
         what_now = MAY_BE_APPLIED if unknown else "Nothing was changed; try again later."

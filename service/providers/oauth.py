@@ -8,10 +8,10 @@ from urllib.parse import urlencode
 import msgspec
 
 from service.errors import RefreshFailed, RefreshRefused
-from service.model import Deadline, OAuthCredentials, Provider, Secret, TokenGrant
-from service.providers.answers import retry_after
+from service.model import Deadline, ErrorCode, OAuthCredentials, Provider, Secret, TokenGrant
+from service.providers.answers import code_of, retry_after
 from service.providers.provider import ProviderAnswer, ProviderRequest
-from service.providers.upstream import NoAnswer, Silence, Upstream
+from service.providers.upstream import SILENCES, NoAnswer, Upstream
 
 _HEADERS: Final = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
 
@@ -58,7 +58,7 @@ class TokenRefresher:
 
         Raises:
             RefreshRefused: The grant is void; the customer has to connect again.
-            RefreshFailed: It did not work this time. `timed_out` says that a token may have been minted all the same.
+            RefreshFailed: It did not work this time; a token may have been minted all the same.
         """
         if credentials.refresh_token is None:
             raise RefreshRefused("there is no refresh token")
@@ -70,8 +70,7 @@ class TokenRefresher:
         try:
             answer = await self._upstream.send(self._endpoint.url, request, _HEADERS, deadline)
         except NoAnswer as silence:
-            timed_out = silence.why in (Silence.DEADLINE, Silence.READ_TIMEOUT, Silence.CONNECT_TIMEOUT)
-            raise RefreshFailed(f"{title} renewed no token: {silence}", None, timed_out=timed_out) from None
+            raise RefreshFailed(f"{title} renewed no token: {silence}", SILENCES[silence.why]) from None
         return _grant(title, answer, asked_at)
 
 
@@ -92,7 +91,9 @@ def _grant(title: str, answer: ProviderAnswer, asked_at: float) -> TokenGrant:
         try:
             grant = msgspec.json.decode(answer.body, type=_Grant)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise RefreshFailed(f"{title}'s token endpoint answered something unreadable", None) from None
+            raise RefreshFailed(
+                f"{title}'s token endpoint answered something unreadable", ErrorCode.BAD_GATEWAY_ERROR
+            ) from None
         return TokenGrant(
             Secret(grant.access_token),
             Secret(grant.refresh_token) if grant.refresh_token else None,
@@ -105,7 +106,10 @@ def _grant(title: str, answer: ProviderAnswer, asked_at: float) -> TokenGrant:
         error = None
     if answer.status in (400, 401) and error in _FINAL:
         raise RefreshRefused(f"{title} answered {error}")
+    # A refusal that is none of the above is not the caller's doing, nor the customer's.
+    is_passing = answer.status == 429 or answer.status >= 500
     raise RefreshFailed(
         f"{title}'s token endpoint answered {answer.status}",
-        retry_after(answer.headers, "retry-after", "x-ratelimit-reset", now=time.time()),
+        code_of(answer.status) if is_passing else ErrorCode.BAD_GATEWAY_ERROR,
+        retry_after(answer.headers, "retry-after", "x-ratelimit-reset", now=time.time()) if is_passing else None,
     )

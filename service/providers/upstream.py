@@ -12,7 +12,7 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
-from service.model import Deadline, Secret
+from service.model import Deadline, ErrorCode, Secret
 from service.providers.provider import ProviderAnswer, ProviderRequest
 
 _LONG_BODY_BYTES: Final = 256 * 1024
@@ -30,6 +30,20 @@ class Silence(StrEnum):
     CUT = "the connection broke"
     TOO_LONG = "its answer is too long"
     UNREADABLE = "its answer is not HTTP, or its compression is broken"
+
+
+SILENCES: Final = {
+    Silence.NAME: ErrorCode.SERVICE_UNAVAILABLE_ERROR,
+    Silence.REFUSED: ErrorCode.SERVICE_UNAVAILABLE_ERROR,
+    Silence.TLS: ErrorCode.SERVICE_UNAVAILABLE_ERROR,
+    Silence.CUT: ErrorCode.SERVICE_UNAVAILABLE_ERROR,
+    Silence.CONNECT_TIMEOUT: ErrorCode.GATEWAY_TIMEOUT_ERROR,
+    Silence.READ_TIMEOUT: ErrorCode.GATEWAY_TIMEOUT_ERROR,
+    Silence.DEADLINE: ErrorCode.GATEWAY_TIMEOUT_ERROR,
+    Silence.TOO_LONG: ErrorCode.BAD_GATEWAY_ERROR,
+    Silence.UNREADABLE: ErrorCode.BAD_GATEWAY_ERROR,
+}
+"""The kind of error that each is to a caller."""
 
 
 class NoAnswer(Exception):

@@ -16,6 +16,7 @@ ALLOWED = {
     "service.settings": set[str](),
     "service.providers": {"service.model", "service.errors", "service.codes", "service.providers"},
     "service.connections": {
+        "service.tasks",
         "service.model",
         "service.errors",
         "service.codes",
@@ -25,12 +26,14 @@ ALLOWED = {
     "service.migrations": {"service.connections", "service.migrations"},
     "service.observability": {"service.model", "service.codes", "service.settings", "service.observability"},
     "service.update_step": {
+        "service.tasks",
         "service.model",
         "service.errors",
         "service.codes",
         "service.providers",
         "service.observability",
     },
+    "service.tasks": set[str](),
     "service.admission": {"service.model", "service.errors"},
     "service.client": {"service.client"},
 }

@@ -46,12 +46,13 @@ class DyingConnections(Connections):
 
     step = ""
 
-    async def _commit(self, owner: Any, held: Any, renewed: Any) -> None:
+    async def _commit(self, owner: Any, held: Any, renewed: Any) -> bool:
         if self.step == "before commit":
             die()
-        await super()._commit(owner, held, renewed)
+        stored = await super()._commit(owner, held, renewed)
         if self.step == "after commit":
             die()
+        return stored
 
 
 async def main(wanted: dict[str, Any]) -> None:

@@ -189,13 +189,13 @@ async def test_a_wrong_client_marks_the_connection(room: Room) -> None:
 
 
 FAULTS: list[tuple[dict[str, Any], ErrorCode]] = [
-    ({"status": 500, "body": "oops"}, ErrorCode.SERVICE_UNAVAILABLE_ERROR),
+    ({"status": 500, "body": "oops"}, ErrorCode.BAD_GATEWAY_ERROR),
     ({"status": 503, "body": "<html>", "headers": {"content-type": "text/html"}}, ErrorCode.SERVICE_UNAVAILABLE_ERROR),
     ({"status": 429, "headers": {"retry-after": "42"}}, ErrorCode.TOO_MANY_REQUESTS_ERROR),
-    ({"status": 400, "body": {"error": "temporarily_odd"}}, ErrorCode.SERVICE_UNAVAILABLE_ERROR),
-    ({"status": 200, "body": "<html>"}, ErrorCode.SERVICE_UNAVAILABLE_ERROR),
-    ({"status": 200, "body": {"token_type": "bearer"}}, ErrorCode.SERVICE_UNAVAILABLE_ERROR),
-    ({"status": 302, "headers": {"location": "http://other.example/"}}, ErrorCode.SERVICE_UNAVAILABLE_ERROR),
+    ({"status": 400, "body": {"error": "temporarily_odd"}}, ErrorCode.BAD_GATEWAY_ERROR),
+    ({"status": 200, "body": "<html>"}, ErrorCode.BAD_GATEWAY_ERROR),
+    ({"status": 200, "body": {"token_type": "bearer"}}, ErrorCode.BAD_GATEWAY_ERROR),
+    ({"status": 302, "headers": {"location": "http://other.example/"}}, ErrorCode.BAD_GATEWAY_ERROR),
     ({"cut": "before_headers"}, ErrorCode.SERVICE_UNAVAILABLE_ERROR),
     ({"cut": "mid_body", "status": 200, "body": {"access_token": "x"}}, ErrorCode.SERVICE_UNAVAILABLE_ERROR),
     ({"hang": True}, ErrorCode.GATEWAY_TIMEOUT_ERROR),

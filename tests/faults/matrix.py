@@ -1,7 +1,7 @@
 """What each fault of a provider comes to: the data of both the test and the table in docs/faults.md."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypedDict
 
 from service.model import ErrorCode, Outcome, Provider
@@ -245,8 +245,8 @@ FAULTS: Final = (
     ),
 )
 
-CALLS: Final = ("read", "write", "fields")
-"""The read; the write of the template; the write of custom fields, after that of the template."""
+CALLS: Final = ("read", "write", "fields", "token")
+"""The read; the write of the template; the write of custom fields, after that of the template; the renewal of a token."""
 
 
 def cells() -> Iterator[Cell]:
@@ -258,7 +258,23 @@ def cells() -> Iterator[Cell]:
                     yield Cell(fault, provider, call, _expected(fault, call))
 
 
+def _on_token(fault: Fault) -> Expected:
+    """A token is asked for once; a refusal that is not the grant's fault is nobody's but the provider's."""
+    refused = fault.order.get("status", 200)
+    if fault.read.code is None:
+        return fault.read
+    if refused == 429:
+        return Expected(
+            C.TOO_MANY_REQUESTS_ERROR, retry_after=fault.read.retry_after if fault.order.get("headers") else None
+        )
+    if refused < 500 and fault.order.get("status"):
+        return Expected(C.BAD_GATEWAY_ERROR)
+    return replace(fault.read, calls=1)
+
+
 def _expected(fault: Fault, call: str) -> Expected:
+    if call == "token":
+        return _on_token(fault)
     expected = fault.read if call == "read" else fault.write
     if call == "fields" and expected.code is not None:
         # The template has been written by then, and stays so.

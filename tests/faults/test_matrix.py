@@ -10,9 +10,9 @@ import pytest
 from engagement.v1 import envelope_pb2
 
 from sandbox import seed
-from service.model import Outcome, Provider
+from service.model import OAuthCredentials, Outcome, Provider, Secret
 from tests.faults.matrix import Cell, cells, table
-from tests.house import Answer, House, open_house
+from tests.house import CUSTOMER, Answer, House, open_house, outreach_grant
 
 OUTCOMES = {
     Outcome.NOT_APPLIED: envelope_pb2.ERROR_OUTCOME_NOT_APPLIED,
@@ -26,6 +26,8 @@ PLACES = {
     (Provider.OUTREACH, "read"): ("GET", "sequenceTemplates"),
     (Provider.OUTREACH, "write"): ("PATCH", "templates"),
     (Provider.OUTREACH, "fields"): ("PATCH", "sequenceSteps"),
+    (Provider.APOLLO, "token"): ("POST", "oauth/token"),
+    (Provider.OUTREACH, "token"): ("POST", "oauth/token"),
 }
 ALL = list(cells())
 SUBJECT, NOTE = "After the fault", "after the fault"
@@ -39,6 +41,20 @@ async def update(house: House, cell: Cell) -> Answer:
         field = "taskNote"
     return await house.update(
         cell.provider, *ids, subject=SUBJECT, custom_fields={field: NOTE}, seconds=cell.fault.deadline
+    )
+
+
+def ended_grant(provider: Provider) -> OAuthCredentials:
+    """A grant whose access token has just ended."""
+    ended = time.time() - 1
+    if provider is Provider.OUTREACH:
+        return outreach_grant(expires_at=ended)
+    return OAuthCredentials(
+        Secret(seed.APOLLO_ACCESS_TOKEN),
+        Secret(seed.APOLLO_REFRESH_TOKEN),
+        ended,
+        seed.APOLLO_CLIENT_ID,
+        Secret(seed.APOLLO_CLIENT_SECRET),
     )
 
 
@@ -66,6 +82,8 @@ def order(cell: Cell) -> dict[str, Any]:
 async def test_a_cell_of_the_matrix(cell: Cell, tmp_path: Path) -> None:
     async with open_house(tmp_path, provider_max_answer_bytes=8 * 1024 * 1024) as house:
         before = await held(house, cell.provider)
+        if cell.call == "token":
+            await house.connect(CUSTOMER, cell.provider, ended_grant(cell.provider))
         house.sandbox.order_fault(**order(cell))
         started = time.monotonic()
         answer = await update(house, cell)
