@@ -49,17 +49,20 @@ async def test_the_migrations_make_the_tables_of_the_code(store: Store) -> None:
 
 
 async def test_every_lookup_of_a_call_has_an_index(store: Store, database_url: str) -> None:
-    if not database_url.startswith("sqlite"):
-        pytest.skip("a small table is scanned by PostgreSQL, whatever indexes it has")
-    for query, index in (
-        ("SELECT * FROM connections WHERE application_id = 1 AND customer_id = 'a' AND provider = 'b'", "INDEX"),
-        ("SELECT * FROM api_keys WHERE prefix = 'a'", "INDEX"),
-        ("SELECT * FROM certificates WHERE identity = 'a'", "INDEX"),
-        ("SELECT DISTINCT key_id FROM connections", "INDEX"),
+    is_sqlite = database_url.startswith("sqlite")
+    explain = "EXPLAIN QUERY PLAN" if is_sqlite else "EXPLAIN"
+    for query in (
+        "SELECT * FROM connections WHERE application_id = 1 AND customer_id = 'a' AND provider = 'b'",
+        "SELECT * FROM api_keys WHERE prefix = 'a'",
+        "SELECT * FROM certificates WHERE identity = 'a'",
+        "SELECT DISTINCT key_id FROM connections",
     ):
         async with store.begin() as connection:
-            plan = (await connection.execute(text(f"EXPLAIN QUERY PLAN {query}"))).all()
-        assert index in str(plan), query
+            if not is_sqlite:
+                # PostgreSQL reads a small table from end to end, whatever indexes it has, unless that is dear.
+                await connection.execute(text("SET LOCAL enable_seqscan = off"))
+            plan = (await connection.execute(text(f"{explain} {query}"))).all()
+        assert "INDEX" in str(plan).upper(), query
 
 
 @pytest.mark.parametrize(

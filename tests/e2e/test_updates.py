@@ -1,15 +1,17 @@
 """What an update does at each provider, through a real channel: the envelope, what the provider holds, and its calls."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from engagement.v1 import envelope_pb2
+from sqlalchemy import event
 
 from sandbox import seed
 from service.model import ApiKeyCredentials, Provider, Secret
-from tests.house import House, outreach_grant
+from tests.house import House, open_house, outreach_grant
 
 NOT_APPLIED = envelope_pb2.ERROR_OUTCOME_NOT_APPLIED
 BODY = "<p>Hello {{first_name}},</p><p>Ünïcödé 🚀 &amp; more</p>"
@@ -444,3 +446,13 @@ async def test_a_long_body_goes_through_and_the_answer_stays_small(house: House,
     assert (answer.errors, answer.warnings) == ([], [])
     assert answer.changes["template.body"][1].endswith("… [cut]")
     assert (await text(house, at, at.quiet[1]))[1] == body
+
+
+async def test_a_warm_call_makes_no_query(tmp_path: Path) -> None:
+    async with open_house(tmp_path, cache_seconds=60) as house:
+        await house.update("outreach", 7, 101, subject="first")
+        queries: list[str] = []
+        engine = house.app.connections._store._engine.sync_engine
+        event.listen(engine, "before_cursor_execute", lambda *given: queries.append(given[2]))
+        await house.update("outreach", 7, 101, subject="second")
+        assert queries == []
