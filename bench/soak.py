@@ -1,0 +1,369 @@
+"""`python -m bench.soak`: updates under random faults for minutes; every answer is held against what the provider holds.
+
+Each customer has an account of its own at the sandbox and makes one call at a time, so that what the provider held before
+and holds after a call is known exactly. The service runs in one process of its own, which is looked at every second:
+memory, files, sockets, tasks, objects.
+"""
+
+import argparse
+import asyncio
+import itertools
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import grpc
+import httpx
+import psutil
+import uvloop
+from engagement.v1 import envelope_pb2, sequence_step_service_pb2_grpc
+from engagement.v1 import sequence_step_service_pb2 as messages
+from google.rpc import status_pb2
+from rich.console import Console
+from rich.table import Table
+
+from bench.processes import Running, free_port, started, wait_for_port
+from sandbox import seed
+from service.connections import Applications, Connections, Keyring, Store
+from service.connections.encryption import generate_key
+from service.migrations.upgrade import upgrade
+from service.model import ApiKeyCredentials, Credentials, OAuthCredentials, Provider, Secret
+
+_CUSTOMERS: Final = 12
+_DEADLINE_SECONDS: Final = 2.0
+_WARM_UP_SHARE: Final = 0.2
+
+# At each provider, how often per hundred requests, and what happens to them.
+_FAULTS: Final[Sequence[tuple[float, dict[str, Any]]]] = (
+    (2, {"status": 503, "body": "<html>Service Unavailable</html>"}),
+    (1, {"status": 503, "when": "after"}),
+    (1, {"status": 500, "body": "Internal error"}),
+    (1, {"status": 502, "when": "after", "body": "<html>Bad Gateway</html>"}),
+    (1, {"status": 429, "headers": {"retry-after": "1"}, "body": {"message": "slow down"}}),
+    (1, {"status": 403, "body": {"error": "no"}}),
+    (1, {"status": 422, "body": {"error": "Subject is not allowed"}}),
+    (1, {"cut": "reset"}),
+    (1, {"cut": "reset", "when": "after"}),
+    (1, {"cut": "before_headers", "when": "after"}),
+    (1, {"cut": "mid_body"}),
+    (1, {"cut": "mid_body", "when": "after"}),
+    (0.5, {"hang": True}),
+    (0.5, {"hang": True, "when": "after"}),
+    (1, {"delay_seconds": 0.3}),
+    (1, {"status": 200, "body": "<html>hello</html>", "when": "after"}),
+    (1, {"status": 200, "body": '{"broken', "when": "after"}),
+    (1, {"status": 302, "headers": {"location": "http://127.0.0.1:1/"}}),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a provider keeps what is changed."""
+
+    sequence: str
+    step: str
+    template_path: str
+    step_path: str
+    note: str
+
+    def read(self, template: dict[str, Any], step: dict[str, Any]) -> tuple[Any, Any]:
+        return (
+            template.get("attributes", template)["subject"],
+            step.get("attributes", step)[self.note],
+        )
+
+
+_PLACES: Final = {
+    Provider.APOLLO: _Place(
+        seed.APOLLO_SEQUENCE_INACTIVE,
+        seed.APOLLO_STEP_INACTIVE_PLAIN,
+        f"apollo/emailer_templates/{seed.APOLLO_TEMPLATE_INACTIVE_PLAIN}",
+        f"apollo/emailer_steps/{seed.APOLLO_STEP_INACTIVE_PLAIN}",
+        "note",
+    ),
+    Provider.OUTREACH: _Place(
+        str(seed.OUTREACH_SEQUENCE_DISABLED),
+        str(seed.OUTREACH_STEP_DISABLED_PLAIN),
+        f"outreach/templates/{seed.OUTREACH_TEMPLATE_DISABLED_PLAIN}",
+        f"outreach/sequenceSteps/{seed.OUTREACH_STEP_DISABLED_PLAIN}",
+        "taskNote",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Customer:
+    name: str
+    provider: Provider
+    account: str
+    credentials: Credentials
+
+
+@dataclass(slots=True)
+class _Account:
+    """What the callers were told, and where it was not true."""
+
+    told: Counter[str] = field(default_factory=Counter)
+    repeated: int = 0
+    untrue: list[str] = field(default_factory=list)
+    latest: float = -1e9
+
+    def note(self, told: str, seconds: float) -> None:
+        self.told[told] += 1
+        self.latest = max(self.latest, seconds - _DEADLINE_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """The service's process at one moment."""
+
+    memory: int
+    files: int
+    sockets: int
+    tasks: int
+    objects: int
+
+
+class _Soak:
+    def __init__(self, sandbox_url: str, control: httpx.AsyncClient) -> None:
+        self._url = f"{sandbox_url}/_sandbox"
+        self._control = control
+        self.account = _Account()
+
+    async def make_customers(self) -> list[_Customer]:
+        customers = []
+        for number in range(_CUSTOMERS):
+            provider = (Provider.APOLLO, Provider.OUTREACH)[number % 2]
+            many: dict[str, Any] = {"minute": None, "hourly": None, "24-hour": None}
+            order: dict[str, Any] = {"provider": provider.value, "rate_limits": many}
+            if provider is Provider.OUTREACH:
+                order |= {"rate_limits": {"hour": 10**8}, "token_lifetime_seconds": 60}
+            made = (await self._control.post(f"{self._url}/accounts", json=order)).raise_for_status().json()
+            credentials: Credentials
+            if provider is Provider.APOLLO:
+                credentials = ApiKeyCredentials(Secret(made["api_key"]))
+            else:
+                await self._control.patch(f"{self._url}/accounts/{made['id']}", json={"mint_interval_seconds": 0})
+                credentials = OAuthCredentials(
+                    Secret(made["access_token"]),
+                    Secret(made["refresh_token"]),
+                    float(made["expires_at"]),
+                    made["client_id"],
+                    Secret(made["client_secret"]),
+                    made["redirect_uri"],
+                )
+            customers.append(_Customer(f"customer-{number}", provider, made["id"], credentials))
+        return customers
+
+    async def order_faults(self) -> None:
+        for provider, (percent, fault) in itertools.product(_PLACES, _FAULTS):
+            order = {
+                "provider": provider.value,
+                "path": "^(?!.*oauth)",
+                "times": None,
+                "probability": percent / 100,
+                **fault,
+            }
+            (await self._control.post(f"{self._url}/faults", json=order)).raise_for_status()
+            if fault.get("status") == 503 and "when" not in fault:
+                (
+                    await self._control.post(f"{self._url}/faults", json=order | {"path": "oauth/token"})
+                ).raise_for_status()
+
+    async def lift_faults(self) -> None:
+        (await self._control.delete(f"{self._url}/faults")).raise_for_status()
+
+    async def held(self, customer: _Customer) -> tuple[Any, Any]:
+        place = _PLACES[customer.provider]
+        given = {"account": customer.account}
+        template = await self._control.get(f"{self._url}/{place.template_path}", params=given)
+        step = await self._control.get(f"{self._url}/{place.step_path}", params=given)
+        return place.read(template.raise_for_status().json(), step.raise_for_status().json())
+
+    async def keep_calling(self, customer: _Customer, stub: Any, key: str, until: float) -> None:
+        place = _PLACES[customer.provider]
+        metadata = (("x-api-key", key), ("x-customer-id", customer.name), ("x-provider-name", customer.provider.value))
+        for number in itertools.count():
+            if time.monotonic() >= until:
+                return
+            request = messages.UpdateStepRequest(sequence_id=place.sequence, sequence_step_id=place.step)
+            before = await self.held(customer)
+            wanted = (f"{customer.name} {number}", before[1])
+            request.record.template.subject = wanted[0]
+            if random.random() < 0.5:
+                wanted = (wanted[0], f"note {number}")
+                request.record.custom_fields.update({place.note: wanted[1]})
+            told = await self._call(stub, request, metadata)
+            self._check(customer, told, before, wanted, await self.held(customer))
+            while told in ("unknown", "partially applied") and time.monotonic() < until:
+                self.account.repeated += 1
+                told = await self._call(stub, request, metadata)
+                if told == "applied":
+                    self._check(customer, told, before, wanted, await self.held(customer))
+
+    async def _call(self, stub: Any, request: messages.UpdateStepRequest, metadata: Any) -> str:
+        begun = time.monotonic()
+        try:
+            response = await stub.UpdateStep(request, metadata=metadata, timeout=_DEADLINE_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            response = _envelope(error)
+            told = f"{error.code().name}, {_outcome(response)}"
+        else:
+            told = _outcome(response) if response.errors else "applied"
+        self.account.note(told, time.monotonic() - begun)
+        return told
+
+    def _check(
+        self, customer: _Customer, told: str, before: tuple[Any, Any], wanted: tuple[Any, Any], now: tuple[Any, Any]
+    ) -> None:
+        if told == "applied":
+            true = now == wanted
+        elif told == "unknown":
+            true = now[0] in (before[0], wanted[0]) and now[1] in (before[1], wanted[1])
+        elif told == "partially applied":
+            true = now[0] == wanted[0] and now[1] in (before[1], wanted[1])
+        else:
+            true = now == before
+        if not true:
+            self.account.untrue.append(f"{customer.name} was told {told}: {before} -> {now}, wanted {wanted}")
+
+
+def _envelope(error: grpc.aio.AioRpcError) -> messages.UpdateStepResponse:
+    response = messages.UpdateStepResponse()
+    for name, value in error.trailing_metadata() or ():
+        if name == "grpc-status-details-bin" and isinstance(value, bytes):
+            for detail in status_pb2.Status.FromString(value).details:
+                detail.Unpack(response)
+    return response
+
+
+def _outcome(response: messages.UpdateStepResponse) -> str:
+    if not response.errors:
+        return "nothing"
+    name = envelope_pb2.ErrorOutcome.Name(response.errors[0].meta.outcome)
+    return name.removeprefix("ERROR_OUTCOME_").replace("_", " ").lower()
+
+
+async def _prepare(database_url: str, encryption_key: str, customers: Sequence[_Customer]) -> str:
+    store = Store.open(database_url)
+    try:
+        await upgrade(store)
+        applications = Applications(store, 0)
+        key = (await applications.create("soak")).reveal()
+        caller = await applications.authenticate(key)
+        keyring = Keyring.parse(encryption_key)
+        connections = Connections(store, keyring, {}, cache_seconds=0, refresh_margin_seconds=0)
+        for customer in customers:
+            await connections.set(caller.application_id, customer.name, customer.provider, customer.credentials)
+    finally:
+        await store.close()
+    return key
+
+
+def _look(service: Running, log: Path) -> _Look:
+    process = psutil.Process(service.pid)
+    lines = [line for line in log.read_text().splitlines()[-2000:] if line.startswith("watched ")]
+    tasks, objects = (int(each) for each in lines[-1].split()[1:]) if lines else (0, 0)
+    return _Look(process.memory_info().rss, process.num_fds(), len(process.net_connections("tcp")), tasks, objects)
+
+
+async def soak(minutes: float, console: Console) -> bool:
+    """Runs it, shows what came of it, and tells whether all was as it should be."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="seqstep-soak-")))
+        cores = sorted(psutil.Process().cpu_affinity() or [0])
+        port, sandbox_port = free_port(), free_port()
+        sandbox_url = f"http://127.0.0.1:{sandbox_port}"
+        stack.enter_context(
+            started([sys.executable, "-m", "sandbox", "--port", str(sandbox_port)], cores=cores, log=folder / "sandbox")
+        )
+        wait_for_port(sandbox_port)
+        async with httpx.AsyncClient(timeout=30) as control:
+            run = _Soak(sandbox_url, control)
+            customers = await run.make_customers()
+            encryption_key = generate_key()
+            url = f"sqlite:///{folder}/store.sqlite3"
+            key = await _prepare(url, encryption_key, customers)
+            environment = {
+                "SEQSTEP_DATABASE_URL": url,
+                "SEQSTEP_ENCRYPTION_KEYS": encryption_key,
+                "SEQSTEP_GRPC_ADDRESS": f"127.0.0.1:{port}",
+                "SEQSTEP_HTTP_ADDRESS": "",
+                "SEQSTEP_APOLLO_BASE_URL": f"{sandbox_url}/apollo/api/v1",
+                "SEQSTEP_OUTREACH_BASE_URL": f"{sandbox_url}/outreach",
+                "SEQSTEP_TOKEN_REFRESH_MARGIN_SECONDS": "15",
+            }
+            log = folder / "service.log"
+            service = stack.enter_context(
+                started([sys.executable, "-m", "bench.servers.watched"], cores=cores, environment=environment, log=log)
+            )
+            wait_for_port(port)
+            await run.order_faults()
+            looks: list[_Look] = []
+            end = time.monotonic() + minutes * 60
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                stub = sequence_step_service_pb2_grpc.SequenceStepServiceStub(channel)
+                callers = asyncio.gather(*(run.keep_calling(each, stub, key, end) for each in customers))
+                with console.status("Calling …") as status:
+                    while not callers.done():
+                        await asyncio.wait([callers], timeout=1)
+                        looks.append(_look(service, log))
+                        status.update(
+                            f"{sum(run.account.told.values()):,} calls, {len(run.account.untrue)} untrue answers, "
+                            f"{max(0, end - time.monotonic()):.0f} s to go"
+                        )
+                await callers
+            await run.lift_faults()
+            mints = sum(
+                each["count"]
+                for each in (await control.get(f"{sandbox_url}/_sandbox/counters")).json()
+                if "oauth" in str(each) and each.get("status") == 200
+            )
+        _show(console, run.account, looks, mints)
+        return not run.account.untrue and "nothing" not in str(run.account.told)
+
+
+def _show(console: Console, account: _Account, looks: Sequence[_Look], mints: int) -> None:
+    calls = Table("the caller was told", "calls", title="Answers", title_justify="left")
+    for told, count in account.told.most_common():
+        calls.add_row(told, f"{count:,}")
+    calls.add_row("all", f"{sum(account.told.values()):,}")
+    console.print(calls)
+    console.print(
+        f"{account.repeated:,} of them were repeats that settled what was in doubt; {mints} tokens were minted."
+    )
+    console.print(f"Longest time over the deadline: {account.latest * 1000:+.0f} ms.")
+    console.print(f"[bold]{len(account.untrue)} answers disagree with what the provider holds.[/bold]")
+    for each in account.untrue[:10]:
+        console.print(f"  {each}", markup=False)
+    settled = looks[int(len(looks) * _WARM_UP_SHARE) :]
+    fifth = max(1, len(settled) // 5)
+    table = Table("the service's process", "first fifth", "last fifth", "most", title="Leaks", title_justify="left")
+    for name, unit in (("memory", 1e6), ("files", 1), ("sockets", 1), ("tasks", 1), ("objects", 1)):
+        values = [getattr(look, name) / unit for look in settled]
+        first, last = median(values[:fifth]), median(values[-fifth:])
+        label = "memory (MB)" if name == "memory" else name
+        table.add_row(label, f"{first:,.0f}", f"{last:,.0f}", f"{max(values):,.0f}")
+    console.print(table)
+    console.print("Medians over a fifth of the time each, the first fifth of all left out as warm-up.")
+
+
+def main() -> int:
+    """Exit status 0 if every answer agreed with what the provider held."""
+    parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    given = parser.parse_args()
+    console = Console()
+    return 0 if uvloop.run(soak(given.minutes, console)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

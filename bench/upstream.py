@@ -1,0 +1,257 @@
+"""The stand-in for the providers: nginx where it is installed, else a small server on uvloop, which can also be slow.
+
+`python -m bench.upstream PORT [DELAY_SECONDS]` is the small server.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, cast
+
+import uvloop
+
+from bench.answers import Route, routes
+from bench.processes import Cores, Running, free_port, started, wait_for_port
+
+_COUNTS: Final = "/bench-counts"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What the stand-in has seen since it started.
+
+    Attributes:
+        connections: Connections that were made to it; with TLS, each is one handshake.
+        requests: Requests, those for these counts left out.
+    """
+
+    connections: int
+    requests: int
+
+    def since(self, earlier: "Counts") -> "Counts":
+        """What came after an earlier look; the look itself was one connection."""
+        return Counts(self.connections - earlier.connections - 1, self.requests - earlier.requests)
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """A certificate of 127.0.0.1 and localhost.
+
+    Attributes:
+        certificate: The chain, a PEM file.
+        private_key: Its key, a PEM file.
+        authority: Who signed it, a PEM file.
+    """
+
+    certificate: Path
+    private_key: Path
+    authority: Path
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamServer:
+    """A running stand-in.
+
+    Attributes:
+        software: What it is.
+        url: Where it answers, without a path.
+        process: Its process.
+        counts_url: Where it tells what it has seen.
+    """
+
+    software: str
+    url: str
+    process: Running
+    counts_url: str
+
+    def counts(self) -> Counts:
+        """What it has seen so far."""
+        with urllib.request.urlopen(self.counts_url, timeout=5) as answer:
+            text = answer.read().decode()
+        if text.startswith("{"):
+            return Counts(**json.loads(text))
+        # nginx's stub_status: a line of labels, then accepted, handled, requests; this look is one of each.
+        accepted, _handled, requests = text.splitlines()[2].split()
+        return Counts(int(accepted), int(requests) - 1 - self._looks())
+
+    def _looks(self) -> int:
+        return _LOOKS.add(self.counts_url)
+
+
+class _Looks:
+    """How often each nginx was asked for its counts, which it counts as requests."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, int] = {}
+
+    def add(self, url: str) -> int:
+        before = self._seen.get(url, 0)
+        self._seen[url] = before + 1
+        return before
+
+
+_LOOKS: Final = _Looks()
+
+
+@contextmanager
+def nginx_or_small(folder: Path, cores: Cores, tls: TlsFiles | None = None) -> Iterator[UpstreamServer]:
+    """The fastest stand-in that this machine has, until the end of the block."""
+    nginx = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+    if nginx is None:
+        if tls is not None:
+            raise RuntimeError("TLS on the provider's side needs nginx: apt-get install nginx-light")
+        with small(cores) as server:
+            yield server
+        return
+    port = free_port()
+    place = folder / f"nginx-{port}"
+    place.mkdir()
+    (place / "nginx.conf").write_text(_nginx_configuration(place, port, tls))
+    for route in routes():
+        (place / route.name).write_bytes(route.body)
+    command = [nginx, "-p", str(place), "-c", str(place / "nginx.conf"), "-e", str(place / "error.log")]
+    with started(command, cores=cores.load) as process:
+        wait_for_port(port)
+        scheme = "https" if tls else "http"
+        yield UpstreamServer("nginx", f"{scheme}://127.0.0.1:{port}", process, f"http://127.0.0.1:{port + 1}{_COUNTS}")
+
+
+@contextmanager
+def small(cores: Cores, delay: float = 0.0) -> Iterator[UpstreamServer]:
+    """The small server, which answers after so many seconds, until the end of the block."""
+    port = free_port()
+    command = [sys.executable, "-m", "bench.upstream", str(port), str(delay)]
+    with started(command, cores=cores.load) as process:
+        wait_for_port(port)
+        url = f"http://127.0.0.1:{port}"
+        yield UpstreamServer("a small server on uvloop", url, process, url + _COUNTS)
+
+
+def _nginx_configuration(folder: Path, port: int, tls: TlsFiles | None) -> str:
+    listen = f"listen 127.0.0.1:{port};"
+    if tls is not None:
+        listen = (
+            f"listen 127.0.0.1:{port} ssl;\n    ssl_certificate {tls.certificate};\n"
+            f"    ssl_certificate_key {tls.private_key};"
+        )
+    locations = "\n".join(_nginx_location(folder, route) for route in routes())
+    # Started by root, nginx would become a user who may not read its folder.
+    user = "user root;" if os.geteuid() == 0 else ""
+    return f"""\
+daemon off;
+{user}
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log warn;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off;
+  sendfile on;
+  tcp_nodelay on;
+  keepalive_requests 10000000;
+  keepalive_timeout 300s;
+  open_file_cache max=100;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  server {{
+    {listen}
+{locations}
+  }}
+  server {{
+    listen 127.0.0.1:{port + 1};
+    location = {_COUNTS} {{ stub_status; }}
+  }}
+}}
+"""
+
+
+def _nginx_location(folder: Path, route: Route) -> str:
+    headers = "".join(f' add_header {name} "{value}";' for name, value in route.headers.items())
+    if route.method == "GET":
+        how = f"rewrite ^ /{route.name} break; root {folder};"
+    else:
+        # nginx serves files for GET only; `return` answers any method, and reads the request's body.
+        how = f"return 200 '{route.body.decode()}';"
+    return f"    location {route.prefix} {{ types {{}} default_type {route.media_type};{headers} {how} }}"
+
+
+class _SmallServer(asyncio.Protocol):
+    """Speaks as much HTTP/1.1 as its clients here do."""
+
+    connections = 0
+    requests = 0
+
+    def __init__(self, delay: float) -> None:
+        self._delay = delay
+        self._data = b""
+        self._answers = {(route.method.encode(), route.prefix.encode()): _answer(route) for route in routes()}
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are none of asyncio's by type.
+        self._transport = cast("asyncio.Transport", transport)
+        _SmallServer.connections += 1
+
+    def data_received(self, data: bytes) -> None:
+        self._data += data
+        while (end := self._data.find(b"\r\n\r\n")) >= 0:
+            head = self._data[:end]
+            lower = head.lower()
+            at = lower.find(b"content-length:")
+            length = int(lower[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+            if len(self._data) < end + 4 + length:
+                return
+            self._data = self._data[end + 4 + length :]
+            self._serve(head)
+
+    def _serve(self, head: bytes) -> None:
+        method, path, _ = head.split(b" ", 2)
+        if path == _COUNTS.encode():
+            counts = {"connections": self.connections, "requests": self.requests}
+            self._transport.write(_message(json.dumps(counts).encode(), "application/json", {}))
+            return
+        _SmallServer.requests += 1
+        answer = next(
+            (found for (verb, prefix), found in self._answers.items() if verb == method and path.startswith(prefix)),
+            b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
+        )
+        if self._delay:
+            asyncio.get_running_loop().call_later(self._delay, self._write, answer)
+        else:
+            self._write(answer)
+
+    def _write(self, answer: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(answer)
+
+
+def _answer(route: Route) -> bytes:
+    return _message(route.body, route.media_type, route.headers)
+
+
+def _message(body: bytes, media_type: str, headers: dict[str, str]) -> bytes:
+    fields = {"content-type": media_type, "content-length": str(len(body)), **headers}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"HTTP/1.1 200 OK\r\n{lines}\r\n".encode() + body
+
+
+async def _serve_small(port: int, delay: float) -> None:
+    make: Callable[[], _SmallServer] = lambda: _SmallServer(delay)  # noqa: E731  # a factory of protocols
+    server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", port)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    # uvloop rounds timers to milliseconds and fires some of them early; asyncio's own loop never does.
+    slow = len(sys.argv) > 2 and float(sys.argv[2]) > 0
+    serve = _serve_small(int(sys.argv[1]), float(sys.argv[2]) if slow else 0.0)
+    asyncio.run(serve) if slow else uvloop.run(serve)
