@@ -18,9 +18,6 @@ Renew: TypeAlias = Callable[[Connection, Deadline], Awaitable[Connection]]
 
 MAY_BE_APPLIED: Final = "The write may have been carried out; repeating the call is safe and settles it."
 
-# 503 says that the provider does not handle requests at present, and 501 that it never does.
-_REFUSED_STATUSES: Final = frozenset({501, 503})
-
 # What may be over in a moment. A read that stayed silent is repeated; a broken certificate or an endless answer is not.
 _PASSING_SILENCES: Final = frozenset(
     {Silence.NAME, Silence.REFUSED, Silence.CUT, Silence.CONNECT_TIMEOUT, Silence.READ_TIMEOUT}
@@ -108,7 +105,7 @@ class ProviderCalls:
         if not problems:
             return answer
         self._remember(request, answer, problems[0])
-        if may_apply and answer.status >= 500 and answer.status not in _REFUSED_STATUSES:
+        if may_apply and _leaves_in_doubt(answer.status, problems[0]):
             problems = tuple(map(_in_doubt, problems))
         if answer.status in _PASSING_STATUSES or _says_when(problems[0]):
             raise _Passing(*problems)
@@ -153,6 +150,15 @@ class ProviderCalls:
             outcome=Outcome.UNKNOWN if unknown else Outcome.NOT_APPLIED,
         )
         return _Passing(problem) if silence.why in _PASSING_SILENCES else UpdateFailed(problem)
+
+
+def _leaves_in_doubt(status: int, problem: Problem) -> bool:
+    """Whether a write that was answered with this status may have been carried out.
+
+    501 says that such requests are never handled, and a 503 with a time that they are not until then. A 503 without one
+    comes as often from a proxy that lost the provider in the middle of a request.
+    """
+    return status >= 500 and status != 501 and not (status == 503 and problem.retry_after is not None)
 
 
 def _in_doubt(problem: Problem) -> Problem:

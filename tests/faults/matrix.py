@@ -195,7 +195,9 @@ FAULTS: Final = (
     # The provider's own failures.
     Fault("500 with text", status(500, "undefined method '[]' for nil"), **doubtful(C.BAD_GATEWAY_ERROR)),
     Fault("502 with HTML", status(502, HTML, content_type="text/html"), **doubtful(C.BAD_GATEWAY_ERROR, calls=3)),
-    Fault("503 with HTML", status(503, HTML, content_type="text/html"), **same(C.SERVICE_UNAVAILABLE_ERROR, calls=3)),
+    Fault(
+        "503 with HTML", status(503, HTML, content_type="text/html"), **doubtful(C.SERVICE_UNAVAILABLE_ERROR, calls=3)
+    ),
     Fault(
         "503 until a moment in ISO 8601",
         status(503, "", retry_after="{in_120_seconds}"),
