@@ -1,0 +1,387 @@
+package com.engagement.v1;
+
+import static io.grpc.MethodDescriptor.generateFullMethodName;
+
+/**
+ * <pre>
+ * Changes the steps of a customer's sequences, at whichever provider the customer uses.
+ * Every call carries metadata:
+ *   - `x-customer-id` (required): the caller's own id of its customer.
+ *   - `x-provider-name` (required): `apollo`, `outreach` or `salesloft`; case and surrounding space do not matter.
+ *   - `x-api-key`: identifies the calling application, unless a client certificate does.
+ *   - `x-request-id` (optional): comes back in the trailing metadata and in `meta.request_id`; made when absent.
+ *   - `x-error-mode` (optional): `envelope` (the default) or `status`, see `UpdateStep`.
+ * A value is 1 to 255 printable ASCII characters. Giving a key twice with different values is an error.
+ * </pre>
+ */
+@javax.annotation.Generated(
+    value = "by gRPC proto compiler",
+    comments = "Source: engagement/v1/sequence_step_service.proto")
+@io.grpc.stub.annotations.GrpcGenerated
+public final class SequenceStepServiceGrpc {
+
+  private SequenceStepServiceGrpc() {}
+
+  public static final String SERVICE_NAME = "engagement.v1.SequenceStepService";
+
+  // Static method descriptors that strictly reflect the proto.
+  private static volatile io.grpc.MethodDescriptor<com.engagement.v1.UpdateStepRequest,
+      com.engagement.v1.UpdateStepResponse> getUpdateStepMethod;
+
+  @io.grpc.stub.annotations.RpcMethod(
+      fullMethodName = SERVICE_NAME + '/' + "UpdateStep",
+      requestType = com.engagement.v1.UpdateStepRequest.class,
+      responseType = com.engagement.v1.UpdateStepResponse.class,
+      methodType = io.grpc.MethodDescriptor.MethodType.UNARY)
+  public static io.grpc.MethodDescriptor<com.engagement.v1.UpdateStepRequest,
+      com.engagement.v1.UpdateStepResponse> getUpdateStepMethod() {
+    io.grpc.MethodDescriptor<com.engagement.v1.UpdateStepRequest, com.engagement.v1.UpdateStepResponse> getUpdateStepMethod;
+    if ((getUpdateStepMethod = SequenceStepServiceGrpc.getUpdateStepMethod) == null) {
+      synchronized (SequenceStepServiceGrpc.class) {
+        if ((getUpdateStepMethod = SequenceStepServiceGrpc.getUpdateStepMethod) == null) {
+          SequenceStepServiceGrpc.getUpdateStepMethod = getUpdateStepMethod =
+              io.grpc.MethodDescriptor.<com.engagement.v1.UpdateStepRequest, com.engagement.v1.UpdateStepResponse>newBuilder()
+              .setType(io.grpc.MethodDescriptor.MethodType.UNARY)
+              .setFullMethodName(generateFullMethodName(SERVICE_NAME, "UpdateStep"))
+              .setIdempotent(true)
+              .setSampledToLocalTracing(true)
+              .setRequestMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  com.engagement.v1.UpdateStepRequest.getDefaultInstance()))
+              .setResponseMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  com.engagement.v1.UpdateStepResponse.getDefaultInstance()))
+              .setSchemaDescriptor(new SequenceStepServiceMethodDescriptorSupplier("UpdateStep"))
+              .build();
+        }
+      }
+    }
+    return getUpdateStepMethod;
+  }
+
+  /**
+   * Creates a new async stub that supports all call types for the service
+   */
+  public static SequenceStepServiceStub newStub(io.grpc.Channel channel) {
+    io.grpc.stub.AbstractStub.StubFactory<SequenceStepServiceStub> factory =
+      new io.grpc.stub.AbstractStub.StubFactory<SequenceStepServiceStub>() {
+        @java.lang.Override
+        public SequenceStepServiceStub newStub(io.grpc.Channel channel, io.grpc.CallOptions callOptions) {
+          return new SequenceStepServiceStub(channel, callOptions);
+        }
+      };
+    return SequenceStepServiceStub.newStub(factory, channel);
+  }
+
+  /**
+   * Creates a new blocking-style stub that supports unary and streaming output calls on the service
+   */
+  public static SequenceStepServiceBlockingStub newBlockingStub(
+      io.grpc.Channel channel) {
+    io.grpc.stub.AbstractStub.StubFactory<SequenceStepServiceBlockingStub> factory =
+      new io.grpc.stub.AbstractStub.StubFactory<SequenceStepServiceBlockingStub>() {
+        @java.lang.Override
+        public SequenceStepServiceBlockingStub newStub(io.grpc.Channel channel, io.grpc.CallOptions callOptions) {
+          return new SequenceStepServiceBlockingStub(channel, callOptions);
+        }
+      };
+    return SequenceStepServiceBlockingStub.newStub(factory, channel);
+  }
+
+  /**
+   * Creates a new ListenableFuture-style stub that supports unary calls on the service
+   */
+  public static SequenceStepServiceFutureStub newFutureStub(
+      io.grpc.Channel channel) {
+    io.grpc.stub.AbstractStub.StubFactory<SequenceStepServiceFutureStub> factory =
+      new io.grpc.stub.AbstractStub.StubFactory<SequenceStepServiceFutureStub>() {
+        @java.lang.Override
+        public SequenceStepServiceFutureStub newStub(io.grpc.Channel channel, io.grpc.CallOptions callOptions) {
+          return new SequenceStepServiceFutureStub(channel, callOptions);
+        }
+      };
+    return SequenceStepServiceFutureStub.newStub(factory, channel);
+  }
+
+  /**
+   * <pre>
+   * Changes the steps of a customer's sequences, at whichever provider the customer uses.
+   * Every call carries metadata:
+   *   - `x-customer-id` (required): the caller's own id of its customer.
+   *   - `x-provider-name` (required): `apollo`, `outreach` or `salesloft`; case and surrounding space do not matter.
+   *   - `x-api-key`: identifies the calling application, unless a client certificate does.
+   *   - `x-request-id` (optional): comes back in the trailing metadata and in `meta.request_id`; made when absent.
+   *   - `x-error-mode` (optional): `envelope` (the default) or `status`, see `UpdateStep`.
+   * A value is 1 to 255 printable ASCII characters. Giving a key twice with different values is an error.
+   * </pre>
+   */
+  public static abstract class SequenceStepServiceImplBase implements io.grpc.BindableService {
+
+    /**
+     * <pre>
+     * Changes the template (subject, HTML body) and the provider's own fields of one step of one sequence.
+     * Works for Apollo and Outreach. Salesloft has no operation for it and answers `NOT_IMPLEMENTED_ERROR`.
+     * Failures come in two ways. A call that is wrong in itself or cannot be served ends with a non-OK status:
+     * INVALID_ARGUMENT, UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED or INTERNAL.
+     * An update that was attempted, or judged for this customer, ends with status OK and a filled `errors`, so look there
+     * before you call it a success. With `x-error-mode: status` these come as a non-OK status too.
+     * A non-OK status carries `google.rpc.Status` details: this response as envelope, and `google.rpc.BadRequest`,
+     * `google.rpc.RetryInfo` and `google.rpc.ErrorInfo` where they apply. Trailing metadata always has `x-request-id`, and on
+     * failure `x-error-code` and `x-error-status`, those of the first error.
+     * The update is not atomic: the template and the custom fields are two writes at the provider, in this order.
+     * `meta.outcome` tells what a failure left behind. Values are absolute, so repeating a call is always safe.
+     * The deadline bounds the calls to the provider: 30 seconds unless the caller sets one, 60 at most. A provider that is
+     * too slow gives `GATEWAY_TIMEOUT_ERROR` shortly before it.
+     * </pre>
+     */
+    public void updateStep(com.engagement.v1.UpdateStepRequest request,
+        io.grpc.stub.StreamObserver<com.engagement.v1.UpdateStepResponse> responseObserver) {
+      io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getUpdateStepMethod(), responseObserver);
+    }
+
+    @java.lang.Override public final io.grpc.ServerServiceDefinition bindService() {
+      return io.grpc.ServerServiceDefinition.builder(getServiceDescriptor())
+          .addMethod(
+            getUpdateStepMethod(),
+            io.grpc.stub.ServerCalls.asyncUnaryCall(
+              new MethodHandlers<
+                com.engagement.v1.UpdateStepRequest,
+                com.engagement.v1.UpdateStepResponse>(
+                  this, METHODID_UPDATE_STEP)))
+          .build();
+    }
+  }
+
+  /**
+   * <pre>
+   * Changes the steps of a customer's sequences, at whichever provider the customer uses.
+   * Every call carries metadata:
+   *   - `x-customer-id` (required): the caller's own id of its customer.
+   *   - `x-provider-name` (required): `apollo`, `outreach` or `salesloft`; case and surrounding space do not matter.
+   *   - `x-api-key`: identifies the calling application, unless a client certificate does.
+   *   - `x-request-id` (optional): comes back in the trailing metadata and in `meta.request_id`; made when absent.
+   *   - `x-error-mode` (optional): `envelope` (the default) or `status`, see `UpdateStep`.
+   * A value is 1 to 255 printable ASCII characters. Giving a key twice with different values is an error.
+   * </pre>
+   */
+  public static final class SequenceStepServiceStub extends io.grpc.stub.AbstractAsyncStub<SequenceStepServiceStub> {
+    private SequenceStepServiceStub(
+        io.grpc.Channel channel, io.grpc.CallOptions callOptions) {
+      super(channel, callOptions);
+    }
+
+    @java.lang.Override
+    protected SequenceStepServiceStub build(
+        io.grpc.Channel channel, io.grpc.CallOptions callOptions) {
+      return new SequenceStepServiceStub(channel, callOptions);
+    }
+
+    /**
+     * <pre>
+     * Changes the template (subject, HTML body) and the provider's own fields of one step of one sequence.
+     * Works for Apollo and Outreach. Salesloft has no operation for it and answers `NOT_IMPLEMENTED_ERROR`.
+     * Failures come in two ways. A call that is wrong in itself or cannot be served ends with a non-OK status:
+     * INVALID_ARGUMENT, UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED or INTERNAL.
+     * An update that was attempted, or judged for this customer, ends with status OK and a filled `errors`, so look there
+     * before you call it a success. With `x-error-mode: status` these come as a non-OK status too.
+     * A non-OK status carries `google.rpc.Status` details: this response as envelope, and `google.rpc.BadRequest`,
+     * `google.rpc.RetryInfo` and `google.rpc.ErrorInfo` where they apply. Trailing metadata always has `x-request-id`, and on
+     * failure `x-error-code` and `x-error-status`, those of the first error.
+     * The update is not atomic: the template and the custom fields are two writes at the provider, in this order.
+     * `meta.outcome` tells what a failure left behind. Values are absolute, so repeating a call is always safe.
+     * The deadline bounds the calls to the provider: 30 seconds unless the caller sets one, 60 at most. A provider that is
+     * too slow gives `GATEWAY_TIMEOUT_ERROR` shortly before it.
+     * </pre>
+     */
+    public void updateStep(com.engagement.v1.UpdateStepRequest request,
+        io.grpc.stub.StreamObserver<com.engagement.v1.UpdateStepResponse> responseObserver) {
+      io.grpc.stub.ClientCalls.asyncUnaryCall(
+          getChannel().newCall(getUpdateStepMethod(), getCallOptions()), request, responseObserver);
+    }
+  }
+
+  /**
+   * <pre>
+   * Changes the steps of a customer's sequences, at whichever provider the customer uses.
+   * Every call carries metadata:
+   *   - `x-customer-id` (required): the caller's own id of its customer.
+   *   - `x-provider-name` (required): `apollo`, `outreach` or `salesloft`; case and surrounding space do not matter.
+   *   - `x-api-key`: identifies the calling application, unless a client certificate does.
+   *   - `x-request-id` (optional): comes back in the trailing metadata and in `meta.request_id`; made when absent.
+   *   - `x-error-mode` (optional): `envelope` (the default) or `status`, see `UpdateStep`.
+   * A value is 1 to 255 printable ASCII characters. Giving a key twice with different values is an error.
+   * </pre>
+   */
+  public static final class SequenceStepServiceBlockingStub extends io.grpc.stub.AbstractBlockingStub<SequenceStepServiceBlockingStub> {
+    private SequenceStepServiceBlockingStub(
+        io.grpc.Channel channel, io.grpc.CallOptions callOptions) {
+      super(channel, callOptions);
+    }
+
+    @java.lang.Override
+    protected SequenceStepServiceBlockingStub build(
+        io.grpc.Channel channel, io.grpc.CallOptions callOptions) {
+      return new SequenceStepServiceBlockingStub(channel, callOptions);
+    }
+
+    /**
+     * <pre>
+     * Changes the template (subject, HTML body) and the provider's own fields of one step of one sequence.
+     * Works for Apollo and Outreach. Salesloft has no operation for it and answers `NOT_IMPLEMENTED_ERROR`.
+     * Failures come in two ways. A call that is wrong in itself or cannot be served ends with a non-OK status:
+     * INVALID_ARGUMENT, UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED or INTERNAL.
+     * An update that was attempted, or judged for this customer, ends with status OK and a filled `errors`, so look there
+     * before you call it a success. With `x-error-mode: status` these come as a non-OK status too.
+     * A non-OK status carries `google.rpc.Status` details: this response as envelope, and `google.rpc.BadRequest`,
+     * `google.rpc.RetryInfo` and `google.rpc.ErrorInfo` where they apply. Trailing metadata always has `x-request-id`, and on
+     * failure `x-error-code` and `x-error-status`, those of the first error.
+     * The update is not atomic: the template and the custom fields are two writes at the provider, in this order.
+     * `meta.outcome` tells what a failure left behind. Values are absolute, so repeating a call is always safe.
+     * The deadline bounds the calls to the provider: 30 seconds unless the caller sets one, 60 at most. A provider that is
+     * too slow gives `GATEWAY_TIMEOUT_ERROR` shortly before it.
+     * </pre>
+     */
+    public com.engagement.v1.UpdateStepResponse updateStep(com.engagement.v1.UpdateStepRequest request) {
+      return io.grpc.stub.ClientCalls.blockingUnaryCall(
+          getChannel(), getUpdateStepMethod(), getCallOptions(), request);
+    }
+  }
+
+  /**
+   * <pre>
+   * Changes the steps of a customer's sequences, at whichever provider the customer uses.
+   * Every call carries metadata:
+   *   - `x-customer-id` (required): the caller's own id of its customer.
+   *   - `x-provider-name` (required): `apollo`, `outreach` or `salesloft`; case and surrounding space do not matter.
+   *   - `x-api-key`: identifies the calling application, unless a client certificate does.
+   *   - `x-request-id` (optional): comes back in the trailing metadata and in `meta.request_id`; made when absent.
+   *   - `x-error-mode` (optional): `envelope` (the default) or `status`, see `UpdateStep`.
+   * A value is 1 to 255 printable ASCII characters. Giving a key twice with different values is an error.
+   * </pre>
+   */
+  public static final class SequenceStepServiceFutureStub extends io.grpc.stub.AbstractFutureStub<SequenceStepServiceFutureStub> {
+    private SequenceStepServiceFutureStub(
+        io.grpc.Channel channel, io.grpc.CallOptions callOptions) {
+      super(channel, callOptions);
+    }
+
+    @java.lang.Override
+    protected SequenceStepServiceFutureStub build(
+        io.grpc.Channel channel, io.grpc.CallOptions callOptions) {
+      return new SequenceStepServiceFutureStub(channel, callOptions);
+    }
+
+    /**
+     * <pre>
+     * Changes the template (subject, HTML body) and the provider's own fields of one step of one sequence.
+     * Works for Apollo and Outreach. Salesloft has no operation for it and answers `NOT_IMPLEMENTED_ERROR`.
+     * Failures come in two ways. A call that is wrong in itself or cannot be served ends with a non-OK status:
+     * INVALID_ARGUMENT, UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED or INTERNAL.
+     * An update that was attempted, or judged for this customer, ends with status OK and a filled `errors`, so look there
+     * before you call it a success. With `x-error-mode: status` these come as a non-OK status too.
+     * A non-OK status carries `google.rpc.Status` details: this response as envelope, and `google.rpc.BadRequest`,
+     * `google.rpc.RetryInfo` and `google.rpc.ErrorInfo` where they apply. Trailing metadata always has `x-request-id`, and on
+     * failure `x-error-code` and `x-error-status`, those of the first error.
+     * The update is not atomic: the template and the custom fields are two writes at the provider, in this order.
+     * `meta.outcome` tells what a failure left behind. Values are absolute, so repeating a call is always safe.
+     * The deadline bounds the calls to the provider: 30 seconds unless the caller sets one, 60 at most. A provider that is
+     * too slow gives `GATEWAY_TIMEOUT_ERROR` shortly before it.
+     * </pre>
+     */
+    public com.google.common.util.concurrent.ListenableFuture<com.engagement.v1.UpdateStepResponse> updateStep(
+        com.engagement.v1.UpdateStepRequest request) {
+      return io.grpc.stub.ClientCalls.futureUnaryCall(
+          getChannel().newCall(getUpdateStepMethod(), getCallOptions()), request);
+    }
+  }
+
+  private static final int METHODID_UPDATE_STEP = 0;
+
+  private static final class MethodHandlers<Req, Resp> implements
+      io.grpc.stub.ServerCalls.UnaryMethod<Req, Resp>,
+      io.grpc.stub.ServerCalls.ServerStreamingMethod<Req, Resp>,
+      io.grpc.stub.ServerCalls.ClientStreamingMethod<Req, Resp>,
+      io.grpc.stub.ServerCalls.BidiStreamingMethod<Req, Resp> {
+    private final SequenceStepServiceImplBase serviceImpl;
+    private final int methodId;
+
+    MethodHandlers(SequenceStepServiceImplBase serviceImpl, int methodId) {
+      this.serviceImpl = serviceImpl;
+      this.methodId = methodId;
+    }
+
+    @java.lang.Override
+    @java.lang.SuppressWarnings("unchecked")
+    public void invoke(Req request, io.grpc.stub.StreamObserver<Resp> responseObserver) {
+      switch (methodId) {
+        case METHODID_UPDATE_STEP:
+          serviceImpl.updateStep((com.engagement.v1.UpdateStepRequest) request,
+              (io.grpc.stub.StreamObserver<com.engagement.v1.UpdateStepResponse>) responseObserver);
+          break;
+        default:
+          throw new AssertionError();
+      }
+    }
+
+    @java.lang.Override
+    @java.lang.SuppressWarnings("unchecked")
+    public io.grpc.stub.StreamObserver<Req> invoke(
+        io.grpc.stub.StreamObserver<Resp> responseObserver) {
+      switch (methodId) {
+        default:
+          throw new AssertionError();
+      }
+    }
+  }
+
+  private static abstract class SequenceStepServiceBaseDescriptorSupplier
+      implements io.grpc.protobuf.ProtoFileDescriptorSupplier, io.grpc.protobuf.ProtoServiceDescriptorSupplier {
+    SequenceStepServiceBaseDescriptorSupplier() {}
+
+    @java.lang.Override
+    public com.google.protobuf.Descriptors.FileDescriptor getFileDescriptor() {
+      return com.engagement.v1.SequenceStepServiceOuterClass.getDescriptor();
+    }
+
+    @java.lang.Override
+    public com.google.protobuf.Descriptors.ServiceDescriptor getServiceDescriptor() {
+      return getFileDescriptor().findServiceByName("SequenceStepService");
+    }
+  }
+
+  private static final class SequenceStepServiceFileDescriptorSupplier
+      extends SequenceStepServiceBaseDescriptorSupplier {
+    SequenceStepServiceFileDescriptorSupplier() {}
+  }
+
+  private static final class SequenceStepServiceMethodDescriptorSupplier
+      extends SequenceStepServiceBaseDescriptorSupplier
+      implements io.grpc.protobuf.ProtoMethodDescriptorSupplier {
+    private final String methodName;
+
+    SequenceStepServiceMethodDescriptorSupplier(String methodName) {
+      this.methodName = methodName;
+    }
+
+    @java.lang.Override
+    public com.google.protobuf.Descriptors.MethodDescriptor getMethodDescriptor() {
+      return getServiceDescriptor().findMethodByName(methodName);
+    }
+  }
+
+  private static volatile io.grpc.ServiceDescriptor serviceDescriptor;
+
+  public static io.grpc.ServiceDescriptor getServiceDescriptor() {
+    io.grpc.ServiceDescriptor result = serviceDescriptor;
+    if (result == null) {
+      synchronized (SequenceStepServiceGrpc.class) {
+        result = serviceDescriptor;
+        if (result == null) {
+          serviceDescriptor = result = io.grpc.ServiceDescriptor.newBuilder(SERVICE_NAME)
+              .setSchemaDescriptor(new SequenceStepServiceFileDescriptorSupplier())
+              .addMethod(getUpdateStepMethod())
+              .build();
+        }
+      }
+    }
+    return result;
+  }
+}
