@@ -8,6 +8,8 @@ from typing import Final
 import structlog
 
 from service.admission import Admission
+from service.calls.calls import Calls
+from service.calls.deadlines import DeadlinePolicy
 from service.connections import (
     Applications,
     Connections,
@@ -17,6 +19,7 @@ from service.connections import (
     Store,
     StoreUnavailable,
 )
+from service.listening import PortInUse, TlsError, TlsFiles, is_loopback
 from service.model import Deadline, Provider
 from service.observability.calls import StructuredCallLog
 from service.providers.apollo import Apollo
@@ -26,8 +29,7 @@ from service.providers.outreach import Outreach
 from service.providers.provider import ProviderAdapter
 from service.providers.upstream import Upstream, UpstreamLimits
 from service.rpc import server as rpc
-from service.rpc.servicer import DeadlinePolicy, SequenceStepServicer
-from service.rpc.tls import TlsError, TlsFiles, is_loopback
+from service.rpc.servicer import SequenceStepServicer
 from service.settings import Settings
 from service.update_step import UpdateStep
 
@@ -38,7 +40,7 @@ class NotAllowed(Exception):
     """The settings ask for something unsafe; the message says what, why, and how to go on."""
 
 
-STARTUP_FAILURES: Final = (NotAllowed, SchemaMismatch, KeyringError, StoreUnavailable, TlsError, rpc.PortInUse)
+STARTUP_FAILURES: Final = (NotAllowed, SchemaMismatch, KeyringError, StoreUnavailable, TlsError, PortInUse)
 """What keeps a service from starting that the people who run it can put right; the messages say how."""
 
 
@@ -128,14 +130,14 @@ async def running(settings: Settings) -> AsyncIterator[App]:
         )
         await connections.check_keys()
         update_step = UpdateStep(adapters(settings), connections, upstream)
-        servicer = SequenceStepServicer(
+        calls = Calls(
             update_step,
             Applications(store, settings.cache_seconds),
             StructuredCallLog(),
             DeadlinePolicy(settings.default_deadline_seconds, settings.max_deadline_seconds),
             Admission(settings.max_concurrent_calls),
         )
-        app = App(await rpc.start(servicer, settings.grpc_address, tls), update_step, connections)
+        app = App(await rpc.start(SequenceStepServicer(calls), settings.grpc_address, tls), update_step, connections)
         await app.rpc.set_serving()
         log.info("serving", grpc_address=app.rpc.address, tls=tls is not None)
         try:

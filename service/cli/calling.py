@@ -22,7 +22,7 @@ from service.client import (
     UpdateResult,
 )
 from service.client.messages import request_of
-from service.rpc.tls import is_loopback
+from service.listening import is_loopback
 
 # Shorter waits need no explanation.
 _PATIENCE_SECONDS: Final = 1.0

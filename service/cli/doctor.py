@@ -124,7 +124,7 @@ async def _database(settings: Settings) -> Finding:
 
 
 def _tls(settings: Settings) -> Finding:
-    from service.rpc.tls import TlsError, TlsFiles, is_loopback  # noqa: PLC0415
+    from service.listening import TlsError, TlsFiles, is_loopback  # noqa: PLC0415
 
     if settings.tls_certificate is not None and settings.tls_private_key is not None:
         try:

@@ -17,7 +17,8 @@ class CallRecord:
         application: The name of the caller; empty if unknown.
         customer: The caller's id of its customer, as given.
         provider: The provider, if known.
-        grpc_status: The name of the gRPC status.
+        grpc_status: The name of the gRPC status; empty at the HTTP door.
+        http_status: The HTTP status, 499 if the caller went away; 0 at the gRPC door.
         code: The code of the first error; empty on success.
         outcome: What became of the step, on failure.
         error_id: The id of the first error.
@@ -30,6 +31,7 @@ class CallRecord:
     customer: str
     provider: str
     grpc_status: str
+    http_status: int
     code: str
     outcome: str
     error_id: str
@@ -55,6 +57,7 @@ class StructuredCallLog:
             "customer": record.customer,
             "provider": record.provider,
             "grpc_status": record.grpc_status,
+            "http_status": record.http_status,
             "code": record.code,
             "outcome": record.outcome,
             "error_id": record.error_id,

@@ -10,9 +10,10 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
+from service.listening import PortInUse, TlsFiles
 from service.rpc.servicer import SequenceStepServicer
 from service.rpc.status import MAX_ENVELOPE_BYTES
-from service.rpc.tls import TlsFiles, server_credentials
+from service.rpc.tls import server_credentials
 from service.update_step import MAX_BODY_BYTES
 
 SERVICE_NAME: Final = sequence_step_service_pb2.DESCRIPTOR.services_by_name["SequenceStepService"].full_name
@@ -64,10 +65,6 @@ class RpcServer:
         # back to this server in a wave. gRPC answers the few that cross its farewell with CANCELLED, which the retry policy
         # of docs/clients.md repeats like UNAVAILABLE.
         await self.server.stop(grace)
-
-
-class PortInUse(Exception):
-    """The address cannot be listened on."""
 
 
 async def start(servicer: SequenceStepServicer, address: str, tls: TlsFiles | None) -> RpcServer:

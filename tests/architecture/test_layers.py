@@ -35,13 +35,25 @@ ALLOWED = {
     },
     "service.tasks": set[str](),
     "service.admission": {"service.model", "service.errors"},
+    "service.listening": set[str](),
+    "service.calls": {
+        "service.model",
+        "service.codes",
+        "service.errors",
+        "service.admission",
+        "service.observability",
+        "service.calls",
+    },
     "service.client": {"service.client"},
 }
 DOORS = {"service.rpc", "service.rest"}
 FOREIGN = {
-    "google.protobuf": {"service.rpc", "service.rest", "service.client", "service.cli", "tests"},
+    "google.protobuf": {"service.calls", "service.rpc", "service.rest", "service.client", "service.cli", "tests"},
     "grpc": {"service.rpc", "service.client", "service.cli", "service.app"},
-    "engagement": {"service.rpc", "service.rest", "service.client", "service.cli"},
+    "engagement": {"service.calls", "service.rpc", "service.rest", "service.client", "service.cli"},
+    "starlette": {"service.rest", "sandbox"},
+    "uvicorn": {"service.rest", "sandbox"},
+    "prometheus_client": {"service.observability"},
     "sqlalchemy": {"service.connections", "service.migrations", "service.cli"},
     "aiohttp": {"service.providers", "sandbox"},
 }

@@ -7,11 +7,11 @@ import grpc
 import pytest
 from pydantic import SecretStr
 
+from service.calls import metadata
 from service.cli.root import cli
 from service.cli.update_step import API_KEY
 from service.codes import CODES, WARNINGS
 from service.model import ErrorCode, Provider, WarningType
-from service.rpc import metadata
 from service.settings import Settings
 from tools import docs
 

@@ -14,11 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.admission import Admission
+from service.calls.calls import Calls
+from service.calls.deadlines import DeadlinePolicy
 from service.errors import CallRefused, unauthenticated
 from service.model import Caller, Deadline, ErrorCode, Outcome, Problem, StepUpdate, UpdateResult
 from service.observability.calls import CallRecord
 from service.rpc import server
-from service.rpc.servicer import DeadlinePolicy, SequenceStepServicer
+from service.rpc.servicer import SequenceStepServicer
 
 METHOD = "/engagement.v1.SequenceStepService/UpdateStep"
 GOOD = (("x-customer-id", "acme"), ("x-provider-name", "apollo"), ("x-api-key", "good"))
@@ -59,9 +61,8 @@ class Door:
         return await self.use_case(caller, update, deadline)
 
     async def start(self) -> None:
-        policy = DeadlinePolicy()
-        servicer = SequenceStepServicer(self._run, Keys(), self, policy, self.admission)  # type: ignore[arg-type]
-        self.rpc = await server.start(servicer, "127.0.0.1:0", None)
+        calls = Calls(self._run, Keys(), self, DeadlinePolicy(), self.admission)
+        self.rpc = await server.start(SequenceStepServicer(calls), "127.0.0.1:0", None)
         await self.rpc.set_serving()
         self.channel = grpc.aio.insecure_channel(self.rpc.address)
         self.stub = sequence_step_service_pb2_grpc.SequenceStepServiceStub(self.channel)

@@ -9,6 +9,7 @@ from google.protobuf import json_format
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.calls.envelope import CUT, MAX_RESPONSE_BYTES, MAX_VALUE_BYTES, envelope
 from service.errors import CallRefused
 from service.model import (
     Cause,
@@ -22,7 +23,7 @@ from service.model import (
     StepWarning,
     WarningType,
 )
-from service.rpc.messages import CUT, MAX_RESPONSE_BYTES, MAX_VALUE_BYTES, envelope, parse_request
+from service.rpc.messages import parse_request
 from service.rpc.status import MAX_ENVELOPE_BYTES, details
 
 JSON = st.recursive(

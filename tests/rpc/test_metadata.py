@@ -2,9 +2,9 @@
 
 import pytest
 
+from service.calls.metadata import CallMetadata, ErrorMode, gather, parse, request_id
 from service.errors import CallRefused
 from service.model import ErrorCode, Provider
-from service.rpc.metadata import CallMetadata, ErrorMode, gather, parse, request_id
 
 GOOD = (("x-customer-id", "acme"), ("x-provider-name", "apollo"))
 

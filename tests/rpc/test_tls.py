@@ -12,12 +12,14 @@ import trustme
 from engagement.v1 import sequence_step_service_pb2, sequence_step_service_pb2_grpc
 
 from service.admission import Admission
+from service.calls.calls import Calls
+from service.calls.deadlines import DeadlinePolicy
 from service.errors import unauthenticated
+from service.listening import TlsError, TlsFiles, is_loopback
 from service.model import Caller, Deadline, StepUpdate, UpdateResult
 from service.observability.calls import CallRecord
 from service.rpc import server
-from service.rpc.servicer import DeadlinePolicy, SequenceStepServicer
-from service.rpc.tls import TlsError, TlsFiles, is_loopback
+from service.rpc.servicer import SequenceStepServicer
 
 METADATA = (("x-customer-id", "acme"), ("x-provider-name", "apollo"))
 EMPTY = sequence_step_service_pb2.UpdateStepRequest(record=sequence_step_service_pb2.SequenceStepRecord())
@@ -88,11 +90,7 @@ class listening:  # noqa: N801  # reads as a phrase
 
     async def __aenter__(self) -> Self:
         servicer = SequenceStepServicer(
-            self.callers,  # type: ignore[arg-type]
-            self.identities,
-            self.callers,
-            DeadlinePolicy(),
-            Admission(8),
+            Calls(self.callers, self.identities, self.callers, DeadlinePolicy(), Admission(8))
         )
         self.rpc = await server.start(servicer, "localhost:0", self.files)
         return self

@@ -31,6 +31,10 @@ class ErrorMode(StrEnum):
     STATUS = "status"
 
 
+_PROVIDERS: Final = {provider.value: provider for provider in Provider}
+_MODES: Final = {mode.value: mode for mode in ErrorMode}
+
+
 @dataclass(frozen=True, slots=True)
 class CallMetadata:
     """The metadata of a valid call.
@@ -75,6 +79,11 @@ def api_key(values: dict[str, str]) -> Secret | None:
     return Secret(value) if value is not None else None
 
 
+def named_provider(values: dict[str, str]) -> Provider | None:
+    """The provider that the caller names, if it is a known one."""
+    return _PROVIDERS.get(values.get(PROVIDER_NAME, "").strip().lower())
+
+
 def parse(values: dict[str, str], violations: Sequence[Violation]) -> CallMetadata:
     """The metadata of a call, checked.
 
@@ -90,13 +99,13 @@ def parse(values: dict[str, str], violations: Sequence[Violation]) -> CallMetada
     customer_id = values.get(CUSTOMER_ID, "").strip()
     if not customer_id and CUSTOMER_ID not in wrong:
         found.append(Violation(CUSTOMER_ID, "Required: your own id of the customer whose step is to change."))
-    name = values.get(PROVIDER_NAME, "").strip().lower()
-    provider = Provider(name) if name in tuple(Provider) else None
+    provider = named_provider(values)
     if provider is None and PROVIDER_NAME not in wrong:
         found.append(Violation(PROVIDER_NAME, f"Required: one of {', '.join(Provider)}."))
-    mode = values.get(ERROR_MODE, ErrorMode.ENVELOPE).strip().lower()
-    if mode not in tuple(ErrorMode) and ERROR_MODE not in wrong:
+    given = values.get(ERROR_MODE)
+    mode = ErrorMode.ENVELOPE if given is None else _MODES.get(given.strip().lower())
+    if mode is None and ERROR_MODE not in wrong:
         found.append(Violation(ERROR_MODE, f"Must be one of {', '.join(ErrorMode)}."))
-    if found or provider is None:
+    if found or provider is None or mode is None:
         raise invalid(found, ErrorCode.BAD_REQUEST)
-    return CallMetadata(customer_id, provider, ErrorMode(mode))
+    return CallMetadata(customer_id, provider, mode)

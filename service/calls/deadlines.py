@@ -1,0 +1,28 @@
+"""How long a call may take."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlinePolicy:
+    """How long a call may take, in seconds.
+
+    Attributes:
+        default: For callers that set no deadline.
+        longest: For all.
+    """
+
+    default: float = 30.0
+    longest: float = 60.0
+
+    def budget(self, remaining: float | None) -> float:
+        """Seconds for the work, so that a typed answer arrives shortly before the caller's own clock runs out.
+
+        Args:
+            remaining: Seconds until the caller's deadline; None if it set none.
+        """
+        if remaining is None:
+            return min(self.default, self.longest)
+        if remaining > self.longest:
+            return self.longest
+        return remaining - min(0.5, max(0.05, remaining * 0.05))
