@@ -95,6 +95,11 @@ def jsonapi(*errors: dict[str, Any]) -> dict[str, Any]:
 
 C = ErrorCode
 FAULTS: Final = (
+    # No connection: `at` is where the request goes in the provider's place.
+    Fault("the name does not resolve", {"at": "http://provider.invalid"}, **same(C.SERVICE_UNAVAILABLE_ERROR, calls=3)),
+    Fault("connection refused", {"at": "http://127.0.0.1:1"}, **same(C.SERVICE_UNAVAILABLE_ERROR, calls=3)),
+    Fault("no TLS on the other side", {"at": "plaintext"}, **same(C.SERVICE_UNAVAILABLE_ERROR)),
+    Fault("a certificate of an unknown authority", {"at": "untrusted"}, **same(C.SERVICE_UNAVAILABLE_ERROR)),
     # No answer, or half of one.
     Fault(
         "reset after the request",

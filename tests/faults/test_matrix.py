@@ -1,16 +1,23 @@
 """Every fault at every call of every provider, staged over real sockets: what the caller is told, and whether it is true."""
 
+import ssl
 import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+import trustme
 from engagement.v1 import envelope_pb2
 
 from sandbox import seed
+from sandbox.server import running_sandbox
 from service.model import OAuthCredentials, Outcome, Provider, Secret
+from service.providers.provider import ProviderAnswer, ProviderRequest
+from service.providers.upstream import Upstream
 from tests.faults.matrix import Cell, cells, table
 from tests.house import CUSTOMER, Answer, House, open_house, outreach_grant
 
@@ -78,23 +85,70 @@ def order(cell: Cell) -> dict[str, Any]:
     return {"provider": cell.provider.value, "method": method, "path": f"{path}\\b", "times": None} | given
 
 
+@pytest.fixture
+def rerouted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Cell, str], list[str]]:
+    """Sends one kind of request elsewhere, as if the provider had moved between two requests; gives those it sent."""
+    send = Upstream.send
+
+    def reroute(cell: Cell, elsewhere: str) -> list[str]:
+        method, path = PLACES[cell.provider, cell.call]
+        sent: list[str] = []
+
+        async def send_elsewhere(self: Upstream, base_url: str, request: ProviderRequest, *rest: Any) -> ProviderAnswer:
+            if request.method == method and path in f"{base_url}{request.path}":
+                sent.append(request.path)
+                base_url = elsewhere
+            return await send(self, base_url, request, *rest)
+
+        monkeypatch.setattr(Upstream, "send", send_elsewhere)
+        return sent
+
+    return reroute
+
+
+@asynccontextmanager
+async def staged(
+    cell: Cell, house: House, rerouted: Callable[[Cell, str], list[str]]
+) -> AsyncIterator[Callable[[], int]]:
+    """Stages the fault of a cell; gives what counts the requests that met it."""
+    method, path = PLACES[cell.provider, cell.call]
+    at = cell.fault.order.get("at")
+    if at is None:
+        house.sandbox.order_fault(**order(cell))
+        yield lambda: sum(
+            call["method"] == method and f"/{path}" in call["path"] for call in house.sandbox.calls(cell.provider.value)
+        )
+        return
+    async with AsyncExitStack() as stack:
+        if at == "untrusted":
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+            at = (await stack.enter_async_context(running_sandbox(ssl_context=context))).url
+        elif at == "plaintext":
+            at = house.sandbox.url.replace("http:", "https:")
+        sent = rerouted(cell, at)
+        yield lambda: len(sent)
+
+
 @pytest.mark.parametrize("cell", ALL, ids=map(str, ALL))
-async def test_a_cell_of_the_matrix(cell: Cell, tmp_path: Path) -> None:
-    async with open_house(tmp_path, provider_max_answer_bytes=8 * 1024 * 1024) as house:
+async def test_a_cell_of_the_matrix(
+    cell: Cell, tmp_path: Path, rerouted: Callable[[Cell, str], list[str]], over_deadline: list[float]
+) -> None:
+    async with AsyncExitStack() as stack:
+        house = await stack.enter_async_context(open_house(tmp_path, provider_max_answer_bytes=8 * 1024 * 1024))
         before = await held(house, cell.provider)
         if cell.call == "token":
             await house.connect(CUSTOMER, cell.provider, ended_grant(cell.provider))
-        house.sandbox.order_fault(**order(cell))
+        requests = await stack.enter_async_context(staged(cell, house, rerouted))
         started = time.monotonic()
         answer = await update(house, cell)
         took = time.monotonic() - started
+        over_deadline.append(took - cell.fault.deadline)
         # The typed answer beats the caller's own clock; a bare DEADLINE_EXCEEDED would have no envelope.
         assert answer.code is grpc.StatusCode.OK
         assert took < cell.fault.deadline
         now = await held(house, cell.provider)
-        place = PLACES[cell.provider, cell.call]
-        sent = [call for call in house.sandbox.calls(cell.provider.value) if f"/{place[1]}" in call["path"]]
-        assert len([call for call in sent if call["method"] == place[0]]) == cell.expected.calls
+        assert requests() == cell.expected.calls
         if cell.expected.code is None:
             assert answer.errors == []
             assert now == (SUBJECT, NOTE)
@@ -147,7 +201,6 @@ async def test_repeating_a_call_that_is_in_doubt_settles_it(cell: Cell, tmp_path
 
 
 def test_the_matrix_has_every_cell() -> None:
-    print(f"{len(ALL)} cells")  # noqa: T201
     assert len(ALL) == len({str(cell) for cell in ALL})
     assert len(ALL) >= 200
 
