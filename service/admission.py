@@ -8,8 +8,10 @@ from typing import Final
 from service.errors import CallRefused
 from service.model import ErrorCode, Problem, Provider
 
-# A slow provider or a busy application leaves a quarter of the room to all others; a stuck customer, three quarters.
-_SHARE: Final = 0.75
+# A busy application leaves a quarter of the room to all others, and a stuck customer three quarters. A slow provider leaves
+# half of it, so that an application whose calls it holds still has room of its own for calls to another one.
+_APPLICATION_SHARE: Final = 0.75
+_PROVIDER_SHARE: Final = 0.5
 _CUSTOMER_SHARE: Final = 0.25
 
 _RETRY_SECONDS: Final = 1.0
@@ -30,7 +32,8 @@ class Admission:
         """
         self.running = 0
         self._capacity = capacity
-        self._share = max(1, int(capacity * _SHARE))
+        self._application_share = max(1, int(capacity * _APPLICATION_SHARE))
+        self._provider_share = max(1, int(capacity * _PROVIDER_SHARE))
         self._customer_share = max(1, int(capacity * _CUSTOMER_SHARE))
         self._held: Counter[object] = Counter()
         self._draining = False
@@ -70,8 +73,8 @@ class Admission:
             CallRefused: One of them is used up.
         """
         shares: tuple[tuple[object, int, str], ...] = (
-            (application_id, self._share, "of this application"),
-            (provider, self._share, f"to {provider.title}"),
+            (application_id, self._application_share, "of this application"),
+            (provider, self._provider_share, f"to {provider.title}"),
             ((application_id, provider, customer_id), self._customer_share, f"for customer {customer_id}"),
         )
         for key, limit, whose in shares:

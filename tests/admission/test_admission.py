@@ -39,10 +39,19 @@ def test_a_stopping_server_sends_calls_elsewhere() -> None:
 def test_one_provider_leaves_room_for_the_others() -> None:
     admission = Admission(8)
     with ExitStack() as stack:
-        for n in range(6):
+        for n in range(4):
             stack.enter_context(admission.share(n, Provider.OUTREACH, f"c{n}"))
         assert "to Outreach" in refused(admission, 7, Provider.OUTREACH, "c7")
         stack.enter_context(admission.share(7, Provider.APOLLO, "c7"))
+
+
+def test_a_provider_that_holds_an_applications_calls_leaves_it_room_for_another() -> None:
+    admission = Admission(8)
+    with ExitStack() as stack:
+        for n in range(4):
+            stack.enter_context(admission.share(1, Provider.OUTREACH, f"c{n}"))
+        refused(admission, 1, Provider.OUTREACH, "c9")
+        stack.enter_context(admission.share(1, Provider.APOLLO, "c9"))
 
 
 def test_one_application_leaves_room_for_the_others() -> None:
