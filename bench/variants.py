@@ -110,12 +110,13 @@ class Service:
     ) -> Iterator[tuple[Running, int, float]]:
         """The service until the end of the block: its process, its port, and when it was started."""
         port = free_port()
-        given = self.environment | {
+        given = {
             "SEQSTEP_GRPC_ADDRESS": f"127.0.0.1:{port}",
             "SEQSTEP_HTTP_ADDRESS": f"127.0.0.1:{port + 1}",
             "SEQSTEP_APOLLO_BASE_URL": f"{upstream.url}/api/v1",
             "SEQSTEP_OUTREACH_BASE_URL": upstream.url,
             "SEQSTEP_WORKERS": str(workers),
+            **self.environment,
         }
         if tls is not None:
             given |= {
