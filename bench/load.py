@@ -15,12 +15,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Final, TypeAlias
 
+import psutil
 import uvloop
 from engagement.v1 import sequence_step_service_pb2 as messages
 
 from bench.answers import (
-    HELD_BODY,
-    HELD_SUBJECT,
     OUTREACH_SEQUENCE_ID,
     OUTREACH_STEP_ID,
     STEP_ID,
@@ -36,6 +35,8 @@ PATH: Final = "/engagement.v1.SequenceStepService/UpdateStep"
 # Writes to one sequence do not overlap, by design, so calls take turns among many sequences.
 _SEQUENCES: Final = 4096
 
+_STRIDE: Final = 7_919
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -46,7 +47,7 @@ class Load:
         server_pid: Its process.
         upstream_pid: The process of the stand-in for the providers.
         protocol: `grpc` or `http`.
-        answer: What a good answer is: `update` with two changes, `unchanged` with none, or `echo` of the request.
+        answer: What a good answer is: `update` with two changes, or `echo` of the request.
         concurrency: Calls under way at a time, with no rate.
         connections: Connections for gRPC; HTTP has one for each call under way.
         warm_up: Seconds before the window.
@@ -57,8 +58,7 @@ class Load:
         customers: How many customers call in turn.
         api_key: What the calling application identifies itself with.
         authority: A PEM file; the connection is inside TLS if there is one.
-        wanted: What the update sets: `new`, or `held`, which changes nothing.
-        one_step: Whether all calls are for the same step.
+        may_refuse: Whether a call may be answered with a status other than OK; such answers are counted apart.
     """
 
     port: int
@@ -76,8 +76,7 @@ class Load:
     customers: int = 100
     api_key: str = "none"
     authority: str = ""
-    wanted: str = "new"
-    one_step: bool = False
+    may_refuse: bool = False
 
 
 @dataclass(slots=True)
@@ -91,8 +90,12 @@ class Result:
         server_cpu: CPU seconds of the server with all its processes.
         upstream_cpu: CPU seconds of the stand-in for the providers.
         load_cpu: CPU seconds of this process.
+        other_cpu: CPU seconds of all else that runs on the machine.
         server_memory: Resident bytes of the server's largest process at the end.
+        memory: The same every second.
         latencies: Milliseconds by percentile.
+        refused: Calls that were answered with a status other than OK.
+        refusals: Milliseconds until such an answer, by percentile.
         handshakes: Connections that were made to the server.
         late: Milliseconds by which the 99th percentile of calls began later than the rate has it.
     """
@@ -103,8 +106,12 @@ class Result:
     server_cpu: float = 0.0
     upstream_cpu: float = 0.0
     load_cpu: float = 0.0
+    other_cpu: float = 0.0
     server_memory: int = 0
+    memory: list[int] = field(default_factory=list)
     latencies: dict[str, float] = field(default_factory=dict)
+    refused: int = 0
+    refusals: dict[str, float] = field(default_factory=dict)
     handshakes: int = 0
     late: float = 0.0
 
@@ -117,6 +124,16 @@ class Result:
     def rate(self) -> float:
         """Calls a second."""
         return self.calls / self.seconds
+
+    @property
+    def load_share(self) -> float:
+        """The part of one core that this process and the stand-in for the providers used."""
+        return (self.load_cpu + self.upstream_cpu) / self.seconds
+
+    @property
+    def server_share(self) -> float:
+        """The cores that the server used."""
+        return self.server_cpu / self.seconds
 
 
 Begin: TypeAlias = Callable[[int, Callable[[bytes | None], None]], None]
@@ -137,10 +154,11 @@ class _Generator:
         self._idle = asyncio.Event()
         self._enough = asyncio.Event()
         self._times: list[float] = []
+        self._refusals: list[float] = []
         self._late: list[float] = []
-        self._check = {"update": self._is_update, "unchanged": self._is_unchanged, "echo": self._is_echo}[load.answer]
+        self._check = {"update": _is_update, "echo": _is_echo}[load.answer]
         if load.protocol == "http":
-            self._check = self._is_http_update
+            self._check = _is_http_update
 
     async def run(self) -> Result:
         begins = await (self._grpc() if self.load.protocol == "grpc" else self._http())
@@ -150,10 +168,12 @@ class _Generator:
                 self._next(begin)
         await asyncio.sleep(self.load.warm_up)
         self._start_window()
+        watching = asyncio.ensure_future(self._watch_memory())
         if self.load.calls:
             await self._enough.wait()
         else:
             await asyncio.sleep(self.load.seconds)
+        watching.cancel()
         self._end_window()
         if keep_up is not None:
             keep_up.cancel()
@@ -172,7 +192,10 @@ class _Generator:
 
         def end(answer: bytes | None) -> None:
             self._under_way -= 1
-            if answer is None or not self._check(answer):
+            if answer is None and self.load.may_refuse:
+                if self._open:
+                    self._refusals.append(time.perf_counter() - started)
+            elif answer is None or not self._check(answer):
                 self.result.failures += 1
             elif self._open:
                 self._times.append(time.perf_counter() - started)
@@ -198,12 +221,18 @@ class _Generator:
             turn += 1
             self._next(begins[turn % len(begins)], due)
 
+    async def _watch_memory(self) -> None:
+        while True:
+            self.result.memory.append(self._server.memory_bytes())
+            await asyncio.sleep(1)
+
     def _start_window(self) -> None:
         self._finished = 0
         self._open = True
         self.result.server_cpu = -self._server.cpu_seconds()
         self.result.upstream_cpu = -self._upstream.cpu_seconds()
         self.result.load_cpu = -time.process_time()
+        self.result.other_cpu = -_busy_seconds()
         self.result.seconds = -time.perf_counter()
 
     def _end_window(self) -> None:
@@ -211,23 +240,19 @@ class _Generator:
         self.result.load_cpu += time.process_time()
         self.result.upstream_cpu += self._upstream.cpu_seconds()
         self.result.server_cpu += self._server.cpu_seconds()
+        used = self.result.load_cpu + self.result.upstream_cpu + self.result.server_cpu
+        self.result.other_cpu += _busy_seconds() - used
         self.result.server_memory = self._server.memory_bytes()
         self._open = False
         self.result.calls = len(self._times)
-        self._times.sort()
-        self._late.sort()
-        for name, share in (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)):
-            if self._times:
-                self.result.latencies[name] = self._times[int(share * (len(self._times) - 1))] * 1000
-        if self._late:
-            self.result.late = self._late[int(0.99 * (len(self._late) - 1))] * 1000
+        self.result.refused = len(self._refusals)
+        self.result.latencies = _percentiles(self._times)
+        self.result.refusals = _percentiles(self._refusals)
+        self.result.late = _percentiles(self._late).get("p99", 0.0)
 
     async def _grpc(self) -> list[Begin]:
         load = self.load
-        tls = None
-        if load.authority:
-            tls = ssl.create_default_context(cafile=load.authority)
-            tls.set_alpn_protocols(["h2"])
+        tls = self._tls("h2")
         shared = ((b"x-api-key", load.api_key.encode()), (b"x-provider-name", load.provider.encode()))
         loop = asyncio.get_running_loop()
         connections = []
@@ -242,11 +267,12 @@ class _Generator:
             connections.append(connection)
             self.result.handshakes += 1
         requests = self._requests()
-        customers = [literal(b"x-customer-id", f"customer-{index}".encode()) for index in range(load.customers)]
 
         def beginner(connection: GrpcConnection) -> Begin:
             def begin(number: int, end: Callable[[bytes | None], None]) -> None:
-                connection.call(customers[number % len(customers)], requests[number % len(requests)], end)
+                # One customer after the other, but neighbours in the store are not neighbours in time.
+                customer = b"customer-%d" % (number * _STRIDE % load.customers)
+                connection.call(literal(b"x-customer-id", customer), requests[number % len(requests)], end)
 
             return begin
 
@@ -254,17 +280,22 @@ class _Generator:
         return [beginner(connections[index % len(connections)]) for index in range(slots)]
 
     def _requests(self) -> list[bytes]:
-        subject, body = (WANTED_SUBJECT, WANTED_BODY) if self.load.wanted == "new" else (HELD_SUBJECT, HELD_BODY)
-        record = messages.SequenceStepRecord(template=messages.StepTemplate(subject=subject, body=body))
+        record = messages.SequenceStepRecord(template=messages.StepTemplate(subject=WANTED_SUBJECT, body=WANTED_BODY))
         if self.load.provider == "outreach":
             ids = [(OUTREACH_SEQUENCE_ID, OUTREACH_STEP_ID)]
         else:
-            count = 1 if self.load.one_step else _SEQUENCES
-            ids = [(f"{index:024x}", STEP_ID) for index in range(1, count + 1)]
+            ids = [(f"{index:024x}", STEP_ID) for index in range(1, _SEQUENCES + 1)]
         return [
             messages.UpdateStepRequest(sequence_id=sequence, sequence_step_id=step, record=record).SerializeToString()
             for sequence, step in ids
         ]
+
+    def _tls(self, protocol: str) -> ssl.SSLContext | None:
+        if not self.load.authority:
+            return None
+        tls = ssl.create_default_context(cafile=self.load.authority)
+        tls.set_alpn_protocols([protocol])
+        return tls
 
     async def _http(self) -> list[Begin]:
         loop = asyncio.get_running_loop()
@@ -284,26 +315,41 @@ class _Generator:
 
             return begin
 
+        tls = self._tls("http/1.1")
         begins = []
         for _ in range(self.load.concurrency):
-            _, connection = await loop.create_connection(HttpConnection, "127.0.0.1", self.load.port)
+            _, connection = await loop.create_connection(HttpConnection, "127.0.0.1", self.load.port, ssl=tls)
             begins.append(beginner(connection))
             self.result.handshakes += 1
         return begins
 
-    def _is_update(self, answer: bytes) -> bool:
-        response = messages.UpdateStepResponse.FromString(answer)
-        return not response.errors and len(response.changes) == 2
 
-    def _is_unchanged(self, answer: bytes) -> bool:
-        response = messages.UpdateStepResponse.FromString(answer)
-        return not response.errors and not response.changes
+def _is_update(answer: bytes) -> bool:
+    response = messages.UpdateStepResponse.FromString(answer)
+    return not response.errors and len(response.changes) == 2
 
-    def _is_echo(self, answer: bytes) -> bool:
-        return len(answer) > len(WANTED_BODY)
 
-    def _is_http_update(self, answer: bytes) -> bool:
-        return b'"changes":[{' in answer
+def _is_echo(answer: bytes) -> bool:
+    return len(answer) > len(WANTED_BODY)
+
+
+def _is_http_update(answer: bytes) -> bool:
+    return b'"changes":[{' in answer
+
+
+def _percentiles(seconds: list[float]) -> dict[str, float]:
+    """Milliseconds by percentile; nothing if nothing was measured."""
+    ordered = sorted(seconds)
+    if not ordered:
+        return {}
+    shares = (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999))
+    return {name: ordered[int(share * (len(ordered) - 1))] * 1000 for name, share in shares}
+
+
+def _busy_seconds() -> float:
+    """CPU time that the whole machine has used."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + times.irq + times.softirq)
 
 
 def main() -> None:

@@ -74,15 +74,26 @@ def without_node() -> str | None:
 
 
 @contextmanager
-def running(
-    variant: Variant, upstream: UpstreamServer, cores: Cores, environment: dict[str, str] | None = None
-) -> Iterator[Load]:
+def running(variant: Variant, upstream: UpstreamServer, cores: Cores, tls: TlsFiles | None = None) -> Iterator[Load]:
     """A variant that listens, until the end of the block; gives how to call it."""
     port = free_port()
     given = {"PORT": str(port), "UPSTREAM": upstream.url, "NODE_ENV": "production"}
-    with started(variant.command, cores=cores.server, environment=given | (environment or {})) as process:
+    if tls is not None:
+        given |= {
+            "TLS_CERTIFICATE": str(tls.certificate),
+            "TLS_PRIVATE_KEY": str(tls.private_key),
+            "SSL_CERT_FILE": str(tls.authority),
+            "NODE_EXTRA_CA_CERTS": str(tls.authority),
+        }
+    with started(variant.command, cores=cores.server, environment=given) as process:
         wait_for_port(port)
-        yield replace(variant.load, port=port, server_pid=process.pid, upstream_pid=upstream.process.pid)
+        yield replace(
+            variant.load,
+            port=port,
+            server_pid=process.pid,
+            upstream_pid=upstream.process.pid,
+            authority=str(tls.authority) if tls else "",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,21 +103,26 @@ class Service:
     Attributes:
         environment: Its settings.
         api_key: The key of the application that calls.
-        folder: Where its database and its log are.
+        folder: Where its database and its logs are.
     """
 
     environment: dict[str, str]
     api_key: str
     folder: Path
 
-    @property
-    def log(self) -> Path:
-        """The file that it logs to."""
-        return self.folder / "service.log"
+    def log(self, port: int) -> Path:
+        """The file that the process at this port logs to."""
+        return self.folder / f"service-{port}.log"
 
     @contextmanager
     def process(
-        self, upstream: UpstreamServer, cores: Cores, *, workers: int = 1, tls: TlsFiles | None = None
+        self,
+        upstream: UpstreamServer,
+        cores: Cores,
+        *,
+        workers: int = 1,
+        tls: TlsFiles | None = None,
+        environment: dict[str, str] | None = None,
     ) -> Iterator[tuple[Running, int, float]]:
         """The service until the end of the block: its process, its port, and when it was started."""
         port = free_port()
@@ -124,20 +140,28 @@ class Service:
                 "SEQSTEP_TLS_PRIVATE_KEY": str(tls.private_key),
                 "SSL_CERT_FILE": str(tls.authority),
             }
+        given |= environment or {}
         begun = time.monotonic()
         command = [*_python("service.cli"), "serve"]
-        with started(command, cores=cores.server, environment=given, log=self.log) as process:
+        with started(command, cores=cores.server, environment=given, log=self.log(port)) as process:
             yield process, port, begun
 
     @contextmanager
     def running(
-        self, upstream: UpstreamServer, cores: Cores, *, workers: int = 1, tls: TlsFiles | None = None
+        self,
+        upstream: UpstreamServer,
+        cores: Cores,
+        *,
+        workers: int = 1,
+        tls: TlsFiles | None = None,
+        environment: dict[str, str] | None = None,
     ) -> Iterator[Load]:
         """The service, listening, until the end of the block; gives how to call it."""
-        with self.process(upstream, cores, workers=workers, tls=tls) as (process, port, _):
+        running = self.process(upstream, cores, workers=workers, tls=tls, environment=environment)
+        with running as (process, port, _):
             wait_for_port(port)
             if workers > 1:
-                self._wait_for_workers(workers)
+                self._wait_for_workers(port, workers)
             yield replace(
                 _GRPC,
                 port=port,
@@ -147,11 +171,11 @@ class Service:
                 authority=str(tls.authority) if tls else "",
             )
 
-    def _wait_for_workers(self, workers: int) -> None:
+    def _wait_for_workers(self, port: int, workers: int) -> None:
         """The port is open when the first worker is ready; connections are shared out among those that listen."""
         give_up = time.monotonic() + 30
         while time.monotonic() < give_up:
-            if self.log.read_text().count('"event":"serving"') >= workers:
+            if self.log(port).read_text().count('"event":"serving"') >= workers:
                 return
             time.sleep(0.02)
         raise TimeoutError("not all workers are ready after 30 s")

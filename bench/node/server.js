@@ -1,4 +1,7 @@
 // The seed's REST contract on the stack that it comes from: Express and openapi-fetch, for Apollo, with nothing else.
+import { readFileSync } from "node:fs";
+import http from "node:http";
+import https from "node:https";
 import express from "express";
 import createClient from "openapi-fetch";
 
@@ -32,4 +35,8 @@ app.patch("/sequences/:sequence_id/sequence_steps/:sequence_step_id", async (req
   });
 });
 
-app.listen(Number(process.env.PORT), "127.0.0.1");
+const { TLS_CERTIFICATE, TLS_PRIVATE_KEY, PORT } = process.env;
+const server = TLS_CERTIFICATE
+  ? https.createServer({ cert: readFileSync(TLS_CERTIFICATE), key: readFileSync(TLS_PRIVATE_KEY) }, app)
+  : http.createServer(app);
+server.listen(Number(PORT), "127.0.0.1");

@@ -1,11 +1,12 @@
 """A gRPC server that answers with what it was asked: what `grpc.aio` alone costs."""
 
 import asyncio
-import os
 from typing import Any
 
 import grpc
 import uvloop
+
+from bench.servers.door import listen
 
 
 async def _echo(request: bytes, _context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
@@ -17,7 +18,7 @@ async def main() -> None:
     method: Any = grpc.unary_unary_rpc_method_handler(_echo)
     handler = grpc.method_handlers_generic_handler("engagement.v1.SequenceStepService", {"UpdateStep": method})
     server.add_generic_rpc_handlers((handler,))
-    server.add_insecure_port(f"127.0.0.1:{os.environ['PORT']}")
+    listen(server)
     await server.start()
     await asyncio.Event().wait()
 

@@ -10,6 +10,7 @@ import uvloop
 from yarl import URL
 
 from bench.answers import SEQUENCE_ID, TEMPLATE_ID, WANTED_BODY, WANTED_SUBJECT
+from bench.servers.door import listen
 
 
 async def main() -> None:
@@ -33,7 +34,7 @@ async def main() -> None:
     method: Any = grpc.unary_unary_rpc_method_handler(update_step)
     handler = grpc.method_handlers_generic_handler("engagement.v1.SequenceStepService", {"UpdateStep": method})
     server.add_generic_rpc_handlers((handler,))
-    server.add_insecure_port(f"127.0.0.1:{os.environ['PORT']}")
+    listen(server)
     await server.start()
     await asyncio.Event().wait()
 

@@ -9,6 +9,8 @@ import uvloop
 from engagement.v1 import sequence_step_service_pb2 as messages
 from engagement.v1 import sequence_step_service_pb2_grpc as stubs
 
+from bench.servers.door import listen
+
 
 class SequenceStepService(stubs.SequenceStepServiceServicer):
     """Changes a step at Apollo: no authentication, no store, no limits, no errors, no log."""
@@ -42,7 +44,7 @@ async def main() -> None:
     server = grpc.aio.server()
     client = httpx.AsyncClient(base_url=os.environ["UPSTREAM"] + "/api/v1")
     stubs.add_SequenceStepServiceServicer_to_server(SequenceStepService(client), server)
-    server.add_insecure_port(f"127.0.0.1:{os.environ['PORT']}")
+    listen(server)
     await server.start()
     await asyncio.Event().wait()
 
