@@ -1,5 +1,6 @@
 """The composition root: the only place that knows every room."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -21,17 +22,22 @@ from service.connections import (
 )
 from service.listening import PortInUse, TlsError, TlsFiles, is_loopback
 from service.model import Deadline, Provider
-from service.observability.calls import StructuredCallLog
+from service.observability.calls import CallLog, CallRecord, StructuredCallLog
+from service.observability.metrics import CallMetrics
 from service.providers.apollo import Apollo
 from service.providers.check import ConnectionCheck
 from service.providers.oauth import TokenRefresher
 from service.providers.outreach import Outreach
 from service.providers.provider import ProviderAdapter
 from service.providers.upstream import Upstream, UpstreamLimits
+from service.rest import server as rest
+from service.rest.door import Door
 from service.rpc import server as rpc
 from service.rpc.servicer import SequenceStepServicer
 from service.settings import Settings
 from service.update_step import UpdateStep
+
+_LOOK_SECONDS: Final = 1.0
 
 log: Final = structlog.get_logger("service.app")
 
@@ -50,18 +56,23 @@ class App:
 
     Attributes:
         rpc: The gRPC door.
+        rest: The HTTP door; None if the settings want none.
         update_step: The use case behind every door.
         connections: The customers' credentials.
     """
 
     rpc: rpc.RpcServer
+    rest: rest.HttpServer | None
     update_step: UpdateStep
     connections: Connections
 
     async def stop(self, grace: float) -> None:
         """Lets running calls end, and the writes and renewals that nobody waits for, within `grace` seconds."""
         end = Deadline.after(grace)
-        await self.rpc.stop(grace)
+        doors = [self.rpc.stop(grace)]
+        if self.rest is not None:
+            doors.append(self.rest.stop(grace))
+        await asyncio.gather(*doors)
         await self.update_step.finish(end.remaining())
         await self.connections.finish(end.remaining())
 
@@ -130,16 +141,34 @@ async def running(settings: Settings) -> AsyncIterator[App]:
         )
         await connections.check_keys()
         update_step = UpdateStep(adapters(settings), connections, upstream)
+        admission = Admission(settings.max_concurrent_calls)
+        metrics = CallMetrics(lambda: admission.running)
         calls = Calls(
             update_step,
             Applications(store, settings.cache_seconds),
-            StructuredCallLog(),
+            # Metrics are served at the HTTP door; without it, nothing is counted for nobody.
+            _Both(StructuredCallLog(), metrics) if settings.http_address else StructuredCallLog(),
             DeadlinePolicy(settings.default_deadline_seconds, settings.max_deadline_seconds),
-            Admission(settings.max_concurrent_calls),
+            admission,
         )
-        app = App(await rpc.start(SequenceStepServicer(calls), settings.grpc_address, tls), update_step, connections)
+        http = None
+        if settings.http_address:
+            http = await rest.start(Door(calls, metrics.render), settings.http_address, tls)
+            stack.push_async_callback(http.stop, 0)
+            looking = asyncio.create_task(_keep_looking(metrics))
+            stack.callback(looking.cancel)
+        app = App(
+            await rpc.start(SequenceStepServicer(calls), settings.grpc_address, tls), http, update_step, connections
+        )
         await app.rpc.set_serving()
-        log.info("serving", grpc_address=app.rpc.address, tls=tls is not None)
+        if http is not None:
+            http.set_ready()
+        log.info(
+            "serving",
+            grpc_address=app.rpc.address,
+            http_address=http.address if http is not None else "",
+            tls=tls is not None,
+        )
         try:
             yield app
         finally:
@@ -148,13 +177,34 @@ async def running(settings: Settings) -> AsyncIterator[App]:
             log.info("stopped")
 
 
+class _Both:
+    """A call log that is two."""
+
+    def __init__(self, first: CallLog, second: CallLog) -> None:
+        self._first = first
+        self._second = second
+
+    def record(self, record: CallRecord) -> None:
+        """Keeps a record in both."""
+        self._first.record(record)
+        self._second.record(record)
+
+
+async def _keep_looking(metrics: CallMetrics) -> None:
+    """Lets other workers' `/metrics` know how much this one has to do."""
+    while True:
+        metrics.look()
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
 def _tls(settings: Settings) -> TlsFiles | None:
     if settings.tls_certificate is not None and settings.tls_private_key is not None:
         return TlsFiles(settings.tls_certificate, settings.tls_private_key, settings.tls_client_ca)
-    if not settings.allow_plaintext and not is_loopback(settings.grpc_address):
-        raise NotAllowed(
-            f"SEQSTEP_GRPC_ADDRESS={settings.grpc_address} is reached by other machines, and without TLS they would send "
-            "API keys in the clear. Set SEQSTEP_TLS_CERTIFICATE and SEQSTEP_TLS_PRIVATE_KEY, or, behind a proxy that does "
-            "TLS, SEQSTEP_ALLOW_PLAINTEXT=true."
-        )
+    for name, address in (("GRPC", settings.grpc_address), ("HTTP", settings.http_address)):
+        if address and not settings.allow_plaintext and not is_loopback(address):
+            raise NotAllowed(
+                f"SEQSTEP_{name}_ADDRESS={address} is reached by other machines, and without TLS they would send API keys "
+                "in the clear. Set SEQSTEP_TLS_CERTIFICATE and SEQSTEP_TLS_PRIVATE_KEY, or, behind a proxy that does TLS, "
+                "SEQSTEP_ALLOW_PLAINTEXT=true."
+            )
     return None

@@ -64,7 +64,7 @@ class Settings(BaseSettings):
         32 * 1024 * 1024, ge=1024, description="Longest provider answer that is read, after decompression."
     )
 
-    tls_certificate: Path | None = Field(None, description="The gRPC door's certificate chain, a PEM file.")
+    tls_certificate: Path | None = Field(None, description="The certificate chain of both doors, a PEM file.")
     tls_private_key: Path | None = Field(None, description="The key of that certificate, a PEM file.")
     tls_client_ca: Path | None = Field(
         None, description="The authority whose client certificates stand for applications, a PEM file."
@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     )
 
     max_concurrent_calls: int = Field(
-        256, ge=1, description="Calls that one worker serves at a time; more are answered RESOURCE_EXHAUSTED."
+        256, ge=1, description="Calls that one worker serves at a time; more are answered RESOURCE_EXHAUSTED, or 429."
     )
     stop_grace_seconds: float = Field(30.0, ge=0, description="How long running calls may take to end after SIGTERM.")
     log_format: LogFormat = Field(

@@ -4,9 +4,11 @@ import asyncio
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -23,6 +25,8 @@ EXIT_CONFIGURATION: Final = 78
 _QUICK_DEATH_SECONDS: Final = 5.0
 _PAUSE_SECONDS: Final = 1.0
 _INDEX: Final = "SEQSTEP_WORKER_INDEX"
+# Where the workers count together; prometheus-client reads it.
+_METRICS: Final = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def serve(settings: Settings) -> int:
@@ -78,19 +82,21 @@ async def _supervise(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    keepers = [asyncio.create_task(_keep_alive(index, stop, settings)) for index in range(settings.workers)]
-    try:
-        done, _ = await asyncio.wait(keepers, return_when=asyncio.FIRST_COMPLETED)
-        stop.set()
-        statuses = await asyncio.gather(*keepers)
-        del done
-    finally:
-        for keeper in keepers:
-            keeper.cancel()
+    with tempfile.TemporaryDirectory(prefix="seqstep-metrics-") as metrics:
+        keepers = [
+            asyncio.create_task(_keep_alive(index, stop, settings, Path(metrics))) for index in range(settings.workers)
+        ]
+        try:
+            await asyncio.wait(keepers, return_when=asyncio.FIRST_COMPLETED)
+            stop.set()
+            statuses = await asyncio.gather(*keepers)
+        finally:
+            for keeper in keepers:
+                keeper.cancel()
     return max(statuses)
 
 
-async def _keep_alive(index: int, stop: asyncio.Event, settings: Settings) -> int:
+async def _keep_alive(index: int, stop: asyncio.Event, settings: Settings, metrics: Path) -> int:
     """Runs one worker, and another in its place when it dies."""
     while True:
         started = time.monotonic()
@@ -99,7 +105,7 @@ async def _keep_alive(index: int, stop: asyncio.Event, settings: Settings) -> in
             "-m",
             "service.workers",
             stdin=asyncio.subprocess.PIPE,
-            env={**os.environ, _INDEX: str(index)},
+            env={**os.environ, _INDEX: str(index), _METRICS: str(metrics)},
             # Ctrl-C on a terminal reaches the whole group; only the supervisor is to act on it.
             start_new_session=True,
         )
@@ -111,6 +117,7 @@ async def _keep_alive(index: int, stop: asyncio.Event, settings: Settings) -> in
         if stop.is_set():
             return await _stop(worker, ended, settings.stop_grace_seconds)
         status = ended.result()
+        _forget(metrics, worker.pid)
         if status == EXIT_CONFIGURATION:
             return status
         log.error("worker died, starting another", worker=index, pid=worker.pid, status=status)
@@ -118,6 +125,12 @@ async def _keep_alive(index: int, stop: asyncio.Event, settings: Settings) -> in
             await asyncio.wait({asyncio.create_task(stop.wait())}, timeout=_PAUSE_SECONDS)
         if stop.is_set():
             return 0
+
+
+def _forget(metrics: Path, pid: int) -> None:
+    from service.observability.metrics import forget_worker  # noqa: PLC0415  # slow to load, and seldom needed
+
+    forget_worker(metrics, pid)
 
 
 async def _stop(worker: asyncio.subprocess.Process, ended: "asyncio.Task[int]", grace: float) -> int:

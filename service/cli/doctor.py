@@ -132,7 +132,10 @@ def _tls(settings: Settings) -> Finding:
         except TlsError as error:
             return Finding("TLS", State.WRONG, str(error))
         return Finding("TLS", State.OK, f"{settings.tls_certificate} and its key")
-    if is_loopback(settings.grpc_address):
+    open_to_others = [
+        address for address in (settings.grpc_address, settings.http_address) if address and not is_loopback(address)
+    ]
+    if not open_to_others:
         return Finding("TLS", State.OK, "none; only this machine reaches the service")
     if settings.allow_plaintext:
         return Finding(
@@ -141,7 +144,7 @@ def _tls(settings: Settings) -> Finding:
     return Finding(
         "TLS",
         State.WRONG,
-        f"{settings.grpc_address} is reached by other machines; set SEQSTEP_TLS_CERTIFICATE and SEQSTEP_TLS_PRIVATE_KEY, or "
+        f"{open_to_others[0]} is reached by other machines; set SEQSTEP_TLS_CERTIFICATE and SEQSTEP_TLS_PRIVATE_KEY, or "
         "SEQSTEP_ALLOW_PLAINTEXT=true behind a proxy that does TLS",
     )
 

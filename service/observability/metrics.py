@@ -1,0 +1,120 @@
+"""Metrics of calls for Prometheus, of one worker or of all of them together."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from service.observability.calls import CallRecord
+
+# By this variable prometheus-client knows the folder that the workers of one service count in.
+_SHARED_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
+
+# From a call that a provider's rate limit answers from memory to the longest deadline.
+_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+# When each series began would be as many series again, for nobody.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+_Kind: TypeAlias = tuple[str, int, str, str, str]
+
+_GONE: Final = ("CANCELLED", "unknown")
+_DONE: Final = ("OK", "succeeded")
+
+
+class CallMetrics:
+    """Counts calls; a `CallLog`. No label names a customer or an application, so that their number is bounded."""
+
+    def __init__(self, running: Callable[[], int]) -> None:
+        """Makes the metrics.
+
+        Args:
+            running: How many calls are being served.
+        """
+        self._registry = CollectorRegistry()
+        self._calls = Counter(
+            "seqstep_calls",
+            "Calls that ended; code is that of the first error, OK without one, CANCELLED if the caller went away.",
+            ("door", "provider", "code", "outcome"),
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "seqstep_call_duration_seconds",
+            "How long calls took.",
+            ("door", "provider"),
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._provider_calls = Counter(
+            "seqstep_provider_calls", "Requests that were sent to providers.", ("provider",), registry=self._registry
+        )
+        self._in_flight = Gauge(
+            "seqstep_calls_in_flight",
+            "Calls that are being served; of other workers, as of a second ago at most.",
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+        self._running = running
+        self._shared = os.environ.get(_SHARED_FOLDER)
+        if self._shared is None:
+            ProcessCollector(registry=self._registry)
+            PlatformCollector(registry=self._registry)
+        # Looked up once for each kind of call: finding a child by its labels costs more than counting does.
+        self._kinds: dict[_Kind, tuple[Counter, Histogram, Counter]] = {}
+
+    def record(self, record: CallRecord) -> None:
+        """Counts one call."""
+        kind = (record.grpc_status, record.http_status, record.provider, record.code, record.outcome)
+        found = self._kinds.get(kind)
+        if found is None:
+            found = self._kinds[kind] = self._children(record)
+        calls, seconds, provider_calls = found
+        calls.inc()
+        seconds.observe(record.seconds)
+        if record.provider_calls:
+            provider_calls.inc(record.provider_calls)
+
+    def _children(self, record: CallRecord) -> tuple[Counter, Histogram, Counter]:
+        door = "grpc" if record.grpc_status else "http"
+        provider = record.provider or "none"
+        if record.code:
+            code, outcome = record.code, record.outcome.replace(" ", "_")
+        else:
+            gone = record.grpc_status == "CANCELLED" or record.http_status == 499
+            code, outcome = _GONE if gone else _DONE
+        return (
+            self._calls.labels(door, provider, code, outcome),
+            self._seconds.labels(door, provider),
+            self._provider_calls.labels(provider),
+        )
+
+    def look(self) -> None:
+        """Takes note of how many calls are being served."""
+        self._in_flight.set(self._running())
+
+    def render(self) -> tuple[bytes, str]:
+        """The metrics of all workers in Prometheus's text format, and its media type."""
+        self.look()
+        if self._shared is None:
+            return generate_latest(self._registry), CONTENT_TYPE_LATEST
+        all_workers = CollectorRegistry()
+        MultiProcessCollector(all_workers, self._shared)  # type: ignore[no-untyped-call]
+        return generate_latest(all_workers), CONTENT_TYPE_LATEST
+
+
+def forget_worker(folder: Path, pid: int) -> None:
+    """Takes what a dead worker was serving out of the metrics; what it had counted stays."""
+    mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
