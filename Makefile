@@ -13,6 +13,7 @@ VENV := .venv
 PY := $(CURDIR)/$(VENV)/bin/python
 READY := $(VENV)/.ready
 PYTEST_ARGS ?=
+FUZZ_SECONDS ?= 600
 # `make lock LOCK_ARGS=--upgrade` takes newer versions too.
 LOCK_ARGS ?=
 # Where the virtual environment's tools come first, buf finds the Python that has its plugins.
@@ -50,6 +51,10 @@ demo: setup ## Change a step at each provider through a real service, and show w
 .PHONY: test
 test: setup ## Run the tests
 	@$(PY) -m pytest $(PYTEST_ARGS)
+
+.PHONY: fuzz
+fuzz: setup ## Look for input that breaks an update, for ten minutes unless FUZZ_SECONDS says otherwise
+	@$(PY) -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 .PHONY: check
 check: lint types proto generated-fresh test ## Run everything that has to be right before a commit lands

@@ -1,0 +1,135 @@
+"""What is fuzzed: a whole update, from the caller's bytes to the answer's, with whatever a provider may answer.
+
+No socket and no clock is in it, so that thousands of calls a second are tried; the same code meets real sockets elsewhere.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engagement.v1 import sequence_step_service_pb2 as pb
+from google.protobuf import json_format
+
+from sandbox import seed
+from service.calls import metadata
+from service.calls.envelope import MAX_RESPONSE_BYTES, envelope
+from service.errors import CallRefused
+from service.model import (
+    ApiKeyCredentials,
+    Caller,
+    Connection,
+    Credentials,
+    Deadline,
+    OAuthCredentials,
+    Outcome,
+    Provider,
+    Secret,
+)
+from service.providers.apollo import Apollo
+from service.providers.outreach import Outreach
+from service.providers.provider import ProviderAnswer, ProviderRequest
+from service.providers.upstream import NoAnswer, Silence
+from service.rpc.messages import parse_request
+from service.update_step import UpdateStep
+
+MARK = "s3cr3t-of-the-customer"
+# What may be in a path that is built from ids: anything else would lead elsewhere.
+SAFE_PATH = re.compile(r"/[\w.~-]+(/[\w.~-]+)*(\?[\w.~,=&\[\]%-]*)?", re.ASCII)
+# Too short for a repetition, which would wait.
+SECONDS = 0.19
+
+IDS = {
+    Provider.APOLLO: (seed.APOLLO_SEQUENCE_ACTIVE, seed.APOLLO_STEP_PLAIN),
+    Provider.OUTREACH: ("7", "101"),
+}
+CREDENTIALS: Mapping[Provider, Credentials] = {
+    Provider.APOLLO: ApiKeyCredentials(Secret(MARK)),
+    Provider.OUTREACH: OAuthCredentials(Secret(MARK), Secret(MARK), None, "client", Secret(MARK)),
+}
+
+
+class FakeConnections:
+    """Every customer is connected."""
+
+    async def usable(self, application_id: int, customer: str, provider: Provider, _deadline: Deadline) -> Connection:
+        return Connection(1, application_id, customer, provider, CREDENTIALS[provider])
+
+    async def renewed(self, connection: Connection, _deadline: Deadline) -> Connection:
+        return connection
+
+
+class FakeUpstream:
+    """Gives the answers that it was given; then none."""
+
+    def __init__(self, answers: Sequence[ProviderAnswer]) -> None:
+        self._answers = list(answers)
+
+    async def send(
+        self, _base: str, request: ProviderRequest, headers: Mapping[str, str], _deadline: Deadline, secrets: Any = ()
+    ) -> ProviderAnswer:
+        assert SAFE_PATH.fullmatch(request.path), request.path
+        assert not any("\r" in value or "\n" in value for value in headers.values())
+        if request.body is not None:
+            json.loads(request.body)
+        if not self._answers:
+            raise NoAnswer(Silence.CUT, sent=True)
+        given = self._answers.pop(0)
+        return ProviderAnswer(given.status, given.headers, given.body, secrets)
+
+
+def one_update(provider: Provider, request: bytes, answers: Sequence[ProviderAnswer]) -> pb.UpdateStepResponse | None:
+    """Makes an update of whatever the caller sends; None if it is refused as such.
+
+    Raises:
+        AssertionError: It broke a promise.
+        Exception: It failed by a bug.
+    """
+    return asyncio.run(_one_update(provider, request, answers))
+
+
+async def _one_update(
+    provider: Provider, request: bytes, answers: Sequence[ProviderAnswer]
+) -> pb.UpdateStepResponse | None:
+    adapters: Any = {Provider.APOLLO: Apollo("http://a", "http://a/t"), Provider.OUTREACH: Outreach("http://o")}
+    upstream, connections = FakeUpstream(answers), FakeConnections()
+    use_case = UpdateStep(adapters, connections, upstream)  # type: ignore[arg-type]  # the fakes are what is fuzzed with
+    try:
+        update = parse_request(request, provider, "acme")
+        result = await use_case(Caller(1, "fuzz"), update, Deadline.after(SECONDS))
+    except CallRefused as refused:
+        assert refused.problem.detail  # noqa: PT017  # not always refused
+        return None
+    for problem in result.problems:
+        assert problem.detail
+        assert problem.outcome in set(Outcome)
+    response = envelope(result.problems, result.warnings, result.changes, application_name="fuzz", request_id="request")
+    data = response.SerializeToString()
+    assert len(data) < MAX_RESPONSE_BYTES
+    shown = json_format.MessageToJson(pb.UpdateStepResponse.FromString(data))
+    assert MARK not in shown or MARK.encode() in request
+    return response
+
+
+def whole_metadata(pairs: Sequence[tuple[str, str | bytes]]) -> None:
+    """Reads whatever metadata a caller sends.
+
+    Raises:
+        AssertionError: A value that is accepted could break a header or a log line.
+    """
+    values, violations = metadata.gather(pairs)
+    for value in (*values.values(), metadata.request_id(values)):
+        assert value.isascii()
+        assert value.isprintable()
+    try:
+        metadata.parse(values, violations)
+    except CallRefused as refused:
+        assert refused.violations  # noqa: PT017  # not always refused
+
+
+def request_of(provider: Provider, **record: Any) -> bytes:
+    """A request that the provider is asked for."""
+    sequence, step = IDS[provider]
+    body = {"sequence_id": sequence, "sequence_step_id": step, "record": record}
+    return json_format.ParseDict(body, pb.UpdateStepRequest()).SerializeToString()

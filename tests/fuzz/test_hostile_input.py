@@ -1,0 +1,141 @@
+"""Whatever callers send and providers answer: no crash, no broken promise, nothing injected."""
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engagement.v1 import sequence_step_service_pb2 as pb
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sandbox import seed
+from service.model import Provider
+from service.providers.provider import ProviderAnswer
+from tests.fuzz.targets import MARK, one_update, request_of, whole_metadata
+
+ROOT = Path(__file__).parents[2]
+PROVIDERS = st.sampled_from([Provider.APOLLO, Provider.OUTREACH])
+# Every plane of Unicode; surrogates cannot be in a protobuf string, and are tried in providers' JSON below.
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | TEXT | st.just(f"echo {MARK}"),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=20,
+)
+STATUSES = st.sampled_from([200, 201, 204, 302, 400, 401, 402, 403, 404, 409, 413, 422, 429, 500, 502, 503, 504]) | (
+    st.integers(100, 999)
+)
+HEADERS = st.dictionaries(
+    st.sampled_from(
+        ["content-type", "retry-after", "x-minute-requests-left", "x-ratelimit-reset", "set-cookie", "x-a"]
+    ),
+    st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=40),
+)
+JSON_API = st.fixed_dictionaries(
+    {},
+    optional={
+        "data": JSON,
+        "included": JSON,
+        "errors": st.lists(st.fixed_dictionaries({}, optional={"id": JSON, "detail": JSON, "source": JSON}) | JSON),
+        "emailer_campaign": JSON,
+        "emailer_steps": JSON,
+        "emailer_touches": JSON,
+        "emailer_templates": JSON,
+        "emailer_template": JSON,
+        "error": JSON,
+        "error_code": JSON,
+        "message": JSON,
+    },
+)
+BODIES = (
+    st.binary(max_size=200)
+    | (JSON | JSON_API).map(lambda value: json.dumps(value).encode())
+    | TEXT.map(lambda text: f'{{"error": "\\ud83d{json.dumps(text)[1:-1]}"}}'.encode())
+)
+ANSWERS = st.lists(st.builds(ProviderAnswer, STATUSES, HEADERS, BODIES), max_size=4)
+NUMBERS = st.sampled_from([float("nan"), float("inf"), 1e308, -0.0, 2.0**53 + 2, 5e-324]) | st.floats()
+
+
+@settings(max_examples=400, deadline=None)
+@given(PROVIDERS, st.binary(max_size=300), ANSWERS)
+def test_any_bytes(provider: Provider, request: bytes, answers: list[ProviderAnswer]) -> None:
+    one_update(provider, request, answers)
+
+
+@settings(max_examples=600, deadline=None)
+@given(PROVIDERS, TEXT, TEXT, st.dictionaries(TEXT, JSON.filter(lambda value: value == value), max_size=3), ANSWERS)
+def test_any_update_and_any_answer(
+    provider: Provider, subject: str, body: str, fields: dict[str, Any], answers: list[ProviderAnswer]
+) -> None:
+    request = pb.UpdateStepRequest.FromString(request_of(provider, template={"subject": subject, "body": body}))
+    try:
+        request.record.custom_fields.update(fields)
+    except (ValueError, OverflowError):
+        request.record.custom_fields.Clear()
+    one_update(provider, request.SerializeToString(), answers)
+
+
+@settings(max_examples=300, deadline=None)
+@given(PROVIDERS, TEXT, TEXT)
+def test_any_id(provider: Provider, sequence: str, step: str) -> None:
+    request = pb.UpdateStepRequest(sequence_id=sequence, sequence_step_id=step)
+    request.record.template.subject = "x"
+    one_update(provider, request.SerializeToString(), [])
+
+
+@settings(max_examples=200, deadline=None)
+@given(PROVIDERS, NUMBERS)
+def test_any_number(provider: Provider, number: float) -> None:
+    request = pb.UpdateStepRequest.FromString(request_of(provider))
+    name = "note" if provider is Provider.APOLLO else "taskNote"
+    request.record.custom_fields.fields[name].number_value = number
+    one_update(provider, request.SerializeToString(), [])
+
+
+KEYS = st.sampled_from(["x-customer-id", "x-provider-name", "x-request-id", "x-error-mode", "x-api-key", "other"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(KEYS, st.text(max_size=300) | st.binary(max_size=50)), max_size=8))
+def test_any_metadata(pairs: list[tuple[str, str | bytes]]) -> None:
+    whole_metadata(pairs)
+
+
+def test_what_is_fuzzed_does_reach_the_provider() -> None:
+    """Without this, everything above could be refused at the door."""
+    campaign = {
+        "emailer_campaign": {"id": seed.APOLLO_SEQUENCE_ACTIVE, "active": True},
+        "emailer_steps": [{"id": seed.APOLLO_STEP_PLAIN, "type": "auto_email"}],
+        "emailer_touches": [
+            {
+                "id": "t",
+                "emailer_step_id": seed.APOLLO_STEP_PLAIN,
+                "emailer_template_id": "a" * 24,
+                "status": "approved",
+            }
+        ],
+        "emailer_templates": [{"id": "a" * 24, "subject": "old", "body_html": "old"}],
+    }
+    template = {"emailer_template": {"id": "a" * 24, "subject": "new", "body_html": "old"}}
+    answers = [ProviderAnswer(200, {}, json.dumps(body).encode()) for body in (campaign, template)]
+    response = one_update(Provider.APOLLO, request_of(Provider.APOLLO, template={"subject": "new"}), answers)
+    assert response is not None
+    assert [change.field for change in response.changes] == ["template.subject"]
+
+
+@pytest.mark.skipif(find_spec("atheris") is None, reason="there is no atheris for this machine")
+def test_coverage_guides_a_fuzzer_to_nothing_bad(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.fuzz", "--seconds", "10", "--folder", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Done" in done.stderr
