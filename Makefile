@@ -80,7 +80,7 @@ generated-fresh: setup ## Check that the checked-in stubs are what the contract 
 	@scratch="$$(mktemp -d)"
 	trap 'rm -rf "$$scratch"' EXIT
 	buf generate --output "$$scratch"
-	diff --recursive --exclude=__pycache__ --exclude=py.typed generated "$$scratch/generated" ||
+	diff --recursive --exclude=__pycache__ generated/python "$$scratch/generated/python" ||
 		{ echo "The stubs are not fresh; run make generate and commit what it changes." >&2; exit 1; }
 
 .PHONY: generate
