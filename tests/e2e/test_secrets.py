@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 import pytest
 from engagement.v1 import sequence_step_service_pb2 as pb
 from sqlalchemy import text
@@ -20,7 +21,7 @@ from service.connections.encryption import generate_key
 from service.model import ApiKeyCredentials, OAuthCredentials, Provider, Secret
 from tests.e2e.test_processes import Place, channel, fails_to_start, place
 from tests.house import ended
-from tests.processes import ROOT, serving
+from tests.processes import ROOT, free_port, serving
 
 MARK = "m4rk3d"
 
@@ -99,6 +100,30 @@ async def step(
     search.failures += 1
 
 
+async def step_over_http(search: Search, made: Place, address: str, provider: str, customer: str, api_key: str) -> None:
+    """The same through the HTTP door, by both of its paths and with a body that quotes the key."""
+    headers = {"x-customer-id": customer, "x-provider-name": provider, "x-api-key": api_key}
+    ids = (seed.APOLLO_SEQUENCE_INACTIVE, seed.APOLLO_STEP_INACTIVE_PLAIN)
+    if provider == "outreach":
+        ids = (str(seed.OUTREACH_SEQUENCE_DISABLED), str(seed.OUTREACH_STEP_DISABLED_PLAIN))
+    path = f"/engagement/v2/sequences/{ids[0]}/sequence_steps/{ids[1]}"
+    good = b'{"record": {"template": {"subject": "New"}}}'
+    async with httpx.AsyncClient(base_url=f"http://{address}") as client:
+        for content in (good, f'{{"record": "{api_key}"}}'.encode(), api_key.encode(), good[:-1]):
+            json_headers = {**headers, "content-type": "application/json"}
+            answer = await client.patch(path, headers=json_headers, content=content)
+            search.wrote("http answer", answer.content)
+            search.wrote("http headers", repr(answer.headers.raw))
+            assert answer.json()["errors"], (provider, customer)
+            search.failures += 1
+
+
+async def scraped(search: Search, address: str) -> None:
+    async with httpx.AsyncClient(base_url=f"http://{address}") as client:
+        for path in ("/metrics", "/openapi.json", "/nowhere"):
+            search.wrote(path, (await client.get(path)).content)
+
+
 async def run(search: Search, environment: dict[str, str], *arguments: str, given: str = "") -> None:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SEQSTEP_")}
     process = await asyncio.create_subprocess_exec(
@@ -123,7 +148,9 @@ async def test_no_failure_writes_a_secret(tmp_path: Path) -> None:
     key, access, refresh, client_secret = (f"{MARK}-{name}/+ =&'\"ü" for name in ("key", "access", "refresh", "client"))
     key, access = key.encode("ascii", "ignore").decode(), access.encode("ascii", "ignore").decode()
     search.secrets |= {key, access, refresh, client_secret}
-    async with place(f"sqlite:///{tmp_path}/store.sqlite3", SEQSTEP_CACHE_SECONDS="0") as made:
+    http = f"127.0.0.1:{free_port()}"
+    environment = {"SEQSTEP_CACHE_SECONDS": "0", "SEQSTEP_HTTP_ADDRESS": http}
+    async with place(f"sqlite:///{tmp_path}/store.sqlite3", **environment) as made:
         connections = made.connections()
         search.secrets |= {made.api_key, made.keys}
         grant = OAuthCredentials(Secret(access), Secret(refresh), None, "client", Secret(client_secret))
@@ -141,6 +168,7 @@ async def test_no_failure_writes_a_secret(tmp_path: Path) -> None:
                     made.sandbox.order_fault(provider=provider, path="/api/", times=None, **fault)
                     mode = "status" if number % 2 else "envelope"
                     await step(search, made, server.address, provider, customer, made.api_key, mode)
+                    await step_over_http(search, made, http, provider, customer, made.api_key)
             # A token endpoint that gives back what it was sent.
             ended_grant = OAuthCredentials(
                 Secret(access), Secret(refresh), time.time() - 1, "client", Secret(client_secret)
@@ -154,11 +182,13 @@ async def test_no_failure_writes_a_secret(tmp_path: Path) -> None:
                 body = {"error": error, "error_description": f"{refresh} {client_secret} {access}"}
                 made.sandbox.order_fault(provider="outreach", path="oauth/token", status=status, body=body, times=None)
                 await step(search, made, server.address, "outreach", customer, made.api_key, "envelope")
+                await step_over_http(search, made, http, "outreach", customer, made.api_key)
             made.sandbox.reset()
             # Wrong callers.
             for api_key in (made.api_key[:-1], f"{MARK}-wrong"):
                 search.secrets.add(api_key)
                 await step(search, made, server.address, "apollo", "c", api_key, "status")
+                await step_over_http(search, made, http, "apollo", "c", api_key)
             # Rows that were damaged, moved, or are under a key that is gone.
             async with made.store.begin() as connection:
                 await connection.execute(
@@ -173,11 +203,12 @@ async def test_no_failure_writes_a_secret(tmp_path: Path) -> None:
             await step(search, made, server.address, "apollo", "c", made.api_key, "status")
             async with made.store.begin() as connection:
                 await connection.execute(text("ALTER TABLE hidden RENAME TO connections"))
+            await scraped(search, http)
         search.wrote("log", server.log.read_bytes())
         await at_the_command_line(search, made, tmp_path)
     search_files(search, tmp_path)
     print(f"{search.failures} failures, {len(search.written)} places searched for {len(search.secrets)} secrets")  # noqa: T201
-    assert search.failures >= 40
+    assert search.failures >= 150
     search.check()
 
 

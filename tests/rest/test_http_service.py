@@ -1,0 +1,165 @@
+"""The HTTP door of the service as people run it: workers, metrics, stops."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from sandbox import seed
+from service.model import Caller, Deadline, ErrorCode, Outcome, Problem, StepUpdate, UpdateResult
+from tests.e2e.test_processes import Place, call, channel, children, fails_to_start, place
+from tests.processes import free_port, serving
+from tests.rest.doors import HttpDoor
+from tests.waiting import until
+
+STEP = f"/sequences/{seed.APOLLO_SEQUENCE_INACTIVE}/sequence_steps/{seed.APOLLO_STEP_INACTIVE_PLAIN}"
+
+
+def headers(made: Place) -> dict[str, str]:
+    return {"x-customer-id": "acme", "x-provider-name": "apollo", "x-api-key": made.api_key}
+
+
+async def patch(address: str, made: Place, subject: str) -> httpx.Response:
+    async with httpx.AsyncClient(base_url=f"http://{address}", timeout=20) as client:
+        body = {"record": {"template": {"subject": subject}}}
+        return await client.patch(STEP, headers=headers(made), json=body)
+
+
+Samples = dict[tuple[str, str], float]
+
+
+def samples(text: str) -> Samples:
+    """Each sample by its name and its labels, as `name` and `a=1,b=2`."""
+    return {
+        (sample.name, ",".join(f"{key}={value}" for key, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+async def scrape(address: str) -> Samples:
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(f"http://{address}/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    return samples(answer.text)
+
+
+OK = ("seqstep_calls_total", "code=OK,door=http,outcome=succeeded,provider=apollo")
+
+
+async def test_both_doors_do_the_same_to_the_same_step(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    async with (
+        place(f"sqlite:///{tmp_path}/store.sqlite3", SEQSTEP_HTTP_ADDRESS=address) as made,
+        serving(tmp_path, made.environment) as server,
+        channel(server.address) as stub,
+    ):
+        by_http = (await patch(address, made, "One")).json()["changes"]
+        by_rpc = await call(stub, made.api_key, "apollo", "Two")
+        again = (await patch(address, made, "Two")).json()
+        assert [change["after"] for change in by_http] == ["One"]
+        assert by_rpc.changes == {"template.subject": ("One", "Two")}
+        assert [warning["problem_type"] for warning in again["warnings"]] == ["NO_CHANGE"]
+        found = await scrape(address)
+        assert found[OK] == 2
+        assert found["seqstep_calls_total", "code=OK,door=grpc,outcome=succeeded,provider=apollo"] == 1
+        assert found["seqstep_provider_calls_total", "provider=apollo"] == 5
+        assert found["seqstep_call_duration_seconds_count", "door=http,provider=apollo"] == 2
+
+
+async def test_the_metrics_are_those_of_all_workers_and_outlive_one(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    async with (
+        place(f"sqlite:///{tmp_path}/store.sqlite3", SEQSTEP_HTTP_ADDRESS=address, SEQSTEP_WORKERS="2") as made,
+        serving(tmp_path, made.environment) as server,
+    ):
+        workers = children(server.process.pid)
+        for number in range(40):
+            assert (await patch(address, made, f"S{number}")).status_code == 200
+        calls = [json.loads(line) for line in server.log.read_text().splitlines()]
+        assert {line["worker"] for line in calls if line["event"] == "call"} == {0, 1}
+        for _ in range(5):
+            assert (await scrape(address))[OK] == 40
+        # What one worker is busy with, any worker tells.
+        made.sandbox.order_fault(provider="apollo", method="PUT", delay_seconds=20, times=None)
+        running = [asyncio.ensure_future(patch(address, made, f"T{number}")) for number in range(8)]
+        async with asyncio.timeout(10):
+            while (await scrape(address))["seqstep_calls_in_flight", ""] != 8:  # noqa: ASYNC110  # other processes
+                await asyncio.sleep(0.05)
+        os.kill(workers[0], signal.SIGKILL)
+        os.kill(workers[1], signal.SIGKILL)
+        for each in running:
+            with contextlib.suppress(httpx.HTTPError):
+                await each
+        made.sandbox.reset()
+        await until(lambda: len(set(children(server.process.pid)) - set(workers)) == 2, seconds=20)
+        await server.ready()
+        found = await scrape(address)
+        assert (found[OK], found["seqstep_calls_in_flight", ""]) == (40, 0)
+
+
+async def test_labels_are_bounded(door: HttpDoor) -> None:
+    for number in range(30):
+        await door.patch(x_customer_id=f"customer-{number}", x_provider_name=f"nobody-{number}")
+        await door.patch(x_customer_id=f"customer-{number}", x_api_key=f"wrong-{number}")
+    door.failing(Problem(ErrorCode.GATEWAY_TIMEOUT_ERROR, "Slow.", outcome=Outcome.PARTIALLY_APPLIED), provider_calls=3)
+    await door.patch()
+    text = (await door.client.get("/metrics")).text
+    found = samples(text)
+    assert not re.search(r"customer-|nobody-|wrong-|acme|billing", text)
+    assert found["seqstep_calls_total", "code=BAD_REQUEST,door=http,outcome=not_applied,provider=none"] == 30
+    assert found["seqstep_calls_total", "code=UNAUTHORIZED_ERROR,door=http,outcome=not_applied,provider=apollo"] == 30
+    late = "code=GATEWAY_TIMEOUT_ERROR,door=http,outcome=partially_applied,provider=apollo"
+    assert found["seqstep_calls_total", late] == 1
+    assert found["seqstep_provider_calls_total", "provider=apollo"] == 3
+
+
+async def test_what_runs_and_who_left_are_told(door: HttpDoor) -> None:
+    async def wait(caller: Caller, update: StepUpdate, deadline: Deadline) -> UpdateResult:
+        await asyncio.Event().wait()
+        return UpdateResult()
+
+    door.use_case = wait
+    running = asyncio.ensure_future(door.patch())
+    await until(lambda: door.updates)
+    assert samples((await door.client.get("/metrics")).text)["seqstep_calls_in_flight", ""] == 1
+    running.cancel()
+    await until(lambda: door.records)
+    found = samples((await door.client.get("/metrics")).text)
+    assert found["seqstep_calls_total", "code=CANCELLED,door=http,outcome=unknown,provider=apollo"] == 1
+    assert found["seqstep_calls_in_flight", ""] == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_stop_lets_running_requests_end(tmp_path: Path, workers: str) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    async with (
+        place(f"sqlite:///{tmp_path}/store.sqlite3", SEQSTEP_HTTP_ADDRESS=address, SEQSTEP_WORKERS=workers) as made,
+        serving(tmp_path, made.environment) as server,
+    ):
+        made.sandbox.order_fault(provider="apollo", method="PUT", delay_seconds=1.0)
+        running = asyncio.ensure_future(patch(address, made, "Slow"))
+        await until(lambda: any(each["method"] == "PUT" for each in made.sandbox.calls("apollo")))
+        stopping = asyncio.ensure_future(server.stop())
+        answer: Any = await running
+        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+        assert await stopping == 0
+    assert "Traceback" not in server.log.read_text()
+
+
+async def test_what_keeps_the_door_from_opening_is_said(tmp_path: Path) -> None:
+    async with place(f"sqlite:///{tmp_path}/store.sqlite3") as made:
+        for address, message in (
+            ("0.0.0.0:0", "SEQSTEP_HTTP_ADDRESS=0.0.0.0:0 is reached by other machines"),
+            ("127.0.0.1:x", "cannot listen on 127.0.0.1:x"),
+        ):
+            status, log = await fails_to_start(tmp_path, made.environment | {"SEQSTEP_HTTP_ADDRESS": address})
+            assert (status, message in log, "Traceback" in log) == (78, True, False)
