@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Builds the clients and the runner of the vectors; fetches what they need if that has changed.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+if [ ! node_modules/.package-lock.json -nt package-lock.json ]; then
+  npm ci --loglevel=error
+fi
+npx --no-install tsc
