@@ -12,19 +12,26 @@ from typing import Final
 from rich.console import Console
 
 from bench import plot, report
-from bench.parts import compare, tls
-from bench.processes import ROOT
-from bench.stage import Effort, NotHere, Stage
+from bench.parts import calls, compare, isolation, latency, overload, scale, soak, start, tls, workers
+from bench.measure import LoadFailed
+from bench.processes import ROOT, NotHere
+from bench.stage import Effort, Stage
 from bench.variants import versions
 
 Run = Callable[[Stage], report.Section]
 
 PARTS: Final[dict[str, Run]] = {
     "compare": compare.run,
+    "workers": workers.run,
+    "scale": scale.run,
+    "latency": latency.run,
+    "calls": calls.run,
+    "start": start.run,
     "tls": tls.run,
+    "isolation": isolation.run,
 }
 
-LONG_PARTS: Final[dict[str, Run]] = {}
+LONG_PARTS: Final[dict[str, Run]] = {"overload": overload.run, "soak": soak.run}
 """Parts that take minutes, which run when they are named."""
 
 
@@ -53,6 +60,10 @@ def main() -> int:
                 section = everything[name](Stage(effort, Path(folder), console))
             except NotHere as reason:
                 console.print(f"{name}: skipped, {reason}", markup=False)
+                continue
+            except LoadFailed as failure:
+                console.print(f"{name}: not measured, {failure}", markup=False)
+                wrong = True
                 continue
         report.show(section, console)
         wrong = wrong or section.wrong

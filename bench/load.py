@@ -5,6 +5,7 @@ ends, so that start and warm-up count for nobody.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -29,6 +30,7 @@ from bench.answers import (
 from bench.http1 import HttpConnection
 from bench.http2 import GrpcConnection, literal
 from bench.processes import Running
+from bench.report import percentiles
 
 PATH: Final = "/engagement.v1.SequenceStepService/UpdateStep"
 
@@ -58,6 +60,7 @@ class Load:
         customers: How many customers call in turn.
         api_key: What the calling application identifies itself with.
         authority: A PEM file; the connection is inside TLS if there is one.
+        patience: Seconds that calls have after the window; those that take longer are failures, unless it is 0.
         may_refuse: Whether a call may be answered with a status other than OK; such answers are counted apart.
     """
 
@@ -76,6 +79,7 @@ class Load:
     customers: int = 100
     api_key: str = "none"
     authority: str = ""
+    patience: float = 10.0
     may_refuse: bool = False
 
 
@@ -178,8 +182,10 @@ class _Generator:
         if keep_up is not None:
             keep_up.cancel()
         self._going = False
-        if self._under_way:
-            await asyncio.wait_for(self._idle.wait(), 10)
+        if self._under_way and self.load.patience:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), self.load.patience)
+            self.result.failures += self._under_way
         return self.result
 
     def _next(self, begin: Begin, due: float | None = None) -> None:
@@ -246,9 +252,9 @@ class _Generator:
         self._open = False
         self.result.calls = len(self._times)
         self.result.refused = len(self._refusals)
-        self.result.latencies = _percentiles(self._times)
-        self.result.refusals = _percentiles(self._refusals)
-        self.result.late = _percentiles(self._late).get("p99", 0.0)
+        self.result.latencies = percentiles(self._times, 1000)
+        self.result.refusals = percentiles(self._refusals, 1000)
+        self.result.late = percentiles(self._late, 1000).get("p99", 0.0)
 
     async def _grpc(self) -> list[Begin]:
         load = self.load
@@ -335,15 +341,6 @@ def _is_echo(answer: bytes) -> bool:
 
 def _is_http_update(answer: bytes) -> bool:
     return b'"changes":[{' in answer
-
-
-def _percentiles(seconds: list[float]) -> dict[str, float]:
-    """Milliseconds by percentile; nothing if nothing was measured."""
-    ordered = sorted(seconds)
-    if not ordered:
-        return {}
-    shares = (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999))
-    return {name: ordered[int(share * (len(ordered) - 1))] * 1000 for name, share in shares}
 
 
 def _busy_seconds() -> float:

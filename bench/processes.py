@@ -15,6 +15,10 @@ import psutil
 ROOT = Path(__file__).parents[1]
 
 
+class NotHere(Exception):
+    """Something cannot be measured on this machine; the message says what is missing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cores:
     """Who runs where.

@@ -40,6 +40,15 @@ class Spread:
         return f"{self.middle:,.{digits}f}{unit} ({self.least:,.{digits}f}..{self.greatest:,.{digits}f})"
 
 
+def percentiles(values: Sequence[float], scale: float = 1.0) -> dict[str, float]:
+    """Values by percentile, multiplied; nothing if there are none."""
+    ordered = sorted(values)
+    if not ordered:
+        return {}
+    shares = (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999))
+    return {name: ordered[int(share * (len(ordered) - 1))] * scale for name, share in shares}
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """A table.

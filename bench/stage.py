@@ -14,10 +14,6 @@ from bench.processes import Cores
 from bench.upstream import TlsFiles
 
 
-class NotHere(Exception):
-    """A part cannot run on this machine; the message says what is missing."""
-
-
 @dataclass(frozen=True, slots=True)
 class Effort:
     """How thorough the measurements are.
@@ -83,5 +79,5 @@ class Stage:
 
 def others(results: list[Result]) -> str:
     """How much else the machine had to do meanwhile."""
-    cores = sorted(result.other_cpu / result.seconds for result in results)
+    cores = sorted(max(0.0, result.other_cpu / result.seconds) for result in results)
     return f"Other processes used {cores[len(cores) // 2]:.2f} cores meanwhile, and {cores[-1]:.2f} at the most."

@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Final, cast
 import uvloop
 
 from bench.answers import Route, routes
-from bench.processes import Cores, Running, free_port, started, wait_for_port
+from bench.processes import Cores, NotHere, Running, free_port, started, wait_for_port
 
 _COUNTS: Final = "/bench-counts"
 
@@ -106,7 +106,7 @@ def nginx_or_small(folder: Path, cores: Cores, tls: TlsFiles | None = None) -> I
     nginx = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
     if nginx is None:
         if tls is not None:
-            raise RuntimeError("TLS on the provider's side needs nginx: apt-get install nginx-light")
+            raise NotHere("TLS on the provider's side needs nginx: apt-get install nginx-light")
         with small(cores) as server:
             yield server
         return
@@ -132,6 +132,32 @@ def small(cores: Cores, delay: float = 0.0) -> Iterator[UpstreamServer]:
         wait_for_port(port)
         url = f"http://127.0.0.1:{port}"
         yield UpstreamServer("a small server on uvloop", url, process, url + _COUNTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """A running sandbox: slower than the other stand-ins, but it holds what it is sent, counts it, and fails as told.
+
+    Attributes:
+        server: Its process and its address.
+        environment: The service's settings that send it there.
+        control_url: Where the sandbox itself is looked at and told what to do.
+    """
+
+    server: UpstreamServer
+    environment: dict[str, str]
+    control_url: str
+
+
+@contextmanager
+def sandbox(cores: Sequence[int]) -> Iterator[Sandbox]:
+    """A sandbox on these cores, until the end of the block."""
+    port = free_port()
+    with started([sys.executable, "-m", "sandbox", "--port", str(port)], cores=cores) as process:
+        wait_for_port(port)
+        url = f"http://127.0.0.1:{port}"
+        settings = {"SEQSTEP_APOLLO_BASE_URL": f"{url}/apollo/api/v1", "SEQSTEP_OUTREACH_BASE_URL": f"{url}/outreach"}
+        yield Sandbox(UpstreamServer("the sandbox", url, process, ""), settings, f"{url}/_sandbox")
 
 
 def _nginx_configuration(folder: Path, port: int, tls: TlsFiles | None) -> str:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from sqlalchemy import insert, select
 from bench.load import Load
 from bench.processes import ROOT, Cores, Running, free_port, started, wait_for_port
 from bench.upstream import TlsFiles, UpstreamServer
-from service.connections import Applications, Keyring, Store
+from service.connections import Applications, Connections, Keyring, Store
 from service.connections.encryption import Owner, generate_key
 from service.connections.schema import applications, connections
 from service.migrations.upgrade import upgrade
@@ -94,6 +94,15 @@ def running(variant: Variant, upstream: UpstreamServer, cores: Cores, tls: TlsFi
             upstream_pid=upstream.process.pid,
             authority=str(tls.authority) if tls else "",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """A customer with a connection to one provider."""
+
+    name: str
+    provider: Provider
+    credentials: Credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,42 +198,66 @@ def service(count: int = 100, database_url: str | None = None, applications_coun
         count: Customers, each with a connection to Apollo; the first hundred have one to Outreach too.
         database_url: An empty database; a SQLite file by default.
         applications_count: Applications that the customers are shared out among; the first one, which calls, has the
-            first hundred customers at the least.
+            first half of the customers, and the first hundred at the least.
     """
+    with _made(lambda store, keyring: _fill(store, keyring, count, applications_count), database_url) as made:
+        yield made
+
+
+@contextmanager
+def service_of(customers: Sequence[Customer]) -> Iterator[Service]:
+    """The service's set-up with these customers."""
+
+    async def fill(store: Store, keyring: Keyring) -> str:
+        caller_key = await Applications(store, 0).create("bench")
+        caller = await Applications(store, 0).authenticate(caller_key.reveal())
+        book = Connections(store, keyring, {}, cache_seconds=0, refresh_margin_seconds=0)
+        for each in customers:
+            await book.set(caller.application_id, each.name, each.provider, each.credentials)
+        return caller_key.reveal()
+
+    with _made(fill, None) as made:
+        yield made
+
+
+@contextmanager
+def _made(fill: Callable[[Store, Keyring], Awaitable[str]], database_url: str | None) -> Iterator[Service]:
+    """A service whose store has been filled; `fill` returns the key of the application that calls."""
     with tempfile.TemporaryDirectory(prefix="seqstep-bench-") as name:
         folder = Path(name)
         url = database_url or f"sqlite:///{folder}/store.sqlite3"
         key = generate_key()
-        api_key = asyncio.run(_fill(url, key, count, applications_count))
-        settings = {"SEQSTEP_DATABASE_URL": url, "SEQSTEP_ENCRYPTION_KEYS": key}
-        yield Service(settings, api_key, folder)
+
+        async def make() -> str:
+            store = Store.open(url)
+            try:
+                await upgrade(store)
+                return await fill(store, Keyring.parse(key))
+            finally:
+                await store.close()
+
+        yield Service({"SEQSTEP_DATABASE_URL": url, "SEQSTEP_ENCRYPTION_KEYS": key}, asyncio.run(make()), folder)
 
 
-async def _fill(database_url: str, encryption_key: str, count: int, applications_count: int) -> str:
-    store = Store.open(database_url)
-    try:
-        await upgrade(store)
-        api_key = await Applications(store, 0).create("bench")
-        await _add_applications(store, applications_count - 1)
-        async with store.begin() as connection:
-            owners = (await connection.execute(select(applications.c.id).order_by(applications.c.id))).scalars().all()
-        keyring = Keyring.parse(encryption_key)
-        apollo = ApiKeyCredentials(Secret("key-of-the-customer"))
-        outreach = OAuthCredentials(Secret("token"), Secret("refresh"), time.time() + 86400, "client", Secret("secret"))
-        wanted: list[tuple[Provider, int, Credentials]] = [
-            *((Provider.APOLLO, number, apollo) for number in range(count)),
-            *((Provider.OUTREACH, number, outreach) for number in range(min(count, 100))),
+async def _fill(store: Store, keyring: Keyring, count: int, applications_count: int) -> str:
+    api_key = await Applications(store, 0).create("bench")
+    await _add_applications(store, applications_count - 1)
+    async with store.begin() as connection:
+        owners = (await connection.execute(select(applications.c.id).order_by(applications.c.id))).scalars().all()
+    apollo = ApiKeyCredentials(Secret("key-of-the-customer"))
+    outreach = OAuthCredentials(Secret("token"), Secret("refresh"), time.time() + 86400, "client", Secret("secret"))
+    wanted: list[tuple[Provider, int, Credentials]] = [
+        *((Provider.APOLLO, number, apollo) for number in range(count)),
+        *((Provider.OUTREACH, number, outreach) for number in range(min(count, 100))),
+    ]
+    for first in range(0, len(wanted), _BATCH):
+        rows = [
+            _row(keyring, owners[0] if number < max(count // 2, 100) else owners[number % len(owners)], each)
+            for each in wanted[first : first + _BATCH]
+            for number in (each[1],)
         ]
-        for first in range(0, len(wanted), _BATCH):
-            rows = [
-                _row(keyring, owners[0] if number < count // 2 or number < 100 else owners[number % len(owners)], each)
-                for each in wanted[first : first + _BATCH]
-                for number in (each[1],)
-            ]
-            async with store.begin() as connection:
-                await connection.execute(insert(connections), rows)
-    finally:
-        await store.close()
+        async with store.begin() as connection:
+            await connection.execute(insert(connections), rows)
     return api_key.reveal()
 
 

@@ -1,21 +1,19 @@
-"""`python -m bench.soak`: updates under random faults for minutes; every answer is held against what the provider holds.
+"""`soak`: updates under random faults for minutes; every answer is held against what the provider holds.
 
 Each customer has an account of its own at the sandbox and makes one call at a time, so that what the provider held before
 and holds after a call is known exactly. The service runs in one process of its own, which is looked at every second:
 memory, files, sockets, tasks, objects.
 """
 
-import argparse
 import asyncio
 import itertools
 import random
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -27,19 +25,19 @@ import uvloop
 from engagement.v1 import envelope_pb2, sequence_step_service_pb2_grpc
 from engagement.v1 import sequence_step_service_pb2 as messages
 from google.rpc import status_pb2
-from rich.console import Console
-from rich.table import Table
 
 from bench.processes import Running, free_port, started, wait_for_port
+from bench.report import Goal, Row, Section, Table
+from bench.stage import Stage
+from bench.upstream import sandbox
+from bench.variants import Customer, service_of
 from sandbox import seed
-from service.connections import Applications, Connections, Keyring, Store
-from service.connections.encryption import generate_key
-from service.migrations.upgrade import upgrade
 from service.model import ApiKeyCredentials, Credentials, OAuthCredentials, Provider, Secret
 
 _CUSTOMERS: Final = 12
 _DEADLINE_SECONDS: Final = 2.0
 _WARM_UP_SHARE: Final = 0.2
+_GROWTH: Final = 1.1
 
 # At each provider, how often per hundred requests, and what happens to them.
 _FAULTS: Final[Sequence[tuple[float, dict[str, Any]]]] = (
@@ -99,14 +97,6 @@ _PLACES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Customer:
-    name: str
-    provider: Provider
-    account: str
-    credentials: Credentials
-
-
 @dataclass(slots=True)
 class _Account:
     """What the callers were told, and where it was not true."""
@@ -133,12 +123,13 @@ class _Look:
 
 
 class _Soak:
-    def __init__(self, sandbox_url: str, control: httpx.AsyncClient) -> None:
-        self._url = f"{sandbox_url}/_sandbox"
+    def __init__(self, control_url: str, control: httpx.AsyncClient) -> None:
+        self._url = control_url
         self._control = control
+        self._accounts: dict[str, str] = {}
         self.account = _Account()
 
-    async def make_customers(self) -> list[_Customer]:
+    async def make_customers(self) -> list[Customer]:
         customers = []
         for number in range(_CUSTOMERS):
             provider = (Provider.APOLLO, Provider.OUTREACH)[number % 2]
@@ -160,7 +151,8 @@ class _Soak:
                     Secret(made["client_secret"]),
                     made["redirect_uri"],
                 )
-            customers.append(_Customer(f"customer-{number}", provider, made["id"], credentials))
+            customers.append(Customer(f"customer-{number}", provider, credentials))
+            self._accounts[customers[-1].name] = made["id"]
         return customers
 
     async def order_faults(self) -> None:
@@ -181,14 +173,14 @@ class _Soak:
     async def lift_faults(self) -> None:
         (await self._control.delete(f"{self._url}/faults")).raise_for_status()
 
-    async def held(self, customer: _Customer) -> tuple[Any, Any]:
+    async def held(self, customer: Customer) -> tuple[Any, Any]:
         place = _PLACES[customer.provider]
-        given = {"account": customer.account}
+        given = {"account": self._accounts[customer.name]}
         template = await self._control.get(f"{self._url}/{place.template_path}", params=given)
         step = await self._control.get(f"{self._url}/{place.step_path}", params=given)
         return place.read(template.raise_for_status().json(), step.raise_for_status().json())
 
-    async def keep_calling(self, customer: _Customer, stub: Any, key: str, until: float) -> None:
+    async def keep_calling(self, customer: Customer, stub: Any, key: str, until: float) -> None:
         place = _PLACES[customer.provider]
         metadata = (("x-api-key", key), ("x-customer-id", customer.name), ("x-provider-name", customer.provider.value))
         for number in itertools.count():
@@ -222,7 +214,7 @@ class _Soak:
         return told
 
     def _check(
-        self, customer: _Customer, told: str, before: tuple[Any, Any], wanted: tuple[Any, Any], now: tuple[Any, Any]
+        self, customer: Customer, told: str, before: tuple[Any, Any], wanted: tuple[Any, Any], now: tuple[Any, Any]
     ) -> None:
         if told == "applied":
             true = now == wanted
@@ -252,22 +244,6 @@ def _outcome(response: messages.UpdateStepResponse) -> str:
     return name.removeprefix("ERROR_OUTCOME_").replace("_", " ").lower()
 
 
-async def _prepare(database_url: str, encryption_key: str, customers: Sequence[_Customer]) -> str:
-    store = Store.open(database_url)
-    try:
-        await upgrade(store)
-        applications = Applications(store, 0)
-        key = (await applications.create("soak")).reveal()
-        caller = await applications.authenticate(key)
-        keyring = Keyring.parse(encryption_key)
-        connections = Connections(store, keyring, {}, cache_seconds=0, refresh_margin_seconds=0)
-        for customer in customers:
-            await connections.set(caller.application_id, customer.name, customer.provider, customer.credentials)
-    finally:
-        await store.close()
-    return key
-
-
 def _look(service: Running, log: Path) -> _Look:
     process = psutil.Process(service.pid)
     lines = [line for line in log.read_text().splitlines()[-2000:] if line.startswith("watched ")]
@@ -275,30 +251,25 @@ def _look(service: Running, log: Path) -> _Look:
     return _Look(process.memory_info().rss, process.num_fds(), len(process.net_connections("tcp")), tasks, objects)
 
 
-async def soak(minutes: float, console: Console) -> bool:
-    """Runs it, shows what came of it, and tells whether all was as it should be."""
+def run(stage: Stage) -> Section:
+    """Random faults for minutes: what each caller was told, what the provider held, and what leaked."""
+    return uvloop.run(_soak(stage))
+
+
+async def _soak(stage: Stage) -> Section:
+    folder, minutes = stage.folder, stage.effort.soak_minutes
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="seqstep-soak-")))
         cores = sorted(psutil.Process().cpu_affinity() or [0])
-        port, sandbox_port = free_port(), free_port()
-        sandbox_url = f"http://127.0.0.1:{sandbox_port}"
-        stack.enter_context(
-            started([sys.executable, "-m", "sandbox", "--port", str(sandbox_port)], cores=cores, log=folder / "sandbox")
-        )
-        wait_for_port(sandbox_port)
+        port = free_port()
+        stand_in = stack.enter_context(sandbox(cores))
         async with httpx.AsyncClient(timeout=30) as control:
-            run = _Soak(sandbox_url, control)
+            run = _Soak(stand_in.control_url, control)
             customers = await run.make_customers()
-            encryption_key = generate_key()
-            url = f"sqlite:///{folder}/store.sqlite3"
-            key = await _prepare(url, encryption_key, customers)
-            environment = {
-                "SEQSTEP_DATABASE_URL": url,
-                "SEQSTEP_ENCRYPTION_KEYS": encryption_key,
+            made = await asyncio.to_thread(stack.enter_context, service_of(customers))
+            environment = made.environment | {
                 "SEQSTEP_GRPC_ADDRESS": f"127.0.0.1:{port}",
                 "SEQSTEP_HTTP_ADDRESS": "",
-                "SEQSTEP_APOLLO_BASE_URL": f"{sandbox_url}/apollo/api/v1",
-                "SEQSTEP_OUTREACH_BASE_URL": f"{sandbox_url}/outreach",
+                **stand_in.environment,
                 "SEQSTEP_TOKEN_REFRESH_MARGIN_SECONDS": "15",
             }
             log = folder / "service.log"
@@ -311,8 +282,8 @@ async def soak(minutes: float, console: Console) -> bool:
             end = time.monotonic() + minutes * 60
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
                 stub = sequence_step_service_pb2_grpc.SequenceStepServiceStub(channel)
-                callers = asyncio.gather(*(run.keep_calling(each, stub, key, end) for each in customers))
-                with console.status("Calling …") as status:
+                callers = asyncio.gather(*(run.keep_calling(each, stub, made.api_key, end) for each in customers))
+                with stage.console.status("Calling …") as status:
                     while not callers.done():
                         await asyncio.wait([callers], timeout=1)
                         looks.append(_look(service, log))
@@ -324,46 +295,52 @@ async def soak(minutes: float, console: Console) -> bool:
             await run.lift_faults()
             mints = sum(
                 each["count"]
-                for each in (await control.get(f"{sandbox_url}/_sandbox/counters")).json()
+                for each in (await control.get(f"{stand_in.control_url}/counters")).json()
                 if "oauth" in str(each) and each.get("status") == 200
             )
-        _show(console, run.account, looks, mints)
-        return not run.account.untrue and "nothing" not in str(run.account.told)
+    return _section(run.account, looks, mints, minutes)
 
 
-def _show(console: Console, account: _Account, looks: Sequence[_Look], mints: int) -> None:
-    calls = Table("the caller was told", "calls", title="Answers", title_justify="left")
-    for told, count in account.told.most_common():
-        calls.add_row(told, f"{count:,}")
-    calls.add_row("all", f"{sum(account.told.values()):,}")
-    console.print(calls)
-    console.print(
-        f"{account.repeated:,} of them were repeats that settled what was in doubt; {mints} tokens were minted."
-    )
-    console.print(f"Longest time over the deadline: {account.latest * 1000:+.0f} ms.")
-    console.print(f"[bold]{len(account.untrue)} answers disagree with what the provider holds.[/bold]")
-    for each in account.untrue[:10]:
-        console.print(f"  {each}", markup=False)
+def _section(account: _Account, looks: Sequence[_Look], mints: int, minutes: float) -> Section:
+    told: list[Row] = [(name, f"{count:,}") for name, count in account.told.most_common()]
+    told.append(("all", f"{sum(account.told.values()):,}"))
     settled = looks[int(len(looks) * _WARM_UP_SHARE) :]
     fifth = max(1, len(settled) // 5)
-    table = Table("the service's process", "first fifth", "last fifth", "most", title="Leaks", title_justify="left")
-    for name, unit in (("memory", 1e6), ("files", 1), ("sockets", 1), ("tasks", 1), ("objects", 1)):
+    leaks: list[Row] = []
+    grown = []
+    for name, label, unit in (
+        ("memory", "memory, MB", 1e6),
+        ("files", "open files", 1),
+        ("sockets", "sockets", 1),
+        ("tasks", "tasks", 1),
+        ("objects", "objects", 1),
+    ):
         values = [getattr(look, name) / unit for look in settled]
         first, last = median(values[:fifth]), median(values[-fifth:])
-        label = "memory (MB)" if name == "memory" else name
-        table.add_row(label, f"{first:,.0f}", f"{last:,.0f}", f"{max(values):,.0f}")
-    console.print(table)
-    console.print("Medians over a fifth of the time each, the first fifth of all left out as warm-up.")
-
-
-def main() -> int:
-    """Exit status 0 if every answer agreed with what the provider held."""
-    parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10.0)
-    given = parser.parse_args()
-    console = Console()
-    return 0 if uvloop.run(soak(given.minutes, console)) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        leaks.append((label, f"{first:,.0f}", f"{last:,.0f}", f"{max(values):,.0f}"))
+        if last > _GROWTH * first:
+            grown.append(label)
+    untrue = len(account.untrue)
+    # Every failure has a typed outcome, and so has every status.
+    untyped = sum(count for name, count in account.told.items() if "nothing" in name)
+    return Section(
+        [
+            Table(f"Answers in {minutes:g} minutes", ("the caller was told", "calls"), told),
+            Table("The service's process", ("", "first fifth", "last fifth", "most"), leaks),
+        ],
+        [
+            Goal("Soak: what callers were told agrees with what the provider holds", f"{untrue} disagree", not untrue),
+            Goal("Soak: every failure has a typed outcome", f"{untyped} have none", not untyped),
+            Goal("Soak: nothing leaks", ", ".join(grown) or "nothing grew by more than a tenth", not grown),
+            Goal(
+                "Soak: answers by the deadline", f"{account.latest * 1000:+.0f} ms at the latest", account.latest <= 0
+            ),
+        ],
+        [
+            f"{account.repeated:,} of the calls were repeats that settled what was in doubt; {mints} tokens were minted.",
+            "Medians over a fifth of the time each, the first fifth of all left out as warm-up.",
+            *account.untrue[:10],
+        ],
+        {"told": dict(account.told), "looks": [asdict(look) for look in looks], "untrue": account.untrue},
+        wrong=bool(untrue or untyped),
+    )
