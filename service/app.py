@@ -97,6 +97,7 @@ def upstream_limits(settings: Settings) -> UpstreamLimits:
     """What bounds every request to a provider."""
     return UpstreamLimits(
         connect_timeout=settings.provider_connect_timeout_seconds,
+        pool_timeout=settings.provider_pool_timeout_seconds,
         read_timeout=settings.provider_read_timeout_seconds,
         max_connections=settings.provider_max_connections,
         max_answer_bytes=settings.provider_max_answer_bytes,

@@ -56,8 +56,12 @@ class Settings(BaseSettings):
     default_deadline_seconds: Seconds = Field(30.0, description="The deadline of a call whose caller sets none.")
     max_deadline_seconds: Seconds = Field(60.0, description="The longest deadline that a call can have.")
     provider_connect_timeout_seconds: Seconds = Field(5.0, description="Longest wait for a connection to a provider.")
+    provider_pool_timeout_seconds: Seconds = Field(
+        5.0, description="Longest wait, beside that, for one of the open connections to a provider when all are in use."
+    )
     provider_read_timeout_seconds: Seconds = Field(
-        20.0, description="Longest silence of a provider while an answer is awaited or read."
+        20.0,
+        description="Longest silence of a provider while an answer is awaited or read.",
     )
     provider_max_connections: int = Field(200, ge=1, description="Open connections to one provider, for each worker.")
     provider_max_answer_bytes: int = Field(

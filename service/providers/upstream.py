@@ -65,13 +65,15 @@ class UpstreamLimits:
     """What bounds every request.
 
     Attributes:
-        connect_timeout: Seconds to get a connection.
+        connect_timeout: Seconds to make a connection.
+        pool_timeout: Seconds to wait for one of the connections, beside that, when all are in use.
         read_timeout: Seconds of silence while an answer is awaited or read.
         max_connections: Open connections to one host.
         max_answer_bytes: Longest answer, after decompression.
     """
 
     connect_timeout: float = 5.0
+    pool_timeout: float = 5.0
     read_timeout: float = 20.0
     max_connections: int = 200
     max_answer_bytes: int = 32 * 1024 * 1024
@@ -107,7 +109,10 @@ class Upstream:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": "seqstep"},
             timeout=aiohttp.ClientTimeout(
-                total=None, connect=self.limits.connect_timeout, sock_read=self.limits.read_timeout
+                total=None,
+                connect=self.limits.connect_timeout + self.limits.pool_timeout,
+                sock_connect=self.limits.connect_timeout,
+                sock_read=self.limits.read_timeout,
             ),
             trace_configs=traces,
         )
