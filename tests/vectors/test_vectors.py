@@ -1,0 +1,77 @@
+"""The vectors are well-formed and cover the contract, and the Python clients pass all of them."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from service.codes import CODES, WARNINGS
+from service.model import ErrorCode, WarningType
+from tests.processes import ROOT, serving
+from tests.vectors.stage import CUSTOMERS, FOLDER, missing, running_stage, topics
+
+VECTORS = [vector for topic in topics().values() for vector in topic["vectors"]]
+
+
+def expected(kind: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """The errors or warnings that vectors expect, each with its vector."""
+    for vector in VECTORS:
+        for each in vector["expect"]["response"].get(kind, ()):
+            yield vector, each
+
+
+@pytest.mark.parametrize("name", topics())
+def test_the_format(name: str) -> None:
+    schema = json.loads((FOLDER / "format" / "vectors.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.Draft202012Validator(schema).validate(topics()[name])
+
+
+def test_names_are_unique_and_there_are_enough() -> None:
+    names = [vector["name"] for vector in VECTORS]
+    assert len(set(names)) == len(names) >= 60
+
+
+def test_every_code_is_covered_in_both_modes() -> None:
+    in_envelope: set[str] = set()
+    as_status: set[str] = set()
+    for vector, error in expected("errors"):
+        spec = CODES[ErrorCode(error["code"])]
+        assert (error["problem_type"], error["status"]) == (error["code"], str(spec.http_status)), vector["name"]
+        status = vector["expect"]["status"]
+        assert status in {"OK", spec.grpc_status}, vector["name"]
+        (in_envelope if status == "OK" else as_status).add(error["code"])
+    # What is wrong with a request is never put into an OK envelope.
+    assert in_envelope == {code.value for code in ErrorCode} - {"VALIDATION_ERROR"}
+    assert as_status == {code.value for code in ErrorCode}
+
+
+def test_every_warning_and_outcome_is_covered() -> None:
+    assert {each["problem_type"] for _, each in expected("warnings")} == {warning.value for warning in WarningType}
+    assert len(WARNINGS) == len(WarningType)
+    assert {each["meta"]["outcome"] for _, each in expected("errors")} == {
+        f"ERROR_OUTCOME_{name}" for name in ("NOT_APPLIED", "UNKNOWN", "PARTIALLY_APPLIED")
+    }
+
+
+def test_what_the_service_remembers_stays_with_one_vector() -> None:
+    limited = [v["metadata"][0][1] for v, each in expected("errors") if each["code"] == "TOO_MANY_REQUESTS_ERROR"]
+    assert len(set(limited)) == len(limited)
+    used = {value for vector in VECTORS for key, value in vector["metadata"] if key == "x-customer-id"}
+    assert {each["customer_id"] for each in json.loads(CUSTOMERS.read_text())["customers"]} <= used
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["sync", "aio"])
+async def test_the_python_clients_pass(variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHON", sys.executable)
+    async with running_stage(tmp_path) as stage, serving(tmp_path, dict(stage.environment)) as service:
+        key = await stage.application(f"python-{variant}")
+        runner: list[str | Path] = [ROOT / "clients" / "python" / "run-vectors.sh", variant]
+        results = [result async for result in stage.run(runner, TARGET=service.address, API_KEY=key)]
+    assert [result for result in results if result.why] == []
+    assert missing(results, [vector["name"] for vector in VECTORS]) == []

@@ -1,0 +1,318 @@
+"""Runs the vectors with the clients of all languages against one service; `make polyglot` calls it.
+
+Each language has a folder in clients/ with `run-vectors.sh [VARIANT]`, which is given the environment of
+tests/vectors/README.md, and where needed `build.sh`, which makes it ready to run, and `buf.gen.yaml`, which makes its
+checked-in stubs from the root of the repository. To add a language, add a row to LANGUAGES.
+"""
+
+import argparse
+import asyncio
+import filecmp
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from asyncio import subprocess
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import grpc
+import trustme
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from tests.processes import ROOT, Serving, serving
+from tests.vectors.stage import FOLDER, Result, Stage, missing, running_stage, topics
+
+CLIENTS: Final = ROOT / "clients"
+
+TLS_TOPIC: Final = "changes"
+"""The vectors that run over TLS too: enough to show that the channel works."""
+
+
+@dataclass(frozen=True)
+class Language:
+    """A row of the table below.
+
+    Attributes:
+        name: Of the language, and of its folder.
+        tools: The commands that it needs, with what to install for each.
+        variants: The clients that it has, by the argument of `run-vectors.sh`; one without a name if it has one.
+    """
+
+    name: str
+    tools: Mapping[str, str]
+    variants: tuple[str, ...] = ("",)
+
+    @property
+    def folder(self) -> Path:
+        """Where its client is."""
+        return CLIENTS / self.name
+
+
+LANGUAGES: Final = (
+    Language("go", {"go": "Go 1.24 or later (https://go.dev/dl)"}),
+    Language("python", {}, ("sync", "aio")),
+    Language("java", {"java": "a JDK, 17 or later", "mvn": "Maven 3.9 or later"}),
+    Language("typescript", {"node": "Node.js 20 or later", "npm": "npm"}, ("grpc-js", "connect")),
+    Language("rust", {"cargo": "Rust (https://rustup.rs)"}),
+    Language(
+        "cpp",
+        {
+            "g++": "apt-get install g++",
+            "cmake": "apt-get install cmake",
+            "protoc": "apt-get install protobuf-compiler",
+            "grpc_cpp_plugin": "apt-get install protobuf-compiler-grpc libgrpc++-dev",
+        },
+    ),
+)
+
+
+@dataclass
+class Run:
+    """What one client came to.
+
+    Attributes:
+        name: The language and the variant.
+        results: What it said of the vectors, over plaintext.
+        tls: The same over TLS.
+        trouble: Why it could not run, or what else is wrong with it.
+        seconds: How long its vectors took.
+    """
+
+    name: str
+    results: list[Result] = field(default_factory=list)
+    tls: list[Result] = field(default_factory=list)
+    trouble: str = ""
+    seconds: float = 0
+
+    @property
+    def failures(self) -> list[str]:
+        """What is wrong, one line each."""
+        told = [f"{each.name or 'the runner'}: {each.why}" for each in self.results if each.why]
+        told += [f"{each.name or 'the runner'} (TLS): {each.why}" for each in self.tls if each.why]
+        return ([self.trouble] if self.trouble else []) + told
+
+
+@dataclass(frozen=True)
+class Services:
+    """The services that clients are run against.
+
+    Attributes:
+        plaintext: Where the one without TLS is.
+        tls: Where the one with TLS is.
+        ca: The authority that vouches for it, a PEM file.
+    """
+
+    plaintext: str
+    tls: str
+    ca: Path
+
+
+@asynccontextmanager
+async def running_services(stage: Stage, folder: Path) -> AsyncIterator[Services]:
+    """Two services on free ports of this machine, one of them with TLS, over the same store."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost", "127.0.0.1")
+    ca, chain, key = folder / "ca.pem", folder / "certificate.pem", folder / "key.pem"
+    authority.cert_pem.write_to_path(ca)
+    certificate.private_key_pem.write_to_path(key)
+    for blob in certificate.cert_chain_pems:
+        blob.write_to_path(chain, append=True)
+    tls = {"SEQSTEP_TLS_CERTIFICATE": str(chain), "SEQSTEP_TLS_PRIVATE_KEY": str(key)}
+    async with (
+        serving(folder, dict(stage.environment)) as plaintext,
+        serving(folder, {**stage.environment, **tls}, wait=False) as secure,
+    ):
+        await _ready(secure, authority.cert_pem.bytes())
+        # Some libraries do not check certificates against addresses.
+        yield Services(plaintext.address, secure.address.replace("127.0.0.1", "localhost"), ca)
+
+
+async def _ready(service: Serving, ca: bytes) -> None:
+    credentials = grpc.ssl_channel_credentials(ca)
+    async with grpc.aio.secure_channel(service.address, credentials) as channel, asyncio.timeout(30):
+        await channel.channel_ready()
+
+
+class Polyglot:
+    """One run of all languages.
+
+    Attributes:
+        runs: What came of each client so far.
+    """
+
+    def __init__(self, stage: Stage, services: Services, folder: Path, progress: Progress) -> None:
+        self._stage = stage
+        self._services = services
+        self._folder = folder
+        self._progress = progress
+        self._vectors = [vector["name"] for topic in topics().values() for vector in topic["vectors"]]
+        self._tls_vectors = [vector["name"] for vector in topics()[TLS_TOPIC]["vectors"]]
+        self._tls_folder = folder / "tls-vectors"
+        self._tls_folder.mkdir()
+        shutil.copy(FOLDER / f"{TLS_TOPIC}.json", self._tls_folder)
+        self.runs: list[Run] = []
+
+    async def language(self, language: Language) -> None:
+        """Builds a language's clients, checks its stubs, and runs its vectors."""
+        runs = [Run(f"{language.name} {variant}".strip()) for variant in language.variants]
+        self.runs += runs
+        self._progress.console.print(f"{language.name}: building", style="dim")
+        trouble = await self._build(language) or await self._stale_stubs(language)
+        for run, variant in zip(runs, language.variants, strict=True):
+            run.trouble = trouble
+            if not trouble:
+                await self._run(run, [language.folder / "run-vectors.sh", *filter(None, [variant])])
+
+    async def _build(self, language: Language) -> str:
+        if not (language.folder / "run-vectors.sh").exists():
+            return f"clients/{language.name} has no run-vectors.sh"
+        build = language.folder / "build.sh"
+        if not build.exists():
+            return ""
+        status, said = await _output(build)
+        return f"build.sh failed with status {status}:\n{_end(said)}" if status else ""
+
+    async def _stale_stubs(self, language: Language) -> str:
+        """Says which of the checked-in stubs are not what the contract gives."""
+        template = language.folder / "buf.gen.yaml"
+        if not template.exists():
+            return ""
+        scratch = self._folder / f"stubs-{language.name}"
+        status, said = await _output("buf", "generate", "--template", template, "--output", scratch)
+        if status:
+            return f"buf generate failed with status {status}:\n{_end(said)}"
+        outs = sorted(set(re.findall(r"^ *(?:- )?out: *(\S+)", template.read_text(encoding="utf-8"), re.MULTILINE)))
+        stale = [path for out in outs for path in _differences(ROOT / out, scratch / out)]
+        again = f"buf generate --template {template.relative_to(ROOT)}"
+        return f"stubs are not fresh ({', '.join(stale)}); run {again}" if stale else ""
+
+    async def _run(self, run: Run, command: Sequence[str | Path]) -> None:
+        key = await self._stage.application(run.name.replace(" ", "-"))
+        started = time.monotonic()
+        await self._follow(run.name, command, self._vectors, run.results, TARGET=self._services.plaintext, API_KEY=key)
+        run.seconds = time.monotonic() - started
+        tls = {"TARGET": self._services.tls, "CA": str(self._services.ca), "VECTORS": str(self._tls_folder)}
+        await self._follow(f"{run.name} (TLS)", command, self._tls_vectors, run.tls, API_KEY=key, **tls)
+
+    async def _follow(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        vectors: Sequence[str],
+        results: list[Result],
+        **environment: str,
+    ) -> None:
+        task = self._progress.add_task(name, total=len(vectors))
+        async for result in self._stage.run(command, **environment):
+            results.append(result)
+            self._progress.advance(task)
+            if result.why:
+                self._progress.console.print(f"{name}: {result.name or 'the runner'}: {result.why}", style="red")
+        results += [Result(vector, "not run") for vector in missing(results, vectors)]
+        self._progress.remove_task(task)
+        passed = sum(not result.why for result in results)
+        self._progress.console.print(f"{name}: {passed} of {len(vectors)} passed")
+
+
+async def _output(*command: str | Path) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    said, _ = await process.communicate()
+    return process.returncode or 0, said.decode("utf-8", "replace")
+
+
+def _end(said: str) -> str:
+    return "\n".join(said.splitlines()[-40:])
+
+
+def _differences(checked_in: Path, made: Path) -> list[str]:
+    """The files below `made` that are not the same below `checked_in`, and those that are only there."""
+
+    def files(folder: Path) -> set[Path]:
+        return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+
+    both = files(checked_in) | files(made)
+    _, different, unreadable = filecmp.cmpfiles(checked_in, made, map(str, both), shallow=False)
+    return sorted(different + unreadable)
+
+
+def lacking(language: Language) -> str:
+    """What has to be installed before a language can be run; empty if nothing."""
+    return "; ".join(advice for tool, advice in language.tools.items() if shutil.which(tool) is None)
+
+
+def table(runs: Sequence[Run]) -> Table:
+    """How many vectors of each topic each client passed."""
+    grid = Table(title="Vectors passed, by language and topic")
+    grid.add_column("topic")
+    for run in runs:
+        grid.add_column(run.name, justify="right")
+    for name, topic in topics().items():
+        names = {vector["name"] for vector in topic["vectors"]}
+        grid.add_row(name, *(_cell([each for each in run.results if each.name in names], len(names)) for run in runs))
+    grid.add_section()
+    total = sum(len(topic["vectors"]) for topic in topics().values())
+    grid.add_row("all", *(_cell(run.results, total) for run in runs))
+    over_tls = len(topics()[TLS_TOPIC]["vectors"])
+    grid.add_row(f"{TLS_TOPIC} over TLS", *(_cell(run.tls, over_tls) for run in runs))
+    grid.add_row("seconds", *(f"{run.seconds:.0f}" for run in runs))
+    return grid
+
+
+def _cell(results: Sequence[Result], total: int) -> str:
+    passed = sum(not result.why for result in results)
+    return f"[{'green' if passed == total else 'red'}]{passed}/{total}"
+
+
+async def polyglot(languages: Sequence[Language], console: Console) -> list[Run]:
+    """Runs languages and returns what came of each client."""
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="seqstep-polyglot-")))
+        stage = await stack.enter_async_context(running_stage(folder))
+        services = await stack.enter_async_context(running_services(stage, folder))
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        progress = stack.enter_context(Progress(*columns, console=console, transient=True))
+        run = Polyglot(stage, services, folder, progress)
+        for language in languages:
+            await run.language(language)
+        return run.runs
+
+
+def main() -> int:
+    """Runs the languages that are asked for and can be run, and returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="make polyglot", description="Runs the vectors with the clients of all languages."
+    )
+    names = [language.name for language in LANGUAGES]
+    parser.add_argument(
+        "languages", nargs="*", metavar="LANGUAGE", help=f"which ones: {', '.join(names)}; all if none is named"
+    )
+    asked = parser.parse_args().languages or names
+    if unknown := sorted({*asked} - {*names}):
+        parser.error(f"no such language: {', '.join(unknown)}; there are {', '.join(names)}")
+    console = Console()
+    lack = {each.name: why for each in LANGUAGES if each.name in asked and (why := lacking(each))}
+    for name, why in lack.items():
+        console.print(f"{name} is skipped; install: {why}", style="yellow")
+    runs = asyncio.run(polyglot([each for each in LANGUAGES if each.name in asked and each.name not in lack], console))
+    console.print(table(runs))
+    failures = [f"{run.name}: {failure}" for run in runs for failure in run.failures]
+    for failure in failures:
+        console.print(f"failed: {failure}", style="red", markup=False)
+    in_ci = os.environ.get("CI") == "true"
+    if lack and in_ci:
+        console.print("failed: in CI no language may be skipped", style="red")
+    return int(bool(failures) or bool(lack and in_ci))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
