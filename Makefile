@@ -14,6 +14,8 @@ PY := $(CURDIR)/$(VENV)/bin/python
 READY := $(VENV)/.ready
 PYTEST_ARGS ?=
 FUZZ_SECONDS ?= 600
+# `make polyglot LANGUAGES="go java"` runs some of them.
+LANGUAGES ?=
 # `make lock LOCK_ARGS=--upgrade` takes newer versions too.
 LOCK_ARGS ?=
 # Where the virtual environment's tools come first, buf finds the Python that has its plugins.
@@ -98,7 +100,7 @@ sandbox: setup ## Run the stand-ins for Apollo and Outreach in the foreground
 
 .PHONY: polyglot
 polyglot: setup ## Run the clients in all languages against one service
-	@$(PY) tools/polyglot.py
+	@$(PY) tools/polyglot.py $(LANGUAGES)
 
 .PHONY: bench
 bench: setup ## Measure the service
