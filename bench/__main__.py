@@ -12,8 +12,8 @@ from typing import Final
 from rich.console import Console
 
 from bench import plot, report
-from bench.parts import calls, compare, isolation, latency, overload, scale, soak, start, tls, workers
 from bench.measure import LoadFailed
+from bench.parts import calls, compare, isolation, latency, overload, scale, soak, start, tls, workers
 from bench.processes import ROOT, NotHere
 from bench.stage import Effort, Stage
 from bench.variants import versions
