@@ -57,7 +57,7 @@ class Language:
 
 
 LANGUAGES: Final = (
-    Language("go", {"go": "Go 1.24 or later (https://go.dev/dl)"}),
+    Language("go", {"go": "Go 1.26 or later (https://go.dev/dl)"}),
     Language("python", {}, ("sync", "aio")),
     Language("java", {"java": "a JDK, 17 or later", "mvn": "Maven 3.9 or later"}),
     Language("typescript", {"node": "Node.js 20 or later", "npm": "npm"}, ("grpc-js", "connect")),

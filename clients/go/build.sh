@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Builds the client and the runner of the vectors.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+mkdir -p target
+go build -o target/ ./cmd/...
+go vet ./...
