@@ -59,13 +59,20 @@ class Language:
 LANGUAGES: Final = (
     Language("go", {"go": "Go 1.26 or later (https://go.dev/dl)"}),
     Language("python", {}, ("sync", "aio")),
-    Language("java", {"java": "a JDK, 17 or later", "mvn": "Maven 3.9 or later"}),
+    Language(
+        "java",
+        {
+            "java": "a JDK, 17 or later",
+            "mvn": "Maven 3.8 or later",
+            "grpc_java_plugin": "apt-get install protobuf-compiler-grpc-java-plugin",
+        },
+    ),
     Language("typescript", {"node": "Node.js 20 or later", "npm": "npm"}, ("grpc-js", "connect")),
     Language("rust", {"cargo": "Rust (https://rustup.rs)"}),
     Language(
         "cpp",
         {
-            "g++": "apt-get install g++",
+            "g++": "apt-get install g++ nlohmann-json3-dev libcurl4-openssl-dev",
             "cmake": "apt-get install cmake",
             "protoc": "apt-get install protobuf-compiler",
             "grpc_cpp_plugin": "apt-get install protobuf-compiler-grpc libgrpc++-dev",
@@ -299,7 +306,8 @@ def main() -> int:
     asked = parser.parse_args().languages or names
     if unknown := sorted({*asked} - {*names}):
         parser.error(f"no such language: {', '.join(unknown)}; there are {', '.join(names)}")
-    console = Console()
+    # A log has room for all columns.
+    console = Console(width=None if sys.stdout.isatty() else 160)
     lack = {each.name: why for each in LANGUAGES if each.name in asked and (why := lacking(each))}
     for name, why in lack.items():
         console.print(f"{name} is skipped; install: {why}", style="yellow")
