@@ -1,0 +1,96 @@
+"""The README's calls with grpcurl and buf curl, in plaintext and over TLS, with grpcurl as locked and as it is now."""
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trustme
+
+from sandbox import seed
+from sandbox.server import running_sandbox
+from service.cli.trial import Trial
+from tests.processes import serving
+from tests.readme.play import commands
+from tests.readme.test_readme import PAGE
+
+GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3"
+CALLS = [
+    (code, promised) for _, code, promised in commands(PAGE.read_text()) if code.startswith(("grpcurl ", "buf curl "))
+]
+
+
+@pytest.fixture(scope="module")
+def grpcurls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    found = {"locked": str(Path(sys.executable).with_name("grpcurl"))}
+    if shutil.which("go"):
+        folder = tmp_path_factory.mktemp("go")
+        subprocess.run(["go", "install", GRPCURL], env={**os.environ, "GOBIN": str(folder)}, check=True)
+        found["current"] = str(folder / "grpcurl")
+    elif os.environ.get("CI") == "true":
+        pytest.fail("the current grpcurl is built by Go; install it from https://go.dev/dl")
+    return found
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> dict[str, str]:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost", "127.0.0.1")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "certificate.pem")
+    return {
+        "SEQSTEP_TLS_CERTIFICATE": str(tmp_path / "certificate.pem"),
+        "SEQSTEP_TLS_PRIVATE_KEY": str(tmp_path / "key.pem"),
+    }
+
+
+def adapted(code: str, grpcurl: str, address: str, ca: Path | None) -> str:
+    """A command of the page for a service elsewhere; what docs/clients.md says about TLS is done here."""
+    if ca is not None:
+        code = code.replace("grpcurl -plaintext", f"grpcurl -cacert {ca}")
+        code = code.replace("--http2-prior-knowledge", f"--cacert {ca}").replace(
+            "http://127.0.0.1", "https://127.0.0.1"
+        )
+    return code.replace("127.0.0.1:50051", address).replace("grpcurl ", f"{grpcurl} ", 1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(500)  # Go compiles grpcurl once
+@pytest.mark.parametrize("secure", [False, True], ids=["plaintext", "TLS"])
+async def test_the_calls_of_the_page(
+    grpcurls: dict[str, str], tls: dict[str, str], tmp_path: Path, *, secure: bool
+) -> None:
+    async with running_sandbox() as sandbox:
+        trial = await asyncio.to_thread(Trial.prepare, tmp_path / "trial", "dev", sandbox.url)
+        settings = {name: value for name, value in trial.environment.items() if name.startswith("SEQSTEP_")}
+        environment = settings | (tls if secure else {})
+        ca = tmp_path / "ca.pem" if secure else None
+        async with serving(tmp_path, environment, wait=not secure) as service:
+            environment = os.environ | {"SEQSTEP_API_KEY": trial.api_key_file.read_text().strip()}
+            for grpcurl in grpcurls.values():
+                sandbox.reset()
+                for code, promised in CALLS:
+                    await check(adapted(code, grpcurl, service.address, ca), promised, environment)
+        assert sandbox.calls("outreach")
+        assert seed.OUTREACH_ACCESS_TOKEN not in json.dumps(sandbox.calls("outreach"))
+
+
+async def check(code: str, promised: str, environment: dict[str, str]) -> None:
+    for _ in range(100):
+        process = await asyncio.create_subprocess_exec(
+            "bash", "-c", code, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        async with asyncio.timeout(30):
+            output = (await process.communicate())[0].decode()
+        # Only until the service listens, which is asked for over TLS here.
+        if "connection refused" not in output and "context deadline exceeded" not in output:
+            break
+    assert (process.returncode != 0) == promised.startswith("ERROR:"), output
+    lines = iter(output.splitlines())
+    for line in promised.splitlines():
+        assert any(each == line for each in lines), f"{line!r} is not in, or not in this order:\n{output}"
