@@ -28,9 +28,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from tests.processes import ROOT, Serving, serving
+from tests.readme.reader import play_as_reader
 from tests.vectors.stage import FOLDER, Result, Stage, missing, running_stage, topics
 
 CLIENTS: Final = ROOT / "clients"
+
+MOST_COMMANDS: Final = 3
+"""How many commands a newcomer needs at most from a clone to a first successful call."""
 
 TLS_TOPIC: Final = "changes"
 """The vectors that run over TLS too: enough to show that the channel works."""
@@ -177,6 +181,20 @@ class Polyglot:
             run.trouble = trouble
             if not trouble:
                 await self._run(run, [language.folder / "run-vectors.sh", *filter(None, [variant])])
+        if not trouble:
+            runs[0].trouble = await asyncio.to_thread(self._newcomer, language)
+
+    def _newcomer(self, language: Language) -> str:
+        """Runs the commands of a client's README as they stand there, and says which of them failed."""
+        folder = self._folder / f"reader-{language.name}"
+        folder.mkdir()
+        played = play_as_reader(language.folder / "README.md", folder, seconds=300)
+        if len(played) > MOST_COMMANDS:
+            return f"README.md needs {len(played)} commands for a first call; {MOST_COMMANDS} is the most"
+        if "Changed template.subject." not in played[-1].output and "template.subject is now" not in played[-1].output:
+            return f"the last command of README.md did not change the step: {_end(played[-1].output)}"
+        self._progress.console.print(f"{language.name}: a first call after {len(played)} commands")
+        return ""
 
     async def _build(self, language: Language) -> str:
         if not (language.folder / "run-vectors.sh").exists():

@@ -1,46 +1,21 @@
 """The README's commands, run as they stand there, do what it says."""
 
-import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.readme.play import NOT_PLAYED, Played, commands
+from tests.readme.reader import play_as_reader
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "README.md"
 COMMANDS = [code for _, code, _ in commands(PAGE.read_text()) if code not in NOT_PLAYED]
-PRIVATE_NETWORK = ["unshare", "--map-root-user", "--net"]
-
-
-def has_private_networks() -> bool:
-    try:
-        return subprocess.run([*PRIVATE_NETWORK, "true"], capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        return False
 
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> list[Played]:
-    # The virtual environment is made before, since the copy has no network; most often it is there.
-    subprocess.run(["make", "setup"], cwd=ROOT, check=True, capture_output=True)
-    folder = tmp_path_factory.mktemp("reader") / "seqstep"
-    folder.mkdir()
-    for path in ROOT.iterdir():
-        # What the commands make is the reader's own.
-        if path.name not in {"var", ".git"}:
-            (folder / path.name).symlink_to(path)
-    arguments = [sys.executable, str(Path(__file__).with_name("play.py")), str(PAGE), str(folder)]
-    if has_private_networks():
-        arguments = [*PRIVATE_NETWORK, *arguments, "--loopback"]
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SEQSTEP_", "MAKE", "MFLAGS"))}
-    done = subprocess.run(arguments, env=clean, capture_output=True, text=True, timeout=110, check=False)
-    assert done.returncode == 0, done.stderr
-    return [Played(**each) for each in json.loads(done.stdout)]
+    return play_as_reader(PAGE, tmp_path_factory.mktemp("reader"))
 
 
 def masked(text: str) -> str:

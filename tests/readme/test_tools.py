@@ -18,7 +18,7 @@ from tests.processes import serving
 from tests.readme.play import commands
 from tests.readme.test_readme import PAGE
 
-GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3"
+GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4"
 CALLS = [
     (code, promised) for _, code, promised in commands(PAGE.read_text()) if code.startswith(("grpcurl ", "buf curl "))
 ]

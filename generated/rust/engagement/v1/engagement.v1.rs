@@ -7,27 +7,27 @@
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Error {
     /// A UUID (version 4) that names this very occurrence. Quote it when asking for help; it is in the log as well.
-    #[prost(string, tag = "1")]
+    #[prost(string, tag="1")]
     pub id: ::prost::alloc::string::String,
     /// What happened and what to do about it, in English, for a person. Never holds a credential. Programs must not parse it.
-    #[prost(string, tag = "2")]
+    #[prost(string, tag="2")]
     pub detail: ::prost::alloc::string::String,
     /// The same as `code`.
     #[deprecated]
-    #[prost(string, tag = "3")]
+    #[prost(string, tag="3")]
     pub problem_type: ::prost::alloc::string::String,
     /// A few words that are the same for every error with this `code`, unless the provider gave a title of its own.
-    #[prost(string, tag = "4")]
+    #[prost(string, tag="4")]
     pub title: ::prost::alloc::string::String,
     /// The stable name of this kind of error, in UPPER_SNAKE_CASE, for example `NOT_FOUND_ERROR`. Programs decide by it.
     /// The list is in docs/errors.md; it may grow, so treat an unknown code by its `status`.
-    #[prost(string, tag = "5")]
+    #[prost(string, tag="5")]
     pub code: ::prost::alloc::string::String,
     /// The HTTP status that belongs to `code`, in decimal, for example `404`.
-    #[prost(string, tag = "6")]
+    #[prost(string, tag="6")]
     pub status: ::prost::alloc::string::String,
     /// Where the error comes from, what it did to the step, and what to quote. Always set.
-    #[prost(message, optional, tag = "7")]
+    #[prost(message, optional, tag="7")]
     pub meta: ::core::option::Option<ErrorMeta>,
 }
 /// Facts about an error, for programs.
@@ -35,64 +35,64 @@ pub struct Error {
 pub struct ErrorMeta {
     /// What the provider answered. Unset when no answer of a provider stands behind the error: the call was refused here, or
     /// the provider could not be reached.
-    #[prost(message, optional, tag = "1")]
+    #[prost(message, optional, tag="1")]
     pub cause: ::core::option::Option<ErrorCause>,
     /// Who found fault with the call.
-    #[prost(enumeration = "ErrorOrigin", tag = "2")]
+    #[prost(enumeration="ErrorOrigin", tag="2")]
     pub origin: i32,
     /// The name of the application that made the call, as registered with this service. Empty when the caller is unknown.
-    #[prost(string, tag = "3")]
+    #[prost(string, tag="3")]
     pub application_name: ::prost::alloc::string::String,
     /// What the step looks like after the failure. Always set.
-    #[prost(enumeration = "ErrorOutcome", tag = "4")]
+    #[prost(enumeration="ErrorOutcome", tag="4")]
     pub outcome: i32,
     /// How long to wait before the same call can succeed. Unset when it is not known, or when waiting does not help.
-    #[prost(message, optional, tag = "5")]
+    #[prost(message, optional, tag="5")]
     pub retry_after: ::core::option::Option<::prost_types::Duration>,
     /// The id of the call: the caller's own `x-request-id`, or the one that was made for it.
-    #[prost(string, tag = "6")]
+    #[prost(string, tag="6")]
     pub request_id: ::prost::alloc::string::String,
 }
 /// What the provider answered, for people who know the provider.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ErrorCause {
     /// The HTTP status of the provider's answer.
-    #[prost(int32, tag = "1")]
+    #[prost(int32, tag="1")]
     pub code: i32,
     /// The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
     /// given as a string that ends in `… \[cut\]`; inside a gRPC status the body is left out when there is no room for it.
-    #[prost(message, optional, tag = "2")]
+    #[prost(message, optional, tag="2")]
     pub body: ::core::option::Option<::prost_types::Value>,
     /// The headers of the answer, names in lower case. Cookies and whatever carries a credential are left out.
-    #[prost(map = "string, string", tag = "3")]
+    #[prost(map="string, string", tag="3")]
     pub headers: ::std::collections::HashMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
 }
 /// Something that the caller should know about an update that did not fail for it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Warning {
     /// What is the case, in English, for a person. Programs must not parse it.
-    #[prost(string, tag = "1")]
+    #[prost(string, tag="1")]
     pub detail: ::prost::alloc::string::String,
     /// The stable name of this kind of warning, in UPPER_SNAKE_CASE, for example `SHARED_TEMPLATE`. The list is in
     /// docs/errors.md; it may grow.
-    #[prost(string, tag = "2")]
+    #[prost(string, tag="2")]
     pub problem_type: ::prost::alloc::string::String,
     /// A few words that are the same for every warning of this kind.
-    #[prost(string, tag = "3")]
+    #[prost(string, tag="3")]
     pub title: ::prost::alloc::string::String,
 }
 /// One value of the step that was changed, or would be with `validate_only`.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FieldChange {
     /// Which value: `template.subject`, `template.body`, or `custom_fields.KEY` with the provider's own name.
-    #[prost(string, tag = "1")]
+    #[prost(string, tag="1")]
     pub field: ::prost::alloc::string::String,
     /// What the provider held before; null if it held nothing. A string longer than 64 KiB is cut and ends in `… \[cut\]`.
-    #[prost(message, optional, tag = "2")]
+    #[prost(message, optional, tag="2")]
     pub before: ::core::option::Option<::prost_types::Value>,
     /// What the provider holds now, by its own answer, which may differ from what was sent (see `CONTENT_NORMALIZED`). With
     /// `validate_only`, or when the outcome is unknown, what was asked for. Cut in the same way.
-    #[prost(message, optional, tag = "3")]
+    #[prost(message, optional, tag="3")]
     pub after: ::core::option::Option<::prost_types::Value>,
 }
 /// Who found fault with a call.
@@ -171,18 +171,18 @@ impl ErrorOutcome {
 pub struct UpdateStepRequest {
     /// The provider's id of the sequence. Required. Apollo: 24 hexadecimal characters. Outreach: a positive integer, in
     /// decimal.
-    #[prost(string, tag = "1")]
+    #[prost(string, tag="1")]
     pub sequence_id: ::prost::alloc::string::String,
     /// The provider's id of the step, in the same form. Required. A step that is not part of the sequence is
     /// `NOT_FOUND_ERROR`.
-    #[prost(string, tag = "2")]
+    #[prost(string, tag="2")]
     pub sequence_step_id: ::prost::alloc::string::String,
     /// The values to set. Required. A record that names nothing succeeds with the warning `NO_CHANGE`.
-    #[prost(message, optional, tag = "3")]
+    #[prost(message, optional, tag="3")]
     pub record: ::core::option::Option<SequenceStepRecord>,
     /// Do everything but the write: the response tells what would change, with all warnings. May cost one more read at the
     /// provider, to find who else uses the template.
-    #[prost(bool, tag = "4")]
+    #[prost(bool, tag="4")]
     pub validate_only: bool,
 }
 /// The values to set on a step. What is absent stays as it is.
@@ -190,22 +190,22 @@ pub struct UpdateStepRequest {
 pub struct SequenceStepRecord {
     /// The email or message template that the step sends. A step that sends nothing (a call, a task) refuses it with
     /// `UNPROCESSABLE_ENTITY_ERROR`.
-    #[prost(message, optional, tag = "1")]
+    #[prost(message, optional, tag="1")]
     pub template: ::core::option::Option<StepTemplate>,
     /// Fields of the provider's own step resource, by the provider's own names. Values go to the provider as they are; whole
     /// numbers are sent as integers. Names that would move the record elsewhere (ids, parents, types) are refused. At most
     /// 64 KiB as JSON, nested at most 16 levels deep.
-    #[prost(message, optional, tag = "2")]
+    #[prost(message, optional, tag="2")]
     pub custom_fields: ::core::option::Option<::prost_types::Struct>,
 }
 /// The text of an email or message. What is absent stays as it is; an empty string is a value.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StepTemplate {
     /// The subject, in one line of at most 998 characters. A step that replies in a thread does not use it.
-    #[prost(string, optional, tag = "1")]
+    #[prost(string, optional, tag="1")]
     pub subject: ::core::option::Option<::prost::alloc::string::String>,
     /// The body, in HTML, of at most 5 MiB in UTF-8. The provider may clean it up; see the warning `CONTENT_NORMALIZED`.
-    #[prost(string, optional, tag = "2")]
+    #[prost(string, optional, tag="2")]
     pub body: ::core::option::Option<::prost::alloc::string::String>,
 }
 /// What became of an update.
@@ -213,14 +213,14 @@ pub struct StepTemplate {
 pub struct UpdateStepResponse {
     /// Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
     /// order.
-    #[prost(message, repeated, tag = "1")]
+    #[prost(message, repeated, tag="1")]
     pub errors: ::prost::alloc::vec::Vec<Error>,
     /// What else the caller should know, whether the update succeeded or not.
-    #[prost(message, repeated, tag = "2")]
+    #[prost(message, repeated, tag="2")]
     pub warnings: ::prost::alloc::vec::Vec<Warning>,
     /// The values that were changed, or would be with `validate_only`: template first, then custom fields. On failure only
     /// those that are known to be changed.
-    #[prost(message, repeated, tag = "3")]
+    #[prost(message, repeated, tag="3")]
     pub changes: ::prost::alloc::vec::Vec<FieldChange>,
 }
 /// Encoded file descriptor set for the `engagement.v1` package
