@@ -79,7 +79,7 @@ LANGUAGES: Final = (
             "g++": "apt-get install g++ nlohmann-json3-dev libcurl4-openssl-dev",
             "cmake": "apt-get install cmake",
             "protoc": "apt-get install protobuf-compiler",
-            "grpc_cpp_plugin": "apt-get install protobuf-compiler-grpc libgrpc++-dev",
+            "grpc_cpp_plugin": "apt-get install protobuf-compiler-grpc libgrpc++-dev libprotobuf-dev",
         },
     ),
 )
