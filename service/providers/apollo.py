@@ -240,7 +240,8 @@ def _decide_template(
         (each for each in sequence.emailer_templates or [] if each.id == touch.emailer_template_id),
         None,
     )
-    if held is None:
+    # Its id becomes part of a path, so it has to be one.
+    if held is None or not _ID.fullmatch(held.id):
         raise unreadable_template(update, touch.emailer_template_id)
     template = Template(held.id, held.subject, held.body_html, archived=bool(held.archived))
     changes = template_changes(update, template)

@@ -36,7 +36,8 @@ from service.update_step import UpdateStep
 
 MARK = "s3cr3t-of-the-customer"
 # What may be in a path that is built from ids: anything else would lead elsewhere.
-SAFE_PATH = re.compile(r"/[\w.~-]+(/[\w.~-]+)*(\?[\w.~,=&\[\]%-]*)?", re.ASCII)
+SEGMENT = r"/(?!\.{1,2}(?:[/?]|$))[\w.~-]+"
+SAFE_PATH = re.compile(rf"({SEGMENT})+(\?[\w.~,=&\[\]%-]*)?", re.ASCII)
 # Too short for a repetition, which would wait.
 SECONDS = 0.19
 

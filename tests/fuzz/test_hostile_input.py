@@ -105,8 +105,8 @@ def test_any_metadata(pairs: list[tuple[str, str | bytes]]) -> None:
     whole_metadata(pairs)
 
 
-def test_what_is_fuzzed_does_reach_the_provider() -> None:
-    """Without this, everything above could be refused at the door."""
+def apollo_answers(template_id: str) -> list[ProviderAnswer]:
+    """What Apollo answers to a read, and to the write of the template that it names."""
     campaign = {
         "emailer_campaign": {"id": seed.APOLLO_SEQUENCE_ACTIVE, "active": True},
         "emailer_steps": [{"id": seed.APOLLO_STEP_PLAIN, "type": "auto_email"}],
@@ -114,17 +114,33 @@ def test_what_is_fuzzed_does_reach_the_provider() -> None:
             {
                 "id": "t",
                 "emailer_step_id": seed.APOLLO_STEP_PLAIN,
-                "emailer_template_id": "a" * 24,
+                "emailer_template_id": template_id,
                 "status": "approved",
             }
         ],
-        "emailer_templates": [{"id": "a" * 24, "subject": "old", "body_html": "old"}],
+        "emailer_templates": [{"id": template_id, "subject": "old", "body_html": "old"}],
     }
-    template = {"emailer_template": {"id": "a" * 24, "subject": "new", "body_html": "old"}}
-    answers = [ProviderAnswer(200, {}, json.dumps(body).encode()) for body in (campaign, template)]
-    response = one_update(Provider.APOLLO, request_of(Provider.APOLLO, template={"subject": "new"}), answers)
+    template = {"emailer_template": {"id": template_id, "subject": "new", "body_html": "old"}}
+    return [ProviderAnswer(200, {}, json.dumps(body).encode()) for body in (campaign, template)]
+
+
+def test_what_is_fuzzed_does_reach_the_provider() -> None:
+    """Without this, everything above could be refused at the door."""
+    response = one_update(
+        Provider.APOLLO, request_of(Provider.APOLLO, template={"subject": "new"}), apollo_answers("a" * 24)
+    )
     assert response is not None
     assert [change.field for change in response.changes] == ["template.subject"]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(["..", ".", "", "../users/1", "..%2fusers", "a/b", "a?b", "a#b"]) | TEXT)
+def test_an_id_in_an_answer_leads_nowhere_else(template_id: str) -> None:
+    response = one_update(
+        Provider.APOLLO, request_of(Provider.APOLLO, template={"subject": "new"}), apollo_answers(template_id)
+    )
+    assert response is not None
+    assert [error.code for error in response.errors] == ["BAD_GATEWAY_ERROR"]
 
 
 @pytest.mark.skipif(find_spec("atheris") is None, reason="there is no atheris for this machine")
