@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -31,8 +30,9 @@ from service.model import (
 from service.providers.answers import depth, json_equal
 from service.providers.calls import ProviderCalls
 from service.providers.guard import ProviderGuard
-from service.providers.planning import nothing_named
+from service.providers.planning import nothing_named, without_writes
 from service.providers.provider import Plan, ProviderAdapter, Write
+from service.providers.sequences import SequenceUpdates
 from service.providers.upstream import Upstream
 from service.tasks import finish
 
@@ -61,8 +61,9 @@ class UpdateStep:
     """Changes one step of one sequence for one customer.
 
     Two provider calls for a change of the template, one for an update that changes nothing, none for what can be refused
-    here; custom fields add a write, and a look for an explanation adds a read. Reads end when the caller goes away; a
-    write that was begun is finished, since abandoning it would leave its outcome in the dark.
+    here; custom fields add a write, and a look for an explanation adds a read. Updates of one sequence that come at once
+    share what they read. Reads end when the caller goes away; a write that was begun is finished, since abandoning it would
+    leave its outcome in the dark.
     """
 
     def __init__(
@@ -107,15 +108,15 @@ class UpdateStep:
             return UpdateResult(failure.problems)
         guard = self._guards[update.provider]
         calls = ProviderCalls(self._upstream, adapter, guard, connection, self._connections.renewed, deadline)
+        work = _Work(adapter, update, calls, guard.updates_of(connection.id, update.sequence_id), deadline)
         try:
-            plan = await adapter.plan(update, calls)
+            plan = await work.plan()
         except UpdateFailed as failure:
             return UpdateResult(failure.problems, provider_calls=calls.count)
         if update.validate_only or not plan.writes:
             planned = tuple(change for write in plan.writes for change in write.changes)
             return UpdateResult((), plan.warnings, planned, calls.count)
-        held = guard.writing(connection.id, update.sequence_id, deadline)
-        writing = asyncio.create_task(_carry_out(plan, calls, held))
+        writing = asyncio.create_task(work.carry_out(plan))
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)
         return await asyncio.shield(writing)
@@ -125,27 +126,62 @@ class UpdateStep:
         await finish(self._writing, seconds)
 
 
-async def _carry_out(plan: Plan, calls: ProviderCalls, held: AbstractAsyncContextManager[None]) -> UpdateResult:
-    """Sends the writes of a plan, with the sequence held for them."""
-    try:
-        async with held:
-            return await _write_all(plan, calls)
-    except UpdateFailed as failure:
-        return UpdateResult(failure.problems, plan.warnings, (), calls.count)
+class _Work:
+    """One update at its provider: planned, and carried out when it is its turn."""
 
+    def __init__(
+        self,
+        adapter: ProviderAdapter,
+        update: StepUpdate,
+        calls: ProviderCalls,
+        sequence: SequenceUpdates,
+        deadline: Deadline,
+    ) -> None:
+        self._adapter = adapter
+        self._update = update
+        self._calls = calls
+        self._sequence = sequence
+        self._deadline = deadline
+        self._reads = sequence.reads(calls, deadline)
 
-async def _write_all(plan: Plan, calls: ProviderCalls) -> UpdateResult:
-    changes: list[FieldChange] = []
-    warnings = list(plan.warnings)
-    for write in plan.writes:
+    async def plan(self) -> Plan:
+        """Reads, and decides what the update comes to.
+
+        Raises:
+            UpdateFailed: The step cannot be found or changed, or the provider refused a read.
+        """
+        return await self._adapter.plan(self._update, self._reads)
+
+    async def carry_out(self, plan: Plan) -> UpdateResult:
+        """Sends the writes of a plan, with the sequence held for them."""
         try:
-            changed = _as_stored(write, write.stored(await calls.write(write.request)))
+            async with self._sequence.turn(self._deadline):
+                if self._reads.are_stale():
+                    self._reads = self._sequence.reads(self._calls, self._deadline)
+                    plan = await self.plan()
+                return await self._write_all(plan)
         except UpdateFailed as failure:
-            problems = tuple(_after(changes, problem) for problem in failure.problems)
-            return UpdateResult(problems, tuple(warnings), tuple(changes), calls.count)
-        changes += changed
-        warnings += _normalized(write, changed)
-    return UpdateResult((), tuple(warnings), tuple(changes), calls.count)
+            return UpdateResult(failure.problems, plan.warnings, (), self._calls.count)
+
+    async def _write_all(self, plan: Plan) -> UpdateResult:
+        changes: list[FieldChange] = []
+        warnings = list(plan.warnings)
+        writes = [self._sequence.still_to_do(write, self._reads) for write in plan.writes]
+        if not any(write.changes for write in writes):
+            return UpdateResult((), without_writes(plan.warnings), (), self._calls.count)
+        for write in writes:
+            if not write.changes:
+                continue
+            self._sequence.begins(write)
+            try:
+                changed = _as_stored(write, write.stored(await self._calls.write(write.request)))
+            except UpdateFailed as failure:
+                problems = tuple(_after(changes, problem) for problem in failure.problems)
+                return UpdateResult(problems, tuple(warnings), tuple(changes), self._calls.count)
+            self._sequence.ended(write, changed)
+            changes += changed
+            warnings += _normalized(write, changed)
+        return UpdateResult((), tuple(warnings), tuple(changes), self._calls.count)
 
 
 def _as_stored(write: Write, stored: Mapping[str, object]) -> list[FieldChange]:

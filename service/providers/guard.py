@@ -1,21 +1,21 @@
 """What one worker remembers about one provider, to spare it, its customers' quotas and everybody's time."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Final
+from weakref import WeakValueDictionary
 
-from service.errors import UpdateFailed, failed
+from service.errors import failed
 from service.model import Deadline, ErrorCode, Provider
 from service.providers.rate_limits import RateLimits
 from service.providers.retries import LONGEST_WAIT_SECONDS, CircuitBreaker, RetryBudget
+from service.providers.sequences import SequenceUpdates
 
 # What a call needs at the least after a wait.
 _LEAST_SECONDS: Final = 0.2
 
 
 class ProviderGuard:
-    """Keeps calls from a provider that are bound to fail, and writes to one sequence from overlapping.
+    """Keeps calls from a provider that are bound to fail, and brings together updates of one sequence.
 
     Attributes:
         provider: The provider.
@@ -29,7 +29,7 @@ class ProviderGuard:
         self.limits = RateLimits()
         self.budget = RetryBudget()
         self.breaker = CircuitBreaker()
-        self._sequences: dict[tuple[int, str], tuple[asyncio.Lock, int]] = {}
+        self._sequences: WeakValueDictionary[tuple[int, str], SequenceUpdates] = WeakValueDictionary()
 
     async def admit(self, connection_id: int, scope: str, deadline: Deadline) -> None:
         """Returns when a call may be sent; waits for a rate limit if the wait is short and fits the deadline.
@@ -56,37 +56,10 @@ class ProviderGuard:
                 retry_after=wait,
             )
 
-    @asynccontextmanager
-    async def writing(self, connection_id: int, sequence_id: str, deadline: Deadline) -> AsyncIterator[None]:
-        """Holds a sequence for writes: Apollo refuses those that overlap (observed).
-
-        Raises:
-            UpdateFailed: Other writes to the sequence last longer than the deadline allows.
-        """
+    def updates_of(self, connection_id: int, sequence_id: str) -> SequenceUpdates:
+        """The updates of a sequence that are under way; forgotten when nobody holds them any more."""
         key = (connection_id, sequence_id)
-        lock, users = self._sequences.get(key) or (asyncio.Lock(), 0)
-        self._sequences[key] = (lock, users + 1)
-        try:
-            try:
-                await asyncio.wait_for(lock.acquire(), max(0.0, deadline.remaining()))
-            except TimeoutError:
-                raise _sequence_busy(sequence_id) from None
-            try:
-                yield
-            finally:
-                lock.release()
-        finally:
-            lock, users = self._sequences[key]
-            if users == 1:
-                del self._sequences[key]
-            else:
-                self._sequences[key] = (lock, users - 1)
-
-
-def _sequence_busy(sequence_id: str) -> UpdateFailed:
-    return failed(
-        ErrorCode.CONFLICT_ERROR,
-        f"Other changes to sequence {sequence_id} were still under way when the deadline came; nothing was changed. "
-        "Repeat the call.",
-        retry_after=1.0,
-    )
+        found = self._sequences.get(key)
+        if found is None:
+            found = self._sequences[key] = SequenceUpdates(self.provider, sequence_id)
+        return found

@@ -23,6 +23,11 @@ from service.providers.provider import Plan
 
 _NAMED_STEPS: Final = 20
 
+_NO_CHANGE: Final = StepWarning(WarningType.NO_CHANGE, "The provider already holds exactly this; nothing was written.")
+
+# What is only worth knowing of an update that changes something.
+_OF_WRITES: Final = frozenset({WarningType.SHARED_TEMPLATE, WarningType.SEQUENCE_ACTIVE})
+
 
 @dataclass(frozen=True, slots=True)
 class Template:
@@ -130,7 +135,7 @@ def shared_template(template_id: str, sharing: Sequence[str]) -> StepWarning:
 def with_no_change(plan: Plan, *, active: bool) -> Plan:
     """The plan with the warning that nothing changes, or, if the sequence is on, whom the change reaches."""
     if not plan.writes:
-        note = StepWarning(WarningType.NO_CHANGE, "The provider already holds exactly this; nothing was written.")
+        note = _NO_CHANGE
     elif active:
         note = StepWarning(
             WarningType.SEQUENCE_ACTIVE, "The sequence is on: people who are already in it get the step as changed."
@@ -138,6 +143,11 @@ def with_no_change(plan: Plan, *, active: bool) -> Plan:
     else:
         return plan
     return replace(plan, warnings=(*plan.warnings, note))
+
+
+def without_writes(warnings: Sequence[StepWarning]) -> tuple[StepWarning, ...]:
+    """The warnings of a plan whose writes turned out not to be needed, since others have just written the same."""
+    return (*(warning for warning in warnings if warning.type not in _OF_WRITES), _NO_CHANGE)
 
 
 def nothing_named() -> StepWarning:

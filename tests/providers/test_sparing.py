@@ -246,7 +246,7 @@ async def test_writes_to_one_sequence_follow_each_other() -> None:
 
     async def write() -> None:
         nonlocal inside, most
-        async with guard.writing(1, "s", Deadline.after(5)):
+        async with guard.updates_of(1, "s").turn(Deadline.after(5)):
             inside += 1
             most = max(most, inside)
             await asyncio.sleep(0)
@@ -254,24 +254,23 @@ async def test_writes_to_one_sequence_follow_each_other() -> None:
 
     await asyncio.gather(*(write() for _ in range(20)))
     assert most == 1
-    assert guard._sequences == {}
+    assert not guard._sequences
 
 
 async def test_writes_to_other_sequences_do_not_wait() -> None:
     guard = ProviderGuard(Provider.APOLLO)
     async with (
-        guard.writing(1, "a", Deadline.after(5)),
-        guard.writing(1, "b", Deadline.after(0.1)),
-        guard.writing(2, "a", Deadline.after(0.1)),
+        guard.updates_of(1, "a").turn(Deadline.after(5)),
+        guard.updates_of(1, "b").turn(Deadline.after(0.1)),
+        guard.updates_of(2, "a").turn(Deadline.after(0.1)),
     ):
         pass
 
 
 async def test_a_sequence_that_stays_busy_is_a_conflict_at_the_deadline() -> None:
-    guard = ProviderGuard(Provider.APOLLO)
-    async with guard.writing(1, "a", Deadline.after(5)):
+    updates = ProviderGuard(Provider.APOLLO).updates_of(1, "a")
+    async with updates.turn(Deadline.after(5)):
         with pytest.raises(UpdateFailed) as failure:
-            async with guard.writing(1, "a", Deadline.after(0.05)):
+            async with updates.turn(Deadline.after(0.05)):
                 raise AssertionError("two writes at once")
         assert failure.value.problems[0].code is ErrorCode.CONFLICT_ERROR
-    assert guard._sequences == {}
