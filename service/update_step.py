@@ -155,11 +155,14 @@ class _Work:
     async def carry_out(self, plan: Plan) -> UpdateResult:
         """Sends the writes of a plan, with the sequence held for them."""
         try:
-            async with self._sequence.turn(self._deadline):
+            await self._sequence.take_turn(self._deadline)
+            try:
                 if self._reads.are_stale():
                     self._reads = self._sequence.reads(self._calls, self._deadline)
                     plan = await self.plan()
                 return await self._write_all(plan)
+            finally:
+                self._sequence.end_turn()
         except UpdateFailed as failure:
             return UpdateResult(failure.problems, plan.warnings, (), self._calls.count)
 
@@ -191,8 +194,10 @@ def _as_stored(write: Write, stored: Mapping[str, object]) -> list[FieldChange]:
     there, since providers ignore names that they do not know.
     """
     return [
-        replace(
-            change, after=stored.get(change.field, None if change.field.startswith(CUSTOM_FIELDS) else change.after)
+        FieldChange(
+            change.field,
+            change.before,
+            stored.get(change.field, None if change.field.startswith(CUSTOM_FIELDS) else change.after),
         )
         for change in write.changes
     ]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from service.connections.cache import Cache
@@ -24,6 +24,17 @@ _KEY: Final = re.compile(r"seqstep_([a-z0-9]{12})_([A-Za-z0-9_-]{43})")
 # What is looked up and compared for a key that is not even of the right form, so that it takes as long as any other.
 _NOBODY_PREFIX: Final = "-" * 12
 _NOBODY_DIGEST: Final = bytes(32)
+
+_BY_PREFIX: Final = (
+    select(api_keys.c.digest, api_keys.c.expires_at, applications.c.id, applications.c.name, applications.c.disabled_at)
+    .join(applications, applications.c.id == api_keys.c.application_id)
+    .where(api_keys.c.prefix == bindparam("prefix"))
+)
+_BY_IDENTITY: Final = (
+    select(applications.c.id, applications.c.name)
+    .join(certificates, certificates.c.application_id == applications.c.id)
+    .where(certificates.c.identity == bindparam("identity"), applications.c.disabled_at.is_(None))
+)
 
 _LOAD_SECONDS: Final = 5.0
 """Longest wait for a database that does not answer."""
@@ -126,27 +137,14 @@ class Applications:
         raise unauthenticated()
 
     async def _load_key(self, prefix: str) -> _KnownKey:
-        query = (
-            select(api_keys.c.digest, api_keys.c.expires_at, applications.c.id, applications.c.name)
-            .add_columns(applications.c.disabled_at)
-            .join(applications, applications.c.id == api_keys.c.application_id)
-            .where(api_keys.c.prefix == prefix)
-        )
-        async with self._store.begin() as connection:
-            row = (await connection.execute(query)).first()
+        row = await self._store.first(_BY_PREFIX, {"prefix": prefix})
         if row is None:
             return _KnownKey(_NOBODY_DIGEST, None, None)
         caller = Caller(row.id, row.name) if row.disabled_at is None else None
         return _KnownKey(bytes(row.digest), caller, row.expires_at)
 
     async def _load_identity(self, identity: str) -> Caller | None:
-        query = (
-            select(applications.c.id, applications.c.name)
-            .join(certificates, certificates.c.application_id == applications.c.id)
-            .where(certificates.c.identity == identity, applications.c.disabled_at.is_(None))
-        )
-        async with self._store.begin() as connection:
-            row = (await connection.execute(query)).first()
+        row = await self._store.first(_BY_IDENTITY, {"identity": identity})
         return Caller(row.id, row.name) if row is not None else None
 
     async def create(self, name: str) -> Secret:

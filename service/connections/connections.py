@@ -7,11 +7,13 @@ import secrets
 import socket
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+import msgspec
 import structlog
-from sqlalchemy import delete, func, insert, select, update
+from msgspec import structs
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from service.connections.cache import Cache
@@ -61,6 +63,10 @@ _MAX_PAUSES: Final = 10_000
 
 _REENCRYPT_BATCH: Final = 500
 
+_BY_OWNER: Final = select(connections).where(
+    *(connections.c[name] == bindparam(name) for name in ("application_id", "customer_id", "provider"))
+)
+
 
 class TokenEndpoint(Protocol):
     """Where a provider renews OAuth tokens."""
@@ -99,8 +105,7 @@ class ConnectionSummary:
     key_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
+class _Held(msgspec.Struct, frozen=True):
     """A connection as the store has it."""
 
     connection: Connection
@@ -329,7 +334,9 @@ class Connections:
             # The connection was deleted or set anew meanwhile, and that is what counts.
             return await self._load(owner)
         log.info("token renewed", customer=owner.customer_id, provider=owner.provider.value)
-        return replace(held, connection=replace(held.connection, credentials=renewed), revision=held.revision + 1)
+        return structs.replace(
+            held, connection=structs.replace(held.connection, credentials=renewed), revision=held.revision + 1
+        )
 
     async def _commit(self, owner: Owner, held: _Held, renewed: OAuthCredentials) -> bool:
         """Stores a minted token, and keeps trying: the old one is dead, and this process alone has the new one.
@@ -425,8 +432,7 @@ class Connections:
         return held
 
     async def _load(self, owner: Owner) -> _Held | None:
-        async with self._store.begin() as connection:
-            row = (await connection.execute(select(connections).where(*_is(owner)))).first()
+        row = await self._store.first(_BY_OWNER, structs.asdict(owner))
         if row is None:
             return None
         try:
@@ -478,9 +484,8 @@ class Connections:
             return was_there
 
     async def _exists(self, application_id: int) -> bool:
-        query = select(applications.c.id).where(applications.c.id == application_id)
-        async with self._store.begin() as connection:
-            return (await connection.execute(query)).first() is not None
+        query = select(applications.c.id).where(applications.c.id == bindparam("id"))
+        return await self._store.first(query, {"id": application_id}) is not None
 
     async def _replace_or_insert(self, owner: Owner, values: Mapping[str, Any]) -> bool:
         async with self._store.begin() as connection:
@@ -611,7 +616,9 @@ class _NotNow(UpdateFailed):
 
     def again_after(self, seconds: float) -> "_NotNow":
         """The same failure, with so many seconds left to wait."""
-        return _NotNow(UpdateFailed(*(replace(problem, retry_after=seconds) for problem in self.problems)), seconds)
+        return _NotNow(
+            UpdateFailed(*(structs.replace(problem, retry_after=seconds) for problem in self.problems)), seconds
+        )
 
 
 def _is(owner: Owner) -> tuple[Any, ...]:

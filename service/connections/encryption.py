@@ -4,7 +4,6 @@ import base64
 import binascii
 import hashlib
 import os
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -26,8 +25,7 @@ class CannotDecrypt(Exception):
     """Stored credentials cannot be read: their key is missing, or they were changed or moved."""
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(msgspec.Struct, frozen=True):
     """The row that credentials belong to; elsewhere they do not decrypt."""
 
     application_id: int
@@ -39,8 +37,7 @@ class Owner:
         return msgspec.json.encode(["seqstep.connection.v1", self.application_id, self.customer_id, self.provider])
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(msgspec.Struct, frozen=True):
     """Encrypted credentials, and the id of the key that they are under."""
 
     key_id: str

@@ -4,12 +4,26 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Double, cast, event, extract, func, literal, text
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    Engine,
+    Row,
+    Select,
+    StaticPool,
+    cast,
+    create_engine,
+    event,
+    extract,
+    func,
+    literal,
+    text,
+)
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -29,6 +43,7 @@ _CONNECT_SECONDS: Final = 3.0
 _STATEMENT_SECONDS: Final = 5.0
 _POOL_SECONDS: Final = 5.0
 _SQLITE_BUSY_SECONDS: Final = 10.0
+_LOOK_UP_BUSY_SECONDS: Final = 0.2
 
 _SQLITE_PRAGMAS: Final = (
     f"PRAGMA busy_timeout={_SQLITE_BUSY_SECONDS * 1000:.0f}",
@@ -41,6 +56,7 @@ _SQLITE_PRAGMAS: Final = (
 # PostgreSQL's classes of errors that speak of the server, the role or the database, and never quote a value.
 _SAFE_TO_QUOTE: Final = ("08", "28", "3D", "42501", "53", "57")
 _NO_SUCH_TABLE: Final = ("42P01", "42703")
+_FAILURES: Final = (DBAPIError, PoolTimeoutError, OSError)
 
 
 class StoreUnavailable(Exception):
@@ -54,8 +70,17 @@ class SchemaMismatch(Exception):
 class Store:
     """A database. Belongs to the event loop that uses it."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, look_ups: Engine | None = None) -> None:
+        """Wraps what SQLAlchemy made.
+
+        Args:
+            engine: The database.
+            look_ups: Another way to it, which reads at once and without a thread; None if there is none.
+        """
         self._engine = engine
+        self._look_ups = look_ups
+        # A query that stands alone needs no transaction around it.
+        self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @classmethod
     def open(cls, database_url: str, *, statement_seconds: float | None = _STATEMENT_SECONDS) -> "Store":
@@ -77,16 +102,16 @@ class Store:
                 _make_private_file(url.database)
                 engine = create_async_engine(url, hide_parameters=True, pool_size=4, max_overflow=4)
                 event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-            else:
-                engine = create_async_engine(
-                    url,
-                    hide_parameters=True,
-                    pool_size=5,
-                    max_overflow=5,
-                    pool_timeout=_POOL_SECONDS,
-                    pool_pre_ping=True,
-                    async_creator=_postgresql_connector(url, statement_seconds),
-                )
+                return cls(engine, _look_ups_of(url))
+            engine = create_async_engine(
+                url,
+                hide_parameters=True,
+                pool_size=5,
+                max_overflow=5,
+                pool_timeout=_POOL_SECONDS,
+                pool_pre_ping=True,
+                async_creator=_postgresql_connector(url, statement_seconds),
+            )
         except ModuleNotFoundError as error:
             raise StoreUnavailable(
                 f"the driver for this database is missing ({error.name}); install seqstep[postgresql]"
@@ -107,10 +132,25 @@ class Store:
                 yield connection
         except IntegrityError:
             raise
-        except (DBAPIError, PoolTimeoutError, OSError) as error:
-            if "no such table" in str(error) or getattr(getattr(error, "orig", None), "sqlstate", "") in _NO_SUCH_TABLE:
-                raise StoreUnavailable("the database has no such table; run `seqstep db upgrade`") from None
-            raise StoreUnavailable(f"the database cannot be used ({_reason(error)})") from None
+        except _FAILURES as error:
+            raise _unavailable(error) from None
+
+    async def first(self, query: Select[Any], parameters: Mapping[str, object]) -> Row[Any] | None:
+        """The first row of a query that stands alone and finds its rows by an index.
+
+        Raises:
+            StoreUnavailable: The database cannot be reached, or does not have the tables.
+        """
+        try:
+            if self._look_ups is not None:
+                with self._look_ups.connect() as reading:
+                    row: Row[Any] | None = reading.execute(query, parameters).first()
+            else:
+                async with self._reading.connect() as connection:
+                    row = (await connection.execute(query, parameters)).first()
+        except _FAILURES as error:
+            raise _unavailable(error) from None
+        return row
 
     @property
     def now(self) -> ColumnElement[float]:
@@ -155,6 +195,8 @@ class Store:
     async def close(self) -> None:
         """Closes all connections."""
         await self._engine.dispose()
+        if self._look_ups is not None:
+            self._look_ups.dispose()
 
 
 def driver_url(database_url: str) -> URL:
@@ -180,6 +222,21 @@ def _make_private_file(database: str | None) -> None:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     if path.stat().st_uid == os.getuid():
         path.chmod(0o600)
+
+
+def _look_ups_of(url: URL) -> Engine:
+    """SQLite read in the event loop itself: a look-up takes some 50 µs there, and a way to a thread and back ten times that.
+
+    In WAL mode a reader waits for nobody, but for another process in the moment of its recovery.
+    """
+    engine = create_engine(url.set(drivername="sqlite"), hide_parameters=True, poolclass=StaticPool)
+    event.listen(engine, "connect", _prepare_look_ups)
+    return engine
+
+
+def _prepare_look_ups(connection: Any, _record: Any) -> None:
+    for pragma in (f"PRAGMA busy_timeout={_LOOK_UP_BUSY_SECONDS * 1000:.0f}", "PRAGMA query_only=ON"):
+        connection.execute(pragma)
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -219,6 +276,12 @@ def _postgresql_connector(url: URL, statement_seconds: float | None) -> Callable
             raise StoreUnavailable(f"the database cannot be reached ({_reason(error)})") from None
 
     return connect
+
+
+def _unavailable(error: BaseException) -> StoreUnavailable:
+    if "no such table" in str(error) or getattr(getattr(error, "orig", None), "sqlstate", "") in _NO_SUCH_TABLE:
+        return StoreUnavailable("the database has no such table; run `seqstep db upgrade`")
+    return StoreUnavailable(f"the database cannot be used ({_reason(error)})")
 
 
 def _reason(error: BaseException) -> str:

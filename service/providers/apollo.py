@@ -74,7 +74,11 @@ _PLAN_WORDS: Final = re.compile(r"\bpaying\b|\bpaid\b|\bonly available\b|\bupgra
 _OVERLAP_WAIT_SECONDS: Final = 1.0
 
 
-_WINDOWS: Final = (("minute", 60.0), ("hourly", 3600.0), ("24-hour", 86400.0))
+# The windows, by the header that tells what is left of each, with their lengths in seconds.
+_WINDOWS: Final = tuple(
+    (name, f"x-{name}-requests-left", length)
+    for name, length in (("minute", 60.0), ("hourly", 3600.0), ("24-hour", 86400.0))
+)
 
 
 class _Campaign(msgspec.Struct):
@@ -179,6 +183,9 @@ class Apollo:
     def problems(self, request: ProviderRequest, answer: ProviderAnswer, connection: Connection) -> tuple[Problem, ...]:
         """An error is plain JSON or text of varying shape, and may come with a 2xx status (observed)."""
         good_status = 200 <= answer.status < 300
+        # A search for the bytes spares good answers, which have no member of that name, a second decoding.
+        if good_status and b'"error"' not in answer.body:
+            return ()
         fault = _fault(answer)
         if good_status and fault.error is None:
             return ()
@@ -193,8 +200,8 @@ class Apollo:
         headers = answer.headers
         return [
             RateWindow(name, int(left), length)
-            for name, length in _WINDOWS
-            if (left := headers.get(f"x-{name}-requests-left", "")).isdecimal()
+            for name, header, length in _WINDOWS
+            if (left := headers.get(header, "")).isdecimal()
         ]
 
 
@@ -293,9 +300,6 @@ def decode_write(answer: ProviderAnswer) -> dict[str, JsonValue]:
 
 
 def _fault(answer: ProviderAnswer) -> _Fault:
-    # The body of a good answer holds no member `error` at its top; a search for the bytes spares a second decoding.
-    if 200 <= answer.status < 300 and b'"error"' not in answer.body:
-        return _Fault()
     try:
         return _FAULT.decode(answer.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
@@ -61,16 +60,14 @@ class SequenceUpdates:
         """
         return SharedReads(self, calls, deadline)
 
-    @asynccontextmanager
-    async def turn(self, deadline: Deadline) -> AsyncIterator[None]:
-        """Holds the sequence for writes.
+    async def take_turn(self, deadline: Deadline) -> None:
+        """Waits for the turn to write, which lasts until `end_turn`.
 
         Raises:
             UpdateFailed: Other writes to the sequence last longer than the deadline allows.
         """
         try:
-            async with asyncio.timeout(deadline.remaining()):
-                await self._turn.acquire()
+            await _take(self._turn, deadline)
         except TimeoutError:
             raise failed(
                 ErrorCode.CONFLICT_ERROR,
@@ -78,13 +75,15 @@ class SequenceUpdates:
                 "Repeat the call.",
                 retry_after=1.0,
             ) from None
-        try:
-            yield
-        finally:
-            self._turn.release()
+
+    def end_turn(self) -> None:
+        """Lets the next one write."""
+        self._turn.release()
 
     def still_to_do(self, write: Write, reads: "SharedReads") -> Write:
         """The write less what is right by now, with what others have written since it was planned in `before`."""
+        if not self._written:
+            return write
         changes: list[FieldChange] = []
         for change in write.changes:
             at, held = self._written.get((write.request.path, change.field), (0, None))
@@ -131,33 +130,27 @@ class SequenceUpdates:
         under_way = self._reading.setdefault(path, asyncio.Lock())
         shared = self._next[path] = asyncio.get_running_loop().create_future()
         try:
-            async with asyncio.timeout(deadline.remaining()):
-                await under_way.acquire()
-        except TimeoutError:
-            raise self._too_late() from None
-        else:
+            await _take(under_way, deadline)
+            del self._next[path]
+            writes, began = self._writes, time.monotonic()
             try:
-                del self._next[path]
-                return await self._read(request, calls, deadline, shared)
+                found = _Read(await calls.read(request), writes, began)
             finally:
                 under_way.release()
-        finally:
-            if self._next.get(path) is shared:
-                del self._next[path]
-            if not shared.done():
-                shared.set_result(None)
-
-    async def _read(self, request: ProviderRequest, calls: Calls, deadline: Deadline, shared: _Shared) -> _Read:
-        writes, began = self._writes, time.monotonic()
-        try:
-            found = _Read(await calls.read(request), writes, began)
+            shared.set_result(found)
+            return found
+        except TimeoutError:
+            raise self._too_late() from None
         except UpdateFailed as failure:
             # Others may have the time that this update had not.
             if deadline.remaining() > 0:
                 shared.set_result(failure)
             raise
-        shared.set_result(found)
-        return found
+        finally:
+            if self._next.get(path) is shared:
+                del self._next[path]
+            if not shared.done():
+                shared.set_result(None)
 
     def _too_late(self) -> UpdateFailed:
         return failed(
@@ -196,3 +189,12 @@ class SharedReads:
     def are_stale(self) -> bool:
         """Whether what they showed is too old to be written upon."""
         return self._began is not None and time.monotonic() - self._began > FRESH_SECONDS
+
+
+async def _take(lock: asyncio.Lock, deadline: Deadline) -> None:
+    """Acquires a lock; raises TimeoutError at the deadline."""
+    if not lock.locked():
+        await lock.acquire()
+        return
+    async with asyncio.timeout(deadline.remaining()):
+        await lock.acquire()

@@ -1,15 +1,16 @@
 """The HTTP client that all providers share: one pool for each worker, nothing remembered between customers."""
 
-import asyncio
 import io
+import math
 import ssl
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
-from types import SimpleNamespace
 from typing import Final
 
 import aiohttp
+from aiohttp.connector import Connection
 from yarl import URL
 
 from service.model import Deadline, ErrorCode, Secret
@@ -60,6 +61,25 @@ class NoAnswer(Exception):
         self.sent = sent
 
 
+@dataclass(slots=True)
+class _Sent:
+    """Whether a request has been handed to a connection, so that the provider may have received it."""
+
+    at_all: bool = False
+
+
+_SENT: Final[ContextVar[_Sent]] = ContextVar("_SENT")
+
+
+class _Request(aiohttp.ClientRequest):
+    """A request that notes when it is sent. aiohttp's own tracing tells it too, at several times the cost."""
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        """Sends it."""
+        _SENT.get().at_all = True
+        return await super().send(conn)
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamLimits:
     """What bounds every request.
@@ -96,36 +116,19 @@ class Upstream:
             keepalive_timeout=30,
             ssl=tls if tls is not None else True,
         )
-        # Only for writes does it matter whether a request had been sent when it failed, so only they pay for the trace.
-        trace = aiohttp.TraceConfig()
-        trace.on_request_headers_sent.append(_mark_sent)
-        self._reads = self._session([])
-        self._writes = self._session([trace])
-
-    def _session(self, traces: list[aiohttp.TraceConfig]) -> aiohttp.ClientSession:
-        session = aiohttp.ClientSession(
+        self._session = aiohttp.ClientSession(
             connector=self._connector,
-            connector_owner=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": "seqstep"},
-            timeout=aiohttp.ClientTimeout(
-                total=None,
-                connect=self.limits.connect_timeout + self.limits.pool_timeout,
-                sock_connect=self.limits.connect_timeout,
-                sock_read=self.limits.read_timeout,
-            ),
-            trace_configs=traces,
+            request_class=_Request,
         )
         # aiohttp would send some requests again by itself, uncounted, when a kept connection breaks. Whether a request is
         # worth another call of the customer's quota is decided in `calls`; the fault matrix counts what is sent.
-        session._retry_connection = False  # noqa: SLF001  # aiohttp has no public switch for it
-        return session
+        self._session._retry_connection = False  # noqa: SLF001  # aiohttp has no public switch for it
 
     async def close(self) -> None:
         """Closes all connections."""
-        await self._reads.close()
-        await self._writes.close()
-        await self._connector.close()
+        await self._session.close()
 
     async def send(
         self,
@@ -147,20 +150,17 @@ class Upstream:
         Raises:
             NoAnswer: There is none, or not a whole one.
         """
-        sent = SimpleNamespace(at_all=False)
-        session = self._reads if request.is_read else self._writes
+        sent = _Sent()
+        _SENT.set(sent)
         try:
-            async with (
-                asyncio.timeout(deadline.remaining()),
-                session.request(
-                    request.method,
-                    URL(base_url + request.path, encoded=True),
-                    data=_payload(request.body),
-                    headers=headers,
-                    allow_redirects=False,
-                    trace_request_ctx=sent,
-                ) as response,
-            ):
+            async with self._session.request(
+                request.method,
+                URL(base_url + request.path, encoded=True),
+                data=_payload(request.body),
+                headers=headers,
+                allow_redirects=False,
+                timeout=self._timeout(deadline),
+            ) as response:
                 body = await self._body(response)
                 return ProviderAnswer(response.status, response.headers, body, secrets)
         except TimeoutError as error:
@@ -179,11 +179,22 @@ class Upstream:
         except (aiohttp.ClientConnectionError, ConnectionError):
             raise NoAnswer(Silence.CUT, sent=True) from None
 
+    def _timeout(self, deadline: Deadline) -> aiohttp.ClientTimeout:
+        limits = self.limits
+        return aiohttp.ClientTimeout(
+            total=max(0.001, deadline.remaining()),
+            connect=limits.connect_timeout + limits.pool_timeout,
+            sock_connect=limits.connect_timeout,
+            sock_read=limits.read_timeout,
+            # aiohttp rounds longer times up to whole seconds, which is past the deadline.
+            ceil_threshold=math.inf,
+        )
+
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         limit = self.limits.max_answer_bytes
         chunks: list[bytes] = []
         size = 0
-        async for chunk in response.content.iter_any():
+        while chunk := await response.content.readany():
             size += len(chunk)
             if size > limit:
                 response.close()
@@ -203,7 +214,3 @@ def _timed_out(error: TimeoutError, *, sent: bool) -> NoAnswer:
     if isinstance(error, aiohttp.ServerTimeoutError):
         return NoAnswer(Silence.READ_TIMEOUT, sent=True)
     return NoAnswer(Silence.DEADLINE, sent=sent)
-
-
-async def _mark_sent(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
-    context.trace_request_ctx.at_all = True

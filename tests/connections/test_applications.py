@@ -1,11 +1,11 @@
 """Who may call: keys, their rotation, certificates."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 
 from service.connections import Applications, Store
 from service.connections.applications import ApplicationError
@@ -19,15 +19,16 @@ def applications(store: Store) -> Applications:
 
 
 @pytest.fixture
-def queries(store: Store) -> list[str]:
-    """Every statement that reaches the database."""
+def queries() -> Iterator[list[str]]:
+    """Every statement that reaches a database."""
     seen: list[str] = []
 
-    @event.listens_for(store._engine.sync_engine, "before_cursor_execute")
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         seen.append(statement)
 
-    return seen
+    event.listen(Engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(Engine, "before_cursor_execute", note)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import pytest
 from engagement.v1 import envelope_pb2
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 
 from sandbox import seed
 from service.model import ApiKeyCredentials, Provider, Secret
@@ -452,7 +452,15 @@ async def test_a_warm_call_makes_no_query(tmp_path: Path) -> None:
     async with open_house(tmp_path, cache_seconds=60) as house:
         await house.update("outreach", 7, 101, subject="first")
         queries: list[str] = []
-        engine = house.app.connections._store._engine.sync_engine
-        event.listen(engine, "before_cursor_execute", lambda *given: queries.append(given[2]))
-        await house.update("outreach", 7, 101, subject="second")
-        assert queries == []
+
+        def note(*given: Any) -> None:
+            queries.append(given[2])
+
+        event.listen(Engine, "before_cursor_execute", note)
+        try:
+            await house.update("outreach", 7, 101, subject="second")
+            assert queries == []
+            await house.update("outreach", 7, 101, subject="second", customer="new")
+            assert queries
+        finally:
+            event.remove(Engine, "before_cursor_execute", note)

@@ -246,11 +246,13 @@ async def test_writes_to_one_sequence_follow_each_other() -> None:
 
     async def write() -> None:
         nonlocal inside, most
-        async with guard.updates_of(1, "s").turn(Deadline.after(5)):
-            inside += 1
-            most = max(most, inside)
-            await asyncio.sleep(0)
-            inside -= 1
+        updates = guard.updates_of(1, "s")
+        await updates.take_turn(Deadline.after(5))
+        inside += 1
+        most = max(most, inside)
+        await asyncio.sleep(0)
+        inside -= 1
+        updates.end_turn()
 
     await asyncio.gather(*(write() for _ in range(20)))
     assert most == 1
@@ -259,18 +261,14 @@ async def test_writes_to_one_sequence_follow_each_other() -> None:
 
 async def test_writes_to_other_sequences_do_not_wait() -> None:
     guard = ProviderGuard(Provider.APOLLO)
-    async with (
-        guard.updates_of(1, "a").turn(Deadline.after(5)),
-        guard.updates_of(1, "b").turn(Deadline.after(0.1)),
-        guard.updates_of(2, "a").turn(Deadline.after(0.1)),
-    ):
-        pass
+    held = [guard.updates_of(*key) for key in ((1, "a"), (1, "b"), (2, "a"))]
+    for updates in held:
+        await updates.take_turn(Deadline.after(0.1))
 
 
 async def test_a_sequence_that_stays_busy_is_a_conflict_at_the_deadline() -> None:
     updates = ProviderGuard(Provider.APOLLO).updates_of(1, "a")
-    async with updates.turn(Deadline.after(5)):
-        with pytest.raises(UpdateFailed) as failure:
-            async with updates.turn(Deadline.after(0.05)):
-                raise AssertionError("two writes at once")
-        assert failure.value.problems[0].code is ErrorCode.CONFLICT_ERROR
+    await updates.take_turn(Deadline.after(5))
+    with pytest.raises(UpdateFailed) as failure:
+        await updates.take_turn(Deadline.after(0.05))
+    assert failure.value.problems[0].code is ErrorCode.CONFLICT_ERROR
