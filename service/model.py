@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
+
+import msgspec
 
 JsonValue: TypeAlias = Any
 """A value as JSON has it: None, bool, int, float, str, a list, or a dict with str keys."""
@@ -74,8 +75,7 @@ class Outcome(StrEnum):
     PARTIALLY_APPLIED = "partially applied"
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """The application that makes a call.
 
     Attributes:
@@ -87,8 +87,7 @@ class Caller:
     application_name: str
 
 
-@dataclass(frozen=True, slots=True)
-class StepUpdate:
+class StepUpdate(msgspec.Struct, frozen=True):
     """What a caller wants to hold of one step.
 
     Attributes:
@@ -108,7 +107,7 @@ class StepUpdate:
     step_id: str
     subject: str | None = None
     body: str | None = None
-    custom_fields: Mapping[str, JsonValue] = field(default_factory=dict)
+    custom_fields: Mapping[str, JsonValue] = msgspec.field(default_factory=dict)
     validate_only: bool = False
 
     @property
@@ -122,8 +121,7 @@ class StepUpdate:
         return not self.changes_template and not self.custom_fields
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(msgspec.Struct, frozen=True):
     """A provider's answer that stands behind a problem, already freed of credentials.
 
     Attributes:
@@ -137,8 +135,7 @@ class Cause:
     headers: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """One thing that went wrong.
 
     Attributes:
@@ -160,16 +157,14 @@ class Problem:
     retry_after: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StepWarning:
+class StepWarning(msgspec.Struct, frozen=True):
     """Something that the caller should know about an update that did not fail for it."""
 
     type: WarningType
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class FieldChange:
+class FieldChange(msgspec.Struct, frozen=True):
     """One value that was changed, or would be.
 
     Attributes:
@@ -183,8 +178,7 @@ class FieldChange:
     after: JsonValue
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateResult:
+class UpdateResult(msgspec.Struct, frozen=True):
     """What became of an update.
 
     Attributes:
@@ -200,8 +194,7 @@ class UpdateResult:
     provider_calls: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Violation:
+class Violation(msgspec.Struct, frozen=True):
     """One part of a call that breaks a rule.
 
     Attributes:
@@ -240,15 +233,13 @@ class Secret:
         raise TypeError("a secret is not to be pickled or copied about")
 
 
-@dataclass(frozen=True, slots=True)
-class ApiKeyCredentials:
+class ApiKeyCredentials(msgspec.Struct, frozen=True):
     """A customer's API key at a provider (Apollo)."""
 
     api_key: Secret
 
 
-@dataclass(frozen=True, slots=True)
-class OAuthCredentials:
+class OAuthCredentials(msgspec.Struct, frozen=True):
     """A customer's OAuth 2.0 grant at a provider.
 
     Attributes:
@@ -278,8 +269,7 @@ class ConnectionState(StrEnum):
     NEEDS_REAUTH = "needs_reauth"
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(msgspec.Struct, frozen=True):
     """One customer's access to one provider, ready for use.
 
     Attributes:
@@ -297,8 +287,7 @@ class Connection:
     credentials: Credentials
 
 
-@dataclass(frozen=True, slots=True)
-class TokenGrant:
+class TokenGrant(msgspec.Struct, frozen=True):
     """What a provider's token endpoint answered to a refresh.
 
     Attributes:
@@ -312,8 +301,7 @@ class TokenGrant:
     expires_at: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(msgspec.Struct, frozen=True):
     """A moment on the monotonic clock by which an answer must be given."""
 
     at: float

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
+import msgspec
 import structlog
 from engagement.v1 import sequence_step_service_pb2
 
@@ -38,8 +39,7 @@ class Applications(Protocol):
         """The application that a verified client certificate stands for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """How a call ended.
 
     Attributes:
@@ -59,8 +59,7 @@ class Ended:
     violations: Sequence[Violation] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(msgspec.Struct, frozen=True):
     """The status that a door tells its caller; a call that the caller has left has the one that it would be told.
 
     Attributes:

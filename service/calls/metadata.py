@@ -3,9 +3,10 @@
 import re
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeAlias
+
+import msgspec
 
 from service.errors import invalid
 from service.model import ErrorCode, Provider, Secret, Violation
@@ -35,8 +36,7 @@ _PROVIDERS: Final = {provider.value: provider for provider in Provider}
 _MODES: Final = {mode.value: mode for mode in ErrorMode}
 
 
-@dataclass(frozen=True, slots=True)
-class CallMetadata:
+class CallMetadata(msgspec.Struct, frozen=True):
     """The metadata of a valid call.
 
     Attributes:

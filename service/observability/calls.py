@@ -1,15 +1,14 @@
 """One record for each call: a log line and its metrics."""
 
-from dataclasses import dataclass
 from typing import Final, Protocol
 
+import msgspec
 import structlog
 
 log: Final = structlog.get_logger("service.calls")
 
 
-@dataclass(frozen=True, slots=True)
-class CallRecord:
+class CallRecord(msgspec.Struct, frozen=True):
     """What is kept of a call. Holds no credential and nothing of a template's text.
 
     Attributes:

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Final, TypeAlias
+
+from msgspec.structs import replace
 
 from service.errors import UpdateFailed
 from service.model import Connection, Deadline, ErrorCode, OAuthCredentials, Origin, Outcome, Problem

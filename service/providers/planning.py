@@ -1,8 +1,10 @@
 """Decisions that are the same whatever the provider: what changes, and what the caller should know about it."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from service.errors import UpdateFailed, failed
 from service.model import (
@@ -29,8 +31,7 @@ _NO_CHANGE: Final = StepWarning(WarningType.NO_CHANGE, "The provider already hol
 _OF_WRITES: Final = frozenset({WarningType.SHARED_TEMPLATE, WarningType.SEQUENCE_ACTIVE})
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+class Template(msgspec.Struct, frozen=True):
     """A template as the provider holds it."""
 
     id: str
@@ -39,8 +40,7 @@ class Template:
     archived: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
+class Variant(msgspec.Struct, frozen=True):
     """The variant of a step whose template is changed.
 
     Attributes:

@@ -1,8 +1,9 @@
 """What every provider module offers, and the data that passes between it and the use case."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from service.model import (
     Connection,
@@ -19,8 +20,7 @@ from service.model import (
 from service.providers.rate_limits import RateWindow
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderRequest:
+class ProviderRequest(msgspec.Struct, frozen=True):
     """One request to a provider's API.
 
     Attributes:
@@ -43,8 +43,7 @@ class ProviderRequest:
         return self.method == "GET"
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderAnswer:
+class ProviderAnswer(msgspec.Struct, frozen=True):
     """What came back.
 
     Attributes:
@@ -60,8 +59,7 @@ class ProviderAnswer:
     secrets: tuple[Secret, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(msgspec.Struct, frozen=True):
     """One write of a plan.
 
     Attributes:
@@ -76,8 +74,7 @@ class Write:
     stored: Callable[[ProviderAnswer], Mapping[str, JsonValue]]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """What an update comes to, given what the provider holds.
 
     Attributes:

@@ -6,14 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 # Windows beyond this length are only believed to be used up for so long at a time without the provider's own word.
 _LONGEST_GUESS_SECONDS: Final = 60.0
 
 _MAX_REMEMBERED: Final = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class RateWindow:
+class RateWindow(msgspec.Struct, frozen=True):
     """One window of a rate limit, as an answer describes it.
 
     Attributes:

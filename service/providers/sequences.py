@@ -3,8 +3,10 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
+
+import msgspec
+from msgspec.structs import replace
 
 from service.errors import UpdateFailed, failed
 from service.model import Deadline, ErrorCode, FieldChange, JsonValue, Origin, Provider
@@ -15,8 +17,7 @@ FRESH_SECONDS: Final = 5.0
 """How old what was read may be when it is the turn to write; meanwhile somebody may give the step another template."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
+class _Read(msgspec.Struct, frozen=True):
     """A read that succeeded.
 
     Attributes:

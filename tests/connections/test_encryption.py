@@ -1,9 +1,9 @@
 """Credentials at rest."""
 
 import base64
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from service.connections.encryption import CannotDecrypt, Keyring, KeyringError, Owner, Sealed, generate_key
 from service.model import ApiKeyCredentials, Credentials, OAuthCredentials, Provider, Secret
