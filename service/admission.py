@@ -1,8 +1,5 @@
 """Who is served when there is more to do than one worker can: decided at once, without queues."""
 
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 from service.errors import CallRefused
@@ -35,16 +32,15 @@ class Admission:
         self._application_share = max(1, int(capacity * _APPLICATION_SHARE))
         self._provider_share = max(1, int(capacity * _PROVIDER_SHARE))
         self._customer_share = max(1, int(capacity * _CUSTOMER_SHARE))
-        self._held: Counter[object] = Counter()
+        self._held: dict[object, int] = {}
         self._draining = False
 
     def drain(self) -> None:
         """Refuses all further calls, so that they go to another server."""
         self._draining = True
 
-    @contextmanager
-    def call(self) -> Iterator[None]:
-        """Holds room for one call.
+    def call(self) -> "_Room":
+        """Holds room for one call, until the end of a `with` block.
 
         Raises:
             CallRefused: There is none, or the server is stopping.
@@ -59,36 +55,63 @@ class Admission:
             )
         if self.running >= self._capacity:
             raise _full(f"This server already serves {self._capacity} calls")
-        self.running += 1
-        try:
-            yield
-        finally:
-            self.running -= 1
+        return _Room(self)
 
-    @contextmanager
-    def share(self, application_id: int, provider: Provider, customer_id: str) -> Iterator[None]:
-        """Holds the shares of an application, a provider and a customer.
+    def share(self, application_id: int, provider: Provider, customer_id: str) -> "_Shares":
+        """Holds the shares of an application, a provider and a customer, until the end of a `with` block.
 
         Raises:
             CallRefused: One of them is used up.
         """
-        shares: tuple[tuple[object, int, str], ...] = (
-            (application_id, self._application_share, "of this application"),
-            (provider, self._provider_share, f"to {provider.title}"),
-            ((application_id, provider, customer_id), self._customer_share, f"for customer {customer_id}"),
-        )
-        for key, limit, whose in shares:
-            if self._held[key] >= limit:
-                raise _full(f"This server already serves {limit} calls {whose}")
-        for key, _, _ in shares:
-            self._held[key] += 1
-        try:
-            yield
-        finally:
-            for key, _, _ in shares:
-                self._held[key] -= 1
-                if not self._held[key]:
-                    del self._held[key]
+        held, customer = self._held, (application_id, provider, customer_id)
+        if held.get(application_id, 0) >= self._application_share:
+            raise _full(f"This server already serves {self._application_share} calls of this application")
+        if held.get(provider, 0) >= self._provider_share:
+            raise _full(f"This server already serves {self._provider_share} calls to {provider.title}")
+        if held.get(customer, 0) >= self._customer_share:
+            raise _full(f"This server already serves {self._customer_share} calls for customer {customer_id}")
+        return _Shares(held, (application_id, provider, customer))
+
+
+# Classes and not generators: this is on the way of every call, and a generator costs several times as much.
+
+
+class _Room:
+    """The room that one call holds."""
+
+    __slots__ = ("_admission",)
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+
+    def __enter__(self) -> None:
+        self._admission.running += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._admission.running -= 1
+
+
+class _Shares:
+    """The shares that one call holds."""
+
+    __slots__ = ("_held", "_keys")
+
+    def __init__(self, held: dict[object, int], keys: tuple[object, ...]) -> None:
+        self._held = held
+        self._keys = keys
+
+    def __enter__(self) -> None:
+        held = self._held
+        for key in self._keys:
+            held[key] = held.get(key, 0) + 1
+
+    def __exit__(self, *_: object) -> None:
+        held = self._held
+        for key in self._keys:
+            if held[key] == 1:
+                del held[key]
+            else:
+                held[key] -= 1
 
 
 def _full(what: str) -> CallRefused:

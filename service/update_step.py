@@ -31,7 +31,7 @@ from service.providers.answers import depth, json_equal
 from service.providers.calls import ProviderCalls
 from service.providers.guard import ProviderGuard
 from service.providers.planning import nothing_named, without_writes
-from service.providers.provider import Plan, ProviderAdapter, Write
+from service.providers.provider import Plan, ProviderAdapter
 from service.providers.sequences import SequenceUpdates
 from service.providers.upstream import Upstream
 from service.tasks import finish
@@ -177,36 +177,29 @@ class _Work:
                 continue
             self._sequence.begins(write)
             try:
-                changed = _as_stored(write, write.stored(await self._calls.write(write.request)))
+                held = write.stored(await self._calls.write(write.request))
             except UpdateFailed as failure:
                 problems = tuple(_after(changes, problem) for problem in failure.problems)
                 return UpdateResult(problems, tuple(warnings), tuple(changes), self._calls.count)
+            changed = [_as_stored(change, held) for change in write.changes]
             self._sequence.ended(write, changed)
             changes += changed
-            warnings += _normalized(write, changed)
+            warnings += _normalized(write.changes, changed)
         return UpdateResult((), tuple(warnings), tuple(changes), self._calls.count)
 
 
-def _as_stored(write: Write, stored: Mapping[str, object]) -> list[FieldChange]:
-    """The changes of a write with what the provider now holds.
+def _as_stored(change: FieldChange, stored: Mapping[str, object]) -> FieldChange:
+    """A change with what the provider now holds.
 
     A template's text that the answer does not show is taken to be as sent; a custom field that it does not show is not
     there, since providers ignore names that they do not know.
     """
-    return [
-        FieldChange(
-            change.field,
-            change.before,
-            stored.get(change.field, None if change.field.startswith(CUSTOM_FIELDS) else change.after),
-        )
-        for change in write.changes
-    ]
+    held = stored.get(change.field, None if change.field.startswith(CUSTOM_FIELDS) else change.after)
+    return change if held is change.after else FieldChange(change.field, change.before, held)
 
 
-def _normalized(write: Write, changed: Sequence[FieldChange]) -> list[StepWarning]:
-    different = [
-        sent.field for sent, held in zip(write.changes, changed, strict=True) if not json_equal(sent.after, held.after)
-    ]
+def _normalized(sent: Sequence[FieldChange], held: Sequence[FieldChange]) -> list[StepWarning]:
+    different = [each.field for each, now in zip(sent, held, strict=True) if not json_equal(each.after, now.after)]
     if not different:
         return []
     return [

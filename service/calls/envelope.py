@@ -120,10 +120,12 @@ def fit(
     First the bodies and headers of causes from the last to the first, then the values of changes, then warnings, then all
     errors but the first, then the length of its detail.
     """
+    if response.ByteSize() <= limit:
+        return response
     for shorten in _shortenings(response):
+        shorten()
         if response.ByteSize() <= limit:
             break
-        shorten()
     return response
 
 

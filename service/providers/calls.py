@@ -1,8 +1,8 @@
 """The calls of one update at its provider: authenticated, counted, within the deadline, and truthful when they fail."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, TypeAlias
 
 from msgspec.structs import replace
 
@@ -55,22 +55,22 @@ class ProviderCalls:
         self._renew = renew
         self._deadline = deadline
 
-    async def read(self, request: ProviderRequest) -> ProviderAnswer:
+    def read(self, request: ProviderRequest) -> Coroutine[Any, Any, ProviderAnswer]:
         """Sends a read and returns its good answer.
 
         Raises:
             UpdateFailed: The provider could not be reached, or refused; nothing was changed.
         """
-        return await self._call(request, may_apply=False)
+        return self._call(request, may_apply=False)
 
-    async def write(self, request: ProviderRequest) -> ProviderAnswer:
+    def write(self, request: ProviderRequest) -> Coroutine[Any, Any, ProviderAnswer]:
         """Sends a write and returns its good answer.
 
         Raises:
             UpdateFailed: The provider could not be reached, or refused. The outcome of the problems is `unknown` if the
                 write may have been carried out.
         """
-        return await self._call(request, may_apply=True)
+        return self._call(request, may_apply=True)
 
     async def _call(self, request: ProviderRequest, *, may_apply: bool) -> ProviderAnswer:
         """Repeats what may succeed: reads, and writes too, since they set absolute values."""
