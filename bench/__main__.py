@@ -13,7 +13,7 @@ from rich.console import Console
 
 from bench import plot, report
 from bench.measure import LoadFailed
-from bench.parts import calls, compare, isolation, latency, overload, scale, soak, start, tls, workers
+from bench.parts import calls, compare, isolation, latency, overload, own, profile, scale, soak, start, tls, workers
 from bench.processes import ROOT, NotHere
 from bench.stage import Effort, Stage
 from bench.variants import versions
@@ -29,6 +29,8 @@ PARTS: Final[dict[str, Run]] = {
     "start": start.run,
     "tls": tls.run,
     "isolation": isolation.run,
+    "profile": profile.run,
+    "own": own.run,
 }
 
 LONG_PARTS: Final[dict[str, Run]] = {"overload": overload.run, "soak": soak.run}

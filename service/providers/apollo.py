@@ -123,7 +123,7 @@ class _Fault(msgspec.Struct):
     retry_after_seconds: JsonValue = None
 
 
-_SEQUENCE: Final = msgspec.json.Decoder(_Sequence)
+SEQUENCE: Final = msgspec.json.Decoder(_Sequence)
 _FAULT: Final = msgspec.json.Decoder(_Fault)
 
 
@@ -176,7 +176,7 @@ class Apollo:
                 "GET", f"/emailer_campaigns/{update.sequence_id}", "emailer_campaigns/show", "a master API key"
             )
         )
-        sequence = decode(self.provider, answer, _SEQUENCE)
+        sequence = decode(self.provider, answer, SEQUENCE)
         raw_steps = decode(self.provider, answer, _RawSteps).emailer_steps if update.custom_fields else None
         return decide(update, sequence, raw_steps or [])
 

@@ -84,8 +84,11 @@ class RateLimits:
 
     def _known(self, connection_id: int, scope: str) -> _Scope:
         key = (connection_id, scope)
-        known = self._scopes.setdefault(key, _Scope())
-        self._scopes.move_to_end(key)
-        while len(self._scopes) > _MAX_REMEMBERED:
-            self._scopes.popitem(last=False)
+        known = self._scopes.get(key)
+        if known is None:
+            known = self._scopes[key] = _Scope()
+            if len(self._scopes) > _MAX_REMEMBERED:
+                self._scopes.popitem(last=False)
+        else:
+            self._scopes.move_to_end(key)
         return known

@@ -18,7 +18,8 @@ from service.model import (
     StepUpdate,
     WarningType,
 )
-from service.providers.apollo import _SEQUENCE, Apollo, decide
+from service.providers.apollo import SEQUENCE as SHAPE
+from service.providers.apollo import Apollo, decide
 from service.providers.provider import Plan, ProviderAnswer, ProviderRequest
 
 SEQUENCE = "5f0000000000000000000001"
@@ -59,7 +60,7 @@ def update(**wanted: Any) -> StepUpdate:
 
 
 def plan(held: dict[str, Any], wanted: StepUpdate) -> Plan:
-    return decide(wanted, _SEQUENCE.decode(json.dumps(held)), held.get("emailer_steps") or [])
+    return decide(wanted, SHAPE.decode(json.dumps(held)), held.get("emailer_steps") or [])
 
 
 def kinds(made: Plan) -> list[WarningType]:

@@ -1,0 +1,175 @@
+"""`own`: what the service's own code takes, called in a loop without sockets."""
+
+import cProfile
+import io
+import json
+import pstats
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import uvloop
+from engagement.v1 import sequence_step_service_pb2 as messages
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from bench.answers import APOLLO_HEADERS, SEQUENCE_ID, STEP_ID, WANTED_BODY, WANTED_SUBJECT, routes
+from bench.report import Row, Section, Spread, Table
+from bench.stage import Stage
+from service.admission import Admission
+from service.calls.calls import Calls
+from service.calls.deadlines import DeadlinePolicy
+from service.connections import Applications, Connections, Keyring, Store
+from service.connections.encryption import generate_key
+from service.migrations.upgrade import upgrade
+from service.model import ApiKeyCredentials, Caller, Deadline, Provider, Secret
+from service.observability import logging
+from service.observability.calls import StructuredCallLog
+from service.providers import apollo
+from service.providers.apollo import Apollo
+from service.providers.provider import ProviderAnswer, ProviderRequest
+from service.rpc.messages import parse_request
+from service.rpc.servicer import SequenceStepServicer
+from service.settings import LogFormat
+from service.update_step import UpdateStep
+
+_CUSTOMER: Final = "customer-1"
+_TURNS: Final = 1000
+_SECONDS: Final = 30.0
+
+_Step = Callable[[], Awaitable[Any]]
+
+
+class _Answers:
+    """A provider that answers at once, without a socket."""
+
+    def __init__(self) -> None:
+        by_method = {route.method: route.body for route in routes() if route.prefix.startswith("/api/v1/")}
+        headers = CIMultiDictProxy(CIMultiDict({"content-type": "application/json", **APOLLO_HEADERS}))
+        self._answers = {method: ProviderAnswer(200, headers, body) for method, body in by_method.items()}
+
+    async def send(self, _base: str, request: ProviderRequest, *_: object) -> ProviderAnswer:
+        return self._answers[request.method]
+
+
+class _Context:
+    """A call as gRPC hands it over."""
+
+    def __init__(self, pairs: tuple[tuple[str, str], ...]) -> None:
+        self._pairs = pairs
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return self._pairs
+
+    def time_remaining(self) -> float:
+        return _SECONDS
+
+    def auth_context(self) -> Mapping[str, Any]:
+        return {}
+
+    def set_trailing_metadata(self, _pairs: object) -> None:
+        pass
+
+
+def run(stage: Stage) -> Section:
+    """Microseconds of the whole handler, of the use case in it, and of a look-up, each in a loop."""
+    with stage.doing("Calling the service's own code in a loop …"):
+        found, functions = uvloop.run(_measure(stage.folder, stage.effort.rounds))
+    rows: list[Row] = [(name, Spread.of(values).show(0)) for name, values in found.items()]
+    rows.append(("Python and C functions that one handler call calls", f"{functions:,.0f}"))
+    how = (
+        "One change of a subject and a body at Apollo, from the bytes of the request to those of the response, with a log "
+        "and a cache, but no socket and no server. `json.loads` is there to compare the decoding with."
+    )
+    return Section(
+        [Table("The service's own code in a loop, µs", ("", "µs"), rows)],
+        notes=[how],
+        data={"loops": found, "functions": functions},
+    )
+
+
+async def _measure(folder: Path, rounds: int) -> tuple[dict[str, list[float]], float]:
+    store = Store.open(f"sqlite:///{folder}/store.sqlite3")
+    try:
+        await upgrade(store)
+        key = await Applications(store, 0).create("bench")
+        applications = Applications(store, _SECONDS)
+        caller = await applications.authenticate(key.reveal())
+        keyring = Keyring.parse(generate_key())
+        cached = Connections(store, keyring, {}, cache_seconds=_SECONDS, refresh_margin_seconds=0)
+        looked_up = Connections(store, keyring, {}, cache_seconds=0, refresh_margin_seconds=0)
+        await cached.set(caller.application_id, _CUSTOMER, Provider.APOLLO, ApiKeyCredentials(Secret("key")))
+        with (folder / "log").open("w", encoding="utf-8") as log:
+            logging.configure(LogFormat.JSON, "info", log)
+            handler, use_case = _handler(applications, cached, key), _use_case(caller, cached)
+            steps: dict[str, _Step] = {
+                "the whole handler": handler,
+                "the use case in it": use_case,
+                "finding a customer who is not cached, SQLite": lambda: looked_up.usable(
+                    caller.application_id, _CUSTOMER, Provider.APOLLO, Deadline.after(_SECONDS)
+                ),
+                "decoding the sequence by msgspec": _decoding(apollo.SEQUENCE.decode),
+                "decoding it by json.loads": _decoding(json.loads),
+            }
+            found: dict[str, list[float]] = {name: [] for name in steps}
+            for _ in range(rounds):
+                for name, step in steps.items():
+                    found[name].append(await _loop(step))
+            return found, await _functions(handler)
+    finally:
+        await store.close()
+        logging.configure(LogFormat.CONSOLE, "warning", sys.stderr)
+
+
+def _handler(applications: Applications, connections: Connections, key: Secret) -> _Step:
+    update_step: Any = UpdateStep({Provider.APOLLO: Apollo("", "")}, connections, _Answers())  # type: ignore[arg-type]
+    calls = Calls(update_step, applications, StructuredCallLog(), DeadlinePolicy(), Admission(256))
+    servicer = SequenceStepServicer(calls)
+    context: Any = _Context(
+        (("x-api-key", key.reveal()), ("x-customer-id", _CUSTOMER), ("x-provider-name", "apollo"), ("user-agent", "x"))
+    )
+    request = _request()
+    return lambda: servicer.update_step(request, context)
+
+
+def _use_case(caller: Caller, connections: Connections) -> _Step:
+    update_step = UpdateStep({Provider.APOLLO: Apollo("", "")}, connections, _Answers())  # type: ignore[arg-type]
+    update = parse_request(_request(), Provider.APOLLO, _CUSTOMER)
+    return lambda: update_step(caller, update, Deadline.after(_SECONDS))
+
+
+def _decoding(decode: Callable[[bytes], object]) -> _Step:
+    [body] = [route.body for route in routes() if route.name == "campaign"]
+
+    async def step() -> None:
+        decode(body)
+
+    return step
+
+
+def _request() -> bytes:
+    request = messages.UpdateStepRequest(sequence_id=SEQUENCE_ID, sequence_step_id=STEP_ID)
+    request.record.template.subject = WANTED_SUBJECT
+    request.record.template.body = WANTED_BODY
+    return request.SerializeToString()
+
+
+async def _loop(step: _Step) -> float:
+    """Microseconds of CPU that one turn takes."""
+    for _ in range(_TURNS // 10):
+        await step()
+    begun = time.process_time()
+    for _ in range(_TURNS):
+        await step()
+    return (time.process_time() - begun) / _TURNS * 1e6
+
+
+async def _functions(step: _Step) -> float:
+    profile = cProfile.Profile()
+    profile.enable()
+    for _ in range(_TURNS):
+        await step()
+    profile.disable()
+    calls: int = pstats.Stats(profile, stream=io.StringIO()).total_calls  # type: ignore[attr-defined]
+    return calls / _TURNS
