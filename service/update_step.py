@@ -111,11 +111,12 @@ class UpdateStep:
         work = _Work(adapter, update, calls, guard.updates_of(connection.id, update.sequence_id), deadline)
         try:
             plan = await work.plan()
+            if update.validate_only or not plan.writes:
+                planned = tuple(change for write in plan.writes for change in write.changes)
+                return UpdateResult((), plan.warnings, planned, calls.count)
+            plan = await work.take_turn(plan)
         except UpdateFailed as failure:
             return UpdateResult(failure.problems, provider_calls=calls.count)
-        if update.validate_only or not plan.writes:
-            planned = tuple(change for write in plan.writes for change in write.changes)
-            return UpdateResult((), plan.warnings, planned, calls.count)
         writing = asyncio.create_task(work.carry_out(plan))
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)
@@ -152,19 +153,28 @@ class _Work:
         """
         return await self._adapter.plan(self._update, self._reads)
 
-    async def carry_out(self, plan: Plan) -> UpdateResult:
-        """Sends the writes of a plan, with the sequence held for them."""
+    async def take_turn(self, plan: Plan) -> Plan:
+        """Waits until other writes to the sequence are done; the plan, made anew if that took long.
+
+        Raises:
+            UpdateFailed: They last too long, or the step cannot be changed any more.
+        """
+        await self._sequence.take_turn(self._deadline)
+        if not self._reads.are_stale():
+            return plan
         try:
-            await self._sequence.take_turn(self._deadline)
-            try:
-                if self._reads.are_stale():
-                    self._reads = self._sequence.reads(self._calls, self._deadline)
-                    plan = await self.plan()
-                return await self._write_all(plan)
-            finally:
-                self._sequence.end_turn()
-        except UpdateFailed as failure:
-            return UpdateResult(failure.problems, plan.warnings, (), self._calls.count)
+            self._reads = self._sequence.reads(self._calls, self._deadline)
+            return await self.plan()
+        except BaseException:
+            self._sequence.end_turn()
+            raise
+
+    async def carry_out(self, plan: Plan) -> UpdateResult:
+        """Sends the writes of a plan, and ends the turn."""
+        try:
+            return await self._write_all(plan)
+        finally:
+            self._sequence.end_turn()
 
     async def _write_all(self, plan: Plan) -> UpdateResult:
         changes: list[FieldChange] = []

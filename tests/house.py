@@ -86,7 +86,11 @@ class House:
         caller = await self.applications.authenticate(self.key.reveal())
         await self.connections.set(caller.application_id, customer, provider, credentials)
 
-    async def update(
+    async def update(self, provider: str, sequence: object, step: object, **more: Any) -> Answer:
+        """Makes an update, as `begin` does, and waits for its end."""
+        return await ended(self.begin(provider, sequence, step, **more))
+
+    def begin(
         self,
         provider: str,
         sequence: object,
@@ -97,7 +101,8 @@ class House:
         validate_only: bool = False,
         seconds: float = 20,
         **record: Any,
-    ) -> Answer:
+    ) -> Any:
+        """Begins an update; `record` is its subject, body and custom_fields."""
         template = {name: record[name] for name in ("subject", "body") if name in record}
         body: dict[str, Any] = {"template": template} if template else {}
         if "custom_fields" in record:
@@ -117,7 +122,7 @@ class House:
             ("x-api-key", self.key.reveal()),
             *metadata,
         )
-        return await ended(self.stub.UpdateStep(request, metadata=pairs, timeout=seconds))
+        return self.stub.UpdateStep(request, metadata=pairs, timeout=seconds)
 
     def calls(self, provider: str | None = None) -> list[str]:
         """What the sandbox received, as `METHOD /path`."""

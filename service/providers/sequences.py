@@ -46,8 +46,8 @@ class SequenceUpdates:
     def __init__(self, provider: Provider, sequence_id: str) -> None:
         self._provider = provider
         self._id = sequence_id
-        self._turn = asyncio.Lock()
-        self._reading: dict[str, asyncio.Lock] = {}
+        self._turn = _Turns()
+        self._reading: dict[str, _Turns] = {}
         self._next: dict[str, _Shared] = {}
         self._writes = 0
         self._written: dict[tuple[str, str], tuple[int, JsonValue]] = {}
@@ -68,7 +68,7 @@ class SequenceUpdates:
             UpdateFailed: Other writes to the sequence last longer than the deadline allows.
         """
         try:
-            await _take(self._turn, deadline)
+            await self._turn.take(deadline)
         except TimeoutError:
             raise failed(
                 ErrorCode.CONFLICT_ERROR,
@@ -128,10 +128,10 @@ class SequenceUpdates:
     async def _lead(self, request: ProviderRequest, calls: Calls, deadline: Deadline) -> _Read:
         """Reads once the read that is under way has ended; whoever asks until then has what this one finds."""
         path = request.path
-        under_way = self._reading.setdefault(path, asyncio.Lock())
+        under_way = self._reading.setdefault(path, _Turns())
         shared = self._next[path] = asyncio.get_running_loop().create_future()
         try:
-            await _take(under_way, deadline)
+            await under_way.take(deadline)
             del self._next[path]
             writes, began = self._writes, time.monotonic()
             try:
@@ -192,10 +192,21 @@ class SharedReads:
         return self._began is not None and time.monotonic() - self._began > FRESH_SECONDS
 
 
-async def _take(lock: asyncio.Lock, deadline: Deadline) -> None:
-    """Acquires a lock; raises TimeoutError at the deadline."""
-    if not lock.locked():
-        await lock.acquire()
-        return
-    async with asyncio.timeout(deadline.remaining()):
-        await lock.acquire()
+class _Turns(asyncio.Lock):
+    """A lock that is waited for until a deadline; where nobody waits, it costs no time-out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting = 0
+
+    async def take(self, deadline: Deadline) -> None:
+        """Acquires the lock; raises TimeoutError at the deadline."""
+        if not self._waiting and not self.locked():
+            await self.acquire()
+            return
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                await self.acquire()
+        finally:
+            self._waiting -= 1

@@ -97,3 +97,17 @@ async def test_what_waited_too_long_for_its_turn_is_read_again(house: House, mon
     assert by_method(house) == {"reads": 3, "writes": 2}
     assert second.changes["template.subject"][0] == "First"
     await first
+
+
+async def test_who_goes_away_before_its_turn_writes_nothing(house: House) -> None:
+    house.sandbox.order_fault(provider="apollo", method="PUT", delay_seconds=0.4, times=1)
+    first = asyncio.create_task(house.update(*APOLLO[:3], subject="First"))
+    await until(lambda: by_method(house)["writes"] == 1)
+    second = house.begin(*APOLLO[:3], subject="Second")
+    await until(lambda: by_method(house)["reads"] == 2)
+    second.cancel()
+    third = await house.update(*APOLLO[:3], subject="Third")
+    assert not third.errors
+    assert third.changes["template.subject"] == ("First", "Third")
+    assert by_method(house)["writes"] == 2
+    assert not (await first).errors
