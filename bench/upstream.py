@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,14 +31,20 @@ class Counts:
     Attributes:
         connections: Connections that were made to it; with TLS, each is one handshake.
         requests: Requests, those for these counts left out.
+        seconds: From their arrival to their answers, all together; only the small server knows.
     """
 
     connections: int
     requests: int
+    seconds: float = 0.0
 
     def since(self, earlier: "Counts") -> "Counts":
         """What came after an earlier look; the look itself was one connection."""
-        return Counts(self.connections - earlier.connections - 1, self.requests - earlier.requests)
+        return Counts(
+            self.connections - earlier.connections - 1,
+            self.requests - earlier.requests,
+            self.seconds - earlier.seconds,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +223,7 @@ class _SmallServer(asyncio.Protocol):
 
     connections = 0
     requests = 0
+    seconds = 0.0
 
     def __init__(self, delay: float) -> None:
         self._delay = delay
@@ -242,7 +250,7 @@ class _SmallServer(asyncio.Protocol):
     def _serve(self, head: bytes) -> None:
         method, path, _ = head.split(b" ", 2)
         if path == _COUNTS.encode():
-            counts = {"connections": self.connections, "requests": self.requests}
+            counts = {"connections": self.connections, "requests": self.requests, "seconds": self.seconds}
             self._transport.write(_message(json.dumps(counts).encode(), "application/json", {}))
             return
         _SmallServer.requests += 1
@@ -251,11 +259,12 @@ class _SmallServer(asyncio.Protocol):
             b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
         )
         if self._delay:
-            asyncio.get_running_loop().call_later(self._delay, self._write, answer)
+            asyncio.get_running_loop().call_later(self._delay, self._write, answer, time.perf_counter())
         else:
-            self._write(answer)
+            self._write(answer, time.perf_counter())
 
-    def _write(self, answer: bytes) -> None:
+    def _write(self, answer: bytes, arrived: float) -> None:
+        _SmallServer.seconds += time.perf_counter() - arrived
         if not self._transport.is_closing():
             self._transport.write(answer)
 

@@ -16,7 +16,7 @@ from bench.variants import Service, service
 _HANGS_SECONDS: Final = 3600.0
 _LIMIT: Final = 1.5
 _ROUNDS: Final = 3
-_RATE: Final = 60.0
+_RATE: Final = 40.0
 _OTHER_RATE: Final = 100.0
 
 # By then a provider that hangs holds all the room that it may.

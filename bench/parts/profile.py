@@ -64,7 +64,16 @@ def _profile(stage: Stage, running: AbstractContextManager[Load], cores: Cores) 
     raw = stage.folder / "samples"
     with running as load:
         cost = stage.measure(load, cores).cpu_per_call
-        command = [_PY_SPY, "record", "--pid", str(load.server_pid), "--duration", f"{seconds:.0f}", "--gil"]
+        command = [
+            _PY_SPY,
+            "record",
+            "--pid",
+            str(load.server_pid),
+            "--duration",
+            f"{seconds:.0f}",
+            "--gil",
+            "--full-filenames",
+        ]
         command += ["--rate", str(_SAMPLES_A_SECOND), "--format", "raw", "--output", str(raw)]
         sampling = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         measure(replace(load, seconds=seconds + 1, warm_up=0), cores)
@@ -99,6 +108,6 @@ def _part(stack: list[str]) -> str:
             inside = path.removeprefix(f"{ROOT}/service/")
             room = inside.partition("/")[0]
             return f"service/{room}/" if room in _ROOMS else f"service/{inside}"
-        if "bench/servers" in path:
+        if path.startswith(f"{ROOT}/bench/"):
             return "the floor itself"
     return _OTHER
