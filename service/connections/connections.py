@@ -416,17 +416,17 @@ class Connections:
 
     @staticmethod
     def _check(owner: Owner, held: _Held | None) -> _Held:
-        customer, title = owner.customer_id, owner.provider.title
         if held is None:
             raise failed(
                 ErrorCode.NOT_FOUND_ERROR,
-                f"Customer {customer} has no connection to {title}; nothing was changed. Connect the customer, or make the "
-                f"connection with `seqstep connection set`.",
+                f"Customer {owner.customer_id} has no connection to {owner.provider.title}; nothing was changed. Connect the "
+                "customer, or make the connection with `seqstep connection set`.",
             )
         if held.state is ConnectionState.NEEDS_REAUTH:
+            title = owner.provider.title
             raise failed(
                 ErrorCode.UNAUTHORIZED_ERROR,
-                f"Reconnect customer {customer} to {title}: {held.state_reason}. {title} was not asked, and nothing was "
+                f"Reconnect customer {owner.customer_id} to {title}: {held.state_reason}. {title} was not asked, and nothing was "
                 "changed.",
             )
         return held
