@@ -192,24 +192,29 @@ async def under_load(front: Front, number: int) -> tuple[Load, list[int]]:
     return load, before
 
 
-async def report(what: str, front: Front, load: Load, before: list[int]) -> None:
+async def report(what: str, front: Front, load: Load, before: list[int]) -> dict[str, int]:
+    """Prints the figures of a run, and gives Envoy's own."""
     stats = await front.counters(
-        r"cluster\.seqstep_grpc\.(upstream_rq_retry|upstream_rq_retry_success|upstream_cx_total)$"
+        r"cluster\.seqstep_grpc\.(upstream_rq_retry|upstream_rq_retry_success|upstream_cx_total"
+        r"|outlier_detection\.ejections_enforced_total)$"
     )
     print(  # noqa: T201
         f"\n{what}: {len(load.answers)} calls, {len(load.failed)} failures; served by each replica: "
         f"{front.served()}, until the signal: {before}; "
         + ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in sorted(stats.items()))
     )
+    return {name.rpartition(".")[2]: value for name, value in stats.items()}
 
 
 @pytest.mark.parametrize(("what", "number"), [("killed", signal.SIGKILL), ("stopped", signal.SIGTERM)])
 async def test_no_call_fails_when_a_replica_goes(tmp_path: Path, what: str, number: int) -> None:
     async with fronted(tmp_path) as front:
         load, before = await under_load(front, number)
-        await report(what, front, load, before)
+        stats = await report(what, front, load, before)
         assert len(load.answers) == CALLS
         assert load.failed == []
+        # The dead replica is left out at once, rather than tried again and again.
+        assert stats["upstream_rq_retry"] <= 3 * AT_A_TIME
         # Each had its share, though there is one connection: calls are spread, and not connections.
         assert min(before) > sum(before) / 4
         assert front.served()[1] > before[1] + CALLS // 2
