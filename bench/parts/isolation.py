@@ -6,7 +6,7 @@ from typing import Final
 
 from bench.load import Result
 from bench.measure import measure
-from bench.parts.overload import ANSWER_SECONDS, ROOMY
+from bench.parts.overload import ANSWER_SECONDS
 from bench.processes import Cores
 from bench.report import Goal, Row, Section, Spread, Table
 from bench.stage import Stage, others
@@ -17,6 +17,7 @@ _HANGS_SECONDS: Final = 3600.0
 _LIMIT: Final = 1.5
 _ROUNDS: Final = 3
 _RATE: Final = 40.0
+_ROOM: Final = {"SEQSTEP_MAX_CONCURRENT_CALLS": "64"}
 _OTHER_RATE: Final = 100.0
 
 # By then a provider that hangs holds all the room that it may.
@@ -70,7 +71,7 @@ def run(stage: Stage) -> Section:
 
 def _beside(stage: Stage, made: Service, apollo: UpstreamServer, outreach: UpstreamServer, cores: Cores) -> Result:
     seconds = 2 * stage.effort.seconds
-    own = ROOMY | {"SEQSTEP_OUTREACH_BASE_URL": outreach.url}
+    own = _ROOM | {"SEQSTEP_OUTREACH_BASE_URL": outreach.url}
     with made.running(apollo, cores, environment=own) as load, ThreadPoolExecutor() as threads:
         ours = replace(load, rate=_RATE, seconds=seconds, warm_up=_WARM_UP_SECONDS, may_refuse=True)
         # Calls that hang are left behind at the end.
