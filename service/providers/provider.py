@@ -37,11 +37,6 @@ class ProviderRequest(msgspec.Struct, frozen=True):
     needs: str
     body: bytes | None = None
 
-    @property
-    def is_read(self) -> bool:
-        """Whether the request changes nothing at the provider."""
-        return self.method == "GET"
-
 
 class ProviderAnswer(msgspec.Struct, frozen=True):
     """What came back.
