@@ -20,6 +20,7 @@ from service.connections import (
     Store,
     StoreUnavailable,
 )
+from service.http1 import Limits
 from service.listening import PortInUse, TlsError, TlsFiles, is_loopback
 from service.model import Deadline, Provider
 from service.observability.calls import CallLog, CallRecord, StructuredCallLog
@@ -29,7 +30,7 @@ from service.providers.check import ConnectionCheck
 from service.providers.oauth import TokenRefresher
 from service.providers.outreach import Outreach
 from service.providers.provider import ProviderAdapter
-from service.providers.upstream import Upstream, UpstreamLimits
+from service.providers.upstream import Upstream
 from service.rest import server as rest
 from service.rest.door import Door
 from service.rpc import server as rpc
@@ -93,9 +94,9 @@ def token_endpoints(settings: Settings, upstream: Upstream) -> Mapping[Provider,
     }
 
 
-def upstream_limits(settings: Settings) -> UpstreamLimits:
+def upstream_limits(settings: Settings) -> Limits:
     """What bounds every request to a provider."""
-    return UpstreamLimits(
+    return Limits(
         connect_timeout=settings.provider_connect_timeout_seconds,
         pool_timeout=settings.provider_pool_timeout_seconds,
         read_timeout=settings.provider_read_timeout_seconds,

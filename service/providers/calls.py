@@ -7,12 +7,13 @@ from typing import Any, Final, TypeAlias
 from msgspec.structs import replace
 
 from service.errors import UpdateFailed
+from service.http1 import NoAnswer, Silence
 from service.model import Connection, Deadline, ErrorCode, OAuthCredentials, Origin, Outcome, Problem
 from service.providers.answers import secrets_of
 from service.providers.guard import ProviderGuard
 from service.providers.provider import ProviderAdapter, ProviderAnswer, ProviderRequest
 from service.providers.retries import wait_before_retry
-from service.providers.upstream import SILENCES, NoAnswer, Silence, Upstream
+from service.providers.upstream import SILENCES, Upstream
 
 Renew: TypeAlias = Callable[[Connection, Deadline], Awaitable[Connection]]
 """Renews the credentials of a connection that the provider has just refused."""

@@ -8,10 +8,11 @@ from urllib.parse import urlencode
 import msgspec
 
 from service.errors import RefreshFailed, RefreshRefused
+from service.http1 import NoAnswer
 from service.model import Deadline, ErrorCode, OAuthCredentials, Provider, Secret, TokenGrant
 from service.providers.answers import code_of, retry_after
 from service.providers.provider import ProviderAnswer, ProviderRequest
-from service.providers.upstream import SILENCES, NoAnswer, Upstream
+from service.providers.upstream import SILENCES, Upstream
 
 _HEADERS: Final = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
 

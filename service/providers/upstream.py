@@ -1,37 +1,16 @@
 """The HTTP client that all providers share: one pool for each worker, nothing remembered between customers."""
 
-import io
-import math
+import asyncio
+import re
 import ssl
+import zlib
 from collections.abc import Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
-import aiohttp
-from aiohttp.connector import Connection
-from yarl import URL
-
+from service.http1 import Limits, NoAnswer, Pool, Silence
 from service.model import Deadline, ErrorCode, Secret
 from service.providers.provider import ProviderAnswer, ProviderRequest
-
-_LONG_BODY_BYTES: Final = 256 * 1024
-
-
-class Silence(StrEnum):
-    """Why no answer came."""
-
-    NAME = "its name could not be resolved"
-    REFUSED = "the connection was refused"
-    TLS = "the TLS handshake failed"
-    CONNECT_TIMEOUT = "no connection could be made in time"
-    READ_TIMEOUT = "it stayed silent for too long"
-    DEADLINE = "the deadline of the call was reached"
-    CUT = "the connection broke"
-    TOO_LONG = "its answer is too long"
-    UNREADABLE = "its answer is not HTTP, or its compression is broken"
-
 
 SILENCES: Final = {
     Silence.NAME: ErrorCode.SERVICE_UNAVAILABLE_ERROR,
@@ -46,89 +25,42 @@ SILENCES: Final = {
 }
 """The kind of error that each is to a caller."""
 
+_PORTS: Final = {"http": 80, "https": 443}
 
-class NoAnswer(Exception):
-    """A request that got no answer.
+# What would end a line of the head, or a word of the first one; and what UTF-8 has no bytes for.
+_BREAKS_OUT: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+_BREAKS_TARGET: Final = re.compile(r"[^!-~]")
 
-    Attributes:
-        why: What happened.
-        sent: Whether the provider may have received the request.
-    """
-
-    def __init__(self, why: Silence, *, sent: bool) -> None:
-        super().__init__(why.value)
-        self.why = why
-        self.sent = sent
+# An answer that unpacks to more is unpacked in a thread, so that other calls have their turn.
+_SHORT_BYTES: Final = 256 * 1024
 
 
-@dataclass(slots=True)
-class _Sent:
-    """Whether a request has been handed to a connection, so that the provider may have received it."""
+class _Place(NamedTuple):
+    """Where a base URL leads: connections to its server, its path, and the lines that are the same in every head."""
 
-    at_all: bool = False
-
-
-_SENT: Final[ContextVar[_Sent]] = ContextVar("_SENT")
-
-
-class _Request(aiohttp.ClientRequest):
-    """A request that notes when it is sent. aiohttp's own tracing tells it too, at several times the cost."""
-
-    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        """Sends it."""
-        _SENT.get().at_all = True
-        return await super().send(conn)
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamLimits:
-    """What bounds every request.
-
-    Attributes:
-        connect_timeout: Seconds to make a connection.
-        pool_timeout: Seconds to wait for one of the connections, beside that, when all are in use.
-        read_timeout: Seconds of silence while an answer is awaited or read.
-        max_connections: Open connections to one host.
-        max_answer_bytes: Longest answer, after decompression.
-    """
-
-    connect_timeout: float = 5.0
-    pool_timeout: float = 5.0
-    read_timeout: float = 20.0
-    max_connections: int = 200
-    max_answer_bytes: int = 32 * 1024 * 1024
+    pool: Pool
+    path: str
+    lines: str
 
 
 class Upstream:
     """Sends requests to providers.
 
-    aiohttp and not httpx, whose request and response objects alone cost more than all the rest of a call does; what the
-    difference comes to is in docs/performance.md. Redirects are not followed, cookies are not kept, and nothing is taken
-    from the environment. Belongs to the event loop that it was made in.
+    Over our own pool of connections, since requests and answers of libraries cost more than all the rest of a call does;
+    what the difference comes to is in docs/performance.md. Redirects are not followed, cookies are not kept, no request is
+    sent twice, and nothing is taken from the environment. Belongs to the event loop that it was made in.
     """
 
-    def __init__(self, limits: UpstreamLimits | None = None, *, tls: ssl.SSLContext | None = None) -> None:
-        self.limits = limits or UpstreamLimits()
-        self._connector = aiohttp.TCPConnector(
-            limit=0,
-            limit_per_host=self.limits.max_connections,
-            ttl_dns_cache=60,
-            keepalive_timeout=30,
-            ssl=tls if tls is not None else True,
-        )
-        self._session = aiohttp.ClientSession(
-            connector=self._connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": "seqstep"},
-            request_class=_Request,
-        )
-        # aiohttp would send some requests again by itself, uncounted, when a kept connection breaks. Whether a request is
-        # worth another call of the customer's quota is decided in `calls`; the fault matrix counts what is sent.
-        self._session._retry_connection = False  # noqa: SLF001  # aiohttp has no public switch for it
+    def __init__(self, limits: Limits | None = None, *, tls: ssl.SSLContext | None = None) -> None:
+        self.limits = limits or Limits()
+        self._tls = tls if tls is not None else ssl.create_default_context()
+        self._pools: dict[tuple[str, str, int], Pool] = {}
+        self._places: dict[str, _Place] = {}
 
     async def close(self) -> None:
         """Closes all connections."""
-        await self._session.close()
+        for pool in self._pools.values():
+            await pool.close()
 
     async def send(
         self,
@@ -149,68 +81,75 @@ class Upstream:
 
         Raises:
             NoAnswer: There is none, or not a whole one.
+            ValueError: The path or a header has a character that it cannot have.
         """
-        sent = _Sent()
-        _SENT.set(sent)
-        try:
-            async with self._session.request(
-                request.method,
-                URL(base_url + request.path, encoded=True),
-                data=_payload(request.body),
-                headers=headers,
-                allow_redirects=False,
-                timeout=self._timeout(deadline),
-            ) as response:
-                body = await self._body(response)
-                return ProviderAnswer(response.status, response.headers, body, secrets)
-        except TimeoutError as error:
-            raise _timed_out(error, sent=sent.at_all) from None
-        except aiohttp.ClientConnectorDNSError:
-            raise NoAnswer(Silence.NAME, sent=False) from None
-        except aiohttp.ClientSSLError:
-            raise NoAnswer(Silence.TLS, sent=False) from None
-        except aiohttp.ClientConnectorError:
-            raise NoAnswer(Silence.REFUSED, sent=False) from None
-        except (aiohttp.ClientResponseError, aiohttp.ContentTypeError):
-            raise NoAnswer(Silence.UNREADABLE, sent=True) from None
-        except aiohttp.ClientPayloadError as error:
-            broken = isinstance(error.__cause__, aiohttp.http_exceptions.ContentEncodingError)
-            raise NoAnswer(Silence.UNREADABLE if broken else Silence.CUT, sent=True) from None
-        except (aiohttp.ClientConnectionError, ConnectionError):
-            raise NoAnswer(Silence.CUT, sent=True) from None
+        place = self._places.get(base_url) or self._place(base_url)
+        answer = await place.pool.exchange(_encoded(place, request, headers), deadline)
+        body = answer.body
+        if body and (encoding := answer.headers.get("content-encoding")) is not None:
+            body = await self._unpacked(body, encoding)
+        return ProviderAnswer(answer.status, answer.headers, body, secrets)
 
-    def _timeout(self, deadline: Deadline) -> aiohttp.ClientTimeout:
-        limits = self.limits
-        return aiohttp.ClientTimeout(
-            total=max(0.001, deadline.remaining()),
-            connect=limits.connect_timeout + limits.pool_timeout,
-            sock_connect=limits.connect_timeout,
-            sock_read=limits.read_timeout,
-            # aiohttp rounds longer times up to whole seconds, which is past the deadline.
-            ceil_threshold=math.inf,
-        )
+    def _place(self, base_url: str) -> _Place:
+        url = urlsplit(base_url)
+        host, port = url.hostname or "", url.port or _PORTS[url.scheme]
+        key = (url.scheme, host, port)
+        if key not in self._pools:
+            self._pools[key] = Pool(host, port, self.limits, self._tls if url.scheme == "https" else None)
+        named = url.netloc.rpartition("@")[2]
+        lines = f"Host: {named}\r\nUser-Agent: seqstep\r\nAccept-Encoding: gzip\r\n"
+        place = self._places[base_url] = _Place(self._pools[key], url.path, lines)
+        return place
 
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
-        limit = self.limits.max_answer_bytes
-        chunks: list[bytes] = []
-        size = 0
-        while chunk := await response.content.readany():
-            size += len(chunk)
-            if size > limit:
-                response.close()
+    async def _unpacked(self, body: bytes, encoding: str) -> bytes:
+        match encoding.strip().lower():
+            case "identity":
+                return body
+            case "gzip" | "x-gzip":
+                limit = self.limits.max_answer_bytes
+                try:
+                    # The whole of a short answer, or the sign that it is not a short one.
+                    return _gunzip(body, min(limit, _SHORT_BYTES))
+                except NoAnswer as failure:
+                    if failure.why is not Silence.TOO_LONG or limit <= _SHORT_BYTES:
+                        raise
+                return await asyncio.to_thread(_gunzip, body, limit)
+            case _:
+                raise NoAnswer(Silence.UNREADABLE, sent=True)
+
+
+def _encoded(place: _Place, request: ProviderRequest, headers: Mapping[str, str]) -> bytes:
+    """The request as it goes over the wire."""
+    target = f"{place.path}{request.path}" or "/"
+    body = request.body or b""
+    if _BREAKS_TARGET.search(target) or _BREAKS_OUT.search("".join(headers.values())):
+        raise ValueError("a path or header of a request has a character that it cannot have")
+    lines = [f"{request.method} {target} HTTP/1.1\r\n", place.lines]
+    lines += [f"{name}: {value}\r\n" for name, value in headers.items()]
+    if request.body is not None or request.method != "GET":
+        lines.append(f"Content-Length: {len(body)}\r\n")
+    lines.append("\r\n")
+    return "".join(lines).encode() + body
+
+
+def _gunzip(packed: bytes, limit: int) -> bytes:
+    """All members of a gzip file, as one.
+
+    Raises:
+        NoAnswer: It is not gzip, or longer than the limit.
+    """
+    pieces: list[bytes] = []
+    left = limit
+    try:
+        while packed:
+            member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+            pieces.append(member.decompress(packed, left + 1))
+            left -= len(pieces[-1])
+            if left < 0:
                 raise NoAnswer(Silence.TOO_LONG, sent=True)
-            chunks.append(chunk)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
-    """The body, if it is a long one in a form that is sent in pieces, so that other calls have their turn."""
-    return io.BytesIO(body) if body is not None and len(body) > _LONG_BODY_BYTES else body
-
-
-def _timed_out(error: TimeoutError, *, sent: bool) -> NoAnswer:
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return NoAnswer(Silence.CONNECT_TIMEOUT, sent=False)
-    if isinstance(error, aiohttp.ServerTimeoutError):
-        return NoAnswer(Silence.READ_TIMEOUT, sent=True)
-    return NoAnswer(Silence.DEADLINE, sent=sent)
+            if not member.eof:
+                raise NoAnswer(Silence.UNREADABLE, sent=True)
+            packed = member.unused_data
+    except zlib.error:
+        raise NoAnswer(Silence.UNREADABLE, sent=True) from None
+    return b"".join(pieces)

@@ -14,7 +14,14 @@ ALLOWED = {
     "service.codes": {"service.model"},
     "service.errors": {"service.model"},
     "service.settings": set[str](),
-    "service.providers": {"service.model", "service.errors", "service.codes", "service.providers"},
+    "service.http1": {"service.model", "service.http1"},
+    "service.providers": {
+        "service.http1",
+        "service.model",
+        "service.errors",
+        "service.codes",
+        "service.providers",
+    },
     "service.connections": {
         "service.tasks",
         "service.model",
@@ -55,7 +62,9 @@ FOREIGN = {
     "uvicorn": {"service.rest", "sandbox"},
     "prometheus_client": {"service.observability"},
     "sqlalchemy": {"service.connections", "service.migrations", "service.cli"},
-    "aiohttp": {"service.providers", "sandbox"},
+    "aiohappyeyeballs": {"service.http1"},
+    "aiohttp": {"sandbox"},
+    "httptools": {"service.http1"},
 }
 
 

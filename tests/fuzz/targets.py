@@ -16,6 +16,7 @@ from sandbox import seed
 from service.calls import metadata
 from service.calls.envelope import MAX_RESPONSE_BYTES, envelope
 from service.errors import CallRefused
+from service.http1 import NoAnswer, Silence
 from service.model import (
     ApiKeyCredentials,
     Caller,
@@ -30,7 +31,6 @@ from service.model import (
 from service.providers.apollo import Apollo
 from service.providers.outreach import Outreach
 from service.providers.provider import ProviderAnswer, ProviderRequest
-from service.providers.upstream import NoAnswer, Silence
 from service.rpc.messages import parse_request
 from service.update_step import UpdateStep
 

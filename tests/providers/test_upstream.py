@@ -6,9 +6,10 @@ import time
 import pytest
 
 from sandbox.server import running_sandbox
+from service.http1 import Limits, NoAnswer, Silence
 from service.model import Deadline
 from service.providers.provider import ProviderRequest
-from service.providers.upstream import NoAnswer, Silence, Upstream, UpstreamLimits
+from service.providers.upstream import Upstream
 from tests.waiting import until
 
 READ = ProviderRequest("GET", "/emailer_campaigns/search", "search", "a key")
@@ -21,7 +22,7 @@ async def silence(upstream: Upstream, url: str, request: ProviderRequest = READ)
 
 
 async def test_a_request_waits_for_a_free_connection_no_longer_than_it_may() -> None:
-    upstream = Upstream(UpstreamLimits(max_connections=1, connect_timeout=0.1, pool_timeout=0.2))
+    upstream = Upstream(Limits(max_connections=1, connect_timeout=0.1, pool_timeout=0.2))
     async with running_sandbox() as sandbox:
         sandbox.order_fault(provider="apollo", hang=True, times=None)
         holding = asyncio.create_task(silence(upstream, sandbox.apollo_url))
