@@ -3,8 +3,9 @@
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -15,7 +16,20 @@ class LogFormat(StrEnum):
     CONSOLE = "console"
 
 
+def _check_url(value: str) -> str:
+    try:
+        url = urlsplit(value)
+        good = url.scheme in ("http", "https") and url.hostname and value.isascii() and value.isprintable()
+        good = good and url.port != 0 and not (" " in value or "@" in url.netloc or "?" in value or "#" in value)
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError("must be http://HOST[:PORT][/PATH] or the same with https, without user, query and fragment")
+    return value
+
+
 Seconds = Annotated[float, Field(gt=0)]
+Url = Annotated[str, AfterValidator(_check_url)]
 
 
 class Settings(BaseSettings):
@@ -45,11 +59,11 @@ class Settings(BaseSettings):
         300.0, ge=0, description="How long before its end an OAuth access token is renewed."
     )
 
-    apollo_base_url: str = Field("https://api.apollo.io/api/v1", description="Where Apollo's API is.")
-    apollo_token_url: str = Field(
+    apollo_base_url: Url = Field("https://api.apollo.io/api/v1", description="Where Apollo's API is.")
+    apollo_token_url: Url = Field(
         "https://app.apollo.io/api/v1/oauth/token", description="Where Apollo renews OAuth tokens."
     )
-    outreach_base_url: str = Field(
+    outreach_base_url: Url = Field(
         "https://api.outreach.io", description="Where Outreach is; `/api/v2` and `/oauth/token` are below it."
     )
 

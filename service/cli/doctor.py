@@ -216,15 +216,11 @@ async def _providers(settings: Settings) -> AsyncIterator[Finding]:
         ("Outreach", settings.outreach_base_url),
     ):
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            yield Finding(check, State.WRONG, f"{url} is not an http or https URL")
-            continue
-        secure = parts.scheme == "https"
-        port = parts.port or (443 if secure else 80)
-        if secure:
-            yield await _handshake(check, parts.hostname, port, trusted=True)
+        host = parts.hostname or ""
+        if parts.scheme == "https":
+            yield await _handshake(check, host, parts.port or 443, trusted=True)
         else:
-            yield await _connect(check, parts.hostname, port)
+            yield await _connect(check, host, parts.port or 80)
 
 
 async def _handshake(check: str, host: str, port: int, *, trusted: bool) -> Finding:

@@ -118,10 +118,6 @@ class Connection(asyncio.Protocol):
         elif self._received > (self._max_bytes if self._status else _HEAD_BYTES):
             self._give_up(Silence.TOO_LONG)
 
-    def eof_received(self) -> None:
-        """No more will come; the transport closes itself."""
-        self._reusable = False
-
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._reusable = False

@@ -89,8 +89,6 @@ class Pool:
 
     async def close(self) -> None:
         """Closes all connections."""
-        if self._reaper is not None:
-            self._reaper.cancel()
         connections = list(self._open)
         for connection in connections:
             connection.close()
@@ -155,14 +153,9 @@ class Pool:
     async def _open_one(self) -> Connection:
         addresses = await self._resolve()
         plain = await start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS, interleave=1)
-        try:
-            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _, connection = await self._loop.create_connection(
-                Connection, sock=plain, ssl=self._tls, server_hostname=self._host if self._tls else None
-            )
-        except BaseException:
-            plain.close()
-            raise
+        _, connection = await self._loop.create_connection(
+            Connection, sock=plain, ssl=self._tls, server_hostname=self._host if self._tls else None
+        )
         return connection
 
     async def _resolve(self) -> _Addresses:

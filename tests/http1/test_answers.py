@@ -25,7 +25,8 @@ WHOLE = {
     "no body by its status": (b"HTTP/1.1 204 No Content\r\n\r\n", 204, b""),
     "an announcement first": (b"HTTP/1.1 100 Continue\r\nA: 1\r\n\r\n" + OK + b"Content-Length: 1\r\n\r\nb", 200, b"b"),
     "two announcements first": (
-        b"HTTP/1.1 103 Early Hints\r\nContent-Length: 9\r\n\r\n" * 2 + b"HTTP/1.1 404 No\r\nContent-Length: 1\r\n\r\nb",
+        b"HTTP/1.1 103 Early Hints\r\nContent-Type: hint\r\n\r\n" * 2
+        + b"HTTP/1.1 404 No\r\nContent-Length: 1\r\n\r\nb",
         404,
         b"b",
     ),

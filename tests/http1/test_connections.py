@@ -41,11 +41,14 @@ async def refusal(pool: Pool, request: bytes = REQUEST, seconds: float = 20) -> 
 # Which connection.
 
 
-async def test_a_connection_is_used_again() -> None:
+async def test_a_connection_is_used_again_and_waits_for_nothing_to_send() -> None:
     async with serving(numbered) as server:
         pool = server.pool()
         assert [(await exchange(pool)).body for _ in range(3)] == [b"0001", b"0002", b"0003"]
         assert len(server.lines) == 1
+        (connection,) = pool._open
+        end = connection._transport.get_extra_info("socket")
+        assert end.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         await pool.close()
 
 
@@ -129,24 +132,30 @@ async def test_a_connection_that_the_server_has_closed_is_replaced() -> None:
 async def test_connections_without_work_are_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_module, "_IDLE_SECONDS", 0.2)
 
-    async def follow(line: Line) -> None:
-        for _ in range(2):
-            await line.request()
-            await asyncio.wait_for(together.wait(), 10)
-            await line.answer(OK + b"body")
-        await line.until_closed()
-
-    together = asyncio.Event()
-    async with serving(follow) as server:
+    async with serving(numbered) as server:
         pool = server.pool()
-        both = [asyncio.create_task(exchange(pool)) for _ in range(2)]
-        await until(lambda: len(server.lines) == 2)
-        together.set()
-        await asyncio.gather(*both)
-        await exchange(pool)
+        await asyncio.gather(*(exchange(pool) for _ in range(2)))
         for line in server.lines:
             await until(line.reader.at_eof)
         assert len(server.lines) == 2
+        await pool.close()
+
+
+async def test_the_connection_that_was_used_last_is_used_next_so_that_others_grow_old() -> None:
+    async with serving(numbered) as server:
+        pool = server.pool()
+        await asyncio.gather(*(exchange(pool) for _ in range(2)))
+        assert [(await exchange(pool)).body for _ in range(3)] == [b"0002", b"0003", b"0004"]
+        await pool.close()
+
+
+async def test_a_connection_that_is_about_to_go_is_not_used() -> None:
+    async with serving(numbered) as server:
+        pool = server.pool()
+        await exchange(pool)
+        for connection in pool._open:
+            connection.close()
+        assert (await exchange(pool)).body == b"0001"
         await pool.close()
 
 
@@ -256,9 +265,29 @@ async def test_a_server_that_takes_nothing_more_is_silent() -> None:
     done = asyncio.Event()
     async with serving(follow) as server:
         pool = server.pool(Limits(read_timeout=0.3))
-        failure = await refusal(pool, post(b"x" * LONG))
+        waiting = asyncio.create_task(refusal(pool, post(b"x" * LONG)))
+        await until(lambda: server.lines)
+        (connection,) = pool._open
+        assert 0 < connection._transport.get_write_buffer_size() < LONG / 4
+        failure = await waiting
         assert (failure.why, failure.sent) == (Silence.READ_TIMEOUT, True)
+        await until(lambda: not pool._open)
         done.set()
+        await pool.close()
+
+
+async def test_a_server_that_takes_a_request_slowly_is_not_silent() -> None:
+    async def follow(line: Line) -> None:
+        await line.request()
+        left = LONG
+        while left:
+            await asyncio.sleep(0.02)
+            left -= len(await line.reader.readexactly(min(left, LONG // 40)))
+        await line.answer(OK + b"body")
+
+    async with serving(follow) as server:
+        pool = server.pool(Limits(read_timeout=0.4))
+        assert (await exchange(pool, post(b"x" * LONG))).body == b"body"
         await pool.close()
 
 
@@ -272,8 +301,9 @@ async def test_an_answer_before_the_request_has_gone_is_one_and_the_connection_e
     async with serving(follow) as server:
         pool = server.pool()
         assert (await exchange(pool, post(b"x" * LONG))).status == 413
+        assert (await exchange(pool)).status == 413
+        assert len(server.lines) == 2
         done.set()
-        await until(lambda: not pool._open)
         await pool.close()
 
 
@@ -339,6 +369,7 @@ async def test_closing_ends_what_is_under_way() -> None:
         waiting = asyncio.create_task(exchange(pool))
         await until(lambda: server.lines)
         await pool.close()
+        assert not pool._open
         with pytest.raises(NoAnswer) as failure:
             await waiting
         assert (failure.value.why, failure.value.sent) == (Silence.CUT, True)

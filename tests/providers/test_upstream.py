@@ -1,18 +1,22 @@
-"""The HTTP client under the adapters keeps to its limits."""
+"""The HTTP client under the adapters: what it sends, what it unpacks, and that it keeps to its limits."""
 
 import asyncio
+import gzip
 import time
+import zlib
 
 import pytest
 
 from sandbox.server import running_sandbox
 from service.http1 import Limits, NoAnswer, Silence
 from service.model import Deadline
-from service.providers.provider import ProviderRequest
+from service.providers.provider import ProviderAnswer, ProviderRequest
 from service.providers.upstream import Upstream
+from tests.http1.scripted import Line, serving
 from tests.waiting import until
 
 READ = ProviderRequest("GET", "/emailer_campaigns/search", "search", "a key")
+LIMIT = 4 * 1024 * 1024
 
 
 async def silence(upstream: Upstream, url: str, request: ProviderRequest = READ) -> Silence:
@@ -33,3 +37,155 @@ async def test_a_request_waits_for_a_free_connection_no_longer_than_it_may() -> 
         holding.cancel()
         await asyncio.gather(holding, return_exceptions=True)
     await upstream.close()
+
+
+async def sent(request: ProviderRequest, base_path: str = "", **headers: str) -> tuple[str, bytes]:
+    """What goes over the wire: the head, and what follows it."""
+    heads: list[bytes] = []
+    rest = b""
+
+    async def follow(line: Line) -> None:
+        nonlocal rest
+        heads.append(await line.request())
+        if request.body:
+            rest = await line.reader.readexactly(len(request.body))
+        await line.answer(b"HTTP/1.1 204 No Content\r\n\r\n")
+        await line.until_closed()
+
+    async with serving(follow) as server:
+        upstream = Upstream()
+        url = f"http://127.0.0.1:{server.port}{base_path}"
+        answer = await upstream.send(url, request, headers, Deadline.after(20))
+        assert (answer.status, answer.body) == (204, b"")
+        await upstream.close()
+        return heads[0].decode().replace(str(server.port), "PORT"), rest
+
+
+async def test_a_read_as_it_is_sent() -> None:
+    head, _ = await sent(READ, "/api/v1", Accept="application/json", key="ключ")
+    assert head == (
+        "GET /api/v1/emailer_campaigns/search HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nUser-Agent: seqstep\r\n"
+        "Accept-Encoding: gzip\r\nAccept: application/json\r\nkey: ключ\r\n\r\n"
+    )
+
+
+async def test_a_write_as_it_is_sent() -> None:
+    head, body = await sent(ProviderRequest("PUT", "/x?a=%20b", "x", "a key", b'{"a": "\xc3\xa9"}'))
+    assert head == (
+        "PUT /x?a=%20b HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nUser-Agent: seqstep\r\nAccept-Encoding: gzip\r\n"
+        "Content-Length: 11\r\n\r\n"
+    )
+    assert body == b'{"a": "\xc3\xa9"}'
+
+
+async def test_a_request_that_could_have_a_body_says_that_it_has_none() -> None:
+    head, _ = await sent(ProviderRequest("POST", "", "search", "a key"))
+    assert head.startswith("POST / HTTP/1.1\r\n")
+    assert "Content-Length: 0\r\n" in head
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("/a b", "key"),
+        ("/a\r\nX: y", "key"),
+        ("/\u00e9", "key"),
+        ("/a", "key\r\nX-Other: y"),
+        ("/a", "key\n"),
+        ("/a", "key\r"),
+        ("/a", "key\0"),
+        ("/a", "key\ud800"),
+    ],
+)
+async def test_nothing_breaks_out_of_its_place_in_the_head(path: str, value: str) -> None:
+    upstream = Upstream()
+    request = ProviderRequest("GET", path, "x", "a key")
+    with pytest.raises(ValueError, match="character") as failure:
+        await upstream.send("http://127.0.0.1:1", request, {"x-api-key": value}, Deadline.after(20))
+    assert "key" not in repr(failure.value)
+    await upstream.close()
+
+
+async def answered(body: bytes, encoding: str) -> ProviderAnswer:
+    """What an answer with such a body comes to."""
+
+    async def follow(line: Line) -> None:
+        await line.request()
+        head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {len(body)}\r\n\r\n"
+        await line.answer(head.encode() + body)
+
+    async with serving(follow) as server:
+        upstream = Upstream(Limits(max_answer_bytes=LIMIT))
+        try:
+            return await upstream.send(f"http://127.0.0.1:{server.port}", READ, {}, Deadline.after(20))
+        finally:
+            await upstream.close()
+
+
+SHORT, LONG = b'{"a": 1}', b"0123456789" * 300_000
+PACKED = gzip.compress(SHORT)
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "unpacked"),
+    [
+        (PACKED, "gzip", SHORT),
+        (PACKED, " X-GZIP", SHORT),
+        (PACKED + gzip.compress(b"more"), "gzip", SHORT + b"more"),
+        (gzip.compress(LONG), "gzip", LONG),
+        (gzip.compress(b"x" * LIMIT), "gzip", b"x" * LIMIT),
+        (SHORT, "identity", SHORT),
+        (b"", "gzip", b""),
+    ],
+    ids=["gzip", "x-gzip", "two members", "long", "as long as it may be", "identity", "empty"],
+)
+async def test_an_answer_is_unpacked(body: bytes, encoding: str, unpacked: bytes) -> None:
+    assert (await answered(body, encoding)).body == unpacked
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "why"),
+    [
+        (PACKED[:-9], "gzip", Silence.UNREADABLE),
+        (PACKED + b"junk", "gzip", Silence.UNREADABLE),
+        (PACKED[:12] + b"\xff" + PACKED[13:], "gzip", Silence.UNREADABLE),
+        (zlib.compress(SHORT), "deflate", Silence.UNREADABLE),
+        (PACKED, "br", Silence.UNREADABLE),
+        (gzip.compress(b"x" * (LIMIT + 1)), "gzip", Silence.TOO_LONG),
+        (gzip.compress(b"x" * LIMIT) + gzip.compress(b"x"), "gzip", Silence.TOO_LONG),
+    ],
+    ids=["cut", "junk after it", "broken", "not asked for", "unknown", "too long", "too long together"],
+)
+async def test_an_answer_that_cannot_be_unpacked_is_none(body: bytes, encoding: str, why: Silence) -> None:
+    with pytest.raises(NoAnswer) as failure:
+        await answered(body, encoding)
+    assert (failure.value.why, failure.value.sent) == (why, True)
+
+
+async def test_long_answers_are_unpacked_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_threads: list[int] = []
+    to_thread = asyncio.to_thread
+
+    async def counted(function: object, packed: bytes, limit: int) -> object:
+        in_threads.append(len(packed))
+        return await to_thread(function, packed, limit)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(asyncio, "to_thread", counted)
+    await answered(PACKED, "gzip")
+    assert in_threads == []
+    await answered(gzip.compress(LONG), "gzip")
+    assert len(in_threads) == 1
+
+
+async def test_base_urls_of_one_server_share_its_connections() -> None:
+    async def follow(line: Line) -> None:
+        while True:
+            await line.request()
+            await line.answer(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    async with serving(follow) as server:
+        upstream = Upstream()
+        for path in ("/api/v1", "/oauth/token"):
+            await upstream.send(f"http://127.0.0.1:{server.port}{path}", READ, {}, Deadline.after(20))
+        assert len(server.lines) == 1
+        await upstream.close()
