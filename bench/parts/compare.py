@@ -68,7 +68,7 @@ def tables(results: Results, also: str = "") -> list[Table]:
     """Cost, and latency with memory."""
     floor = results[_FLOOR]
     titles = {each.name: each.title for each in (variants.ECHO, variants.FLOOR, variants.PLAIN, variants.NODE)}
-    titles[OURS] = "grpc.aio + aiohttp, everything on"
+    titles[OURS] = "grpc.aio + two calls, everything on"
     cost: list[Row] = []
     time: list[Row] = []
     for name, rounds in results.items():

@@ -20,10 +20,9 @@ from bench.variants import service
 
 _SAMPLES_A_SECOND: Final = 300
 _PY_SPY: Final = str(Path(sys.executable).with_name("py-spy"))
-_ROOMS: Final = ("calls", "connections", "observability", "providers", "rest", "rpc")
+_ROOMS: Final = ("calls", "connections", "http1", "observability", "providers", "rest", "rpc")
 _OUTSIDE: Final = "without the interpreter: system calls, gRPC's threads"
 _NATIVE: Final = "gRPC and the event loop"
-_HTTP: Final = "aiohttp"
 _OTHER: Final = "other Python"
 
 # `function (path:line)`
