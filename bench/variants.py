@@ -295,7 +295,9 @@ def versions() -> Sequence[str]:
 
     lines = [
         f"{os.cpu_count()} cores ({_processor()}), Linux {platform.release()}, Python {platform.python_version()}",
-        ", ".join(f"{name} {version(name)}" for name in ("grpcio", "httptools", "aiohttp", "httpx", "uvloop", "protobuf")),
+        ", ".join(
+            f"{name} {version(name)}" for name in ("grpcio", "httptools", "aiohttp", "httpx", "uvloop", "protobuf")
+        ),
     ]
     if shutil.which("node"):
         node = subprocess.run(["node", "--version"], check=False, capture_output=True, text=True).stdout.strip()
