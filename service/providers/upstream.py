@@ -31,8 +31,11 @@ _PORTS: Final = {"http": 80, "https": 443}
 _BREAKS_OUT: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _BREAKS_TARGET: Final = re.compile(r"[^!-~]")
 
-# An answer that unpacks to more is unpacked in a thread, so that other calls have their turn.
+# An answer that is longer than this, or unpacks to more, is unpacked in a thread, so that other calls have their turn.
 _SHORT_BYTES: Final = 256 * 1024
+
+# Servers send one. Each costs a copy of what follows it, so that a file of nothing but empty ones would take minutes.
+_MAX_MEMBERS: Final = 16
 
 
 class _Place(NamedTuple):
@@ -107,12 +110,13 @@ class Upstream:
                 return body
             case "gzip" | "x-gzip":
                 limit = self.limits.max_answer_bytes
-                try:
-                    # The whole of a short answer, or the sign that it is not a short one.
-                    return _gunzip(body, min(limit, _SHORT_BYTES))
-                except NoAnswer as failure:
-                    if failure.why is not Silence.TOO_LONG or limit <= _SHORT_BYTES:
-                        raise
+                if len(body) <= _SHORT_BYTES:
+                    try:
+                        # The whole of a short answer, or the sign that it is not a short one.
+                        return _gunzip(body, min(limit, _SHORT_BYTES))
+                    except NoAnswer as failure:
+                        if failure.why is not Silence.TOO_LONG or limit <= _SHORT_BYTES:
+                            raise
                 return await asyncio.to_thread(_gunzip, body, limit)
             case _:
                 raise NoAnswer(Silence.UNREADABLE, sent=True)
@@ -136,12 +140,14 @@ def _gunzip(packed: bytes, limit: int) -> bytes:
     """All members of a gzip file, as one.
 
     Raises:
-        NoAnswer: It is not gzip, or longer than the limit.
+        NoAnswer: It is not gzip, or longer than the limit, or in too many members.
     """
     pieces: list[bytes] = []
     left = limit
     try:
         while packed:
+            if len(pieces) == _MAX_MEMBERS:
+                raise NoAnswer(Silence.UNREADABLE, sent=True)
             member = zlib.decompressobj(zlib.MAX_WBITS | 16)
             pieces.append(member.decompress(packed, left + 1))
             left -= len(pieces[-1])

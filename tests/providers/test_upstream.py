@@ -132,12 +132,13 @@ PACKED = gzip.compress(SHORT)
         (PACKED, "gzip", SHORT),
         (PACKED, " X-GZIP", SHORT),
         (PACKED + gzip.compress(b"more"), "gzip", SHORT + b"more"),
+        (gzip.compress(b"x") * 16, "gzip", b"x" * 16),
         (gzip.compress(LONG), "gzip", LONG),
         (gzip.compress(b"x" * LIMIT), "gzip", b"x" * LIMIT),
         (SHORT, "identity", SHORT),
         (b"", "gzip", b""),
     ],
-    ids=["gzip", "x-gzip", "two members", "long", "as long as it may be", "identity", "empty"],
+    ids=["gzip", "x-gzip", "two members", "many members", "long", "as long as it may be", "identity", "empty"],
 )
 async def test_an_answer_is_unpacked(body: bytes, encoding: str, unpacked: bytes) -> None:
     assert (await answered(body, encoding)).body == unpacked
@@ -151,10 +152,22 @@ async def test_an_answer_is_unpacked(body: bytes, encoding: str, unpacked: bytes
         (PACKED[:12] + b"\xff" + PACKED[13:], "gzip", Silence.UNREADABLE),
         (zlib.compress(SHORT), "deflate", Silence.UNREADABLE),
         (PACKED, "br", Silence.UNREADABLE),
+        (gzip.compress(b"") * 17, "gzip", Silence.UNREADABLE),
+        (gzip.compress(b"") * 20_000, "gzip", Silence.UNREADABLE),
         (gzip.compress(b"x" * (LIMIT + 1)), "gzip", Silence.TOO_LONG),
         (gzip.compress(b"x" * LIMIT) + gzip.compress(b"x"), "gzip", Silence.TOO_LONG),
     ],
-    ids=["cut", "junk after it", "broken", "not asked for", "unknown", "too long", "too long together"],
+    ids=[
+        "cut",
+        "junk after it",
+        "broken",
+        "not asked for",
+        "unknown",
+        "too many members",
+        "far too many members",
+        "too long",
+        "too long together",
+    ],
 )
 async def test_an_answer_that_cannot_be_unpacked_is_none(body: bytes, encoding: str, why: Silence) -> None:
     with pytest.raises(NoAnswer) as failure:
@@ -174,7 +187,11 @@ async def test_long_answers_are_unpacked_beside_the_loop(monkeypatch: pytest.Mon
     await answered(PACKED, "gzip")
     assert in_threads == []
     await answered(gzip.compress(LONG), "gzip")
-    assert len(in_threads) == 1
+    assert in_threads == [len(gzip.compress(LONG))]
+    # Much that comes to nothing: 60,000 blocks without content, and the last one.
+    of_nothing = gzip.compress(b"")[:10] + bytes.fromhex("000000ffff") * 60_000 + bytes.fromhex("010000ffff") + bytes(8)
+    await answered(of_nothing, "gzip")
+    assert in_threads[1:] == [len(of_nothing)]
 
 
 async def test_base_urls_of_one_server_share_its_connections() -> None:
