@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox import seed
+from service.http1.connection import Answer
 from service.model import Provider
 from service.providers.provider import ProviderAnswer
+from tests.fuzz.http1 import one_answer
 from tests.fuzz.targets import MARK, one_update, request_of, whole_metadata
 
 ROOT = Path(__file__).parents[2]
@@ -141,6 +143,86 @@ def test_an_id_in_an_answer_leads_nowhere_else(template_id: str) -> None:
     )
     assert response is not None
     assert [error.code for error in response.errors] == ["BAD_GATEWAY_ERROR"]
+
+
+HEAD_LINES = st.sampled_from(
+    [
+        b"Content-Length: 4\r\n",
+        b"Content-Length: 0\r\n",
+        b"Content-Length: +4\r\n",
+        b"Content-Length: 4, 4\r\n",
+        b"Content-Length : 4\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: gzip, chunked\r\n",
+        b"Transfer-Encoding: identity\r\n",
+        b"Transfer-Encoding: xchunked\r\n",
+        b"Connection: close\r\n",
+        b"Connection: upgrade\r\nUpgrade: x\r\n",
+        b"A: b\r\n",
+        b" folded\r\n",
+        b"A: \x00\r\n",
+        b": b\r\n",
+    ]
+)
+STATUS_LINES = st.sampled_from(
+    [
+        b"HTTP/1.1 200 OK\r\n",
+        b"HTTP/1.0 200 OK\r\n",
+        b"HTTP/1.1 204 No Content\r\n",
+        b"HTTP/1.1 304 Not Modified\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\n",
+        b"HTTP/1.1 404\r\n",
+        b"HTTP/1.1 2000 OK\r\n",
+        b"HTTP/9.9 200 OK\r\n",
+    ]
+)
+BODY_PIECES = st.sampled_from(
+    [
+        b"4\r\nbody\r\n",
+        b"4;extension=1\r\nbody\r\n",
+        b"0004\r\nbody\r\n",
+        b"-4\r\nbody\r\n",
+        b"ffffffffffffffff1\r\n",
+        b"0\r\n",
+        b"0\r\n\r\n",
+        b"body",
+        b"\r\n",
+        b"\n",
+        b"\r",
+    ]
+)
+ANY_PIECES = st.lists(STATUS_LINES | HEAD_LINES | BODY_PIECES | st.binary(max_size=3), max_size=8).map(b"".join)
+HEADS = st.tuples(STATUS_LINES, st.lists(HEAD_LINES, max_size=4).map(b"".join), st.just(b"\r\n")).map(b"".join)
+ANSWERS_BY_WIRE = st.sampled_from(
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody",
+        b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nbo\r\n2\r\ndy\r\n0\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\nContent-Length: 2\r\n\r\n",
+        b"HTTP/1.0 404 Not Found\r\n\r\nbody",
+    ]
+)
+BY_WIRE = st.one_of(
+    ANY_PIECES,
+    st.tuples(HEADS, ANY_PIECES).map(b"".join),
+    # Answers one after the other, of which a part came.
+    st.tuples(st.lists(ANSWERS_BY_WIRE | HEADS, min_size=1, max_size=3).map(b"".join), st.integers(0, 20)).map(
+        lambda sent: sent[0][: -sent[1] or None]
+    ),
+)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(BY_WIRE)
+def test_whatever_comes_over_a_connection(sent: bytes) -> None:
+    one_answer(sent)
+
+
+def test_what_comes_over_a_connection_can_be_an_answer() -> None:
+    """Without this, nothing above need be one."""
+    answer = one_answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n")
+    assert answer == Answer(200, {"transfer-encoding": "chunked"}, b"body")
 
 
 @pytest.mark.skipif(find_spec("atheris") is None, reason="there is no atheris for this machine")
