@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sandbox import oauth, seed
+from sandbox.accounts import Account
 from sandbox.limits import Refusal
 from sandbox.markup import clean, to_text
 from sandbox.messages import JSON, Answer, Call, InvalidBody, json_answer, media_type, text_answer
 from sandbox.records import ApolloData, Json
-from sandbox.state import Account, State
+from sandbox.state import State
 
 PREFIX = "/api/v1"
 WAIT_MODES = ("second", "minute", "hour", "day")

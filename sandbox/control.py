@@ -6,12 +6,13 @@ from typing import Any
 
 import msgspec
 
+from sandbox.accounts import Account
 from sandbox.faults import InvalidFault
 from sandbox.limits import InvalidLimits
 from sandbox.messages import JSON, Answer
 from sandbox.outreach_schema import COLLECTIONS
 from sandbox.seed import APOLLO_ACCOUNT, OUTREACH_ACCOUNT
-from sandbox.state import Account, State
+from sandbox.state import State
 
 PREFIX = "/_sandbox"
 _APOLLO_COLLECTIONS = {

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-if TYPE_CHECKING:
-    from sandbox.state import Account
+from sandbox.accounts import Account
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
@@ -56,7 +55,7 @@ class Call:
     body: bytes
     connection: int
     origin: str
-    account: "Account | None" = None
+    account: Account | None = None
     sequence_busy: bool = False
 
     @property

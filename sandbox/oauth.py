@@ -5,9 +5,10 @@ import time
 from typing import Any
 from urllib.parse import parse_qsl
 
+from sandbox.accounts import Account
 from sandbox.limits import write_moment
 from sandbox.messages import Answer, Call, InvalidBody, json_answer, media_type
-from sandbox.state import Account, State
+from sandbox.state import State
 
 _FIELDS = ("grant_type", "refresh_token", "client_id", "client_secret")
 _NO_STORE = [("Cache-Control", "no-store"), ("Pragma", "no-cache")]

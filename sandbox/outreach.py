@@ -9,12 +9,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 from sandbox import oauth
+from sandbox.accounts import Account
 from sandbox.markup import clean, to_text
 from sandbox.messages import Answer, Call, InvalidBody, json_answer
 from sandbox.outreach_schema import COLLECTIONS, SCHEMAS, Attribute, Relationship, Schema
 from sandbox.records import Json, OutreachData, Resource
 from sandbox.seed import display_name
-from sandbox.state import Account, State
+from sandbox.state import State
 
 PREFIX = "/api/v2"
 MEDIA_TYPE = "application/vnd.api+json"
