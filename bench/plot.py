@@ -49,7 +49,7 @@ def svg(rounds: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
             f'<text x="{_LEFT - 10}" y="{middle + 5}" text-anchor="end">{escape(name)}</text>',
             f'<rect class="{kind}" x="{_LEFT}" y="{top}" width="{scale * ratio.middle:.1f}" height="{_BAR}"/>',
             f'<line class="spread" x1="{least:.1f}" x2="{greatest:.1f}" y1="{middle}" y2="{middle}"/>',
-            f'<text x="{greatest + 8:.1f}" y="{middle + 5}">{label}</text>',
+            f'<text x="{_WIDTH - 12}" y="{middle + 5}" text-anchor="end">{label}</text>',
         ]
     aim = f"goal: at most {OF_FLOOR} × the floor"
     goal = _LEFT + scale * OF_FLOOR
