@@ -115,7 +115,7 @@ class Upstream:
                         # The whole of a short answer, or the sign that it is not a short one.
                         return _gunzip(body, min(limit, _SHORT_BYTES))
                     except NoAnswer as failure:
-                        if failure.why is not Silence.TOO_LONG or limit <= _SHORT_BYTES:
+                        if failure.why is not Silence.TOO_LONG:
                             raise
                 return await asyncio.to_thread(_gunzip, body, limit)
             case _:
@@ -130,7 +130,7 @@ def _encoded(place: _Place, request: ProviderRequest, headers: Mapping[str, str]
         raise ValueError("a path or header of a request has a character that it cannot have")
     lines = [f"{request.method} {target} HTTP/1.1\r\n", place.lines]
     lines += [f"{name}: {value}\r\n" for name, value in headers.items()]
-    if request.body is not None or request.method != "GET":
+    if body or request.method != "GET":
         lines.append(f"Content-Length: {len(body)}\r\n")
     lines.append("\r\n")
     return "".join(lines).encode() + body

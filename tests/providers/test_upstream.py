@@ -2,10 +2,13 @@
 
 import asyncio
 import gzip
+import socket
+import ssl
 import time
 import zlib
 
 import pytest
+import trustme
 
 from sandbox.server import running_sandbox
 from service.http1 import Limits, NoAnswer, Silence
@@ -78,6 +81,12 @@ async def test_a_write_as_it_is_sent() -> None:
     assert body == b'{"a": "\xc3\xa9"}'
 
 
+async def test_a_read_with_a_body_says_how_long_it_is() -> None:
+    head, body = await sent(ProviderRequest("GET", "/x", "x", "a key", b"{}"))
+    assert "Content-Length: 2\r\n" in head
+    assert body == b"{}"
+
+
 async def test_a_request_that_could_have_a_body_says_that_it_has_none() -> None:
     head, _ = await sent(ProviderRequest("POST", "", "search", "a key"))
     assert head.startswith("POST / HTTP/1.1\r\n")
@@ -94,6 +103,7 @@ async def test_a_request_that_could_have_a_body_says_that_it_has_none() -> None:
         ("/a", "key\n"),
         ("/a", "key\r"),
         ("/a", "key\0"),
+        ("/a", "key\x7f"),
         ("/a", "key\ud800"),
     ],
 )
@@ -136,9 +146,22 @@ PACKED = gzip.compress(SHORT)
         (gzip.compress(LONG), "gzip", LONG),
         (gzip.compress(b"x" * LIMIT), "gzip", b"x" * LIMIT),
         (SHORT, "identity", SHORT),
+        (PACKED, "gzip\t", SHORT),
         (b"", "gzip", b""),
+        (b"", "br", b""),
     ],
-    ids=["gzip", "x-gzip", "two members", "many members", "long", "as long as it may be", "identity", "empty"],
+    ids=[
+        "gzip",
+        "x-gzip",
+        "two members",
+        "many members",
+        "long",
+        "as long as it may be",
+        "identity",
+        "a tab after it",
+        "empty",
+        "nothing of something unknown",
+    ],
 )
 async def test_an_answer_is_unpacked(body: bytes, encoding: str, unpacked: bytes) -> None:
     assert (await answered(body, encoding)).body == unpacked
@@ -192,6 +215,9 @@ async def test_long_answers_are_unpacked_beside_the_loop(monkeypatch: pytest.Mon
     of_nothing = gzip.compress(b"")[:10] + bytes.fromhex("000000ffff") * 60_000 + bytes.fromhex("010000ffff") + bytes(8)
     await answered(of_nothing, "gzip")
     assert in_threads[1:] == [len(of_nothing)]
+    with pytest.raises(NoAnswer):
+        await answered(b"no gzip", "gzip")
+    assert len(in_threads) == 2
 
 
 async def test_base_urls_of_one_server_share_its_connections() -> None:
@@ -206,3 +232,36 @@ async def test_base_urls_of_one_server_share_its_connections() -> None:
             await upstream.send(f"http://127.0.0.1:{server.port}{path}", READ, {}, Deadline.after(20))
         assert len(server.lines) == 1
         await upstream.close()
+        await asyncio.wait_for(server.lines[0].gone.wait(), 10)
+
+
+async def test_https_is_spoken_where_the_base_url_says_so() -> None:
+    async def follow(line: Line) -> None:
+        await line.request()
+        await line.answer(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    authority = trustme.CA()
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    own = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(own)
+    async with serving(follow, tls=own) as server:
+        upstream = Upstream(tls=trusting)
+        answer = await upstream.send(f"https://127.0.0.1:{server.port}", READ, {}, Deadline.after(20))
+        assert answer.status == 204
+        await upstream.close()
+
+
+@pytest.mark.parametrize(("scheme", "port"), [("http", 80), ("https", 443)])
+async def test_the_port_of_a_base_url_without_one(scheme: str, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int]] = []
+
+    async def nobody(host: str, port: int, **_: object) -> None:
+        asked.append((host, port))
+        raise socket.gaierror
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", nobody)
+    upstream = Upstream()
+    assert await silence(upstream, f"{scheme}://provider.example/api") is Silence.NAME
+    assert asked == [("provider.example", port)]
+    await upstream.close()
