@@ -109,13 +109,18 @@ async def test_a_port_that_something_else_has_is_named(house: House, tmp_path: P
         ("SEQSTEP_APOLLO_BASE_URL", "https://api.apollo.io:99999"),
         ("SEQSTEP_APOLLO_BASE_URL", "https://api.apollo.io/a b"),
         ("SEQSTEP_APOLLO_BASE_URL", "https://аpi.apollo.io"),  # noqa: RUF001  # a Cyrillic letter, which is the point
+        ("SEQSTEP_APOLLO_BASE_URL", "https://api.apollo.io:s3cr3t"),
+        ("SEQSTEP_APOLLO_BASE_URL", "https://api.apollo\t.io"),
         ("SEQSTEP_APOLLO_TOKEN_URL", "https://api.apollo.io/token?x=y"),
+        ("SEQSTEP_APOLLO_TOKEN_URL", "https://api.apollo.io/token#x"),
     ],
 )
 async def test_wrong_settings_are_named_without_a_traceback(tmp_path: Path, name: str, value: str) -> None:
     status, found = await doctor(tmp_path, {name: value})
     assert status == 1
     assert f"{name}: " in found["all"][0]
+    assert name == "SEQSTEP_WORKERS" or "must be http" in found["all"][0]
+    assert "s3cr3t" not in found["all"][0]
     assert "Traceback" not in found["all"][0]
 
 
