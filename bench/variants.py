@@ -20,9 +20,10 @@ from bench.processes import ROOT, Cores, Running, free_port, started, wait_for_p
 from bench.upstream import TlsFiles, UpstreamServer
 from service.connections import Applications, Connections, Keyring, Store
 from service.connections.encryption import Owner, generate_key
+from service.connections.migrations.upgrade import upgrade
 from service.connections.schema import applications, connections
-from service.migrations.upgrade import upgrade
-from service.model import ApiKeyCredentials, Credentials, OAuthCredentials, Provider, Secret
+from service.domain.credentials import ApiKeyCredentials, Credentials, OAuthCredentials, Secret
+from service.domain.step import Provider
 
 _NODE: Final = ROOT / "bench" / "node"
 _BATCH: Final = 10_000

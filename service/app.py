@@ -8,9 +8,11 @@ from typing import Final
 
 import structlog
 
-from service.admission import Admission
-from service.calls.calls import Calls
-from service.calls.deadlines import DeadlinePolicy
+from service.api.address import PortInUse, is_loopback
+from service.api.admission import Admission
+from service.api.call_handler import CallHandler
+from service.api.deadline_policy import DeadlinePolicy
+from service.api.tls import TlsError, TlsFiles
 from service.connections import (
     Applications,
     Connections,
@@ -20,23 +22,23 @@ from service.connections import (
     Store,
     StoreUnavailable,
 )
+from service.domain.deadline import Deadline
+from service.domain.step import Provider
 from service.http1 import Limits
-from service.listening import PortInUse, TlsError, TlsFiles, is_loopback
-from service.model import Deadline, Provider
-from service.observability.calls import CallLog, CallRecord, StructuredCallLog
+from service.observability.call_log import CallLog, CallRecord, StructuredCallLog
 from service.observability.metrics import CallMetrics
+from service.providers.adapter import ProviderAdapter
 from service.providers.apollo import Apollo
-from service.providers.check import ConnectionCheck
-from service.providers.oauth import TokenRefresher
 from service.providers.outreach import Outreach
-from service.providers.provider import ProviderAdapter
-from service.providers.upstream import Upstream
 from service.rest import server as rest
-from service.rest.door import Door
+from service.rest.app import Door
 from service.rpc import server as rpc
 from service.rpc.servicer import SequenceStepServicer
 from service.settings import Settings
 from service.update_step import UpdateStep
+from service.upstream.connection_check import ConnectionCheck
+from service.upstream.oauth import TokenRefresher
+from service.upstream.old_http import Upstream
 
 _LOOK_SECONDS: Final = 1.0
 
@@ -145,7 +147,7 @@ async def running(settings: Settings) -> AsyncIterator[App]:
         update_step = UpdateStep(adapters(settings), connections, upstream)
         admission = Admission(settings.max_concurrent_calls)
         metrics = CallMetrics(lambda: admission.running)
-        calls = Calls(
+        calls = CallHandler(
             update_step,
             Applications(store, settings.cache_seconds),
             # Metrics are served at the HTTP door; without it, nothing is counted for nobody.

@@ -1,50 +1,33 @@
 """The one use case: a caller's update becomes the fewest calls at a provider, and a truthful result."""
 
 import asyncio
-import re
 from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
-import msgspec
 from msgspec.structs import replace
 
-from service.errors import UpdateFailed, failed, invalid
-from service.model import (
-    BODY,
+from service.domain import validation
+from service.domain.credentials import Connection
+from service.domain.deadline import Deadline
+from service.domain.errors import ErrorCode, Outcome, Problem, UpdateFailed, failed, invalid
+from service.domain.json_value import json_equal
+from service.domain.step import (
     CUSTOM_FIELDS,
-    SUBJECT,
     Caller,
-    Connection,
-    Deadline,
-    ErrorCode,
     FieldChange,
-    Outcome,
-    Problem,
     Provider,
     StepUpdate,
     StepWarning,
     UpdateResult,
-    Violation,
     WarningType,
 )
-from service.providers.answers import depth, json_equal
-from service.providers.calls import ProviderCalls
-from service.providers.guard import ProviderGuard
+from service.providers.adapter import Plan, ProviderAdapter
 from service.providers.planning import nothing_named, without_writes
-from service.providers.provider import Plan, ProviderAdapter
-from service.providers.sequences import SequenceUpdates
-from service.providers.upstream import Upstream
 from service.tasks import finish
-
-MAX_SUBJECT_CHARACTERS: Final = 998
-MAX_BODY_BYTES: Final = 5 * 1024 * 1024
-MAX_CUSTOM_FIELDS_BYTES: Final = 64 * 1024
-MAX_CUSTOM_FIELDS_DEPTH: Final = 16
-MAX_ID_CHARACTERS: Final = 255
-
-# An id becomes one path segment or one query value, and nothing more.
-_UNSAFE_IN_ID: Final = re.compile(r"[^A-Za-z0-9._~-]|^\.{1,2}$")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+from service.upstream.guard import ProviderGuard
+from service.upstream.old_http import Upstream
+from service.upstream.sequence_lock import SequenceUpdates
+from service.upstream.session import ProviderSession
 
 
 class Connections(Protocol):
@@ -93,7 +76,7 @@ class UpdateStep:
             CallRefused: The update breaks a rule; no provider was called.
         """
         adapter = self._adapters.get(update.provider)
-        violations = [*_violations(update), *(adapter.violations(update) if adapter else ())]
+        violations = [*validation.violations(update), *(adapter.violations(update) if adapter else ())]
         if violations:
             raise invalid(violations)
         if adapter is None:
@@ -107,7 +90,7 @@ class UpdateStep:
         except UpdateFailed as failure:
             return UpdateResult(failure.problems)
         guard = self._guards[update.provider]
-        calls = ProviderCalls(self._upstream, adapter, guard, connection, self._connections.renewed, deadline)
+        calls = ProviderSession(self._upstream, adapter, guard, connection, self._connections.renewed, deadline)
         work = _Work(adapter, update, calls, guard.updates_of(connection.id, update.sequence_id), deadline)
         try:
             plan = await work.plan()
@@ -134,7 +117,7 @@ class _Work:
         self,
         adapter: ProviderAdapter,
         update: StepUpdate,
-        calls: ProviderCalls,
+        calls: ProviderSession,
         sequence: SequenceUpdates,
         deadline: Deadline,
     ) -> None:
@@ -229,40 +212,6 @@ def _after(applied: Sequence[FieldChange], problem: Problem) -> Problem:
         outcome=Outcome.PARTIALLY_APPLIED,
         detail=f"{problem.detail} Before that, {names} had been changed; repeating the call does the rest.",
     )
-
-
-def _violations(update: StepUpdate) -> list[Violation]:
-    found: list[Violation] = []
-    for name, value in (("sequence_id", update.sequence_id), ("sequence_step_id", update.step_id)):
-        if not value:
-            found.append(Violation(name, "Required: the provider's own id."))
-        elif len(value) > MAX_ID_CHARACTERS or _UNSAFE_IN_ID.search(value):
-            found.append(Violation(name, "Must be a provider's id: at most 255 letters, digits, `-`, `_`, `.` or `~`."))
-    subject, body = update.subject, update.body
-    if subject is not None and len(subject) > MAX_SUBJECT_CHARACTERS:
-        found.append(
-            Violation(f"record.{SUBJECT}", f"Has {len(subject)} characters; {MAX_SUBJECT_CHARACTERS} is the most.")
-        )
-    if subject is not None and _CONTROL.search(subject):
-        found.append(Violation(f"record.{SUBJECT}", "Must be one line without control characters."))
-    if body is not None and len(body) > MAX_BODY_BYTES // 4 and len(body.encode()) > MAX_BODY_BYTES:
-        found.append(Violation(f"record.{BODY}", "Is longer than 5 MiB in UTF-8."))
-    if update.custom_fields:
-        found += _custom_field_violations(update)
-    return found
-
-
-def _custom_field_violations(update: StepUpdate) -> list[Violation]:
-    name = f"record.{CUSTOM_FIELDS}"
-    if depth(update.custom_fields) > MAX_CUSTOM_FIELDS_DEPTH:
-        return [Violation(name, f"Is nested deeper than {MAX_CUSTOM_FIELDS_DEPTH} levels.")]
-    if len(msgspec.json.encode(update.custom_fields)) > MAX_CUSTOM_FIELDS_BYTES:
-        return [Violation(name, "Is longer than 64 KiB as JSON.")]
-    return [
-        Violation(f"{name}.{key[:64]}", "A name must have 1 to 255 characters, without control characters.")
-        for key in update.custom_fields
-        if not key or len(key) > 255 or _CONTROL.search(key)
-    ]
 
 
 def _not_supported(provider: Provider) -> Problem:

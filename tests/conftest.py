@@ -1,5 +1,5 @@
 """What all tests share."""
 
-from tests.databases import database_url, postgresql_server
+from tests.support.databases import database_url, postgresql_server
 
 __all__ = ["database_url", "postgresql_server"]

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from service.cli.trial import CUSTOMER, SEQSTEP, CommandFailed, Trial
+from service.cli.demo.environment import CUSTOMER, SEQSTEP, CommandFailed, Trial
 
 _SANDBOX_URL = "http://127.0.0.1:8090"
 

@@ -10,7 +10,8 @@ from typing import Final
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
-from service.codes import CODES, WARNINGS
+from service.domain.errors import CODES
+from service.domain.step import WARNINGS
 from service.settings import Settings
 
 DOCS: Final = Path(__file__).parents[1] / "docs"

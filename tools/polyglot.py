@@ -27,8 +27,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from tests.processes import ROOT, Serving, serving
 from tests.readme.reader import play_as_reader
+from tests.support.processes import ROOT, Serving, serving
 from tests.vectors.stage import FOLDER, Result, Stage, missing, running_stage, topics
 
 CLIENTS: Final = ROOT / "clients"

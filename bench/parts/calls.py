@@ -17,7 +17,8 @@ from bench.stage import Stage
 from bench.upstream import Sandbox, sandbox
 from bench.variants import Customer, service_of
 from sandbox import seed
-from service.model import ApiKeyCredentials, OAuthCredentials, Provider, Secret
+from service.domain.credentials import ApiKeyCredentials, OAuthCredentials, Secret
+from service.domain.step import Provider
 
 _UPDATES: Final = 8
 _BURST: Final = 32

@@ -17,19 +17,21 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from bench.answers import APOLLO_HEADERS, SEQUENCE_ID, STEP_ID, WANTED_BODY, WANTED_SUBJECT, routes
 from bench.report import Row, Section, Spread, Table
 from bench.stage import Stage
-from service.admission import Admission
-from service.calls.calls import Calls
-from service.calls.deadlines import DeadlinePolicy
+from service.api.admission import Admission
+from service.api.call_handler import CallHandler
+from service.api.deadline_policy import DeadlinePolicy
 from service.connections import Applications, Connections, Keyring, Store
 from service.connections.encryption import generate_key
-from service.migrations.upgrade import upgrade
-from service.model import ApiKeyCredentials, Caller, Deadline, Provider, Secret
+from service.connections.migrations.upgrade import upgrade
+from service.domain.credentials import ApiKeyCredentials, Secret
+from service.domain.deadline import Deadline
+from service.domain.step import Caller, Provider
 from service.observability import logging
-from service.observability.calls import StructuredCallLog
+from service.observability.call_log import StructuredCallLog
 from service.providers import apollo
+from service.providers.adapter import ProviderRequest, ProviderResponse
 from service.providers.apollo import Apollo
-from service.providers.provider import ProviderAnswer, ProviderRequest
-from service.rpc.messages import parse_request
+from service.rpc.request import parse_request
 from service.rpc.servicer import SequenceStepServicer
 from service.settings import LogFormat
 from service.update_step import UpdateStep
@@ -47,9 +49,9 @@ class _Answers:
     def __init__(self) -> None:
         by_method = {route.method: route.body for route in routes() if route.prefix.startswith("/api/v1/")}
         headers = CIMultiDictProxy(CIMultiDict({"content-type": "application/json", **APOLLO_HEADERS}))
-        self._answers = {method: ProviderAnswer(200, headers, body) for method, body in by_method.items()}
+        self._answers = {method: ProviderResponse(200, headers, body) for method, body in by_method.items()}
 
-    async def send(self, _base: str, request: ProviderRequest, *_: object) -> ProviderAnswer:
+    async def send(self, _base: str, request: ProviderRequest, *_: object) -> ProviderResponse:
         return self._answers[request.method]
 
 
@@ -124,7 +126,7 @@ async def _measure(folder: Path, rounds: int) -> tuple[dict[str, list[float]], f
 
 def _handler(applications: Applications, connections: Connections, key: Secret) -> _Step:
     update_step: Any = UpdateStep({Provider.APOLLO: Apollo("", "")}, connections, _Answers())  # type: ignore[arg-type]
-    calls = Calls(update_step, applications, StructuredCallLog(), DeadlinePolicy(), Admission(256))
+    calls = CallHandler(update_step, applications, StructuredCallLog(), DeadlinePolicy(), Admission(256))
     servicer = SequenceStepServicer(calls)
     context: Any = _Context(
         (("x-api-key", key.reveal()), ("x-customer-id", _CUSTOMER), ("x-provider-name", "apollo"), ("user-agent", "x"))

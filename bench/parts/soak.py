@@ -32,7 +32,8 @@ from bench.stage import Stage
 from bench.upstream import sandbox
 from bench.variants import Customer, service_of
 from sandbox import seed
-from service.model import ApiKeyCredentials, Credentials, OAuthCredentials, Provider, Secret
+from service.domain.credentials import ApiKeyCredentials, Credentials, OAuthCredentials, Secret
+from service.domain.step import Provider
 
 _CUSTOMERS: Final = 12
 _DEADLINE_SECONDS: Final = 2.0

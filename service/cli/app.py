@@ -7,7 +7,7 @@ import typer
 
 from service.cli import context
 from service.connections import Application, Applications
-from service.model import Secret
+from service.domain.credentials import Secret
 
 cli = typer.Typer(help="The applications that may call, and their keys.", no_args_is_help=True)
 

@@ -15,7 +15,10 @@ from rich.progress import Progress
 
 from service.cli import context
 from service.connections import Applications, Connections, ConnectionSummary, Keyring
-from service.model import ApiKeyCredentials, Credentials, Deadline, OAuthCredentials, Problem, Provider, Secret
+from service.domain.credentials import ApiKeyCredentials, Credentials, OAuthCredentials, Secret
+from service.domain.deadline import Deadline
+from service.domain.errors import Problem
+from service.domain.step import Provider
 
 cli = typer.Typer(help="Customers' credentials at providers.", no_args_is_help=True)
 

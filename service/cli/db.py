@@ -12,7 +12,7 @@ cli = typer.Typer(help="The database's schema.", no_args_is_help=True)
 @cli.command()
 def upgrade() -> None:
     """Bring the database up to the schema of this version; safe to repeat."""
-    from service.migrations.upgrade import upgrade as migrate  # noqa: PLC0415  # Alembic is slow to load
+    from service.connections.migrations.upgrade import upgrade as migrate  # noqa: PLC0415  # Alembic is slow to load
 
     async def main() -> tuple[str | None, str | None]:
         store = Store.open(context.settings().database_url.get_secret_value())

@@ -124,7 +124,8 @@ async def _database(settings: Settings) -> Finding:
 
 
 def _tls(settings: Settings) -> Finding:
-    from service.listening import TlsError, TlsFiles, is_loopback  # noqa: PLC0415
+    from service.api.address import is_loopback  # noqa: PLC0415
+    from service.api.tls import TlsError, TlsFiles  # noqa: PLC0415
 
     if settings.tls_certificate is not None and settings.tls_private_key is not None:
         try:

@@ -5,10 +5,11 @@ import sys
 import typer
 from rich.console import Console
 
-from service.cli import app, connection, db, demo, doctor, keygen, sandbox, serve, update_step
+from service.cli import app, connection, db, doctor, keygen, sandbox, serve, update_step
+from service.cli.demo import command as demo
 from service.connections import KeyringError, SchemaMismatch, StoreUnavailable
 from service.connections.applications import ApplicationError
-from service.errors import UpdateFailed
+from service.domain.errors import UpdateFailed
 
 cli = typer.Typer(
     name="seqstep",

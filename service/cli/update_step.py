@@ -68,13 +68,13 @@ def update_step(
     ] = False,
 ) -> None:
     """Change the subject, the body or the provider's own fields of one step of one sequence."""
-    from service.cli import calling  # noqa: PLC0415  # gRPC is slow to load
+    from service.cli import grpc_call  # noqa: PLC0415  # gRPC is slow to load
     from service.client import StepUpdate  # noqa: PLC0415
 
-    call = calling.Call(
+    call = grpc_call.Call(
         address=address,
         api_key=_api_key(api_key_file, needed=tls_cert is None),
-        tls=calling.security(address, tls=tls, ca=tls_ca, certificate=tls_cert, key=tls_key),
+        tls=grpc_call.security(address, tls=tls, ca=tls_ca, certificate=tls_cert, key=tls_key),
         customer_id=customer,
         provider=provider,
         timeout=timeout,
@@ -88,7 +88,7 @@ def update_step(
             validate_only=validate_only,
         ),
     )
-    calling.carry_out(call, as_json=as_json)
+    grpc_call.carry_out(call, as_json=as_json)
 
 
 def _body(path: Path | None) -> str | None:

@@ -15,8 +15,9 @@ from sqlalchemy.exc import IntegrityError
 from service.connections.cache import Cache
 from service.connections.schema import api_keys, applications, certificates
 from service.connections.store import Store, StoreUnavailable
-from service.errors import CallRefused, unauthenticated
-from service.model import Caller, ErrorCode, Problem, Secret
+from service.domain.credentials import Secret
+from service.domain.errors import CallRefused, ErrorCode, Problem, unauthenticated
+from service.domain.step import Caller
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _KEY: Final = re.compile(r"seqstep_([a-z0-9]{12})_([A-Za-z0-9_-]{43})")

@@ -20,20 +20,18 @@ from service.connections.cache import Cache
 from service.connections.encryption import CannotDecrypt, Keyring, KeyringError, Owner, Sealed
 from service.connections.schema import applications, connections
 from service.connections.store import Store, StoreUnavailable
-from service.errors import RefreshFailed, RefreshRefused, UpdateFailed, failed
-from service.model import (
+from service.domain.credentials import (
     ApiKeyCredentials,
     Connection,
     ConnectionState,
     Credentials,
-    Deadline,
-    ErrorCode,
     OAuthCredentials,
-    Origin,
-    Provider,
     Secret,
     TokenGrant,
 )
+from service.domain.deadline import Deadline
+from service.domain.errors import ErrorCode, Origin, RefreshFailed, RefreshRefused, UpdateFailed, failed
+from service.domain.step import Provider
 from service.tasks import finish
 
 log: Final = structlog.get_logger("service.connections")

@@ -10,7 +10,8 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from service.model import ApiKeyCredentials, Credentials, OAuthCredentials, Provider, Secret
+from service.domain.credentials import ApiKeyCredentials, Credentials, OAuthCredentials, Secret
+from service.domain.step import Provider
 
 _KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12

@@ -1,4 +1,4 @@
-"""The tables, the same on SQLite and PostgreSQL. A change here needs a migration in service/migrations."""
+"""The tables, the same on SQLite and PostgreSQL. A change here needs a migration in service/connections/migrations."""
 
 from typing import Final
 

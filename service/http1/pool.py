@@ -9,9 +9,9 @@ from typing import Any, Final, TypeAlias
 
 from aiohappyeyeballs import start_connection
 
+from service.domain.deadline import Deadline
 from service.http1.connection import Answer, Connection
 from service.http1.failures import NoAnswer, Silence
-from service.model import Deadline
 
 _IDLE_SECONDS: Final = 30.0
 _NAME_SECONDS: Final = 60.0

@@ -18,7 +18,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from service.observability.calls import CallRecord
+from service.observability.call_log import CallRecord
 
 # By this variable prometheus-client knows the folder that the workers of one service count in.
 _SHARED_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"

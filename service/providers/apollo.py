@@ -13,27 +13,11 @@ from typing import Final
 
 import msgspec
 
-from service.errors import UpdateFailed
-from service.model import (
-    BODY,
-    SUBJECT,
-    ApiKeyCredentials,
-    Connection,
-    Credentials,
-    ErrorCode,
-    FieldChange,
-    JsonValue,
-    OAuthCredentials,
-    Origin,
-    Outcome,
-    Problem,
-    Provider,
-    StepUpdate,
-    StepWarning,
-    Violation,
-)
-from service.providers.answers import cause, code_of, decode, encode, nonsense, redact, retry_after
-from service.providers.oauth import OAuthEndpoint
+from service.domain.credentials import ApiKeyCredentials, Connection, Credentials, OAuthCredentials
+from service.domain.errors import ErrorCode, Origin, Outcome, Problem, UpdateFailed, Violation
+from service.domain.json_value import JsonValue
+from service.domain.step import BODY, SUBJECT, FieldChange, Provider, StepUpdate, StepWarning
+from service.providers.adapter import Calls, Plan, ProviderRequest, ProviderResponse, RateWindow, Write
 from service.providers.planning import (
     Template,
     Variant,
@@ -46,8 +30,8 @@ from service.providers.planning import (
     unreadable_template,
     with_no_change,
 )
-from service.providers.provider import Calls, Plan, ProviderAnswer, ProviderRequest, Write
-from service.providers.rate_limits import RateWindow
+from service.providers.responses import cause, code_of, decode, encode, nonsense, redact, retry_after
+from service.upstream.oauth import OAuthEndpoint
 
 _ID: Final = re.compile(r"[0-9a-fA-F]{24}")
 
@@ -145,7 +129,7 @@ class Apollo:
         rule = "An Apollo id has 24 hexadecimal characters."
         found = [
             Violation(name, rule)
-            for name, value in (("sequence_id", update.sequence_id), ("sequence_step_id", update.step_id))
+            for name, value in (("sequence_id", update.sequence_id), ("sequence_step_id", update.sequence_step_id))
             if not _ID.fullmatch(value)
         ]
         return found + custom_field_violations(update, _FIXED_FIELDS)
@@ -180,7 +164,9 @@ class Apollo:
         raw_steps = decode(self.provider, answer, _RawSteps).emailer_steps if update.custom_fields else None
         return decide(update, sequence, raw_steps or [])
 
-    def problems(self, request: ProviderRequest, answer: ProviderAnswer, connection: Connection) -> tuple[Problem, ...]:
+    def problems(
+        self, request: ProviderRequest, answer: ProviderResponse, connection: Connection
+    ) -> tuple[Problem, ...]:
         """An error is plain JSON or text of varying shape, and may come with a 2xx status (observed)."""
         good_status = 200 <= answer.status < 300
         # A search for the bytes spares good answers, which have no member of that name, a second decoding.
@@ -195,7 +181,7 @@ class Apollo:
         """Apollo counts by team and endpoint (documented)."""
         return request.endpoint
 
-    def rate_windows(self, answer: ProviderAnswer) -> Sequence[RateWindow]:
+    def rate_windows(self, answer: ProviderResponse) -> Sequence[RateWindow]:
         """Three fixed windows for each endpoint; an unlimited one has no count (documented)."""
         headers = answer.headers
         return [
@@ -217,7 +203,7 @@ def decide(update: StepUpdate, sequence: _Sequence, raw_steps: Sequence[Mapping[
         UpdateFailed: The step is not in the sequence, or has no template that could be changed.
     """
     steps = {step.id: step for step in sequence.emailer_steps or []}
-    step = steps.get(update.step_id)
+    step = steps.get(update.sequence_step_id)
     if step is None:
         raise no_such_step(update)
     active = bool(sequence.emailer_campaign.active)
@@ -269,14 +255,16 @@ def _template_write(template_id: str, changes: Sequence[FieldChange]) -> Write:
     return Write(request, tuple(changes), partial(_stored, "emailer_template", {v: k for k, v in names.items()}))
 
 
-def _step_write(step_id: str, changes: Sequence[FieldChange]) -> Write:
+def _step_write(sequence_step_id: str, changes: Sequence[FieldChange]) -> Write:
     keys = {change.field.partition(".")[2]: change.field for change in changes}
     body = encode({key: change.after for key, change in zip(keys, changes, strict=True)})
-    request = ProviderRequest("PUT", f"/emailer_steps/{step_id}", "emailer_steps/update", "a master API key", body)
+    request = ProviderRequest(
+        "PUT", f"/emailer_steps/{sequence_step_id}", "emailer_steps/update", "a master API key", body
+    )
     return Write(request, tuple(changes), partial(_stored, "emailer_step", keys))
 
 
-def _stored(wrapper: str, names: Mapping[str, str], answer: ProviderAnswer) -> Mapping[str, JsonValue]:
+def _stored(wrapper: str, names: Mapping[str, str], answer: ProviderResponse) -> Mapping[str, JsonValue]:
     """The record of an answer, which comes bare or in a member of its own name."""
     record = decode_write(answer)
     inner = record.get(wrapper)
@@ -287,7 +275,7 @@ def _stored(wrapper: str, names: Mapping[str, str], answer: ProviderAnswer) -> M
     return {field: record[name] for name, field in names.items() if name in record}
 
 
-def decode_write(answer: ProviderAnswer) -> dict[str, JsonValue]:
+def decode_write(answer: ProviderResponse) -> dict[str, JsonValue]:
     """The JSON object that a write answered.
 
     Raises:
@@ -299,14 +287,14 @@ def decode_write(answer: ProviderAnswer) -> dict[str, JsonValue]:
         raise UpdateFailed(nonsense(Provider.APOLLO, answer, f"{error}", Outcome.UNKNOWN)) from None
 
 
-def _fault(answer: ProviderAnswer) -> _Fault:
+def _fault(answer: ProviderResponse) -> _Fault:
     try:
         return _FAULT.decode(answer.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _Fault()
 
 
-def _problem(request: ProviderRequest, answer: ProviderAnswer, fault: _Fault, connection: Connection) -> Problem:
+def _problem(request: ProviderRequest, answer: ProviderResponse, fault: _Fault, connection: Connection) -> Problem:
     shown = cause(answer)
     told = redact(_told(fault, shown.body), answer)
     code = code_of(answer.status)
@@ -349,7 +337,7 @@ def _told(fault: _Fault, body: JsonValue) -> str:
     return "no reason given."
 
 
-def _too_many(answer: ProviderAnswer, fault: _Fault, told: str) -> tuple[ErrorCode, float | None, str]:
+def _too_many(answer: ProviderResponse, fault: _Fault, told: str) -> tuple[ErrorCode, float | None, str]:
     """Apollo's three kinds of 429 (documented and observed), which call for three different things."""
     wait = retry_after(answer.headers, "retry-after", now=time.time())
     if wait is None and isinstance(fault.retry_after_seconds, int | float):

@@ -13,26 +13,11 @@ from typing import Final
 
 import msgspec
 
-from service.errors import UpdateFailed
-from service.model import (
-    BODY,
-    SUBJECT,
-    ApiKeyCredentials,
-    Connection,
-    Credentials,
-    FieldChange,
-    JsonValue,
-    OAuthCredentials,
-    Origin,
-    Outcome,
-    Problem,
-    Provider,
-    StepUpdate,
-    StepWarning,
-    Violation,
-)
-from service.providers.answers import cause, code_of, decode, encode, nonsense, redact, retry_after
-from service.providers.oauth import OAuthEndpoint
+from service.domain.credentials import ApiKeyCredentials, Connection, Credentials, OAuthCredentials
+from service.domain.errors import Origin, Outcome, Problem, UpdateFailed, Violation
+from service.domain.json_value import JsonValue
+from service.domain.step import BODY, SUBJECT, FieldChange, Provider, StepUpdate, StepWarning
+from service.providers.adapter import Calls, Plan, ProviderRequest, ProviderResponse, RateWindow, Write
 from service.providers.planning import (
     Template,
     Variant,
@@ -46,8 +31,8 @@ from service.providers.planning import (
     unreadable_template,
     with_no_change,
 )
-from service.providers.provider import Calls, Plan, ProviderAnswer, ProviderRequest, Write
-from service.providers.rate_limits import RateWindow
+from service.providers.responses import cause, code_of, decode, encode, nonsense, redact, retry_after
+from service.upstream.oauth import OAuthEndpoint
 
 _ID: Final = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 
@@ -160,7 +145,7 @@ class Outreach:
         rule = "An Outreach id is a positive integer in decimal."
         found = [
             Violation(name, rule)
-            for name, value in (("sequence_id", update.sequence_id), ("sequence_step_id", update.step_id))
+            for name, value in (("sequence_id", update.sequence_id), ("sequence_step_id", update.sequence_step_id))
             if not _ID.fullmatch(value)
         ]
         return found + custom_field_violations(update, _FIXED_FIELDS)
@@ -193,7 +178,7 @@ class Outreach:
         answer = await calls.read(
             ProviderRequest(
                 "GET",
-                _url(f"/sequenceTemplates?filter[sequenceStep][id]={update.step_id}&{query}"),
+                _url(f"/sequenceTemplates?filter[sequenceStep][id]={update.sequence_step_id}&{query}"),
                 "sequenceTemplates",
                 "sequenceTemplates.read, templates.read, sequenceSteps.read and sequences.read",
             )
@@ -206,7 +191,7 @@ class Outreach:
             (
                 each.attributes or {}
                 for each in raw or []
-                if (each.type, str(each.id)) == ("sequenceStep", update.step_id)
+                if (each.type, str(each.id)) == ("sequenceStep", update.sequence_step_id)
             ),
             {},
         )
@@ -243,9 +228,15 @@ class Outreach:
             )
         )
         users = {_to_one(each, "sequence_step") for each in decode(self.provider, answer, _COLLECTION).data}
-        return [str(step) for step in sorted(step for step in users if step is not None) if str(step) != update.step_id]
+        return [
+            str(step)
+            for step in sorted(step for step in users if step is not None)
+            if str(step) != update.sequence_step_id
+        ]
 
-    def problems(self, request: ProviderRequest, answer: ProviderAnswer, connection: Connection) -> tuple[Problem, ...]:
+    def problems(
+        self, request: ProviderRequest, answer: ProviderResponse, connection: Connection
+    ) -> tuple[Problem, ...]:
         """Errors are JSON:API's, several at once; some say `details` for `detail` (documented)."""
         if 200 <= answer.status < 300:
             return ()
@@ -275,7 +266,7 @@ class Outreach:
         """Outreach counts by user, whatever is called (documented)."""
         return "its API"
 
-    def rate_windows(self, answer: ProviderAnswer) -> Sequence[RateWindow]:
+    def rate_windows(self, answer: ProviderResponse) -> Sequence[RateWindow]:
         """One window of an hour for each user (documented)."""
         left = answer.headers.get("x-ratelimit-remaining", "")
         if not left.isdecimal():
@@ -297,7 +288,7 @@ def decide(update: StepUpdate, found: _Collection, held_fields: Mapping[str, Jso
         UpdateFailed: The step is not in the sequence, or has no template that could be changed.
     """
     included = {(each.type, each.id): each for each in found.included or []}
-    step = included.get(("sequenceStep", int(update.step_id)))
+    step = included.get(("sequenceStep", int(update.sequence_step_id)))
     if step is None:
         raise no_such_step(update)
     _prove_membership(update, step)
@@ -351,7 +342,7 @@ def _url(path: str) -> str:
 def _step_read(update: StepUpdate) -> ProviderRequest:
     return ProviderRequest(
         "GET",
-        _url(f"/sequenceSteps/{update.step_id}?include=sequence&fields[sequence]=enabled"),
+        _url(f"/sequenceSteps/{update.sequence_step_id}?include=sequence&fields[sequence]=enabled"),
         "sequenceSteps",
         "sequenceSteps.read and sequences.read",
     )
@@ -361,9 +352,9 @@ def _template_write(template_id: int, changes: Sequence[FieldChange]) -> Write:
     return _patch("template", "templates", template_id, {"subject": SUBJECT, "bodyHtml": BODY}, changes)
 
 
-def _step_write(step_id: int, changes: Sequence[FieldChange]) -> Write:
+def _step_write(sequence_step_id: int, changes: Sequence[FieldChange]) -> Write:
     names = {change.field.partition(".")[2]: change.field for change in changes}
-    return _patch("sequenceStep", "sequenceSteps", step_id, names, changes)
+    return _patch("sequenceStep", "sequenceSteps", sequence_step_id, names, changes)
 
 
 def _patch(
@@ -381,7 +372,7 @@ def _patch(
     return Write(request, tuple(changes), partial(_stored, names))
 
 
-def _stored(names: Mapping[str, str], answer: ProviderAnswer) -> Mapping[str, JsonValue]:
+def _stored(names: Mapping[str, str], answer: ProviderResponse) -> Mapping[str, JsonValue]:
     try:
         held = msgspec.json.decode(answer.body, type=_RawSingle).data.attributes or {}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

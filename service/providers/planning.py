@@ -6,22 +6,10 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from service.errors import UpdateFailed, failed
-from service.model import (
-    BODY,
-    CUSTOM_FIELDS,
-    SUBJECT,
-    ErrorCode,
-    FieldChange,
-    JsonValue,
-    Origin,
-    StepUpdate,
-    StepWarning,
-    Violation,
-    WarningType,
-)
-from service.providers.answers import json_equal
-from service.providers.provider import Plan
+from service.domain.errors import ErrorCode, Origin, UpdateFailed, Violation, failed
+from service.domain.json_value import JsonValue, json_equal
+from service.domain.step import BODY, CUSTOM_FIELDS, SUBJECT, FieldChange, StepUpdate, StepWarning, WarningType
+from service.providers.adapter import Plan
 
 _NAMED_STEPS: Final = 20
 
@@ -99,7 +87,7 @@ def template_warnings(
         warnings.append(
             StepWarning(
                 WarningType.MULTIPLE_VARIANTS,
-                f"Step {update.step_id} is an A/B test with {variant.of} variants. The update concerns only the first "
+                f"Step {update.sequence_step_id} is an A/B test with {variant.of} variants. The update concerns only the first "
                 f"one that is live, whose template is {held.id}; the others stay as they are.",
             )
         )
@@ -107,7 +95,7 @@ def template_warnings(
         warnings.append(
             StepWarning(
                 WarningType.REPLY_SUBJECT_IGNORED,
-                f"Step {update.step_id} replies in the thread of an earlier mail, so {update.provider.title} sends it "
+                f"Step {update.sequence_step_id} replies in the thread of an earlier mail, so {update.provider.title} sends it "
                 "with that mail's subject, whatever subject the template has.",
             )
         )
@@ -163,7 +151,7 @@ def no_such_step(update: StepUpdate) -> UpdateFailed:
     return failed(
         ErrorCode.NOT_FOUND_ERROR,
         f"Sequence {update.sequence_id} of customer {update.customer_id} at {update.provider.title} has no step "
-        f"{update.step_id}; nothing was changed. Check both ids.",
+        f"{update.sequence_step_id}; nothing was changed. Check both ids.",
     )
 
 
@@ -171,7 +159,7 @@ def no_template(update: StepUpdate, step_type: str | None) -> UpdateFailed:
     """The failure of a template change on a step that sends nothing."""
     return failed(
         ErrorCode.UNPROCESSABLE_ENTITY_ERROR,
-        f"Step {update.step_id} is of type {(step_type or 'unknown')[:100]} and has no template, so its subject and body "
+        f"Step {update.sequence_step_id} is of type {(step_type or 'unknown')[:100]} and has no template, so its subject and body "
         "cannot be set; nothing was changed. Choose an email or message step, or send custom fields only.",
     )
 
@@ -181,7 +169,7 @@ def unreadable_template(update: StepUpdate, template_id: object) -> UpdateFailed
     which = f"template {template_id}" if template_id else "no template"
     return failed(
         ErrorCode.BAD_GATEWAY_ERROR,
-        f"The variant of step {update.step_id} that the update concerns refers to {which}, which "
+        f"The variant of step {update.sequence_step_id} that the update concerns refers to {which}, which "
         f"{update.provider.title} does not show; nothing was changed. Give the step a template there.",
         origin=Origin.PROVIDER,
     )

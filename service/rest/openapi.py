@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from service.codes import CODES, WARNINGS
-from service.model import Provider
-from service.rest.messages import ORIGINS, OUTCOMES
-from service.update_step import MAX_ID_CHARACTERS, MAX_SUBJECT_CHARACTERS
+from service.domain.errors import CODES
+from service.domain.step import WARNINGS, Provider
+from service.domain.validation import MAX_ID_CHARACTERS, MAX_SUBJECT_CHARACTERS
+from service.rest.schemas import ORIGINS, OUTCOMES
 
 PATH: Final = "/sequences/{sequence_id}/sequence_steps/{sequence_step_id}"
 PREFIXES: Final = ("", "/engagement/v2")

@@ -8,9 +8,9 @@ from typing import Any, Final
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from service.calls.envelope import envelope
-from service.model import ErrorCode, Problem
-from service.rest.messages import render
+from service.api.envelope import envelope
+from service.domain.errors import ErrorCode, Problem
+from service.rest.schemas import render
 
 MAX_HEAD_BYTES: Final = 16 * 1024
 """Longest head of a request, as at the gRPC door."""

@@ -9,9 +9,10 @@ from typing import Final
 import structlog
 import uvicorn
 
-from service.listening import PortInUse, TlsFiles, TlsWatch
-from service.model import Deadline
-from service.rest.door import Door
+from service.api.address import PortInUse
+from service.api.tls import TlsFiles, TlsWatch
+from service.domain.deadline import Deadline
+from service.rest.app import Door
 from service.rest.protocol import MAX_HEAD_BYTES, HttpProtocol
 from service.tasks import finish
 

@@ -10,11 +10,12 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
-from service.listening import PortInUse, TlsFiles
+from service.api.address import PortInUse
+from service.api.tls import TlsFiles
+from service.domain.validation import MAX_BODY_BYTES
 from service.rpc.servicer import SequenceStepServicer
 from service.rpc.status import MAX_ENVELOPE_BYTES
 from service.rpc.tls import server_credentials
-from service.update_step import MAX_BODY_BYTES
 
 SERVICE_NAME: Final = sequence_step_service_pb2.DESCRIPTOR.services_by_name["SequenceStepService"].full_name
 

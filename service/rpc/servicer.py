@@ -5,17 +5,18 @@ from typing import Any, Final
 
 import grpc
 
-from service.calls import metadata
-from service.calls.calls import Calls, Ended, Told
-from service.codes import CODES
-from service.model import Deadline, Problem, StepUpdate
-from service.rpc.messages import parse_request
+from service.api import metadata
+from service.api.call_handler import CallHandler, CallOutcome, TransportStatus
+from service.domain.deadline import Deadline
+from service.domain.errors import CODES, Problem
+from service.domain.step import StepUpdate
+from service.rpc.request import parse_request
 from service.rpc.status import details, grpc_code
 
 _DETAILS: Final = "grpc-status-details-bin"
 
-_OK: Final = Told(grpc="OK")
-_GONE: Final = Told(grpc="CANCELLED")
+_OK: Final = TransportStatus(grpc="OK")
+_GONE: Final = TransportStatus(grpc="CANCELLED")
 
 
 class SequenceStepServicer:
@@ -24,12 +25,12 @@ class SequenceStepServicer:
     Messages are decoded here and not by gRPC, so that bytes that are no such message get a typed answer too.
     """
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: CallHandler) -> None:
         self._calls = calls
 
     async def update_step(self, data: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         """Answers one `UpdateStep`."""
-        ended = await self._calls.update_step(_Arrival(data, context))
+        ended = await self._calls.update_step(_InboundCall(data, context))
         problem = ended.problem
         if problem is None:
             context.set_trailing_metadata(((metadata.REQUEST_ID, ended.request_id),))
@@ -42,8 +43,8 @@ class SequenceStepServicer:
         raise AssertionError("abort raises")
 
 
-class _Arrival:
-    """A call as gRPC hands it over; `service.calls.calls.Arrival` says what each method promises."""
+class _InboundCall:
+    """A call as gRPC hands it over; `service.api.call_handler.InboundCall` says what each method promises."""
 
     __slots__ = ("_context", "_data")
 
@@ -66,20 +67,20 @@ class _Arrival:
     async def update(self, told: metadata.CallMetadata, deadline: Deadline) -> StepUpdate:  # noqa: ARG002  # read already
         return parse_request(self._data, told.provider, told.customer_id)
 
-    def told(self, ended: Ended | None) -> Told:
+    def told(self, ended: CallOutcome | None) -> TransportStatus:
         if ended is None:
             return _GONE
         if ended.problem is None or not _is_status(ended):
             return _OK
-        return Told(grpc=CODES[ended.problem.code].grpc_status)
+        return TransportStatus(grpc=CODES[ended.problem.code].grpc_status)
 
 
-def _is_status(ended: Ended) -> bool:
+def _is_status(ended: CallOutcome) -> bool:
     """Whether a failure is told by a non-OK status."""
     return ended.refused or ended.error_mode is metadata.ErrorMode.STATUS
 
 
-def _trailers(ended: Ended, problem: Problem) -> tuple[tuple[str, str], ...]:
+def _trailers(ended: CallOutcome, problem: Problem) -> tuple[tuple[str, str], ...]:
     return (
         (metadata.REQUEST_ID, ended.request_id),
         (metadata.ERROR_CODE, problem.code.value),

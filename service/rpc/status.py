@@ -10,9 +10,8 @@ from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from service.calls.envelope import fit
-from service.codes import CODES
-from service.model import ErrorCode, Problem, Violation
+from service.api.envelope import fit
+from service.domain.errors import CODES, ErrorCode, Problem, Violation
 
 DOMAIN: Final = "seqstep"
 """`domain` of `google.rpc.ErrorInfo`: whose codes its `reason` is one of."""

@@ -2,7 +2,7 @@
 
 import grpc
 
-from service.listening import TlsFiles, TlsMaterial, TlsWatch
+from service.api.tls import TlsFiles, TlsMaterial, TlsWatch
 
 
 def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:

@@ -21,7 +21,7 @@ from service.client import (
     Unavailable,
     UpdateResult,
 )
-from tests.processes import free_port
+from tests.support.processes import free_port
 
 STEP = StepUpdate(sequence_id="7", sequence_step_id="101", subject="Hello")
 

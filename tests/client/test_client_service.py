@@ -24,8 +24,8 @@ from service.client import (
     StepUpdate,
     Unauthenticated,
 )
-from tests.house import CUSTOMER, House, open_house
-from tests.processes import free_port
+from tests.support.processes import free_port
+from tests.support.service import CUSTOMER, House, open_house
 
 SEQUENCE, STEP = str(seed.OUTREACH_SEQUENCE_ENABLED), str(seed.OUTREACH_STEP_PLAIN)
 CALL_STEP = str(seed.OUTREACH_STEP_CALL)
@@ -119,7 +119,7 @@ async def test_a_key_that_is_not_known(house: House) -> None:
 
 
 @dataclass
-class Ended:
+class CallOutcome:
     status: int
     out: str
     err: str
@@ -127,7 +127,7 @@ class Ended:
 
 async def update_step(
     house: House, *arguments: str, stdin: str = "", key: str | None = None, provider: str = "outreach"
-) -> Ended:
+) -> CallOutcome:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SEQSTEP_")}
     environment["SEQSTEP_API_KEY"] = house.key.reveal() if key is None else key
     environment["SEQSTEP_ADDRESS"] = house.app.rpc.address
@@ -143,7 +143,7 @@ async def update_step(
     async with asyncio.timeout(30):
         out, err = await process.communicate(stdin.encode())
     assert process.returncode is not None
-    return Ended(process.returncode, out.decode(), err.decode())
+    return CallOutcome(process.returncode, out.decode(), err.decode())
 
 
 async def test_a_person_sees_what_changed(house: House) -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from service.connections import Applications, Keyring, Store
 from service.connections.encryption import generate_key
-from service.migrations.upgrade import upgrade
-from service.model import Caller
+from service.connections.migrations.upgrade import upgrade
+from service.domain.step import Caller
 
 
 @pytest.fixture

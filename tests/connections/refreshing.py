@@ -11,10 +11,12 @@ import sys
 from typing import Any
 
 from service.connections import Connections, Keyring, Store
-from service.errors import UpdateFailed
-from service.model import Deadline, OAuthCredentials, Provider, TokenGrant
+from service.domain.credentials import OAuthCredentials, TokenGrant
+from service.domain.deadline import Deadline
+from service.domain.errors import UpdateFailed
+from service.domain.step import Provider
 from service.providers.outreach import Outreach
-from service.providers.upstream import Upstream
+from service.upstream.old_http import Upstream
 
 STEPS = ("lease taken", "request sent", "token minted", "before commit", "after commit")
 

@@ -9,8 +9,7 @@ from sqlalchemy import Engine, event
 
 from service.connections import Applications, Store
 from service.connections.applications import ApplicationError
-from service.errors import CallRefused
-from service.model import ErrorCode
+from service.domain.errors import CallRefused, ErrorCode
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from service.connections.encryption import CannotDecrypt, Keyring, KeyringError, Owner, Sealed, generate_key
-from service.model import ApiKeyCredentials, Credentials, OAuthCredentials, Provider, Secret
+from service.domain.credentials import ApiKeyCredentials, Credentials, OAuthCredentials, Secret
+from service.domain.step import Provider
 
 OWNER = Owner(1, "acme", Provider.OUTREACH)
 KEY = ApiKeyCredentials(Secret("marked-key"))

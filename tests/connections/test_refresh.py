@@ -18,24 +18,17 @@ from sandbox.server import running_sandbox
 from service.connections import Connections, Keyring, KeyringError, Store
 from service.connections import connections as module
 from service.connections.encryption import generate_key
+from service.connections.migrations.upgrade import upgrade
 from service.connections.schema import connections as table
-from service.errors import UpdateFailed
-from service.migrations.upgrade import upgrade
-from service.model import (
-    Caller,
-    Connection,
-    ConnectionState,
-    Deadline,
-    ErrorCode,
-    OAuthCredentials,
-    Problem,
-    Provider,
-)
+from service.domain.credentials import Connection, ConnectionState, OAuthCredentials
+from service.domain.deadline import Deadline
+from service.domain.errors import ErrorCode, Problem, UpdateFailed
+from service.domain.step import Caller, Provider
 from service.providers.outreach import Outreach
-from service.providers.upstream import Upstream
+from service.upstream.old_http import Upstream
 from tests.connections.refreshing import STEPS
-from tests.house import outreach_grant
-from tests.waiting import until
+from tests.support.service import outreach_grant
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,8 +12,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from service.connections import SchemaMismatch, Store, StoreUnavailable
+from service.connections.migrations.upgrade import configuration, upgrade
 from service.connections.schema import REVISION, metadata
-from service.migrations.upgrade import configuration, upgrade
 
 
 async def test_a_database_without_tables_names_the_command(database_url: str) -> None:

@@ -7,11 +7,11 @@ import grpc
 import pytest
 from pydantic import SecretStr
 
-from service.calls import metadata
+from service.api import metadata
 from service.cli.root import cli
 from service.cli.update_step import API_KEY
-from service.codes import CODES, WARNINGS
-from service.model import ErrorCode, Provider, WarningType
+from service.domain.errors import CODES, ErrorCode
+from service.domain.step import WARNINGS, Provider, WarningType
 from service.settings import Settings
 from tools import docs
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house import House, open_house
+from tests.support.service import House, open_house
 
 
 @pytest.fixture

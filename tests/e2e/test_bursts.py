@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from sandbox import seed
-from service.providers import sequences
-from tests.house import Answer, House
-from tests.waiting import until
+from service.upstream import sequence_lock as sequences
+from tests.support.service import Answer, House
+from tests.support.waiting import until
 
 APOLLO = (
     "apollo",

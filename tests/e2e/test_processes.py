@@ -21,11 +21,12 @@ from sandbox import seed
 from sandbox.server import running_sandbox
 from service.connections import Applications, Connections, Keyring, Store
 from service.connections.encryption import generate_key
-from service.migrations.upgrade import upgrade
-from service.model import ApiKeyCredentials, Provider, Secret
-from tests.house import Answer, ended, outreach_grant
-from tests.processes import serving
-from tests.waiting import until
+from service.connections.migrations.upgrade import upgrade
+from service.domain.credentials import ApiKeyCredentials, Secret
+from service.domain.step import Provider
+from tests.support.processes import serving
+from tests.support.service import Answer, ended, outreach_grant
+from tests.support.waiting import until
 
 RETRYING = json.dumps(
     {
@@ -131,7 +132,7 @@ async def check_one_mint(made: Place, addresses: list[str]) -> None:
 
 
 async def test_two_servers_with_two_workers_each_mint_once(postgresql_server: Any, tmp_path: Path) -> None:
-    from tests.databases import new_postgresql
+    from tests.support.databases import new_postgresql
 
     async with (
         place(new_postgresql(postgresql_server), SEQSTEP_WORKERS="2") as made,

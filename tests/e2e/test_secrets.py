@@ -18,10 +18,11 @@ from sqlalchemy import text
 from sandbox import seed
 from service.connections import Applications
 from service.connections.encryption import generate_key
-from service.model import ApiKeyCredentials, OAuthCredentials, Provider, Secret
+from service.domain.credentials import ApiKeyCredentials, OAuthCredentials, Secret
+from service.domain.step import Provider
 from tests.e2e.test_processes import Place, channel, fails_to_start, place
-from tests.house import ended
-from tests.processes import ROOT, free_port, serving
+from tests.support.processes import ROOT, free_port, serving
+from tests.support.service import ended
 
 MARK = "m4rk3d"
 

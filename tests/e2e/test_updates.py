@@ -10,8 +10,9 @@ from engagement.v1 import envelope_pb2
 from sqlalchemy import Engine, event
 
 from sandbox import seed
-from service.model import ApiKeyCredentials, Provider, Secret
-from tests.house import House, open_house, outreach_grant
+from service.domain.credentials import ApiKeyCredentials, Secret
+from service.domain.step import Provider
+from tests.support.service import House, open_house, outreach_grant
 
 NOT_APPLIED = envelope_pb2.ERROR_OUTCOME_NOT_APPLIED
 BODY = "<p>Hello {{first_name}},</p><p>Ünïcödé 🚀 &amp; more</p>"
@@ -114,8 +115,8 @@ async def text(house: House, at: Steps, template: object) -> tuple[Any, Any]:
     return held["subject"], held[at.body]
 
 
-async def step(house: House, at: Steps, step_id: object) -> dict[str, Any]:
-    return attributes(at, await house.holds(at.provider, at.steps, step_id))
+async def step(house: House, at: Steps, sequence_step_id: object) -> dict[str, Any]:
+    return attributes(at, await house.holds(at.provider, at.steps, sequence_step_id))
 
 
 @both
@@ -409,11 +410,11 @@ HOSTILE = [
 @both
 @pytest.mark.parametrize("hostile", HOSTILE)
 async def test_an_id_is_one_segment_and_nothing_more(house: House, at: Steps, hostile: str) -> None:
-    for sequence, step_id, name in (
+    for sequence, sequence_step_id, name in (
         (hostile, at.plain[0], "sequence_id"),
         (at.active, hostile, "sequence_step_id"),
     ):
-        answer = await house.update(at.provider, sequence, step_id, body=BODY)
+        answer = await house.update(at.provider, sequence, sequence_step_id, body=BODY)
         assert answer.code is grpc.StatusCode.INVALID_ARGUMENT
         assert set(answer.violations) == {name}
     assert house.calls() == []

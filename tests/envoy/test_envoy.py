@@ -23,9 +23,9 @@ from engagement.v1 import sequence_step_service_pb2_grpc
 
 from sandbox import seed
 from tests.e2e.test_processes import Place, call, place
-from tests.house import Answer
-from tests.processes import ROOT, Serving, free_port, serving
-from tests.waiting import until
+from tests.support.processes import ROOT, Serving, free_port, serving
+from tests.support.service import Answer
+from tests.support.waiting import until
 
 CONFIGURATION = ROOT / "deploy" / "envoy" / "envoy.yaml"
 ENVOY = Path(sys.executable).with_name("envoy")

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypedDict
 
-from service.model import ErrorCode, Outcome, Provider
+from service.domain.errors import ErrorCode, Outcome
+from service.domain.step import Provider
 
 HTML: Final = "<html><head><title>Oops</title></head><body>The edge is not well.</body></html>"
 FAR: Final = "2999-01-01T00:00:00Z"

@@ -15,11 +15,13 @@ from engagement.v1 import envelope_pb2
 
 from sandbox import seed
 from sandbox.server import running_sandbox
-from service.model import OAuthCredentials, Outcome, Provider, Secret
-from service.providers.provider import ProviderAnswer, ProviderRequest
-from service.providers.upstream import Upstream
+from service.domain.credentials import OAuthCredentials, Secret
+from service.domain.errors import Outcome
+from service.domain.step import Provider
+from service.providers.adapter import ProviderRequest, ProviderResponse
+from service.upstream.old_http import Upstream
 from tests.faults.matrix import Cell, cells, table
-from tests.house import CUSTOMER, Answer, House, open_house, outreach_grant
+from tests.support.service import CUSTOMER, Answer, House, open_house, outreach_grant
 
 OUTCOMES = {
     Outcome.NOT_APPLIED: envelope_pb2.ERROR_OUTCOME_NOT_APPLIED,
@@ -94,7 +96,9 @@ def rerouted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Cell, str], list[str]
         method, path = PLACES[cell.provider, cell.call]
         sent: list[str] = []
 
-        async def send_elsewhere(self: Upstream, base_url: str, request: ProviderRequest, *rest: Any) -> ProviderAnswer:
+        async def send_elsewhere(
+            self: Upstream, base_url: str, request: ProviderRequest, *rest: Any
+        ) -> ProviderResponse:
             if request.method == method and path in f"{base_url}{request.path}":
                 sent.append(request.path)
                 base_url = elsewhere

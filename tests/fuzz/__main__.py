@@ -12,8 +12,8 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["service", "tests.fuzz"]):
-    from service.model import Provider
-    from service.providers.provider import ProviderAnswer
+    from service.domain.step import Provider
+    from service.providers.adapter import ProviderResponse
     from tests.fuzz.http1 import one_answer
     from tests.fuzz.targets import one_update, request_of, whole_metadata
 
@@ -62,8 +62,8 @@ def once(data: bytes) -> None:
         request = request_of(provider, template={"subject": text, "body": text})
     headers = {"retry-after": given.ConsumeString(20), "content-type": given.ConsumeString(10)}
     status = given.PickValueInList(_STATUSES)
-    first = ProviderAnswer(status, headers, given.ConsumeBytes(given.remaining_bytes() // 4 * 3))
-    second = ProviderAnswer(given.PickValueInList(_STATUSES), headers, given.ConsumeBytes(given.remaining_bytes()))
+    first = ProviderResponse(status, headers, given.ConsumeBytes(given.remaining_bytes() // 4 * 3))
+    second = ProviderResponse(given.PickValueInList(_STATUSES), headers, given.ConsumeBytes(given.remaining_bytes()))
     one_update(provider, request, [first, second])
 
 

@@ -13,25 +13,17 @@ from engagement.v1 import sequence_step_service_pb2 as pb
 from google.protobuf import json_format
 
 from sandbox import seed
-from service.calls import metadata
-from service.calls.envelope import MAX_RESPONSE_BYTES, envelope
-from service.errors import CallRefused
+from service.api import metadata
+from service.api.envelope import MAX_RESPONSE_BYTES, envelope
+from service.domain.credentials import ApiKeyCredentials, Connection, Credentials, OAuthCredentials, Secret
+from service.domain.deadline import Deadline
+from service.domain.errors import CallRefused, Outcome
+from service.domain.step import Caller, Provider
 from service.http1 import NoAnswer, Silence
-from service.model import (
-    ApiKeyCredentials,
-    Caller,
-    Connection,
-    Credentials,
-    Deadline,
-    OAuthCredentials,
-    Outcome,
-    Provider,
-    Secret,
-)
+from service.providers.adapter import ProviderRequest, ProviderResponse
 from service.providers.apollo import Apollo
 from service.providers.outreach import Outreach
-from service.providers.provider import ProviderAnswer, ProviderRequest
-from service.rpc.messages import parse_request
+from service.rpc.request import parse_request
 from service.update_step import UpdateStep
 
 MARK = "s3cr3t-of-the-customer"
@@ -64,12 +56,12 @@ class FakeConnections:
 class FakeUpstream:
     """Gives the answers that it was given; then none."""
 
-    def __init__(self, answers: Sequence[ProviderAnswer]) -> None:
+    def __init__(self, answers: Sequence[ProviderResponse]) -> None:
         self._answers = list(answers)
 
     async def send(
         self, _base: str, request: ProviderRequest, headers: Mapping[str, str], _deadline: Deadline, secrets: Any = ()
-    ) -> ProviderAnswer:
+    ) -> ProviderResponse:
         assert SAFE_PATH.fullmatch(request.path), request.path
         assert not any("\r" in value or "\n" in value for value in headers.values())
         if request.body is not None:
@@ -77,10 +69,10 @@ class FakeUpstream:
         if not self._answers:
             raise NoAnswer(Silence.CUT, sent=True)
         given = self._answers.pop(0)
-        return ProviderAnswer(given.status, given.headers, given.body, secrets)
+        return ProviderResponse(given.status, given.headers, given.body, secrets)
 
 
-def one_update(provider: Provider, request: bytes, answers: Sequence[ProviderAnswer]) -> pb.UpdateStepResponse | None:
+def one_update(provider: Provider, request: bytes, answers: Sequence[ProviderResponse]) -> pb.UpdateStepResponse | None:
     """Makes an update of whatever the caller sends; None if it is refused as such.
 
     Raises:
@@ -91,7 +83,7 @@ def one_update(provider: Provider, request: bytes, answers: Sequence[ProviderAns
 
 
 async def _one_update(
-    provider: Provider, request: bytes, answers: Sequence[ProviderAnswer]
+    provider: Provider, request: bytes, answers: Sequence[ProviderResponse]
 ) -> pb.UpdateStepResponse | None:
     adapters: Any = {Provider.APOLLO: Apollo("http://a", "http://a/t"), Provider.OUTREACH: Outreach("http://o")}
     upstream, connections = FakeUpstream(answers), FakeConnections()

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox import seed
+from service.domain.step import Provider
 from service.http1.connection import Answer
-from service.model import Provider
-from service.providers.provider import ProviderAnswer
+from service.providers.adapter import ProviderResponse
 from tests.fuzz.http1 import one_answer
 from tests.fuzz.targets import MARK, one_update, request_of, whole_metadata
 
@@ -58,20 +58,20 @@ BODIES = (
     | (JSON | JSON_API).map(lambda value: json.dumps(value).encode())
     | TEXT.map(lambda text: f'{{"error": "\\ud83d{json.dumps(text)[1:-1]}"}}'.encode())
 )
-ANSWERS = st.lists(st.builds(ProviderAnswer, STATUSES, HEADERS, BODIES), max_size=4)
+ANSWERS = st.lists(st.builds(ProviderResponse, STATUSES, HEADERS, BODIES), max_size=4)
 NUMBERS = st.sampled_from([float("nan"), float("inf"), 1e308, -0.0, 2.0**53 + 2, 5e-324]) | st.floats()
 
 
 @settings(max_examples=400, deadline=None)
 @given(PROVIDERS, st.binary(max_size=300), ANSWERS)
-def test_any_bytes(provider: Provider, request: bytes, answers: list[ProviderAnswer]) -> None:
+def test_any_bytes(provider: Provider, request: bytes, answers: list[ProviderResponse]) -> None:
     one_update(provider, request, answers)
 
 
 @settings(max_examples=600, deadline=None)
 @given(PROVIDERS, TEXT, TEXT, st.dictionaries(TEXT, JSON.filter(lambda value: value == value), max_size=3), ANSWERS)
 def test_any_update_and_any_answer(
-    provider: Provider, subject: str, body: str, fields: dict[str, Any], answers: list[ProviderAnswer]
+    provider: Provider, subject: str, body: str, fields: dict[str, Any], answers: list[ProviderResponse]
 ) -> None:
     request = pb.UpdateStepRequest.FromString(request_of(provider, template={"subject": subject, "body": body}))
     try:
@@ -107,7 +107,7 @@ def test_any_metadata(pairs: list[tuple[str, str | bytes]]) -> None:
     whole_metadata(pairs)
 
 
-def apollo_answers(template_id: str) -> list[ProviderAnswer]:
+def apollo_answers(template_id: str) -> list[ProviderResponse]:
     """What Apollo answers to a read, and to the write of the template that it names."""
     campaign = {
         "emailer_campaign": {"id": seed.APOLLO_SEQUENCE_ACTIVE, "active": True},
@@ -123,7 +123,7 @@ def apollo_answers(template_id: str) -> list[ProviderAnswer]:
         "emailer_templates": [{"id": template_id, "subject": "old", "body_html": "old"}],
     }
     template = {"emailer_template": {"id": template_id, "subject": "new", "body_html": "old"}}
-    return [ProviderAnswer(200, {}, json.dumps(body).encode()) for body in (campaign, template)]
+    return [ProviderResponse(200, {}, json.dumps(body).encode()) for body in (campaign, template)]
 
 
 def test_what_is_fuzzed_does_reach_the_provider() -> None:

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from service.domain.deadline import Deadline
 from service.http1 import Limits, Pool
 from service.http1.connection import Answer
-from service.model import Deadline
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
 

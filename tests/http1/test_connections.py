@@ -10,7 +10,7 @@ import trustme
 from service.http1 import Limits, NoAnswer, Pool, Silence
 from service.http1 import pool as pool_module
 from tests.http1.scripted import REQUEST, Line, exchange, serving
-from tests.waiting import until
+from tests.support.waiting import until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"
 LONG = 15 * 1024 * 1024

@@ -5,22 +5,12 @@ from typing import Any
 
 import pytest
 
-from service.errors import UpdateFailed
-from service.model import (
-    ApiKeyCredentials,
-    Connection,
-    ErrorCode,
-    FieldChange,
-    Outcome,
-    Problem,
-    Provider,
-    Secret,
-    StepUpdate,
-    WarningType,
-)
+from service.domain.credentials import ApiKeyCredentials, Connection, Secret
+from service.domain.errors import ErrorCode, Outcome, Problem, UpdateFailed
+from service.domain.step import FieldChange, Provider, StepUpdate, WarningType
+from service.providers.adapter import Plan, ProviderRequest, ProviderResponse
 from service.providers.apollo import SEQUENCE as SHAPE
 from service.providers.apollo import Apollo, decide
-from service.providers.provider import Plan, ProviderAnswer, ProviderRequest
 
 SEQUENCE = "5f0000000000000000000001"
 STEP, OTHER = "5f0000000000000000000101", "5f0000000000000000000102"
@@ -55,7 +45,8 @@ def answer(**parts: Any) -> dict[str, Any]:
 
 def update(**wanted: Any) -> StepUpdate:
     return StepUpdate(
-        **{"provider": Provider.APOLLO, "customer_id": "acme", "sequence_id": SEQUENCE, "step_id": STEP} | wanted
+        **{"provider": Provider.APOLLO, "customer_id": "acme", "sequence_id": SEQUENCE, "sequence_step_id": STEP}
+        | wanted
     )
 
 
@@ -103,13 +94,13 @@ def test_a_step_that_is_not_there_is_not_found(steps: Any) -> None:
 
 
 def test_a_step_without_a_template_says_its_type() -> None:
-    problem = refusal(answer(), update(step_id=OTHER, body="x"))
+    problem = refusal(answer(), update(sequence_step_id=OTHER, body="x"))
     assert problem.code is ErrorCode.UNPROCESSABLE_ENTITY_ERROR
     assert "type call" in problem.detail
 
 
 def test_custom_fields_of_a_step_without_a_template_can_be_set() -> None:
-    [write] = plan(answer(), update(step_id=OTHER, custom_fields={"note": "ring twice"})).writes
+    [write] = plan(answer(), update(sequence_step_id=OTHER, custom_fields={"note": "ring twice"})).writes
     assert (write.request.method, write.request.path) == ("PUT", f"/emailer_steps/{OTHER}")
     assert json.loads(write.request.body or b"") == {"note": "ring twice"}
 
@@ -188,13 +179,15 @@ def test_fields_that_would_move_the_step_are_refused(key: str) -> None:
     "value", ["54", "5f000000000000000000010g", "5f0000000000000000000101 ", "5f00000000000000000001011"]
 )
 def test_an_id_of_another_form_is_refused(value: str) -> None:
-    assert [found.field for found in ADAPTER.violations(update(sequence_id=value, step_id=STEP))] == ["sequence_id"]
+    assert [found.field for found in ADAPTER.violations(update(sequence_id=value, sequence_step_id=STEP))] == [
+        "sequence_id"
+    ]
 
 
 def problems(status: int, body: Any, **headers: str) -> tuple[Problem, ...]:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return ADAPTER.problems(REQUEST, ProviderAnswer(status, named, data, (Secret("k-secret"),)), CONNECTION)
+    return ADAPTER.problems(REQUEST, ProviderResponse(status, named, data, (Secret("k-secret"),)), CONNECTION)
 
 
 def test_a_good_answer_has_no_problem() -> None:
@@ -258,7 +251,7 @@ def test_what_is_held_after_a_write_is_read_from_the_answer(wrapped: bool) -> No
     [write] = plan(answer(), update(subject="New", body="<b>x</b>")).writes
     record = template(subject="New", body_html="<b>y</b>")
     body = {"emailer_template": record} if wrapped else record
-    stored = write.stored(ProviderAnswer(200, {}, json.dumps(body).encode()))
+    stored = write.stored(ProviderResponse(200, {}, json.dumps(body).encode()))
     assert stored == {"template.subject": "New", "template.body": "<b>y</b>"}
 
 
@@ -266,6 +259,6 @@ def test_what_is_held_after_a_write_is_read_from_the_answer(wrapped: bool) -> No
 def test_a_write_whose_answer_makes_no_sense_is_in_doubt(body: bytes) -> None:
     [write] = plan(answer(), update(body="x")).writes
     with pytest.raises(UpdateFailed) as failure:
-        write.stored(ProviderAnswer(200, {}, body))
+        write.stored(ProviderResponse(200, {}, body))
     assert failure.value.problems[0].outcome is Outcome.UNKNOWN
     assert failure.value.problems[0].code is ErrorCode.BAD_GATEWAY_ERROR

@@ -5,21 +5,11 @@ from typing import Any
 
 import pytest
 
-from service.errors import UpdateFailed
-from service.model import (
-    Connection,
-    ErrorCode,
-    FieldChange,
-    OAuthCredentials,
-    Outcome,
-    Problem,
-    Provider,
-    Secret,
-    StepUpdate,
-    WarningType,
-)
+from service.domain.credentials import Connection, OAuthCredentials, Secret
+from service.domain.errors import ErrorCode, Outcome, Problem, UpdateFailed
+from service.domain.step import FieldChange, Provider, StepUpdate, WarningType
+from service.providers.adapter import Plan, ProviderRequest, ProviderResponse
 from service.providers.outreach import _COLLECTION, Outreach, decide
-from service.providers.provider import Plan, ProviderAnswer, ProviderRequest
 
 SEQUENCE, STEP, TEMPLATE = 54, 7, 18
 
@@ -75,7 +65,7 @@ def answer(*variants: dict[str, Any], included: list[dict[str, Any]] | None = No
 
 
 def update(**wanted: Any) -> StepUpdate:
-    ids = {"sequence_id": str(SEQUENCE), "step_id": str(STEP)}
+    ids = {"sequence_id": str(SEQUENCE), "sequence_step_id": str(STEP)}
     return StepUpdate(**{"provider": Provider.OUTREACH, "customer_id": "acme"} | ids | wanted)
 
 
@@ -167,14 +157,14 @@ def test_fields_that_would_move_the_step_are_refused(key: str) -> None:
 
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "abc", "01", "9" * 19, "١٢"])
 def test_an_id_that_is_no_positive_integer_is_refused(value: str) -> None:
-    assert [found.field for found in ADAPTER.violations(update(step_id=value))] == ["sequence_step_id"]
+    assert [found.field for found in ADAPTER.violations(update(sequence_step_id=value))] == ["sequence_step_id"]
 
 
 def problems(status: int, body: Any, **headers: str) -> tuple[Problem, ...]:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return ADAPTER.problems(
-        REQUEST, ProviderAnswer(status, named, data, (Secret("a-secret"), Secret("r-secret"))), CONNECTION
+        REQUEST, ProviderResponse(status, named, data, (Secret("a-secret"), Secret("r-secret"))), CONNECTION
     )
 
 
@@ -244,12 +234,12 @@ def test_an_echoed_token_is_taken_out() -> None:
 def test_what_is_held_after_a_write_is_read_from_the_answer() -> None:
     [write] = plan(answer(), update(body="<b>x</b>")).writes
     body = {"data": template(bodyHtml="<b>y</b>")}
-    assert write.stored(ProviderAnswer(200, {}, json.dumps(body).encode()))["template.body"] == "<b>y</b>"
+    assert write.stored(ProviderResponse(200, {}, json.dumps(body).encode()))["template.body"] == "<b>y</b>"
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"data": null}'])
 def test_a_write_whose_answer_makes_no_sense_is_in_doubt(body: bytes) -> None:
     [write] = plan(answer(), update(body="x")).writes
     with pytest.raises(UpdateFailed) as failure:
-        write.stored(ProviderAnswer(200, {}, body))
+        write.stored(ProviderResponse(200, {}, body))
     assert failure.value.problems[0].outcome is Outcome.UNKNOWN

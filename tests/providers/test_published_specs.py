@@ -10,11 +10,11 @@ from urllib.parse import parse_qsl, urlsplit
 import jsonschema
 import pytest
 
-from service.errors import UpdateFailed
-from service.model import Provider, StepUpdate
+from service.domain.errors import UpdateFailed
+from service.domain.step import Provider, StepUpdate
+from service.providers.adapter import ProviderAdapter, ProviderRequest, ProviderResponse
 from service.providers.apollo import Apollo
 from service.providers.outreach import Outreach
-from service.providers.provider import ProviderAdapter, ProviderAnswer, ProviderRequest
 from tests.providers import test_apollo, test_outreach
 
 SPECS = Path(__file__).parents[3] / "shared" / "provider-specs"
@@ -29,9 +29,9 @@ class Recorder:
         self.requests: list[ProviderRequest] = []
         self._answers: Iterator[dict[str, Any]] = iter(answers)
 
-    async def read(self, request: ProviderRequest) -> ProviderAnswer:
+    async def read(self, request: ProviderRequest) -> ProviderResponse:
         self.requests.append(request)
-        return ProviderAnswer(200, {}, json.dumps(next(self._answers)).encode())
+        return ProviderResponse(200, {}, json.dumps(next(self._answers)).encode())
 
 
 async def requests(adapter: ProviderAdapter, update: StepUpdate, *answers: dict[str, Any]) -> list[ProviderRequest]:

@@ -13,10 +13,10 @@ import trustme
 
 from sandbox import seed
 from sandbox.server import running_sandbox
-from service.cli.trial import Trial
-from tests.processes import serving
+from service.cli.demo.environment import Trial
 from tests.readme.play import commands
 from tests.readme.test_readme import PAGE
+from tests.support.processes import serving
 
 GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4"
 CALLS = [

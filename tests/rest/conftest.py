@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.rest.doors import HttpDoor, open_door
+from tests.rest.servers import HttpDoor, open_door
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.house import open_house
+from tests.support.service import open_house
 
 FOLDER = Path(__file__).with_name("exchanges")
 PAGE = json.loads((Path(__file__).parents[1] / "contract" / "seed_example.json").read_text())

@@ -10,23 +10,13 @@ import jsonschema
 import pytest
 
 from sandbox import seed
-from service.codes import CODES
-from service.model import (
-    Cause,
-    ErrorCode,
-    FieldChange,
-    Origin,
-    Outcome,
-    Problem,
-    Provider,
-    StepWarning,
-    WarningType,
-)
+from service.domain.errors import CODES, Cause, ErrorCode, Origin, Outcome, Problem
+from service.domain.step import FieldChange, Provider, StepWarning, WarningType
 from service.rest import openapi
 from tests.e2e.test_processes import place
-from tests.house import outreach_grant
-from tests.processes import free_port, serving
-from tests.rest.doors import EMPTY, GOOD, HttpDoor
+from tests.rest.servers import EMPTY, GOOD, HttpDoor
+from tests.support.processes import free_port, serving
+from tests.support.service import outreach_grant
 
 # Checks that ask for more than the door means to do, and why:
 LEFT_OUT = {

@@ -12,11 +12,13 @@ import httpx
 import pytest
 import trustme
 
-from service.listening import PortInUse, TlsError, TlsFiles
-from service.model import Caller, Deadline, StepUpdate, UpdateResult
+from service.api.address import PortInUse
+from service.api.tls import TlsError, TlsFiles
+from service.domain.deadline import Deadline
+from service.domain.step import Caller, StepUpdate, UpdateResult
 from service.rest import protocol
-from tests.rest.doors import EMPTY, GOOD, PATH, HttpDoor, error_of, exchange, open_door
-from tests.waiting import until
+from tests.rest.servers import EMPTY, GOOD, PATH, HttpDoor, error_of, exchange, open_door
+from tests.support.waiting import until
 
 
 @pytest.fixture

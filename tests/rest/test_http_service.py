@@ -14,11 +14,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sandbox import seed
-from service.model import Caller, Deadline, ErrorCode, Outcome, Problem, StepUpdate, UpdateResult
+from service.domain.deadline import Deadline
+from service.domain.errors import ErrorCode, Outcome, Problem
+from service.domain.step import Caller, StepUpdate, UpdateResult
 from tests.e2e.test_processes import Place, call, channel, children, fails_to_start, place
-from tests.processes import free_port, serving
-from tests.rest.doors import HttpDoor
-from tests.waiting import until
+from tests.rest.servers import HttpDoor
+from tests.support.processes import free_port, serving
+from tests.support.waiting import until
 
 STEP = f"/sequences/{seed.APOLLO_SEQUENCE_INACTIVE}/sequence_steps/{seed.APOLLO_STEP_INACTIVE_PLAIN}"
 

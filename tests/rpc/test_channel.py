@@ -13,12 +13,13 @@ from grpc_reflection.v1alpha import reflection_pb2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.admission import Admission
-from service.calls.calls import Calls
-from service.calls.deadlines import DeadlinePolicy
-from service.errors import CallRefused, unauthenticated
-from service.model import Caller, Deadline, ErrorCode, Outcome, Problem, StepUpdate, UpdateResult
-from service.observability.calls import CallRecord
+from service.api.admission import Admission
+from service.api.call_handler import CallHandler
+from service.api.deadline_policy import DeadlinePolicy
+from service.domain.deadline import Deadline
+from service.domain.errors import CallRefused, ErrorCode, Outcome, Problem, unauthenticated
+from service.domain.step import Caller, StepUpdate, UpdateResult
+from service.observability.call_log import CallRecord
 from service.rpc import server
 from service.rpc.servicer import SequenceStepServicer
 
@@ -61,7 +62,7 @@ class Door:
         return await self.use_case(caller, update, deadline)
 
     async def start(self) -> None:
-        calls = Calls(self._run, Keys(), self, DeadlinePolicy(), self.admission)
+        calls = CallHandler(self._run, Keys(), self, DeadlinePolicy(), self.admission)
         self.rpc = await server.start(SequenceStepServicer(calls), "127.0.0.1:0", None)
         await self.rpc.set_serving()
         self.channel = grpc.aio.insecure_channel(self.rpc.address)
@@ -326,8 +327,7 @@ def test_no_call_breaks_the_server(data: bytes, metadata: Any) -> None:
 
 
 async def test_refusals_of_the_use_case_name_their_fields(door: Door) -> None:
-    from service.errors import invalid
-    from service.model import Violation
+    from service.domain.errors import Violation, invalid
 
     door.raising(invalid([Violation("sequence_id", "Must be an id.")]))
     refusal = await door.refused()

@@ -11,13 +11,15 @@ import pytest
 import trustme
 from engagement.v1 import sequence_step_service_pb2, sequence_step_service_pb2_grpc
 
-from service.admission import Admission
-from service.calls.calls import Calls
-from service.calls.deadlines import DeadlinePolicy
-from service.errors import unauthenticated
-from service.listening import TlsError, TlsFiles, is_loopback
-from service.model import Caller, Deadline, StepUpdate, UpdateResult
-from service.observability.calls import CallRecord
+from service.api.address import is_loopback
+from service.api.admission import Admission
+from service.api.call_handler import CallHandler
+from service.api.deadline_policy import DeadlinePolicy
+from service.api.tls import TlsError, TlsFiles
+from service.domain.deadline import Deadline
+from service.domain.errors import unauthenticated
+from service.domain.step import Caller, StepUpdate, UpdateResult
+from service.observability.call_log import CallRecord
 from service.rpc import server
 from service.rpc.servicer import SequenceStepServicer
 
@@ -90,7 +92,7 @@ class listening:  # noqa: N801  # reads as a phrase
 
     async def __aenter__(self) -> Self:
         servicer = SequenceStepServicer(
-            Calls(self.callers, self.identities, self.callers, DeadlinePolicy(), Admission(8))
+            CallHandler(self.callers, self.identities, self.callers, DeadlinePolicy(), Admission(8))
         )
         self.rpc = await server.start(servicer, "localhost:0", self.files)
         return self

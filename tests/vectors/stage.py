@@ -13,9 +13,10 @@ from typing import Any
 from sandbox.server import running_sandbox
 from service.connections import Applications, Connections, Keyring, Store
 from service.connections.encryption import generate_key
-from service.migrations.upgrade import upgrade
-from service.model import ApiKeyCredentials, Credentials, OAuthCredentials, Provider, Secret
-from tests.processes import ROOT
+from service.connections.migrations.upgrade import upgrade
+from service.domain.credentials import ApiKeyCredentials, Credentials, OAuthCredentials, Secret
+from service.domain.step import Provider
+from tests.support.processes import ROOT
 
 FOLDER = Path(__file__).parent
 CUSTOMERS = FOLDER / "customers.json"

@@ -9,9 +9,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from service.codes import CODES, WARNINGS
-from service.model import ErrorCode, WarningType
-from tests.processes import ROOT, serving
+from service.domain.errors import CODES, ErrorCode
+from service.domain.step import WARNINGS, WarningType
+from tests.support.processes import ROOT, serving
 from tests.vectors.stage import CUSTOMERS, FOLDER, missing, running_stage, topics
 
 VECTORS = [vector for topic in topics().values() for vector in topic["vectors"]]

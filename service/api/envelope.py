@@ -1,0 +1,161 @@
+"""The envelope that tells what became of an update, within the sizes that every client can read."""
+
+import math
+import uuid
+from collections.abc import Callable, Iterator, MutableSequence, Sequence
+from functools import partial
+from typing import Any, Final
+
+from engagement.v1 import envelope_pb2, sequence_step_service_pb2
+from google.protobuf import struct_pb2
+
+from service.domain.errors import CODES, Origin, Outcome, Problem
+from service.domain.json_value import EXACT_INTEGERS, JsonValue
+from service.domain.step import WARNINGS, FieldChange, StepWarning
+
+MAX_RESPONSE_BYTES: Final = 1024 * 1024 - 1024
+"""Longest response; clients of gRPC read 4 MiB by default, and the contract promises less than 1 MiB."""
+
+MAX_VALUE_BYTES: Final = 64 * 1024
+"""Longest string in `before` and `after`."""
+
+CUT: Final = "… [cut]"
+
+_ORIGINS: Final = {
+    Origin.PROVIDER: envelope_pb2.ERROR_ORIGIN_REMOTE_PROVIDER,
+    Origin.SERVICE: envelope_pb2.ERROR_ORIGIN_SERVICE,
+}
+_OUTCOMES: Final = {
+    Outcome.NOT_APPLIED: envelope_pb2.ERROR_OUTCOME_NOT_APPLIED,
+    Outcome.UNKNOWN: envelope_pb2.ERROR_OUTCOME_UNKNOWN,
+    Outcome.PARTIALLY_APPLIED: envelope_pb2.ERROR_OUTCOME_PARTIALLY_APPLIED,
+}
+
+
+def envelope(
+    problems: Sequence[Problem] = (),
+    warnings: Sequence[StepWarning] = (),
+    changes: Sequence[FieldChange] = (),
+    *,
+    application_name: str,
+    request_id: str,
+) -> sequence_step_service_pb2.UpdateStepResponse:
+    """The response that tells what became of an update, less than 1 MiB long."""
+    response = sequence_step_service_pb2.UpdateStepResponse()
+    for problem in problems:
+        _fill_error(response.errors.add(), problem, application_name, request_id)
+    for warning in warnings:
+        response.warnings.add(
+            detail=_text(warning.detail), problem_type=warning.type.value, title=WARNINGS[warning.type].title
+        )
+    for change in changes:
+        filled = response.changes.add(field=_text(change.field))
+        _fill_value(filled.before, change.before)
+        _fill_value(filled.after, change.after)
+    return fit(response, MAX_RESPONSE_BYTES)
+
+
+def _fill_error(error: envelope_pb2.Error, problem: Problem, application_name: str, request_id: str) -> None:
+    spec = CODES[problem.code]
+    error.id = str(uuid.uuid4())
+    error.detail = _text(problem.detail)
+    error.problem_type = problem.code.value
+    error.title = _text(problem.title or spec.title)
+    error.code = problem.code.value
+    error.status = str(spec.http_status)
+    meta = error.meta
+    meta.origin = _ORIGINS[problem.origin]
+    meta.application_name = application_name
+    meta.outcome = _OUTCOMES[problem.outcome]
+    meta.request_id = request_id
+    if problem.retry_after is not None:
+        meta.retry_after.FromNanoseconds(math.ceil(problem.retry_after * 1000) * 1_000_000)
+    if problem.cause is not None:
+        meta.cause.code = problem.cause.status
+        _fill_value(meta.cause.body, problem.cause.body)
+        for name, value in problem.cause.headers.items():
+            meta.cause.headers[_text(name)] = _text(value)
+
+
+def _fill_value(value: struct_pb2.Value, content: JsonValue) -> None:
+    match content:
+        case None:
+            value.null_value = struct_pb2.NULL_VALUE
+        case bool():
+            value.bool_value = content
+        case str():
+            value.string_value = _text(content, MAX_VALUE_BYTES)
+        case int() if abs(content) > EXACT_INTEGERS:
+            # A double would show another number.
+            value.string_value = _text(str(content), MAX_VALUE_BYTES)
+        case float() if not math.isfinite(content):
+            value.string_value = str(content)
+        case int() | float():
+            value.number_value = content
+        case dict():
+            value.struct_value.SetInParent()
+            for key, member in content.items():
+                _fill_value(value.struct_value.fields[_text(key)], member)
+        case _:
+            value.list_value.SetInParent()
+            for item in content:
+                _fill_value(value.list_value.values.add(), item)
+
+
+def _text(text: str, limit: int | None = None) -> str:
+    """The text as protobuf can hold it: without lone surrogates, and at most so many bytes long."""
+    if text.isascii():
+        return text if limit is None or len(text) <= limit else text[: limit - len(CUT.encode())] + CUT
+    data = text.encode("utf-8", "replace")
+    if limit is not None and len(data) > limit:
+        return data[: limit - len(CUT.encode())].decode("utf-8", "ignore") + CUT
+    return data.decode()
+
+
+def fit(
+    response: sequence_step_service_pb2.UpdateStepResponse, limit: int
+) -> sequence_step_service_pb2.UpdateStepResponse:
+    """The response in at most `limit` bytes; what a caller misses least goes first, and what is left says so.
+
+    First the bodies and headers of causes from the last to the first, then the values of changes, then warnings, then all
+    errors but the first, then the length of its detail.
+    """
+    if response.ByteSize() <= limit:
+        return response
+    for shorten in _shortenings(response):
+        shorten()
+        if response.ByteSize() <= limit:
+            break
+    return response
+
+
+def _shortenings(response: sequence_step_service_pb2.UpdateStepResponse) -> Iterator[Callable[[], None]]:
+    """What can be done to make a response shorter, one step after the other."""
+    for error in reversed(response.errors):
+        if error.meta.HasField("cause"):
+            yield partial(_cut_value, error.meta.cause.body)
+            yield error.meta.cause.headers.clear
+    for change in reversed(response.changes):
+        yield partial(_cut_value, change.before)
+        yield partial(_cut_value, change.after)
+    for _ in range(len(response.changes)):
+        yield partial(_drop_last, response.changes)
+    for _ in range(len(response.warnings)):
+        yield partial(_drop_last, response.warnings)
+    for _ in range(len(response.errors) - 1):
+        yield partial(_drop_last, response.errors)
+    yield partial(_cut_texts, response)
+
+
+def _cut_value(value: struct_pb2.Value) -> None:
+    value.string_value = CUT
+
+
+def _drop_last(items: MutableSequence[Any]) -> None:
+    del items[-1]
+
+
+def _cut_texts(response: sequence_step_service_pb2.UpdateStepResponse) -> None:
+    for error in response.errors:
+        error.title = _text(error.title, 200)
+        error.detail = _text(error.detail, 1000)

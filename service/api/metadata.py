@@ -1,0 +1,112 @@
+"""What callers say in the metadata of a call."""
+
+import re
+import uuid
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Final, TypeAlias
+
+import msgspec
+
+from service.domain.credentials import Secret
+from service.domain.errors import ErrorCode, Violation, invalid
+from service.domain.step import Provider
+
+CUSTOMER_ID: Final = "x-customer-id"
+PROVIDER_NAME: Final = "x-provider-name"
+API_KEY: Final = "x-api-key"
+REQUEST_ID: Final = "x-request-id"
+ERROR_MODE: Final = "x-error-mode"
+ERROR_CODE: Final = "x-error-code"
+ERROR_STATUS: Final = "x-error-status"
+
+_KEYS: Final = frozenset({CUSTOMER_ID, PROVIDER_NAME, API_KEY, REQUEST_ID, ERROR_MODE})
+_VALUE: Final = re.compile(r"[\x20-\x7e]{1,255}")
+
+Pairs: TypeAlias = Sequence[tuple[str, str | bytes]]
+
+
+class ErrorMode(StrEnum):
+    """How a caller wants failures of an update: in the envelope of an OK answer, or as a non-OK status."""
+
+    ENVELOPE = "envelope"
+    STATUS = "status"
+
+
+_PROVIDERS: Final = {provider.value: provider for provider in Provider}
+_MODES: Final = {mode.value: mode for mode in ErrorMode}
+
+
+class CallMetadata(msgspec.Struct, frozen=True):
+    """The metadata of a valid call.
+
+    Attributes:
+        customer_id: The caller's own id of its customer.
+        provider: Where the step lives.
+        error_mode: How the caller wants failures.
+    """
+
+    customer_id: str
+    provider: Provider
+    error_mode: ErrorMode
+
+
+def gather(pairs: Pairs) -> tuple[dict[str, str], list[Violation]]:
+    """The known keys of the metadata with their values, and what is wrong with them as such."""
+    values: dict[str, str] = {}
+    violations: dict[str, Violation] = {}
+    for key, value in pairs:
+        if key not in _KEYS:
+            continue
+        # Values of these keys are text on the wire; only keys that end in -bin have bytes.
+        text = value if isinstance(value, str) else value.decode("latin-1")
+        if not _VALUE.fullmatch(text):
+            violations[key] = Violation(key, "Must be 1 to 255 printable ASCII characters.")
+        elif values.setdefault(key, text) != text:
+            violations[key] = Violation(key, "Is given more than once, with different values. Give it once.")
+    for key in violations:
+        values.pop(key, None)
+    return values, list(violations.values())
+
+
+def request_id(values: dict[str, str]) -> str:
+    """The id of the call: the caller's own, or a new one."""
+    return values.get(REQUEST_ID) or str(uuid.uuid4())
+
+
+def api_key(values: dict[str, str]) -> Secret | None:
+    """The key that the caller presents."""
+    value = values.get(API_KEY)
+    return Secret(value) if value is not None else None
+
+
+def named_provider(values: dict[str, str]) -> Provider | None:
+    """The provider that the caller names, if it is a known one."""
+    return _PROVIDERS.get(values.get(PROVIDER_NAME, "").strip().lower())
+
+
+def parse(values: dict[str, str], violations: Sequence[Violation]) -> CallMetadata:
+    """The metadata of a call, checked.
+
+    Args:
+        values: As gathered.
+        violations: As gathered.
+
+    Raises:
+        CallRefused: A key is missing or has a value that is not allowed. All of them are named.
+    """
+    found = list(violations)
+    wrong = {violation.field for violation in found}
+    customer_id = values.get(CUSTOMER_ID, "").strip()
+    if not customer_id and CUSTOMER_ID not in wrong:
+        found.append(Violation(CUSTOMER_ID, "Required: your own id of the customer whose step is to change."))
+    provider = named_provider(values)
+    if provider is None and PROVIDER_NAME not in wrong:
+        found.append(Violation(PROVIDER_NAME, f"Required: one of {', '.join(Provider)}."))
+    given = values.get(ERROR_MODE)
+    mode = ErrorMode.ENVELOPE if given is None else _MODES.get(given.strip().lower())
+    if mode is None and ERROR_MODE not in wrong:
+        found.append(Violation(ERROR_MODE, f"Must be one of {', '.join(ErrorMode)}."))
+    if found or provider is None or mode is None:
+        raise invalid(found, ErrorCode.BAD_REQUEST)
+    return CallMetadata(customer_id, provider, mode)

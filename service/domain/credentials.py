@@ -1,0 +1,103 @@
+"""Customers' connections to providers, and the secrets in them."""
+
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+import msgspec
+
+from service.domain.step import Provider
+
+
+class Secret:
+    """A string that shows itself only on request, so that no repr, log or traceback holds it by accident."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The string itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        raise TypeError("a secret is not to be pickled or copied about")
+
+
+class ApiKeyCredentials(msgspec.Struct, frozen=True):
+    """A customer's API key at a provider (Apollo)."""
+
+    api_key: Secret
+
+
+class OAuthCredentials(msgspec.Struct, frozen=True):
+    """A customer's OAuth 2.0 grant at a provider.
+
+    Attributes:
+        access_token: What calls are made with.
+        refresh_token: What a new access token is minted with; None if the grant cannot be renewed.
+        expires_at: When the access token ends, as a Unix time in seconds; None if not known.
+        client_id: The OAuth client that the grant was given to.
+        client_secret: Its secret.
+        redirect_uri: The redirect URI that the grant was given with; Outreach wants it with every refresh.
+    """
+
+    access_token: Secret
+    refresh_token: Secret | None
+    expires_at: float | None
+    client_id: str
+    client_secret: Secret
+    redirect_uri: str = ""
+
+
+Credentials: TypeAlias = ApiKeyCredentials | OAuthCredentials
+
+
+class ConnectionState(StrEnum):
+    """Whether a connection can be used."""
+
+    ACTIVE = "active"
+    NEEDS_REAUTH = "needs_reauth"
+
+
+class Connection(msgspec.Struct, frozen=True):
+    """One customer's access to one provider, ready for use.
+
+    Attributes:
+        id: The key of its row in the store.
+        application_id: The application that owns it.
+        customer_id: The application's own id of the customer.
+        provider: The provider.
+        credentials: How to authenticate there.
+    """
+
+    id: int
+    application_id: int
+    customer_id: str
+    provider: Provider
+    credentials: Credentials
+
+
+class TokenGrant(msgspec.Struct, frozen=True):
+    """What a provider's token endpoint answered to a refresh.
+
+    Attributes:
+        access_token: The new access token.
+        refresh_token: The new refresh token; None means that the old one stays good.
+        expires_at: When the access token ends, as a Unix time in seconds; None if not told.
+    """
+
+    access_token: Secret
+    refresh_token: Secret | None
+    expires_at: float | None

@@ -1,0 +1,282 @@
+"""What goes wrong: error codes with their HTTP and gRPC statuses, problems, and the exceptions that carry them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from service.domain.json_value import JsonValue
+
+
+class ErrorCode(StrEnum):
+    """The stable name of a kind of error; `service.codes` says what each one maps to."""
+
+    BAD_REQUEST = "BAD_REQUEST"
+    VALIDATION_ERROR = "VALIDATION_ERROR"
+    UNAUTHORIZED_ERROR = "UNAUTHORIZED_ERROR"
+    PAYMENT_REQUIRED_ERROR = "PAYMENT_REQUIRED_ERROR"
+    FORBIDDEN_ERROR = "FORBIDDEN_ERROR"
+    NOT_FOUND_ERROR = "NOT_FOUND_ERROR"
+    CONFLICT_ERROR = "CONFLICT_ERROR"
+    UNPROCESSABLE_ENTITY_ERROR = "UNPROCESSABLE_ENTITY_ERROR"
+    TOO_MANY_REQUESTS_ERROR = "TOO_MANY_REQUESTS_ERROR"
+    REMOTE_PROVIDER_ERROR = "REMOTE_PROVIDER_ERROR"
+    INTERNAL_SERVER_ERROR = "INTERNAL_SERVER_ERROR"
+    NOT_IMPLEMENTED_ERROR = "NOT_IMPLEMENTED_ERROR"
+    BAD_GATEWAY_ERROR = "BAD_GATEWAY_ERROR"
+    SERVICE_UNAVAILABLE_ERROR = "SERVICE_UNAVAILABLE_ERROR"
+    GATEWAY_TIMEOUT_ERROR = "GATEWAY_TIMEOUT_ERROR"
+
+
+@dataclass(frozen=True, slots=True)
+class CodeSpec:
+    """What an error code maps to.
+
+    Attributes:
+        http_status: The HTTP status, as in `status` of the envelope.
+        grpc_status: The name of the gRPC status that the error has where it is not in an OK envelope.
+        title: A few words for people.
+        meaning: When it is given, and what the caller can do.
+    """
+
+    http_status: int
+    grpc_status: str
+    title: str
+    meaning: str
+
+
+CODES: Final[Mapping[ErrorCode, CodeSpec]] = MappingProxyType(
+    {
+        ErrorCode.BAD_REQUEST: CodeSpec(
+            400,
+            "INVALID_ARGUMENT",
+            "Bad request",
+            "The metadata is wrong, or the provider answered 400. Correct the call.",
+        ),
+        ErrorCode.VALIDATION_ERROR: CodeSpec(
+            400,
+            "INVALID_ARGUMENT",
+            "Invalid value",
+            "A field of the request breaks a rule. Correct the field that is named.",
+        ),
+        ErrorCode.UNAUTHORIZED_ERROR: CodeSpec(
+            401,
+            "UNAUTHENTICATED",
+            "Not authenticated",
+            "The caller's API key is not valid, or the provider refused the customer's credentials. Fix the key, or "
+            "reconnect the customer.",
+        ),
+        ErrorCode.PAYMENT_REQUIRED_ERROR: CodeSpec(
+            402,
+            "FAILED_PRECONDITION",
+            "Not in the plan",
+            "The customer's plan at the provider does not include the operation.",
+        ),
+        ErrorCode.FORBIDDEN_ERROR: CodeSpec(
+            403,
+            "PERMISSION_DENIED",
+            "Not allowed",
+            "The customer's key, scopes or role at the provider do not allow it.",
+        ),
+        ErrorCode.NOT_FOUND_ERROR: CodeSpec(
+            404,
+            "NOT_FOUND",
+            "Not found",
+            "There is no such connection, sequence or step, or the step is not in that sequence.",
+        ),
+        ErrorCode.CONFLICT_ERROR: CodeSpec(
+            409, "ABORTED", "Conflict", "Someone else is changing the same record. Try again."
+        ),
+        ErrorCode.UNPROCESSABLE_ENTITY_ERROR: CodeSpec(
+            422,
+            "FAILED_PRECONDITION",
+            "Cannot be done",
+            "The step has no template, or the provider refused a value. Correct the value that is named.",
+        ),
+        ErrorCode.TOO_MANY_REQUESTS_ERROR: CodeSpec(
+            429,
+            "RESOURCE_EXHAUSTED",
+            "Too many requests",
+            "A rate limit is used up. Wait for `retry_after`, if it is given.",
+        ),
+        ErrorCode.REMOTE_PROVIDER_ERROR: CodeSpec(
+            499,
+            "UNKNOWN",
+            "Refused by the provider",
+            "The provider refused the call in a way that has no code of its own; `meta.cause.code` has its status.",
+        ),
+        ErrorCode.INTERNAL_SERVER_ERROR: CodeSpec(
+            500, "INTERNAL", "Internal error", "A bug in this service. Report the `id` of the error."
+        ),
+        ErrorCode.NOT_IMPLEMENTED_ERROR: CodeSpec(
+            501, "UNIMPLEMENTED", "Not supported", "The provider has no such operation. No retry helps."
+        ),
+        ErrorCode.BAD_GATEWAY_ERROR: CodeSpec(
+            502,
+            "UNKNOWN",
+            "The provider's answer makes no sense",
+            "The provider failed, or answered something unreadable.",
+        ),
+        ErrorCode.SERVICE_UNAVAILABLE_ERROR: CodeSpec(
+            503,
+            "UNAVAILABLE",
+            "Not available",
+            "The provider or this service cannot be reached at present. Try again later.",
+        ),
+        ErrorCode.GATEWAY_TIMEOUT_ERROR: CodeSpec(
+            504,
+            "DEADLINE_EXCEEDED",
+            "The provider took too long",
+            "No answer came before the deadline. `meta.outcome` tells whether a write may have been carried out.",
+        ),
+    }
+)
+
+
+class Origin(StrEnum):
+    """Who found fault with a call."""
+
+    PROVIDER = "provider"
+    SERVICE = "service"
+
+
+class Outcome(StrEnum):
+    """What a failed call did to the step at the provider."""
+
+    NOT_APPLIED = "not applied"
+    UNKNOWN = "unknown"
+    PARTIALLY_APPLIED = "partially applied"
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """A provider's answer that stands behind a problem, already freed of credentials.
+
+    Attributes:
+        status: Its HTTP status.
+        body: Its JSON, or its text.
+        headers: Its headers, names in lower case.
+    """
+
+    status: int
+    body: JsonValue
+    headers: Mapping[str, str]
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One thing that went wrong.
+
+    Attributes:
+        code: The kind of error.
+        detail: What happened and what to do about it, for a person.
+        title: The provider's own short name for it; None means that of the code.
+        origin: Who found fault.
+        cause: The provider's answer behind it, if there is one.
+        outcome: What became of the step.
+        retry_after: Seconds after which the same call can succeed, if known.
+    """
+
+    code: ErrorCode
+    detail: str
+    title: str | None = None
+    origin: Origin = Origin.SERVICE
+    cause: Cause | None = None
+    outcome: Outcome = Outcome.NOT_APPLIED
+    retry_after: float | None = None
+
+
+class Violation(msgspec.Struct, frozen=True):
+    """One part of a call that breaks a rule.
+
+    Attributes:
+        field: Its path in the request (`record.template.subject`) or the metadata key.
+        description: The rule and how to keep it.
+    """
+
+    field: str
+    description: str
+
+
+class CallRefused(Exception):
+    """The call itself is wrong or cannot be served.
+
+    Attributes:
+        problem: What went wrong; nothing was changed at the provider.
+        violations: The parts of the call that break a rule, if that is what is wrong.
+    """
+
+    def __init__(self, problem: Problem, violations: Sequence[Violation] = ()) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+        self.violations = tuple(violations)
+
+
+class UpdateFailed(Exception):
+    """The update was attempted, or judged on the customer's behalf, and failed.
+
+    Attributes:
+        problems: What went wrong, in the provider's order; at least one.
+    """
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("; ".join(problem.detail for problem in problems))
+        self.problems = problems
+
+
+def invalid(violations: Sequence[Violation], code: ErrorCode = ErrorCode.VALIDATION_ERROR) -> CallRefused:
+    """The refusal of a call because of the parts of it that break a rule; `violations` has at least one."""
+    detail = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
+    return CallRefused(Problem(code, detail), violations)
+
+
+def unauthenticated() -> CallRefused:
+    """The refusal of a caller, in the same words whatever is wrong with its key, so that they give nothing away."""
+    return CallRefused(
+        Problem(
+            ErrorCode.UNAUTHORIZED_ERROR,
+            "The API key is missing or not valid. Send the key of your application as `x-api-key`; "
+            "`seqstep app create` or `seqstep app rotate-key` makes one.",
+        )
+    )
+
+
+def failed(
+    code: ErrorCode,
+    detail: str,
+    *,
+    origin: Origin = Origin.SERVICE,
+    outcome: Outcome = Outcome.NOT_APPLIED,
+    retry_after: float | None = None,
+) -> UpdateFailed:
+    """A failure with one problem that no provider answer stands behind."""
+    return UpdateFailed(Problem(code, detail, origin=origin, outcome=outcome, retry_after=retry_after))
+
+
+class RefreshRefused(Exception):
+    """A token cannot be renewed, and no retry helps: the customer has to connect again.
+
+    Attributes:
+        reason: What the provider said, for people.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class RefreshFailed(Exception):
+    """A token could not be renewed this time.
+
+    Attributes:
+        reason: What happened, for people.
+        code: The kind of error that it is to a caller who cannot go on without the token.
+        retry_after: Seconds after which it may work, if known.
+    """
+
+    def __init__(self, reason: str, code: ErrorCode, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.code = code
+        self.retry_after = retry_after

@@ -1,0 +1,41 @@
+"""JSON values: their type, and how two of them compare."""
+
+from typing import Any, Final, TypeAlias
+
+JsonValue: TypeAlias = Any
+"""A value as JSON has it: None, bool, int, float, str, a list, or a dict with str keys."""
+
+
+EXACT_INTEGERS: Final = 2**53
+"""Doubles hold every integer up to here."""
+
+
+def whole(number: float) -> int | float:
+    """The number as an integer if it is one; a `Struct` holds doubles only, and providers tell 3 from 3.0."""
+    return int(number) if number.is_integer() and abs(number) <= EXACT_INTEGERS else number
+
+
+def depth(value: JsonValue) -> int:
+    """How deep a JSON value is nested: 0 for a scalar, 1 for a flat object or array."""
+    deepest, level = 0, [(value, 0)]
+    while level:
+        item, at = level.pop()
+        deepest = max(deepest, at)
+        if isinstance(item, dict):
+            level.extend((member, at + 1) for member in item.values())
+        elif isinstance(item, list):
+            level.extend((member, at + 1) for member in item)
+        if isinstance(item, dict | list):
+            deepest = max(deepest, at + 1)
+    return deepest
+
+
+def json_equal(left: JsonValue, right: JsonValue) -> bool:
+    """Whether two JSON values are the same; unlike Python's, `true` is not 1 here."""
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(json_equal(value, right[key]) for key, value in left.items())
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(json_equal, left, right))
+    return bool(left == right)

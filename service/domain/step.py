@@ -1,0 +1,170 @@
+"""An update of one step, what it changes, and what the caller should know about it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from service.domain.errors import Problem
+from service.domain.json_value import JsonValue
+
+SUBJECT: Final = "template.subject"
+
+
+BODY: Final = "template.body"
+
+
+CUSTOM_FIELDS: Final = "custom_fields"
+
+
+class Provider(StrEnum):
+    """A sales-engagement provider, by the name that callers give in `x-provider-name`."""
+
+    APOLLO = "apollo"
+    OUTREACH = "outreach"
+    SALESLOFT = "salesloft"
+
+    @property
+    def title(self) -> str:  # type: ignore[override]  # a str method that means nothing here
+        """The name as people write it."""
+        return self.value.capitalize()
+
+
+class WarningType(StrEnum):
+    """The stable name of a kind of warning; `service.codes` says when each one is given."""
+
+    SHARED_TEMPLATE = "SHARED_TEMPLATE"
+    MULTIPLE_VARIANTS = "MULTIPLE_VARIANTS"
+    SEQUENCE_ACTIVE = "SEQUENCE_ACTIVE"
+    REPLY_SUBJECT_IGNORED = "REPLY_SUBJECT_IGNORED"
+    TEMPLATE_ARCHIVED = "TEMPLATE_ARCHIVED"
+    NO_CHANGE = "NO_CHANGE"
+    CONTENT_NORMALIZED = "CONTENT_NORMALIZED"
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """The application that makes a call.
+
+    Attributes:
+        application_id: The key of its row in the store.
+        application_name: What people call it; appears in `meta.application_name`.
+    """
+
+    application_id: int
+    application_name: str
+
+
+class StepUpdate(msgspec.Struct, frozen=True):
+    """What a caller wants to hold of one step.
+
+    Attributes:
+        provider: Where the step lives.
+        customer_id: The caller's own id of its customer.
+        sequence_id: The provider's id of the sequence.
+        sequence_step_id: The provider's id of the step.
+        subject: The subject to set, or None to leave it.
+        body: The HTML body to set, or None to leave it.
+        custom_fields: Fields of the provider's step resource to set, by the provider's names.
+        validate_only: Do everything but the writes.
+    """
+
+    provider: Provider
+    customer_id: str
+    sequence_id: str
+    sequence_step_id: str
+    subject: str | None = None
+    body: str | None = None
+    custom_fields: Mapping[str, JsonValue] = msgspec.field(default_factory=dict)
+    validate_only: bool = False
+
+    @property
+    def changes_template(self) -> bool:
+        """Whether the update names the subject or the body."""
+        return self.subject is not None or self.body is not None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the update names nothing at all."""
+        return not self.changes_template and not self.custom_fields
+
+
+class FieldChange(msgspec.Struct, frozen=True):
+    """One value that was changed, or would be.
+
+    Attributes:
+        field: `template.subject`, `template.body` or `custom_fields.KEY`.
+        before: What the provider held.
+        after: What it holds now, or would hold.
+    """
+
+    field: str
+    before: JsonValue
+    after: JsonValue
+
+
+@dataclass(frozen=True, slots=True)
+class WarningSpec:
+    """What a warning means.
+
+    Attributes:
+        title: A few words for people.
+        meaning: When it is given.
+    """
+
+    title: str
+    meaning: str
+
+
+WARNINGS: Final[Mapping[WarningType, WarningSpec]] = MappingProxyType(
+    {
+        WarningType.SHARED_TEMPLATE: WarningSpec(
+            "Other steps change too",
+            "Other steps use the same template and change with it. TransportStatus without spending calls on the write path, and "
+            "always with `validate_only`.",
+        ),
+        WarningType.MULTIPLE_VARIANTS: WarningSpec(
+            "One of several variants", "The step is an A/B test; only the first variant that is live was changed."
+        ),
+        WarningType.SEQUENCE_ACTIVE: WarningSpec(
+            "The sequence is on", "People who are already in the sequence get the new text."
+        ),
+        WarningType.REPLY_SUBJECT_IGNORED: WarningSpec(
+            "The subject is not used", "The step replies in a thread, so the provider does not use its subject."
+        ),
+        WarningType.TEMPLATE_ARCHIVED: WarningSpec(
+            "The template is archived", "The template is archived at the provider."
+        ),
+        WarningType.NO_CHANGE: WarningSpec(
+            "Nothing to change", "The provider already holds exactly this, so nothing was written."
+        ),
+        WarningType.CONTENT_NORMALIZED: WarningSpec(
+            "Stored differently", "The provider stored something else than was sent; `changes` shows what it holds."
+        ),
+    }
+)
+
+
+class StepWarning(msgspec.Struct, frozen=True):
+    """Something that the caller should know about an update that did not fail for it."""
+
+    type: WarningType
+    detail: str
+
+
+class UpdateResult(msgspec.Struct, frozen=True):
+    """What became of an update.
+
+    Attributes:
+        problems: Why it failed; empty when it did not.
+        warnings: What else the caller should know.
+        changes: What was changed, or would be with `validate_only`.
+        provider_calls: Requests that were sent to the provider for it.
+    """
+
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[StepWarning, ...] = ()
+    changes: tuple[FieldChange, ...] = ()
+    provider_calls: int = 0

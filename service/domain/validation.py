@@ -1,0 +1,66 @@
+"""The limits of the contract, and the parts of an update that break them."""
+
+import re
+from typing import Final
+
+import msgspec
+
+from service.domain.errors import Violation
+from service.domain.json_value import depth
+from service.domain.step import BODY, CUSTOM_FIELDS, SUBJECT, StepUpdate
+
+MAX_SUBJECT_CHARACTERS: Final = 998
+
+
+MAX_BODY_BYTES: Final = 5 * 1024 * 1024
+
+
+MAX_CUSTOM_FIELDS_BYTES: Final = 64 * 1024
+
+
+MAX_CUSTOM_FIELDS_DEPTH: Final = 16
+
+
+MAX_ID_CHARACTERS: Final = 255
+
+
+# An id becomes one path segment or one query value, and nothing more.
+_UNSAFE_IN_ID: Final = re.compile(r"[^A-Za-z0-9._~-]|^\.{1,2}$")
+
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+
+
+def violations(update: StepUpdate) -> list[Violation]:
+    """The parts of an update that break a rule, whatever its provider."""
+    found: list[Violation] = []
+    for name, value in (("sequence_id", update.sequence_id), ("sequence_step_id", update.sequence_step_id)):
+        if not value:
+            found.append(Violation(name, "Required: the provider's own id."))
+        elif len(value) > MAX_ID_CHARACTERS or _UNSAFE_IN_ID.search(value):
+            found.append(Violation(name, "Must be a provider's id: at most 255 letters, digits, `-`, `_`, `.` or `~`."))
+    subject, body = update.subject, update.body
+    if subject is not None and len(subject) > MAX_SUBJECT_CHARACTERS:
+        found.append(
+            Violation(f"record.{SUBJECT}", f"Has {len(subject)} characters; {MAX_SUBJECT_CHARACTERS} is the most.")
+        )
+    if subject is not None and _CONTROL.search(subject):
+        found.append(Violation(f"record.{SUBJECT}", "Must be one line without control characters."))
+    if body is not None and len(body) > MAX_BODY_BYTES // 4 and len(body.encode()) > MAX_BODY_BYTES:
+        found.append(Violation(f"record.{BODY}", "Is longer than 5 MiB in UTF-8."))
+    if update.custom_fields:
+        found += _custom_field_violations(update)
+    return found
+
+
+def _custom_field_violations(update: StepUpdate) -> list[Violation]:
+    name = f"record.{CUSTOM_FIELDS}"
+    if depth(update.custom_fields) > MAX_CUSTOM_FIELDS_DEPTH:
+        return [Violation(name, f"Is nested deeper than {MAX_CUSTOM_FIELDS_DEPTH} levels.")]
+    if len(msgspec.json.encode(update.custom_fields)) > MAX_CUSTOM_FIELDS_BYTES:
+        return [Violation(name, "Is longer than 64 KiB as JSON.")]
+    return [
+        Violation(f"{name}.{key[:64]}", "A name must have 1 to 255 characters, without control characters.")
+        for key in update.custom_fields
+        if not key or len(key) > 255 or _CONTROL.search(key)
+    ]

@@ -1,0 +1,1 @@
+"""How a provider is called: the session of one update, HTTP, retries, limits, locks, tokens."""

@@ -1,0 +1,158 @@
+"""`seqstep doctor` finds what is wrong, says what to do, and changes nothing."""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+import trustme
+
+from tests.support.processes import free_port
+from tests.support.service import House, open_house
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with open_house(tmp_path) as running:
+        yield running
+
+
+def environment(house: House, **more: str) -> dict[str, str]:
+    """The environment of the service that the house runs."""
+    given = house.settings
+    return {
+        "SEQSTEP_DATABASE_URL": given.database_url.get_secret_value(),
+        "SEQSTEP_ENCRYPTION_KEYS": given.encryption_keys.get_secret_value(),
+        "SEQSTEP_APOLLO_BASE_URL": given.apollo_base_url,
+        "SEQSTEP_APOLLO_TOKEN_URL": given.apollo_token_url,
+        "SEQSTEP_OUTREACH_BASE_URL": given.outreach_base_url,
+        "SEQSTEP_GRPC_ADDRESS": house.app.rpc.address,
+        "SEQSTEP_HTTP_ADDRESS": f"127.0.0.1:{free_port()}",
+    } | more
+
+
+async def doctor(folder: Path, settings: dict[str, str], *arguments: str) -> tuple[int | None, dict[str, list[str]]]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("SEQSTEP_")}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "service.cli", "doctor", *arguments),
+        cwd=folder,
+        env=clean | settings,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(30):
+        out, _ = await process.communicate()
+    rows = [line.split("\t") for line in out.decode().splitlines()]
+    return process.returncode, {row[1]: [row[0], row[2]] if len(row) == 3 else row for row in rows if len(row) > 1} | {
+        "all": [out.decode()]
+    }
+
+
+def left_in(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
+async def test_all_is_well(house: House, tmp_path: Path) -> None:
+    status, found = await doctor(tmp_path, environment(house))
+    assert status == 0, found
+    assert {row[0] for name, row in found.items() if name != "all"} == {"ok"}
+    assert found["gRPC address"][1] == f"the service at {house.app.rpc.address} says SERVING"
+    for secret in (house.settings.encryption_keys.get_secret_value(), house.key.reveal()):
+        assert secret not in found["all"][0]
+
+
+async def test_a_machine_without_any_setting_is_told_what_to_do(tmp_path: Path) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    settings = {
+        "SEQSTEP_APOLLO_BASE_URL": nobody,
+        "SEQSTEP_APOLLO_TOKEN_URL": nobody,
+        "SEQSTEP_OUTREACH_BASE_URL": nobody,
+        "SEQSTEP_GRPC_ADDRESS": f"0.0.0.0:{free_port()}",
+        "SEQSTEP_HTTP_ADDRESS": "nonsense",
+        "SEQSTEP_WORKRES": "2",
+    }
+    status, found = await doctor(tmp_path, settings)
+    assert status == 1
+    assert found["settings"] == ["note", "not a setting, and ignored: SEQSTEP_WORKRES (did you mean SEQSTEP_WORKERS?)"]
+    assert "seqstep keygen" in found["encryption keys"][1]
+    assert found["database"] == ["wrong", "seqstep.sqlite3 does not exist; run `seqstep db upgrade`"]
+    assert found["TLS"][0] == "wrong"
+    assert found["HTTP address"] == ["wrong", "nonsense is not HOST:PORT"]
+    assert found["Apollo"][0] == "wrong"
+    assert left_in(tmp_path) == []
+
+
+async def test_a_port_that_something_else_has_is_named(house: House, tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        settings = environment(house, SEQSTEP_GRPC_ADDRESS=address, SEQSTEP_HTTP_ADDRESS=address)
+        status, found = await doctor(tmp_path, settings)
+    assert status == 1
+    assert found["gRPC address"] == ["wrong", f"cannot listen on {address}: Address already in use"]
+    assert found["HTTP address"] == ["wrong", f"cannot listen on {address}: Address already in use"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SEQSTEP_WORKERS", "0"),
+        ("SEQSTEP_OUTREACH_BASE_URL", "ftp://nowhere"),
+        ("SEQSTEP_OUTREACH_BASE_URL", "api.outreach.io"),
+        ("SEQSTEP_APOLLO_BASE_URL", "https://"),
+        ("SEQSTEP_APOLLO_BASE_URL", "https://user@api.apollo.io"),
+        ("SEQSTEP_APOLLO_BASE_URL", "https://api.apollo.io:99999"),
+        ("SEQSTEP_APOLLO_BASE_URL", "https://api.apollo.io/a b"),
+        ("SEQSTEP_APOLLO_BASE_URL", "https://аpi.apollo.io"),  # noqa: RUF001  # a Cyrillic letter, which is the point
+        ("SEQSTEP_APOLLO_BASE_URL", "https://api.apollo.io:s3cr3t"),
+        ("SEQSTEP_APOLLO_BASE_URL", "https://api.apollo\t.io"),
+        ("SEQSTEP_APOLLO_TOKEN_URL", "https://api.apollo.io/token?x=y"),
+        ("SEQSTEP_APOLLO_TOKEN_URL", "https://api.apollo.io/token#x"),
+    ],
+)
+async def test_wrong_settings_are_named_without_a_traceback(tmp_path: Path, name: str, value: str) -> None:
+    status, found = await doctor(tmp_path, {name: value})
+    assert status == 1
+    assert f"{name}: " in found["all"][0]
+    assert name == "SEQSTEP_WORKERS" or "must be http" in found["all"][0]
+    assert "s3cr3t" not in found["all"][0]
+    assert "Traceback" not in found["all"][0]
+
+
+async def test_health_asks_the_service_alone(house: House, tmp_path: Path) -> None:
+    settings = {"SEQSTEP_GRPC_ADDRESS": house.app.rpc.address}
+    assert (await doctor(tmp_path, settings, "--health"))[0] == 0
+    nobody = {"SEQSTEP_GRPC_ADDRESS": f"127.0.0.1:{free_port()}"}
+    assert (await doctor(tmp_path, nobody, "--health"))[0] == 1
+
+
+async def test_health_of_a_service_that_does_not_serve_yet(house: House, tmp_path: Path) -> None:
+    await house.app.rpc.health.enter_graceful_shutdown()
+    status, found = await doctor(tmp_path, {"SEQSTEP_GRPC_ADDRESS": house.app.rpc.address}, "--health")
+    assert status == 1
+    assert found["gRPC address"][1].endswith("says NOT_SERVING")
+
+
+async def test_health_of_a_service_with_tls(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    leaf = authority.issue_cert("service.internal")
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    chain.write_bytes(b"".join(each.bytes() for each in leaf.cert_chain_pems))
+    key.write_bytes(leaf.private_key_pem.bytes())
+    server = grpc.aio.server()
+    credentials = grpc.ssl_server_credentials([(key.read_bytes(), chain.read_bytes())])
+    address = f"127.0.0.1:{server.add_secure_port('127.0.0.1:0', credentials)}"
+    await server.start()
+    settings = {
+        "SEQSTEP_GRPC_ADDRESS": address,
+        "SEQSTEP_TLS_CERTIFICATE": str(chain),
+        "SEQSTEP_TLS_PRIVATE_KEY": str(key),
+    }
+    assert (await doctor(tmp_path, settings, "--health"))[0] == 0
+    await server.stop(0)
+    assert (await doctor(tmp_path, settings, "--health"))[0] == 1

@@ -1,0 +1,101 @@
+"""`seqstep serve` and `seqstep sandbox` start, stop, and say why they cannot."""
+
+import asyncio
+import os
+import signal
+import socket
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.cli.demo.environment import CommandFailed, Trial, run
+from service.client import AsyncClient, StepUpdate
+from tests.support.processes import serving
+
+
+async def ended(folder: Path, settings: dict[str, str], *arguments: str) -> tuple[int | None, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("SEQSTEP_")}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "service.cli", *arguments),
+        cwd=folder,
+        env=clean | settings,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(30):
+        out, _ = await process.communicate()
+    return process.returncode, out.decode()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"SEQSTEP_WORKERS": "many"}, "SEQSTEP_WORKERS: "),
+        ({"SEQSTEP_TLS_CERTIFICATE": "chain.pem"}, "set both SEQSTEP_TLS_CERTIFICATE and SEQSTEP_TLS_PRIVATE_KEY"),
+        ({"SEQSTEP_LOG_LEVEL": "loud"}, "SEQSTEP_LOG_LEVEL: "),
+        ({}, "seqstep keygen"),
+    ],
+)
+async def test_settings_that_make_no_sense_are_named(tmp_path: Path, settings: dict[str, str], said: str) -> None:
+    status, out = await ended(tmp_path, settings, "serve")
+    assert status not in (0, None)
+    assert said in out
+    assert "Traceback" not in out
+
+
+async def test_a_sandbox_whose_port_is_taken_says_so(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        status, out = await ended(tmp_path, {}, "sandbox", "--port", str(port))
+    assert status == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in out
+    assert "Traceback" not in out
+
+
+async def test_a_trial_serves_and_can_be_prepared_again(tmp_path: Path) -> None:
+    """What `make serve` stands on: made once by the real commands, private, and kept from then on."""
+    sandbox = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "service.cli", "sandbox", "--port", "0"), stdout=asyncio.subprocess.PIPE
+    )
+    assert sandbox.stdout is not None
+    url = (await sandbox.stdout.readline()).decode().split()[-1]
+    folder = tmp_path / "var"
+    try:
+        trial = await asyncio.to_thread(Trial.prepare, folder, "dev", url)
+        key = trial.api_key_file.read_text()
+        again = await asyncio.to_thread(Trial.prepare, folder, "dev", url)
+        assert again.api_key_file.read_text() == key
+        assert again.environment == trial.environment
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        for name in ("api-key", "encryption-keys", "seqstep.sqlite3"):
+            assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
+        settings = {name: value for name, value in again.environment.items() if name.startswith("SEQSTEP_")}
+        async with serving(tmp_path, settings) as service:
+            async with AsyncClient(service.address, api_key=key.strip()) as client:
+                result = await client.update_step(
+                    StepUpdate(sequence_id="7", sequence_step_id="101", subject="Hello"),
+                    customer_id="acme",
+                    provider="outreach",
+                )
+                assert [change.after for change in result.changes] == ["Hello"]
+            assert await service.stop(signal.SIGTERM) == 0
+    finally:
+        sandbox.terminate()
+        assert await sandbox.wait() == 0
+
+
+async def test_a_lost_key_is_replaced(tmp_path: Path) -> None:
+    trial = await asyncio.to_thread(Trial.prepare, tmp_path, "dev", "http://127.0.0.1:1")
+    lost = trial.api_key_file.read_text()
+    trial.api_key_file.unlink()
+    again = await asyncio.to_thread(Trial.prepare, tmp_path, "dev", "http://127.0.0.1:1")
+    assert again.api_key_file.read_text() not in ("", lost)
+
+
+def test_a_command_that_fails_tells_which_and_why(tmp_path: Path) -> None:
+    with pytest.raises(CommandFailed, match=r"seqstep app list failed with status 1: .*seqstep db upgrade"):
+        run({**os.environ, "SEQSTEP_DATABASE_URL": f"sqlite:///{tmp_path}/empty.sqlite3"}, "app", "list")

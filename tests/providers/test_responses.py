@@ -1,0 +1,173 @@
+"""Reading providers' answers."""
+
+import base64
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.domain.credentials import Secret
+from service.domain.errors import ErrorCode, Origin, UpdateFailed
+from service.domain.json_value import depth, json_equal
+from service.domain.step import Provider
+from service.providers.adapter import ProviderResponse
+from service.providers.apollo import _Sequence
+from service.providers.responses import CUT, MAX_CAUSE_BYTES, cause, code_of, decode, retry_after
+
+NOW = 1_790_000_000.0
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "90",
+        "90.0",
+        str(int(NOW) + 90),
+        format_datetime(datetime.fromtimestamp(NOW + 90, UTC), usegmt=True),
+        datetime.fromtimestamp(NOW + 90, UTC).isoformat(),
+        datetime.fromtimestamp(NOW + 90, UTC).isoformat().replace("+00:00", "Z"),
+        datetime.fromtimestamp(NOW + 90, UTC).replace(tzinfo=None).isoformat(),
+        datetime.fromtimestamp(NOW + 90).astimezone().isoformat(),
+        "  90 ",
+    ],
+)
+def test_every_form_of_retry_after_is_read(value: str) -> None:
+    assert retry_after({"retry-after": value}, "retry-after", now=NOW) == pytest.approx(90)
+
+
+@pytest.mark.parametrize("value", ["", "soon", "-5", "1e400", "99999999999999999999", "2500-01-01T00:00:00Z", "١٢"])
+def test_what_cannot_be_a_wait_is_no_wait(value: str) -> None:
+    assert retry_after({"retry-after": value}, "retry-after", now=NOW) is None
+
+
+def test_a_moment_that_is_past_is_no_wait_at_all() -> None:
+    assert retry_after({"retry-after": str(int(NOW) - 5)}, "retry-after", now=NOW) == 0
+
+
+def test_the_first_header_that_can_be_read_counts() -> None:
+    headers = {"retry-after": "soon", "x-ratelimit-reset": "7"}
+    assert retry_after(headers, "retry-after", "x-ratelimit-reset", now=NOW) == 7
+
+
+@given(st.text())
+def test_no_retry_after_breaks_the_reader(value: str) -> None:
+    wait = retry_after({"retry-after": value}, "retry-after", now=NOW)
+    assert wait is None or 0 <= wait < 366 * 86400
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (302, ErrorCode.BAD_GATEWAY_ERROR),
+        (400, ErrorCode.BAD_REQUEST),
+        (401, ErrorCode.UNAUTHORIZED_ERROR),
+        (402, ErrorCode.PAYMENT_REQUIRED_ERROR),
+        (403, ErrorCode.FORBIDDEN_ERROR),
+        (404, ErrorCode.NOT_FOUND_ERROR),
+        (409, ErrorCode.CONFLICT_ERROR),
+        (413, ErrorCode.REMOTE_PROVIDER_ERROR),
+        (415, ErrorCode.REMOTE_PROVIDER_ERROR),
+        (422, ErrorCode.UNPROCESSABLE_ENTITY_ERROR),
+        (429, ErrorCode.TOO_MANY_REQUESTS_ERROR),
+        (499, ErrorCode.REMOTE_PROVIDER_ERROR),
+        (500, ErrorCode.BAD_GATEWAY_ERROR),
+        (502, ErrorCode.BAD_GATEWAY_ERROR),
+        (503, ErrorCode.SERVICE_UNAVAILABLE_ERROR),
+        (504, ErrorCode.GATEWAY_TIMEOUT_ERROR),
+        (599, ErrorCode.BAD_GATEWAY_ERROR),
+    ],
+)
+def test_a_status_has_its_code(status: int, code: ErrorCode) -> None:
+    assert code_of(status) is code
+
+
+def test_cookies_and_credentials_are_not_shown() -> None:
+    answer = ProviderResponse(
+        403,
+        {"Set-Cookie": "a=b", "Authorization": "Bearer x", "X-Api-Key": "k", "X-Auth-Token": "t", "CF-Ray": "1"},
+        b"{}",
+    )
+    assert cause(answer).headers == {"cf-ray": "1"}
+
+
+@pytest.mark.parametrize("encode", [str, lambda s: quote(s, safe=""), lambda s: base64.b64encode(s.encode()).decode()])
+def test_an_echoed_credential_is_taken_out(encode: Any) -> None:
+    key = "marked/secret+key=1"
+    text = f'{{"error": "the key {encode(key)} is wrong"}}'
+    shown = cause(ProviderResponse(401, {"x-echo": encode(key)}, text.encode(), (Secret(key),)))
+    assert encode(key).rstrip("=") not in repr(shown)
+    assert "[redacted]" in shown.body["error"]
+
+
+def test_a_secret_across_the_cut_is_taken_out_whole() -> None:
+    body = b"x" * (MAX_CAUSE_BYTES - 5) + b"marked-secret" + b"y" * 100
+    shown = cause(ProviderResponse(500, {}, body, (Secret("marked-secret"),)))
+    assert "mark" not in shown.body
+
+
+def test_a_long_body_is_cut_and_says_so() -> None:
+    shown = cause(ProviderResponse(500, {}, b'"' + b"x" * MAX_CAUSE_BYTES * 2 + b'"'))
+    assert shown.body.endswith(CUT)
+    assert len(shown.body) <= MAX_CAUSE_BYTES + len(CUT)
+
+
+def test_a_body_nested_too_deeply_is_shown_as_text() -> None:
+    text = b"[" * 40 + b"]" * 40
+    assert cause(ProviderResponse(500, {}, text)).body == text.decode()
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"", b"\xff\xfe", b"[" * 10_000 + b"]" * 10_000, b'{"a":', b"nonsense"])
+def test_a_body_that_is_not_json_is_shown_as_text(body: bytes) -> None:
+    assert isinstance(cause(ProviderResponse(500, {}, body)).body, str)
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        (b'{"emailer_campaign": 3}', "emailer_campaign"),
+        (b'{"emailer_campaign": {}, "emailer_steps": [{"id": 7}]}', "emailer_steps"),
+        (b"[]", "object"),
+        (b"", "truncated"),
+        (b'{"emailer_campaign": {"active": "\\ud800"}}', ""),
+        (b"\xff\xfe{}", "malformed"),
+        (b'{"x": ' + b"[" * 10_000 + b"]" * 10_000 + b"}", ""),
+    ],
+)
+def test_a_wrong_shape_is_named_by_its_path(body: bytes, path: str) -> None:
+    with pytest.raises(UpdateFailed) as failure:
+        decode(Provider.APOLLO, ProviderResponse(200, {"content-type": "text/html"}, body), _Sequence)
+    [problem] = failure.value.problems
+    assert problem.code is ErrorCode.BAD_GATEWAY_ERROR
+    assert problem.origin is Origin.PROVIDER
+    assert path in problem.detail
+    assert "text/html" in problem.detail
+
+
+@given(JSON)
+def test_a_json_value_equals_itself(value: Any) -> None:
+    assert json_equal(value, value)
+
+
+@pytest.mark.parametrize(
+    ("left", "right"), [(True, 1), (0, False), ([1], [True]), ({"a": 1}, {"a": 1, "b": None}), ("", None)]
+)
+def test_values_of_different_types_are_not_equal(left: Any, right: Any) -> None:
+    assert not json_equal(left, right)
+
+
+def test_whole_numbers_are_equal_however_they_are_written() -> None:
+    assert json_equal(3, 3.0)
+
+
+@pytest.mark.parametrize(("value", "levels"), [(1, 0), ({}, 1), ([1], 1), ({"a": [{"b": 1}]}, 3)])
+def test_depth_counts_levels(value: Any, levels: int) -> None:
+    assert depth(value) == levels

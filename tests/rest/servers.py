@@ -1,0 +1,141 @@
+"""The HTTP door over real sockets, in front of a use case that does as the test says."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from service.api.admission import Admission
+from service.api.call_handler import CallHandler
+from service.api.deadline_policy import DeadlinePolicy
+from service.api.tls import TlsFiles
+from service.domain.deadline import Deadline
+from service.domain.errors import Problem, unauthenticated
+from service.domain.step import Caller, StepUpdate, UpdateResult
+from service.observability.call_log import CallRecord
+from service.observability.metrics import CallMetrics
+from service.rest import server
+from service.rest.app import Door
+
+PATH = "/sequences/54/sequence_steps/7"
+GOOD = {"x-customer-id": "acme", "x-provider-name": "apollo", "x-api-key": "good"}
+EMPTY: dict[str, Any] = {"record": {}}
+
+UseCase = Callable[[Caller, StepUpdate, Deadline], Awaitable[UpdateResult]]
+
+
+class Keys:
+    """Lets in whoever has the key `good`, or a certificate for `billing.example`."""
+
+    async def authenticate(self, api_key: str | None) -> Caller:
+        if api_key != "good":
+            raise unauthenticated()
+        return Caller(1, "billing")
+
+    async def by_certificate(self, identities: Sequence[str]) -> Caller:
+        if "billing.example" not in identities:
+            raise unauthenticated()
+        return Caller(2, "billing-by-certificate")
+
+
+class HttpDoor:
+    """A server with one use case, and a client of it."""
+
+    def __init__(self) -> None:
+        self.records: list[CallRecord] = []
+        self.updates: list[StepUpdate] = []
+        self.callers: list[Caller] = []
+        self.deadlines: list[float] = []
+        self.admission = Admission(4)
+        self.metrics = CallMetrics(lambda: self.admission.running)
+        self.policy = DeadlinePolicy()
+        self.use_case: UseCase = self.succeed
+
+    def record(self, record: CallRecord) -> None:
+        self.records.append(record)
+        self.metrics.record(record)
+
+    async def succeed(self, caller: Caller, update: StepUpdate, deadline: Deadline) -> UpdateResult:
+        return UpdateResult(provider_calls=2)
+
+    async def _run(self, caller: Caller, update: StepUpdate, deadline: Deadline) -> UpdateResult:
+        self.callers.append(caller)
+        self.updates.append(update)
+        self.deadlines.append(deadline.remaining())
+        return await self.use_case(caller, update, deadline)
+
+    async def start(self, tls: TlsFiles | None = None, address: str = "127.0.0.1:0") -> None:
+        calls = CallHandler(self._run, Keys(), self, self.policy, self.admission)
+        self.http = await server.start(Door(calls, self.metrics.render), address, tls)
+        self.http.set_ready()
+        self.client = httpx.AsyncClient(base_url=f"http://{self.http.address}")
+
+    async def stop(self) -> None:
+        await self.client.aclose()
+        await self.http.stop(0)
+
+    def failing(self, *problems: Problem, **more: Any) -> None:
+        async def fail(caller: Caller, update: StepUpdate, deadline: Deadline) -> UpdateResult:
+            return UpdateResult(problems, **more)
+
+        self.use_case = fail
+
+    def raising(self, error: BaseException) -> None:
+        async def fail(caller: Caller, update: StepUpdate, deadline: Deadline) -> UpdateResult:
+            raise error
+
+        self.use_case = fail
+
+    async def patch(
+        self, body: Any = EMPTY, path: str = PATH, without: str = "", content: bytes | None = None, **headers: str
+    ) -> httpx.Response:
+        """Sends a PATCH; keyword arguments are headers, with underscores for hyphens."""
+        given = GOOD | {"content-type": "application/json"}
+        given |= {name.replace("_", "-"): value for name, value in headers.items()}
+        given.pop(without, None)
+        sent = json.dumps(body).encode() if content is None else content
+        return await self.client.patch(path, headers=given, content=sent)
+
+    async def refused(self, *arguments: Any, **more: Any) -> Any:
+        """The one error of a PATCH that fails, checked to be in the envelope."""
+        answer = await self.patch(*arguments, **more)
+        return error_of(answer)
+
+
+def error_of(answer: httpx.Response) -> Any:
+    """The one error of an answer, after what holds for all of them was checked."""
+    assert answer.headers["content-type"] == "application/json"
+    body = answer.json()
+    assert set(body) == {"errors", "warnings", "changes"}
+    [error] = body["errors"]
+    assert set(error) == {"id", "detail", "problem_type", "title", "code", "status", "meta"}
+    assert str(answer.status_code) == error["status"]
+    assert error["problem_type"] == error["code"]
+    assert error["meta"]["request_id"] == answer.headers["x-request-id"]
+    return error
+
+
+@asynccontextmanager
+async def open_door(**more: Any) -> AsyncIterator[HttpDoor]:
+    door = HttpDoor()
+    await door.start(**more)
+    try:
+        yield door
+    finally:
+        await door.stop()
+
+
+async def exchange(address: str, *sent: bytes, seconds: float = 10) -> bytes:
+    """What a server answers to bytes, up to the end of the connection."""
+    host, _, port = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    async with asyncio.timeout(seconds):
+        for part in sent:
+            writer.write(part)
+            await writer.drain()
+        answer = await reader.read()
+    writer.close()
+    return answer

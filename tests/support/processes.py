@@ -1,0 +1,83 @@
+"""The real service as processes of its own, as people run it."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    """A port of this machine that nothing listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Serving:
+    """One `seqstep serve`.
+
+    Attributes:
+        address: Where its gRPC door is.
+        log: The file with what it wrote.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, address: str, log: Path) -> None:
+        self.process = process
+        self.address = address
+        self.log = log
+
+    async def ready(self, seconds: float = 30) -> None:
+        """Returns when it says SERVING."""
+        async with asyncio.timeout(seconds), grpc.aio.insecure_channel(self.address) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            while True:
+                assert self.process.returncode is None, self.log.read_text()
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=1)
+                    if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                        return
+                await asyncio.sleep(0.05)
+
+    async def stop(self, number: int = signal.SIGTERM, seconds: float = 30) -> int:
+        """Sends a signal and returns the exit status."""
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+        async with asyncio.timeout(seconds):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def serving(folder: Path, environment: dict[str, str], *, wait: bool = True) -> AsyncIterator[Serving]:
+    """A running `seqstep serve`, stopped at the end of the block.
+
+    Args:
+        folder: Where its log goes.
+        environment: Its settings.
+        wait: Return only when it says SERVING.
+    """
+    given = {"SEQSTEP_GRPC_ADDRESS": f"127.0.0.1:{free_port()}", "SEQSTEP_HTTP_ADDRESS": ""} | environment
+    log = folder / f"serve-{given['SEQSTEP_GRPC_ADDRESS'].rpartition(':')[2]}.log"
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("SEQSTEP_")}
+    with log.open("ab") as out:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "service.cli", "serve", env=clean | given, cwd=ROOT, stdout=out, stderr=out
+        )
+    running = Serving(process, given["SEQSTEP_GRPC_ADDRESS"], log)
+    try:
+        if wait:
+            await running.ready()
+        yield running
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            await running.stop()

@@ -1,0 +1,197 @@
+"""The whole service for a test: sandbox, store and gRPC door over real sockets, and a channel to it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+from engagement.v1 import sequence_step_service_pb2 as pb
+from engagement.v1 import sequence_step_service_pb2_grpc
+from google.protobuf import json_format
+from google.rpc import error_details_pb2, status_pb2
+from pydantic import SecretStr
+
+from sandbox import seed
+from sandbox.server import running_sandbox
+from service import app
+from service.connections import Applications, Connections, Keyring, Store
+from service.connections.encryption import generate_key
+from service.connections.migrations.upgrade import upgrade
+from service.domain.credentials import ApiKeyCredentials, Credentials, OAuthCredentials, Secret
+from service.domain.step import Provider
+from service.settings import Settings
+
+CUSTOMER = "acme"
+
+
+def outreach_grant(access_token: str = seed.OUTREACH_ACCESS_TOKEN, **more: Any) -> OAuthCredentials:
+    """The seeded grant of the main Outreach account."""
+    given: dict[str, Any] = {
+        "access_token": Secret(access_token),
+        "refresh_token": Secret(seed.OUTREACH_REFRESH_TOKEN),
+        "expires_at": None,
+        "client_id": seed.OUTREACH_CLIENT_ID,
+        "client_secret": Secret(seed.OUTREACH_CLIENT_SECRET),
+        "redirect_uri": seed.REDIRECT_URI,
+    }
+    return OAuthCredentials(**(given | more))
+
+
+@dataclass
+class Answer:
+    """How a call ended: the envelope, the status, the trailing metadata."""
+
+    response: pb.UpdateStepResponse
+    code: grpc.StatusCode
+    trailers: dict[str, Any]
+    violations: dict[str, str]
+
+    @property
+    def errors(self) -> list[Any]:
+        return list(self.response.errors)
+
+    @property
+    def error(self) -> Any:
+        [error] = self.response.errors
+        return error
+
+    @property
+    def warnings(self) -> list[str]:
+        return [warning.problem_type for warning in self.response.warnings]
+
+    @property
+    def changes(self) -> dict[str, tuple[Any, Any]]:
+        shown = json_format.MessageToDict(self.response)
+        return {each["field"]: (each["before"], each["after"]) for each in shown.get("changes", [])}
+
+
+class House:
+    """Everything that runs, and what a test does with it."""
+
+    def __init__(self, sandbox: Any, running: app.App, store: Store, settings: Settings, key: Secret) -> None:
+        self.sandbox = sandbox
+        self.app = running
+        self.store = store
+        self.settings = settings
+        self.key = key
+        self.applications = Applications(store, 0)
+        keyring = Keyring.parse(settings.encryption_keys.get_secret_value())
+        self.connections = Connections(store, keyring, {}, cache_seconds=0, refresh_margin_seconds=0)
+        self.channel = grpc.aio.insecure_channel(running.rpc.address)
+        self.stub = sequence_step_service_pb2_grpc.SequenceStepServiceStub(self.channel)
+
+    async def connect(self, customer: str, provider: Provider, credentials: Credentials) -> None:
+        caller = await self.applications.authenticate(self.key.reveal())
+        await self.connections.set(caller.application_id, customer, provider, credentials)
+
+    async def update(self, provider: str, sequence: object, step: object, **more: Any) -> Answer:
+        """Makes an update, as `begin` does, and waits for its end."""
+        return await ended(self.begin(provider, sequence, step, **more))
+
+    def begin(
+        self,
+        provider: str,
+        sequence: object,
+        step: object,
+        *,
+        customer: str = CUSTOMER,
+        metadata: tuple[tuple[str, str], ...] = (),
+        validate_only: bool = False,
+        seconds: float = 20,
+        **record: Any,
+    ) -> Any:
+        """Begins an update; `record` is its subject, body and custom_fields."""
+        template = {name: record[name] for name in ("subject", "body") if name in record}
+        body: dict[str, Any] = {"template": template} if template else {}
+        if "custom_fields" in record:
+            body["custom_fields"] = record["custom_fields"]
+        request = json_format.ParseDict(
+            {
+                "sequence_id": str(sequence),
+                "sequence_step_id": str(step),
+                "record": body,
+                "validate_only": validate_only,
+            },
+            pb.UpdateStepRequest(),
+        )
+        pairs = (
+            ("x-customer-id", customer),
+            ("x-provider-name", provider),
+            ("x-api-key", self.key.reveal()),
+            *metadata,
+        )
+        return self.stub.UpdateStep(request, metadata=pairs, timeout=seconds)
+
+    def calls(self, provider: str | None = None) -> list[str]:
+        """What the sandbox received, as `METHOD /path`."""
+        return [f"{call['method']} {call['path']}" for call in self.sandbox.calls(provider)]
+
+    async def holds(self, provider: str, collection: str, record_id: object) -> dict[str, Any]:
+        """What the provider holds now."""
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(f"{self.sandbox.url}/_sandbox/{provider}/{collection}/{record_id}")
+            answer.raise_for_status()
+            held: dict[str, Any] = answer.json()
+            return held
+
+    async def control(self, method: str, path: str, body: Any = None) -> Any:
+        """Speaks to the sandbox's control API."""
+        async with httpx.AsyncClient() as client:
+            answer = await client.request(method, f"{self.sandbox.url}/_sandbox{path}", json=body)
+            assert answer.is_success, answer.text
+            return answer.json() if answer.content else None
+
+
+async def ended(call: Any) -> Answer:
+    """How a call ended, whether well or not."""
+    code = await call.code()
+    trailers = dict(await call.trailing_metadata())
+    if code is grpc.StatusCode.OK:
+        return Answer(await call, code, trailers, {})
+    response, violations = pb.UpdateStepResponse(), {}
+    if "grpc-status-details-bin" in trailers:
+        bad = error_details_pb2.BadRequest()
+        for detail in status_pb2.Status.FromString(trailers["grpc-status-details-bin"]).details:
+            detail.Unpack(response)
+            if detail.Unpack(bad):
+                violations = {each.field: each.description for each in bad.field_violations}
+    return Answer(response, code, trailers, violations)
+
+
+def settings_for(sandbox: Any, folder: Path, **more: Any) -> Settings:
+    """Settings of a service in front of a sandbox, on a free port, with a store of its own."""
+    given: dict[str, Any] = {
+        "grpc_address": "127.0.0.1:0",
+        "http_address": "",
+        "database_url": SecretStr(f"sqlite:///{folder}/store.sqlite3"),
+        "encryption_keys": SecretStr(generate_key()),
+        "apollo_base_url": sandbox.apollo_url,
+        "apollo_token_url": sandbox.apollo_token_url,
+        "outreach_base_url": sandbox.outreach_url,
+        "cache_seconds": 1.0,
+        "stop_grace_seconds": 1.0,
+        "_env_file": None,
+    }
+    return Settings(**(given | more))
+
+
+@asynccontextmanager
+async def open_house(folder: Path, **more: Any) -> AsyncIterator[House]:
+    """A running house, with one application and the seeded accounts of both providers connected."""
+    async with running_sandbox() as sandbox:
+        settings = settings_for(sandbox, folder, **more)
+        store = Store.open(settings.database_url.get_secret_value())
+        await upgrade(store)
+        key = await Applications(store, 0).create("billing")
+        async with app.running(settings) as running:
+            house = House(sandbox, running, store, settings, key)
+            await house.connect(CUSTOMER, Provider.APOLLO, ApiKeyCredentials(Secret(seed.APOLLO_MASTER_KEY)))
+            await house.connect(CUSTOMER, Provider.OUTREACH, outreach_grant())
+            try:
+                yield house
+            finally:
+                await house.channel.close()
+                await store.close()

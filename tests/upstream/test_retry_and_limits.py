@@ -1,0 +1,276 @@
+"""Rate limits remembered, retries within a budget, a breaker, and writes that do not overlap; the clock is the test's."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import pytest
+
+from service.domain.deadline import Deadline
+from service.domain.errors import ErrorCode, Origin, UpdateFailed
+from service.domain.step import Provider
+from service.providers.adapter import RateWindow
+from service.upstream import retry as retries
+from service.upstream.guard import ProviderGuard
+from service.upstream.rate_limits import RateLimits
+from service.upstream.retry import CircuitBreaker, RetryBudget, backoff, wait_before_retry
+
+Advance = Callable[[float], None]
+
+
+@pytest.fixture
+def advance(monkeypatch: pytest.MonkeyPatch) -> Advance:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def forward(seconds: float) -> None:
+        now[0] += seconds
+
+    return forward
+
+
+def test_a_refusal_is_remembered_until_it_is_over(advance: Advance) -> None:
+    limits = RateLimits()
+    limits.refused(1, "show", 30)
+    assert limits.wait(1, "show") == 30
+    advance(29)
+    assert limits.wait(1, "show") == 1
+    advance(1)
+    assert limits.wait(1, "show") == 0
+
+
+def test_other_connections_and_endpoints_are_not_touched(advance: Advance) -> None:
+    limits = RateLimits()
+    limits.refused(1, "show", 30)
+    assert limits.wait(2, "show") == 0
+    assert limits.wait(1, "update") == 0
+
+
+def test_a_shorter_refusal_does_not_shorten_a_longer_one(advance: Advance) -> None:
+    limits = RateLimits()
+    limits.refused(1, "show", 30)
+    limits.refused(1, "show", 5)
+    assert limits.wait(1, "show") == 30
+
+
+def test_an_empty_window_blocks_until_the_end_that_was_told(advance: Advance) -> None:
+    limits = RateLimits()
+    limits.learn(1, "api", [RateWindow("hourly", 0, 3600, ends_in=1200)])
+    assert limits.wait(1, "api") == 1200
+
+
+def test_an_empty_window_ends_its_length_after_the_first_call_seen_in_it(advance: Advance) -> None:
+    limits = RateLimits()
+    limits.learn(1, "show", [RateWindow("minute", 1, 60)])
+    advance(20)
+    limits.learn(1, "show", [RateWindow("minute", 0, 60)])
+    assert limits.wait(1, "show") == 40
+
+
+def test_a_window_that_filled_up_again_is_a_new_one(advance: Advance) -> None:
+    limits = RateLimits()
+    limits.learn(1, "show", [RateWindow("minute", 1, 60)])
+    advance(50)
+    limits.learn(1, "show", [RateWindow("minute", 49, 60)])
+    advance(5)
+    limits.learn(1, "show", [RateWindow("minute", 0, 60)])
+    assert limits.wait(1, "show") == 55
+
+
+def test_a_long_window_without_an_end_is_asked_again_after_a_minute(advance: Advance) -> None:
+    limits = RateLimits()
+    limits.learn(1, "show", [RateWindow("24-hour", 0, 86400)])
+    assert limits.wait(1, "show") == 60
+
+
+def test_a_window_with_calls_left_blocks_nothing(advance: Advance) -> None:
+    limits = RateLimits()
+    limits.learn(1, "show", [RateWindow("minute", 3, 60), RateWindow("hourly", 100, 3600)])
+    assert limits.wait(1, "show") == 0
+
+
+def test_memory_is_bounded() -> None:
+    limits = RateLimits()
+    for connection in range(20_000):
+        limits.refused(connection, "show", 60)
+    assert len(limits._scopes) == 10_000
+    assert limits.wait(19_999, "show") > 0
+
+
+def test_retries_are_a_fifth_of_the_calls_after_a_first_handful() -> None:
+    budget = RetryBudget()
+    spent = 0
+    for _ in range(1000):
+        budget.earn()
+        spent += budget.spend()
+        spent += budget.spend()
+    assert 200 <= spent <= 211
+
+
+def test_backoff_is_jittered_and_bounded() -> None:
+    for attempt in (1, 2, 3, 10):
+        waits = [backoff(attempt) for _ in range(200)]
+        longest = min(2.0, 0.1 * 2 ** (attempt - 1))
+        assert 0 <= min(waits) < longest / 4
+        assert longest * 3 / 4 < max(waits) <= longest
+
+
+@pytest.mark.parametrize(
+    ("attempt", "told", "remaining", "expected"),
+    [
+        (1, 1.0, 10.0, 1.0),
+        (1, 1.0, 1.1, None),
+        (1, 60.0, 120.0, None),
+        (retries.MAX_ATTEMPTS, 0.0, 10.0, None),
+        (1, 0.0, 10.0, 0.0),
+    ],
+)
+def test_a_retry_waits_as_told_within_the_deadline(
+    attempt: int, told: float, remaining: float, expected: float | None
+) -> None:
+    assert wait_before_retry(attempt, told, remaining) == expected
+
+
+def trip(breaker: CircuitBreaker) -> None:
+    for n in range(20):
+        breaker.failed(n % 2)
+
+
+def test_the_breaker_opens_when_most_calls_of_several_customers_fail(advance: Advance) -> None:
+    breaker = CircuitBreaker()
+    for n in range(19):
+        breaker.failed(n % 2)
+        assert breaker.wait() == 0
+    breaker.failed(1)
+    assert breaker.wait() == 5
+
+
+def test_one_customer_alone_does_not_open_it(advance: Advance) -> None:
+    breaker = CircuitBreaker()
+    for _ in range(100):
+        breaker.failed(1)
+    assert breaker.wait() == 0
+
+
+def test_a_minority_of_failures_does_not_open_it(advance: Advance) -> None:
+    breaker = CircuitBreaker()
+    for n in range(200):
+        breaker.succeeded(n)
+        breaker.succeeded(n)
+        breaker.failed(n)
+    assert breaker.wait() == 0
+
+
+def test_old_failures_are_forgotten(advance: Advance) -> None:
+    breaker = CircuitBreaker()
+    for n in range(19):
+        breaker.failed(n)
+    advance(11)
+    breaker.failed(1)
+    assert breaker.wait() == 0
+
+
+def test_one_call_at_a_time_tries_an_open_breaker(advance: Advance) -> None:
+    breaker = CircuitBreaker()
+    trip(breaker)
+    advance(5)
+    assert breaker.wait() == 0
+    assert breaker.wait() > 0
+
+
+def test_success_closes_it(advance: Advance) -> None:
+    breaker = CircuitBreaker()
+    trip(breaker)
+    advance(5)
+    assert breaker.wait() == 0
+    breaker.succeeded(1)
+    assert breaker.wait() == 0
+    breaker.failed(2)
+    assert breaker.wait() == 0
+
+
+def test_failure_opens_it_again(advance: Advance) -> None:
+    breaker = CircuitBreaker()
+    trip(breaker)
+    advance(5)
+    assert breaker.wait() == 0
+    breaker.failed(1)
+    assert breaker.wait() == 5
+
+
+def test_a_trial_that_never_ends_does_not_hold_it_open_for_ever(advance: Advance) -> None:
+    breaker = CircuitBreaker()
+    trip(breaker)
+    advance(5)
+    assert breaker.wait() == 0
+    advance(5)
+    assert breaker.wait() == 0
+
+
+async def test_a_call_that_would_be_refused_is_refused_here() -> None:
+    guard = ProviderGuard(Provider.APOLLO)
+    guard.limits.refused(1, "emailer_campaigns/show", 300)
+    with pytest.raises(UpdateFailed) as failure:
+        await guard.admit(1, "emailer_campaigns/show", Deadline.after(60))
+    [problem] = failure.value.problems
+    assert (problem.code, problem.origin) == (ErrorCode.TOO_MANY_REQUESTS_ERROR, Origin.SERVICE)
+    assert problem.retry_after == pytest.approx(300, abs=1)
+
+
+async def test_a_short_wait_is_waited_out() -> None:
+    guard = ProviderGuard(Provider.APOLLO)
+    guard.limits.refused(1, "x", 0.05)
+    await guard.admit(1, "x", Deadline.after(5))
+    assert guard.limits.wait(1, "x") == 0
+
+
+async def test_a_short_wait_that_does_not_fit_the_deadline_is_told() -> None:
+    guard = ProviderGuard(Provider.APOLLO)
+    guard.limits.refused(1, "x", 2)
+    with pytest.raises(UpdateFailed):
+        await guard.admit(1, "x", Deadline.after(1))
+
+
+async def test_an_open_breaker_refuses_with_a_time() -> None:
+    guard = ProviderGuard(Provider.OUTREACH)
+    trip(guard.breaker)
+    with pytest.raises(UpdateFailed) as failure:
+        await guard.admit(9, "x", Deadline.after(60))
+    [problem] = failure.value.problems
+    assert problem.code is ErrorCode.SERVICE_UNAVAILABLE_ERROR
+    assert problem.retry_after == pytest.approx(5, abs=0.5)
+
+
+async def test_writes_to_one_sequence_follow_each_other() -> None:
+    guard = ProviderGuard(Provider.APOLLO)
+    inside = 0
+    most = 0
+
+    async def write() -> None:
+        nonlocal inside, most
+        updates = guard.updates_of(1, "s")
+        await updates.take_turn(Deadline.after(5))
+        inside += 1
+        most = max(most, inside)
+        await asyncio.sleep(0)
+        inside -= 1
+        updates.end_turn()
+
+    await asyncio.gather(*(write() for _ in range(20)))
+    assert most == 1
+    assert not guard._sequences
+
+
+async def test_writes_to_other_sequences_do_not_wait() -> None:
+    guard = ProviderGuard(Provider.APOLLO)
+    held = [guard.updates_of(*key) for key in ((1, "a"), (1, "b"), (2, "a"))]
+    for updates in held:
+        await updates.take_turn(Deadline.after(0.1))
+
+
+async def test_a_sequence_that_stays_busy_is_a_conflict_at_the_deadline() -> None:
+    updates = ProviderGuard(Provider.APOLLO).updates_of(1, "a")
+    await updates.take_turn(Deadline.after(5))
+    with pytest.raises(UpdateFailed) as failure:
+        await updates.take_turn(Deadline.after(0.05))
+    assert failure.value.problems[0].code is ErrorCode.CONFLICT_ERROR
