@@ -248,8 +248,8 @@ async def _fill(store: Store, keyring: Keyring, count: int, applications_count: 
     apollo = ApiKeyCredentials(Secret("key-of-the-customer"))
     outreach = OAuthCredentials(Secret("token"), Secret("refresh"), time.time() + 86400, "client", Secret("secret"))
     wanted: list[tuple[Provider, int, Credentials]] = [
-        *((Provider.APOLLO, number, apollo) for number in range(count)),
-        *((Provider.OUTREACH, number, outreach) for number in range(min(count, 100))),
+        *((Provider("apollo"), number, apollo) for number in range(count)),
+        *((Provider("outreach"), number, outreach) for number in range(min(count, 100))),
     ]
     for first in range(0, len(wanted), _BATCH):
         rows = [
@@ -277,7 +277,7 @@ def _row(keyring: Keyring, application_id: int, what: tuple[Provider, int, Crede
     return {
         "application_id": application_id,
         "customer_id": customer,
-        "provider": provider.value,
+        "provider": provider,
         "ciphertext": sealed.ciphertext,
         "key_id": sealed.key_id,
         "revision": 1,

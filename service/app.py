@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from service import providers
 from service.api.address import PortInUse, is_loopback
 from service.api.admission import Admission
 from service.api.call_handler import CallHandler
@@ -27,18 +28,15 @@ from service.domain.step import Provider
 from service.http1 import Limits
 from service.observability.call_log import CallLog, CallRecord, StructuredCallLog
 from service.observability.metrics import CallMetrics
-from service.providers.adapter import ProviderAdapter
-from service.providers.apollo import Apollo
-from service.providers.outreach import Outreach
 from service.rest import server as rest
 from service.rest.app import Door
 from service.rpc import server as rpc
 from service.rpc.servicer import SequenceStepServicer
 from service.settings import Settings
 from service.update_step import UpdateStep
-from service.upstream.connection_check import ConnectionCheck
 from service.upstream.oauth import TokenRefresher
 from service.upstream.old_http import Upstream
+from service.upstream.session import ProviderSessions
 
 _LOOK_SECONDS: Final = 1.0
 
@@ -80,20 +78,17 @@ class App:
         await self.connections.finish(end.remaining())
 
 
-def adapters(settings: Settings) -> Mapping[Provider, ProviderAdapter]:
-    """Every provider that can be called. A new one is one line here."""
+def provider_sessions(settings: Settings, http: Upstream) -> Mapping[Provider, ProviderSessions]:
+    """How every provider is called that can be updated."""
     return {
-        Provider.APOLLO: Apollo(settings.apollo_base_url, settings.apollo_token_url),
-        Provider.OUTREACH: Outreach(settings.outreach_base_url),
+        provider: ProviderSessions(adapter, http)
+        for provider, adapter in providers.adapters(settings.provider_url).items()
     }
 
 
-def token_endpoints(settings: Settings, upstream: Upstream) -> Mapping[Provider, TokenRefresher]:
-    """Where OAuth tokens are renewed, for every provider that has them."""
-    return {
-        Provider.APOLLO: Apollo(settings.apollo_base_url, settings.apollo_token_url).tokens.using(upstream),
-        Provider.OUTREACH: Outreach(settings.outreach_base_url).tokens.using(upstream),
-    }
+def token_endpoints(sessions: Mapping[Provider, ProviderSessions], http: Upstream) -> Mapping[Provider, TokenRefresher]:
+    """Where OAuth tokens are renewed, for every provider."""
+    return {provider: TokenRefresher(provider, each.adapter.token_url, http) for provider, each in sessions.items()}
 
 
 def upstream_limits(settings: Settings) -> Limits:
@@ -108,13 +103,13 @@ def upstream_limits(settings: Settings) -> Limits:
 
 
 @asynccontextmanager
-async def provider_checks(settings: Settings) -> AsyncIterator[Mapping[Provider, ConnectionCheck]]:
-    """What `seqstep connection check` asks each provider with, until the end of the block."""
-    upstream = Upstream(upstream_limits(settings))
+async def sessions_for_checks(settings: Settings) -> AsyncIterator[Mapping[Provider, ProviderSessions]]:
+    """How `seqstep connection check` calls each provider, until the end of the block."""
+    http = Upstream(upstream_limits(settings))
     try:
-        yield {provider: ConnectionCheck(adapter, upstream) for provider, adapter in adapters(settings).items()}
+        yield provider_sessions(settings, http)
     finally:
-        await upstream.close()
+        await http.close()
 
 
 @asynccontextmanager
@@ -136,15 +131,16 @@ async def running(settings: Settings) -> AsyncIterator[App]:
         await store.check_schema()
         upstream = Upstream(upstream_limits(settings))
         stack.push_async_callback(upstream.close)
+        sessions = provider_sessions(settings, upstream)
         connections = Connections(
             store,
             keyring,
-            token_endpoints(settings, upstream),
+            token_endpoints(sessions, upstream),
             cache_seconds=settings.cache_seconds,
             refresh_margin_seconds=settings.token_refresh_margin_seconds,
         )
         await connections.check_keys()
-        update_step = UpdateStep(adapters(settings), connections, upstream)
+        update_step = UpdateStep(sessions, providers.unsupported(), connections)
         admission = Admission(settings.max_concurrent_calls)
         metrics = CallMetrics(lambda: admission.running)
         calls = CallHandler(

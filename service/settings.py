@@ -2,11 +2,13 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, create_model, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.providers import REGISTRY
 
 
 class LogFormat(StrEnum):
@@ -32,7 +34,22 @@ Seconds = Annotated[float, Field(gt=0)]
 Url = Annotated[str, AfterValidator(_check_url)]
 
 
-class Settings(BaseSettings):
+if TYPE_CHECKING:
+    _ProviderUrls = BaseSettings
+else:
+    # Each adapter states its URLs, so that a new provider needs no line here.
+    _ProviderUrls = create_model(
+        "_ProviderUrls",
+        __base__=BaseSettings,
+        **{
+            f"{known.provider}_{name}": (Url, Field(url.default, description=url.description))
+            for known in REGISTRY
+            for name, url in known.urls.items()
+        },
+    )
+
+
+class Settings(_ProviderUrls):
     """The settings of a process. docs/settings.md is tested against the descriptions here."""
 
     model_config = SettingsConfigDict(env_prefix="SEQSTEP_", frozen=True, extra="ignore", hide_input_in_errors=True)
@@ -57,14 +74,6 @@ class Settings(BaseSettings):
     )
     token_refresh_margin_seconds: float = Field(
         300.0, ge=0, description="How long before its end an OAuth access token is renewed."
-    )
-
-    apollo_base_url: Url = Field("https://api.apollo.io/api/v1", description="Where Apollo's API is.")
-    apollo_token_url: Url = Field(
-        "https://app.apollo.io/api/v1/oauth/token", description="Where Apollo renews OAuth tokens."
-    )
-    outreach_base_url: Url = Field(
-        "https://api.outreach.io", description="Where Outreach is; `/api/v2` and `/oauth/token` are below it."
     )
 
     default_deadline_seconds: Seconds = Field(30.0, description="The deadline of a call whose caller sets none.")
@@ -99,6 +108,11 @@ class Settings(BaseSettings):
         LogFormat.JSON, description="`json` for one JSON object a line, `console` for people."
     )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="The least severe line logged.")
+
+    def provider_url(self, provider: str, name: str) -> str:
+        """A URL of a provider, by its name in the adapter's `urls`."""
+        url: str = getattr(self, f"{provider}_{name}")
+        return url
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> "Settings":

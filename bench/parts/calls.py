@@ -26,10 +26,10 @@ _BURST_ANSWER_SECONDS: Final = 0.05
 _FAR_FUTURE: Final = 4e9
 
 _CUSTOMERS: Final = (
-    Customer("acme", Provider.APOLLO, ApiKeyCredentials(Secret(seed.APOLLO_UNLIMITED_KEY))),
+    Customer("acme", Provider("apollo"), ApiKeyCredentials(Secret(seed.APOLLO_UNLIMITED_KEY))),
     Customer(
         "acme",
-        Provider.OUTREACH,
+        Provider("outreach"),
         OAuthCredentials(Secret(seed.OUTREACH_ACCESS_TOKEN), Secret("none"), _FAR_FUTURE, "none", Secret("none")),
     ),
 )

@@ -35,6 +35,7 @@ from service.rpc.request import parse_request
 from service.rpc.servicer import SequenceStepServicer
 from service.settings import LogFormat
 from service.update_step import UpdateStep
+from service.upstream.session import ProviderSessions
 
 _CUSTOMER: Final = "customer-1"
 _TURNS: Final = 1000
@@ -101,7 +102,7 @@ async def _measure(folder: Path, rounds: int) -> tuple[dict[str, list[float]], f
         keyring = Keyring.parse(generate_key())
         cached = Connections(store, keyring, {}, cache_seconds=_SECONDS, refresh_margin_seconds=0)
         looked_up = Connections(store, keyring, {}, cache_seconds=0, refresh_margin_seconds=0)
-        await cached.set(caller.application_id, _CUSTOMER, Provider.APOLLO, ApiKeyCredentials(Secret("key")))
+        await cached.set(caller.application_id, _CUSTOMER, Provider("apollo"), ApiKeyCredentials(Secret("key")))
         with (folder / "log").open("w", encoding="utf-8") as log:
             logging.configure(LogFormat.JSON, "info", log)
             handler, use_case = _handler(applications, cached, key), _use_case(caller, cached)
@@ -109,7 +110,7 @@ async def _measure(folder: Path, rounds: int) -> tuple[dict[str, list[float]], f
                 "the whole handler": handler,
                 "the use case in it": use_case,
                 "finding a customer who is not cached, SQLite": lambda: looked_up.usable(
-                    caller.application_id, _CUSTOMER, Provider.APOLLO, Deadline.after(_SECONDS)
+                    caller.application_id, _CUSTOMER, Provider("apollo"), Deadline.after(_SECONDS)
                 ),
                 "decoding the sequence by msgspec": _decoding(apollo.SEQUENCE.decode),
                 "decoding it by json.loads": _decoding(json.loads),
@@ -124,8 +125,13 @@ async def _measure(folder: Path, rounds: int) -> tuple[dict[str, list[float]], f
         logging.configure(LogFormat.CONSOLE, "warning", sys.stderr)
 
 
+def _sessions() -> dict[Provider, ProviderSessions]:
+    http: Any = _Answers()
+    return {Apollo.provider: ProviderSessions(Apollo("", ""), http)}
+
+
 def _handler(applications: Applications, connections: Connections, key: Secret) -> _Step:
-    update_step: Any = UpdateStep({Provider.APOLLO: Apollo("", "")}, connections, _Answers())  # type: ignore[arg-type]
+    update_step: Any = UpdateStep(_sessions(), {}, connections)
     calls = CallHandler(update_step, applications, StructuredCallLog(), DeadlinePolicy(), Admission(256))
     servicer = SequenceStepServicer(calls)
     context: Any = _Context(
@@ -136,8 +142,8 @@ def _handler(applications: Applications, connections: Connections, key: Secret) 
 
 
 def _use_case(caller: Caller, connections: Connections) -> _Step:
-    update_step = UpdateStep({Provider.APOLLO: Apollo("", "")}, connections, _Answers())  # type: ignore[arg-type]
-    update = parse_request(_request(), Provider.APOLLO, _CUSTOMER)
+    update_step = UpdateStep(_sessions(), {}, connections)
+    update = parse_request(_request(), Provider("apollo"), _CUSTOMER)
     return lambda: update_step(caller, update, Deadline.after(_SECONDS))
 
 

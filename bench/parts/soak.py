@@ -81,14 +81,14 @@ class _Place:
 
 
 _PLACES: Final = {
-    Provider.APOLLO: _Place(
+    Provider("apollo"): _Place(
         seed.APOLLO_SEQUENCE_INACTIVE,
         seed.APOLLO_STEP_INACTIVE_PLAIN,
         f"apollo/emailer_templates/{seed.APOLLO_TEMPLATE_INACTIVE_PLAIN}",
         f"apollo/emailer_steps/{seed.APOLLO_STEP_INACTIVE_PLAIN}",
         "note",
     ),
-    Provider.OUTREACH: _Place(
+    Provider("outreach"): _Place(
         str(seed.OUTREACH_SEQUENCE_DISABLED),
         str(seed.OUTREACH_STEP_DISABLED_PLAIN),
         f"outreach/templates/{seed.OUTREACH_TEMPLATE_DISABLED_PLAIN}",
@@ -133,14 +133,14 @@ class _Soak:
     async def make_customers(self) -> list[Customer]:
         customers = []
         for number in range(_CUSTOMERS):
-            provider = (Provider.APOLLO, Provider.OUTREACH)[number % 2]
+            provider = (Provider("apollo"), Provider("outreach"))[number % 2]
             many: dict[str, Any] = {"minute": None, "hourly": None, "24-hour": None}
-            order: dict[str, Any] = {"provider": provider.value, "rate_limits": many}
-            if provider is Provider.OUTREACH:
+            order: dict[str, Any] = {"provider": provider, "rate_limits": many}
+            if provider is Provider("outreach"):
                 order |= {"rate_limits": {"hour": 10**8}, "token_lifetime_seconds": 60}
             made = (await self._control.post(f"{self._url}/accounts", json=order)).raise_for_status().json()
             credentials: Credentials
-            if provider is Provider.APOLLO:
+            if provider is Provider("apollo"):
                 credentials = ApiKeyCredentials(Secret(made["api_key"]))
             else:
                 await self._control.patch(f"{self._url}/accounts/{made['id']}", json={"mint_interval_seconds": 0})
@@ -159,7 +159,7 @@ class _Soak:
     async def order_faults(self) -> None:
         for provider, (percent, fault) in itertools.product(_PLACES, _FAULTS):
             order = {
-                "provider": provider.value,
+                "provider": provider,
                 "path": "^(?!.*oauth)",
                 "times": None,
                 "probability": percent / 100,
@@ -183,7 +183,7 @@ class _Soak:
 
     async def keep_calling(self, customer: Customer, stub: Any, key: str, until: float) -> None:
         place = _PLACES[customer.provider]
-        metadata = (("x-api-key", key), ("x-customer-id", customer.name), ("x-provider-name", customer.provider.value))
+        metadata = (("x-api-key", key), ("x-customer-id", customer.name), ("x-provider-name", customer.provider))
         for number in itertools.count():
             if time.monotonic() >= until:
                 return

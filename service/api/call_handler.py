@@ -194,7 +194,7 @@ class CallHandler:
                 request_id=call.request_id,
                 application=call.application_name,
                 customer=call.customer_id,
-                provider=call.provider.value if call.provider else "",
+                provider=call.provider or "",
                 grpc_status=told.grpc,
                 http_status=told.http,
                 code=first.code.value if first else "",

@@ -11,6 +11,7 @@ import msgspec
 from service.domain.credentials import Secret
 from service.domain.errors import ErrorCode, Violation, invalid
 from service.domain.step import Provider
+from service.providers import providers
 
 CUSTOMER_ID: Final = "x-customer-id"
 PROVIDER_NAME: Final = "x-provider-name"
@@ -33,7 +34,7 @@ class ErrorMode(StrEnum):
     STATUS = "status"
 
 
-_PROVIDERS: Final = {provider.value: provider for provider in Provider}
+_PROVIDERS: Final = providers()
 _MODES: Final = {mode.value: mode for mode in ErrorMode}
 
 
@@ -102,7 +103,7 @@ def parse(values: dict[str, str], violations: Sequence[Violation]) -> CallMetada
         found.append(Violation(CUSTOMER_ID, "Required: your own id of the customer whose step is to change."))
     provider = named_provider(values)
     if provider is None and PROVIDER_NAME not in wrong:
-        found.append(Violation(PROVIDER_NAME, f"Required: one of {', '.join(Provider)}."))
+        found.append(Violation(PROVIDER_NAME, f"Required: one of {', '.join(_PROVIDERS)}."))
     given = values.get(ERROR_MODE)
     mode = ErrorMode.ENVELOPE if given is None else _MODES.get(given.strip().lower())
     if mode is None and ERROR_MODE not in wrong:

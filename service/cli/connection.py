@@ -19,6 +19,7 @@ from service.domain.credentials import ApiKeyCredentials, Credentials, OAuthCred
 from service.domain.deadline import Deadline
 from service.domain.errors import Problem
 from service.domain.step import Provider
+from service.providers import REGISTRY, providers
 
 cli = typer.Typer(help="Customers' credentials at providers.", no_args_is_help=True)
 
@@ -26,7 +27,16 @@ App = Annotated[str, typer.Option("--app", help="The application that owns the c
 Customer = Annotated[
     str, typer.Option("--customer", help="The application's own id of the customer.", show_default=False)
 ]
-ProviderOption = Annotated[Provider, typer.Option("--provider", help="The provider.", show_default=False)]
+ProviderOption = Annotated[
+    Provider,
+    typer.Option(
+        "--provider",
+        help="The provider.",
+        show_default=False,
+        parser=context.parse_provider,
+        metavar=f"[{'|'.join(providers())}]",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
 
 _CHECK_SECONDS = 20.0
@@ -58,8 +68,8 @@ def set_(app: App, customer: Customer, provider: ProviderOption) -> None:
     JSON with api_key, or with access_token, refresh_token, expires_in or expires_at (Unix seconds), client_id, client_secret
     and redirect_uri.
     """
-    if provider is Provider.SALESLOFT:
-        context.fail("Salesloft cannot change a single step, so there is no use for a connection to it")
+    if not _kinds(provider):
+        context.fail(f"{provider.title} cannot change a single step, so there is no use for a connection to it")
         raise typer.Exit(2)
     _check_customer(customer)
     credentials = _ask(provider) if sys.stdin.isatty() else _parse(provider, sys.stdin.read())
@@ -95,13 +105,14 @@ def show(app: App, customer: Customer, provider: ProviderOption, as_json: Json =
 def check(app: App, customer: Customer, provider: ProviderOption) -> None:
     """Try a connection by one cheap read at the provider, and say what is wrong; exit status 1 if it does not work."""
     from service import app as composition  # noqa: PLC0415  # gRPC and HTTP are slow to load
+    from service.upstream.connection_check import check_connection  # noqa: PLC0415
 
     async def main() -> tuple[Problem, ...]:
         async with _connections() as (applications, connections):
             application = await applications.find(app)
             connection = await connections.read(application.id, customer, provider)
-        async with composition.provider_checks(context.settings()) as checks:
-            return await checks[provider].check(connection, Deadline.after(_CHECK_SECONDS))
+        async with composition.sessions_for_checks(context.settings()) as sessions:
+            return await check_connection(sessions[provider], connection, Deadline.after(_CHECK_SECONDS))
 
     with Console(stderr=True).status(f"Asking {provider.title} …"):
         problems = context.run(main)
@@ -167,7 +178,7 @@ def _show(app: str | None, customer: str | None, provider: Provider | None, *, a
                 (
                     each.application,
                     each.customer_id,
-                    each.provider.value,
+                    each.provider,
                     each.state.value,
                     context.moment(each.state_since),
                     each.state_reason,
@@ -189,8 +200,13 @@ def _check_customer(customer: str) -> None:
         raise typer.Exit(2)
 
 
+def _kinds(provider: Provider) -> tuple[type[Credentials], ...]:
+    """The types of credentials that a provider takes."""
+    return next((known.credential_kinds for known in REGISTRY if known.provider == provider), ())
+
+
 def _ask(provider: Provider) -> Credentials:
-    if provider is Provider.APOLLO and (key := getpass.getpass("API key (empty for OAuth): ").strip()):
+    if ApiKeyCredentials in _kinds(provider) and (key := getpass.getpass("API key (empty for OAuth): ").strip()):
         return ApiKeyCredentials(Secret(key))
     return OAuthCredentials(
         access_token=Secret(getpass.getpass("Access token: ").strip()),
@@ -208,7 +224,7 @@ def _parse(provider: Provider, text: str) -> Credentials:
     if not text:
         _refuse("standard input is empty; give the credentials there")
     if not text.startswith("{"):
-        if provider is not Provider.APOLLO or len(text.split()) != 1:
+        if ApiKeyCredentials not in _kinds(provider) or len(text.split()) != 1:
             _refuse("standard input must be JSON with the credentials (for Apollo also an API key alone)")
         return ApiKeyCredentials(Secret(text))
     try:
@@ -217,7 +233,7 @@ def _parse(provider: Provider, text: str) -> Credentials:
         # The message names a member and never quotes a value.
         _refuse(f"the JSON on standard input is not as expected: {error}")
     if given.api_key is not None:
-        if provider is not Provider.APOLLO:
+        if ApiKeyCredentials not in _kinds(provider):
             _refuse(f"{provider.title} has no API keys; give an OAuth grant")
         return ApiKeyCredentials(Secret(given.api_key))
     if not given.access_token:

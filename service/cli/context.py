@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from service.connections import Store
+from service.domain.step import Provider
+from service.providers import providers
 from service.settings import Settings
 
 T = TypeVar("T")
@@ -33,6 +35,14 @@ def settings() -> Settings:
 def fail(message: str) -> None:
     """Shows what is wrong, on standard error."""
     Console(stderr=True, soft_wrap=True).print(f"seqstep: {message}", style="red", highlight=False, markup=False)
+
+
+def parse_provider(name: str) -> Provider:
+    """The provider of this name, for an option of a command."""
+    provider = providers().get(name)
+    if provider is None:
+        raise typer.BadParameter(f"{name!r} is not one of {', '.join(map(repr, providers()))}.")
+    return provider
 
 
 def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -65,7 +75,7 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
 
 def show_json(value: Any) -> None:
     """Shows a value as JSON, for programs."""
-    typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    typer.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode())
 
 
 def moment(seconds: float | None) -> str:

@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from service.cli import context
+from service.providers import REGISTRY
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -212,9 +213,11 @@ def _reason(error: "grpc.aio.AioRpcError") -> str:
 
 async def _providers(settings: Settings) -> AsyncIterator[Finding]:
     for check, url in (
-        ("Apollo", settings.apollo_base_url),
-        ("Apollo tokens", settings.apollo_token_url),
-        ("Outreach", settings.outreach_base_url),
+        *(
+            (url.title, settings.provider_url(known.provider, name))
+            for known in REGISTRY
+            for name, url in known.urls.items()
+        ),
     ):
         parts = urlsplit(url)
         host = parts.hostname or ""

@@ -311,7 +311,7 @@ class Connections:
         try:
             grant = await endpoint.refresh(credentials, Deadline.after(_MINT_SECONDS))
         except RefreshRefused as refusal:
-            log.warning("connection needs reauth", customer=owner.customer_id, provider=owner.provider.value)
+            log.warning("connection needs reauth", customer=owner.customer_id, provider=owner.provider)
             await self._mark(owner, held, refusal.reason)
             return await self._load(owner)
         except RefreshFailed as failure:
@@ -331,7 +331,7 @@ class Connections:
         if not await self._commit(owner, held, renewed):
             # The connection was deleted or set anew meanwhile, and that is what counts.
             return await self._load(owner)
-        log.info("token renewed", customer=owner.customer_id, provider=owner.provider.value)
+        log.info("token renewed", customer=owner.customer_id, provider=owner.provider)
         return structs.replace(
             held, connection=structs.replace(held.connection, credentials=renewed), revision=held.revision + 1
         )
@@ -496,7 +496,7 @@ class Connections:
                         **values,
                         application_id=owner.application_id,
                         customer_id=owner.customer_id,
-                        provider=owner.provider.value,
+                        provider=owner.provider,
                         # At random, so that no renewal takes it for a connection that was deleted meanwhile.
                         revision=secrets.randbelow(2**30),
                         created_at=values["updated_at"],
@@ -623,7 +623,7 @@ def _is(owner: Owner) -> tuple[Any, ...]:
     return (
         connections.c.application_id == owner.application_id,
         connections.c.customer_id == owner.customer_id,
-        connections.c.provider == owner.provider.value,
+        connections.c.provider == owner.provider,
     )
 
 

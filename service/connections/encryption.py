@@ -35,7 +35,7 @@ class Owner(msgspec.Struct, frozen=True):
 
     def associated_data(self) -> bytes:
         """The owner as bytes, the same for the same owner only."""
-        return msgspec.json.encode(["seqstep.connection.v1", self.application_id, self.customer_id, self.provider])
+        return msgspec.json.encode(["seqstep.connection.v1", self.application_id, self.customer_id, str(self.provider)])
 
 
 class Sealed(msgspec.Struct, frozen=True):

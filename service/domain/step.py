@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 
@@ -20,17 +20,32 @@ BODY: Final = "template.body"
 CUSTOM_FIELDS: Final = "custom_fields"
 
 
-class Provider(StrEnum):
-    """A sales-engagement provider, by the name that callers give in `x-provider-name`."""
+class Provider(str):
+    """A sales-engagement provider, by the name that callers give in `x-provider-name`.
 
-    APOLLO = "apollo"
-    OUTREACH = "outreach"
-    SALESLOFT = "salesloft"
+    Equal to its name, so that it is also a key and a value in the database. The registry in `service.providers` has all
+    of them.
+    """
+
+    __slots__ = ("_title",)
+
+    _title: str
+
+    def __new__(cls, name: str, title: str = "") -> Self:
+        """Makes the provider.
+
+        Args:
+            name: Its name in metadata and in the database, lower case.
+            title: The name as people write it.
+        """
+        provider = super().__new__(cls, name)
+        provider._title = title or name.capitalize()  # a string has no __init__ of its own
+        return provider
 
     @property
     def title(self) -> str:  # type: ignore[override]  # a str method that means nothing here
         """The name as people write it."""
-        return self.value.capitalize()
+        return self._title
 
 
 class WarningType(StrEnum):

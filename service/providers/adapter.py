@@ -1,7 +1,7 @@
-"""What every provider module offers, and the data that passes between it and the use case."""
+"""What every provider module offers, and the data that passes between it and the rest of the service."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol, TypeAlias
 
 import msgspec
 
@@ -12,13 +12,13 @@ from service.domain.step import FieldChange, Provider, StepUpdate, StepWarning
 
 
 class RateWindow(msgspec.Struct, frozen=True):
-    """One window of a rate limit, as an answer describes it.
+    """One window of a rate limit, as a response describes it.
 
     Attributes:
         name: Which one, as the provider names it.
         left: Calls that are left in it.
         length: Its length in seconds.
-        ends_in: Seconds until it is over; None if not told.
+        ends_in: Seconds until it is over; None if the response does not say.
     """
 
     name: str
@@ -46,7 +46,7 @@ class ProviderRequest(msgspec.Struct, frozen=True):
 
 
 class ProviderResponse(msgspec.Struct, frozen=True):
-    """What came back.
+    """What a provider answered.
 
     Attributes:
         status: The HTTP status.
@@ -64,15 +64,18 @@ class ProviderResponse(msgspec.Struct, frozen=True):
 class Write(msgspec.Struct, frozen=True):
     """One write of a plan.
 
+    All fields that the caller named are sent together, also those that the provider holds already: a write that raced
+    with another one then leaves what one of the two callers asked for, and never a mixture.
+
     Attributes:
         request: What to send.
-        changes: What it is meant to change.
-        stored: Reads the provider's answer into what it now holds, by the fields of `changes`. A field that the answer
-            does not show is left out. Raises UpdateFailed if the answer makes no sense.
+        fields: Each field that is sent, with what the provider holds and what it is to hold.
+        stored: Reads the provider's response into what it now holds, by the names in `fields`. A field that the response
+            does not show is left out. Raises UpdateFailed if the response does not confirm the write.
     """
 
     request: ProviderRequest
-    changes: tuple[FieldChange, ...]
+    fields: tuple[FieldChange, ...]
     stored: Callable[[ProviderResponse], Mapping[str, JsonValue]]
 
 
@@ -88,25 +91,60 @@ class Plan(msgspec.Struct, frozen=True):
     warnings: tuple[StepWarning, ...] = ()
 
 
-class Calls(Protocol):
-    """Reads of one update at its provider: authenticated, counted, within the deadline."""
+class Reader(Protocol):
+    """Reads for one update at its provider: authenticated, counted, within the deadline."""
 
     async def read(self, request: ProviderRequest) -> ProviderResponse:
-        """Sends a read and returns its good answer.
+        """Sends a read and returns the provider's good response.
 
         Raises:
             UpdateFailed: The provider could not be reached, or refused.
         """
 
 
-class ProviderAdapter(Protocol):
-    """What one provider does, and how.
+class UrlSetting(msgspec.Struct, frozen=True):
+    """A URL of a provider that the people who run the service can set, as `SEQSTEP_{PROVIDER}_{NAME}`.
 
-    Everything but `plan` is pure; `plan` reads, and leaves the decision to pure functions.
+    Attributes:
+        default: The provider's own.
+        description: What it is, for the settings' page.
+        title: What `seqstep doctor` calls it.
     """
 
-    provider: Provider
+    default: str
+    description: str
+    title: str
+
+
+UrlSettings: TypeAlias = Mapping[str, UrlSetting]
+
+
+class KnownProvider(Protocol):
+    """What every provider states, also one that supports no update.
+
+    Attributes:
+        provider: The provider.
+        credential_kinds: The types of credentials that it takes; none if it supports nothing.
+        urls: Its URLs, by the name of the constructor's parameter.
+        unsupported: Why it cannot be updated, and what to do instead; empty if it can.
+    """
+
+    provider: ClassVar[Provider]
+    credential_kinds: ClassVar[tuple[type[Credentials], ...]]
+    urls: ClassVar[UrlSettings]
+    unsupported: ClassVar[str]
+
+
+class ProviderAdapter(KnownProvider, Protocol):
+    """What one provider does, and how. Everything but `plan` is pure; `plan` reads, and leaves the decision to functions.
+
+    Attributes:
+        base_url: What the paths of requests are below.
+        token_url: Where it renews OAuth tokens.
+    """
+
     base_url: str
+    token_url: str
 
     def violations(self, update: StepUpdate) -> Sequence[Violation]:
         """The parts of the update that can be refused without asking the provider."""
@@ -115,17 +153,17 @@ class ProviderAdapter(Protocol):
         """The headers of every request, with the credentials in them."""
 
     def problems(
-        self, request: ProviderRequest, answer: ProviderResponse, connection: Connection
+        self, request: ProviderRequest, response: ProviderResponse, connection: Connection
     ) -> tuple[Problem, ...]:
-        """What is wrong with an answer, without the answer's secrets; empty if it is a good one."""
+        """What is wrong with a response, without the response's secrets; empty if it is a good one."""
 
     def rate_scope(self, request: ProviderRequest) -> str:
-        """What the provider counts the request under: calls of one customer with the same scope share their windows."""
+        """What the provider counts the request under: requests of one customer with the same scope share their windows."""
 
-    def rate_windows(self, answer: ProviderResponse) -> Sequence[RateWindow]:
-        """What an answer tells about rate limits."""
+    def rate_windows(self, response: ProviderResponse) -> Sequence[RateWindow]:
+        """What a response says about rate limits."""
 
-    async def plan(self, update: StepUpdate, calls: Calls) -> Plan:
+    async def plan(self, update: StepUpdate, reader: Reader) -> Plan:
         """Finds out what the update comes to.
 
         Raises:

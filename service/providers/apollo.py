@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -17,21 +17,29 @@ from service.domain.credentials import ApiKeyCredentials, Connection, Credential
 from service.domain.errors import ErrorCode, Origin, Outcome, Problem, UpdateFailed, Violation
 from service.domain.json_value import JsonValue
 from service.domain.step import BODY, SUBJECT, FieldChange, Provider, StepUpdate, StepWarning
-from service.providers.adapter import Calls, Plan, ProviderRequest, ProviderResponse, RateWindow, Write
+from service.providers.adapter import (
+    Plan,
+    ProviderRequest,
+    ProviderResponse,
+    RateWindow,
+    Reader,
+    UrlSetting,
+    UrlSettings,
+    Write,
+)
 from service.providers.planning import (
     Template,
     Variant,
-    custom_field_changes,
     custom_field_violations,
+    custom_fields,
     no_such_step,
     no_template,
-    template_changes,
+    template_fields,
     template_warnings,
     unreadable_template,
     with_no_change,
 )
-from service.providers.responses import cause, code_of, decode, encode, nonsense, redact, retry_after
-from service.upstream.oauth import OAuthEndpoint
+from service.providers.responses import cause, code_of, decode, encode, redact, retry_after, unreadable
 
 _ID: Final = re.compile(r"[0-9a-fA-F]{24}")
 
@@ -115,14 +123,23 @@ class Apollo:
     """The adapter for Apollo.
 
     Attributes:
-        base_url: Where its API is, `https://api.apollo.io/api/v1` unless told otherwise.
+        base_url: Where its API is.
+        token_url: Where it renews OAuth tokens.
     """
 
-    provider = Provider.APOLLO
+    provider: ClassVar[Provider] = Provider("apollo")
+    credential_kinds: ClassVar[tuple[type[Credentials], ...]] = (ApiKeyCredentials, OAuthCredentials)
+    urls: ClassVar[UrlSettings] = {
+        "base_url": UrlSetting("https://api.apollo.io/api/v1", "Where Apollo's API is.", "Apollo"),
+        "token_url": UrlSetting(
+            "https://app.apollo.io/api/v1/oauth/token", "Where Apollo renews OAuth tokens.", "Apollo tokens"
+        ),
+    }
+    unsupported: ClassVar[str] = ""
 
     def __init__(self, base_url: str, token_url: str) -> None:
         self.base_url = base_url.rstrip("/")
-        self.tokens = OAuthEndpoint(self.provider, token_url)
+        self.token_url = token_url
 
     def violations(self, update: StepUpdate) -> Sequence[Violation]:
         """Ids are 24 hexadecimal characters (documented)."""
@@ -153,37 +170,37 @@ class Apollo:
             "a master API key",
         )
 
-    async def plan(self, update: StepUpdate, calls: Calls) -> Plan:
+    async def plan(self, update: StepUpdate, reader: Reader) -> Plan:
         """Reads the sequence, which holds its steps, touches and templates, in one call."""
-        answer = await calls.read(
+        response = await reader.read(
             ProviderRequest(
                 "GET", f"/emailer_campaigns/{update.sequence_id}", "emailer_campaigns/show", "a master API key"
             )
         )
-        sequence = decode(self.provider, answer, SEQUENCE)
-        raw_steps = decode(self.provider, answer, _RawSteps).emailer_steps if update.custom_fields else None
+        sequence = decode(self.provider, response, SEQUENCE)
+        raw_steps = decode(self.provider, response, _RawSteps).emailer_steps if update.custom_fields else None
         return decide(update, sequence, raw_steps or [])
 
     def problems(
-        self, request: ProviderRequest, answer: ProviderResponse, connection: Connection
+        self, request: ProviderRequest, response: ProviderResponse, connection: Connection
     ) -> tuple[Problem, ...]:
         """An error is plain JSON or text of varying shape, and may come with a 2xx status (observed)."""
-        good_status = 200 <= answer.status < 300
+        good_status = 200 <= response.status < 300
         # A search for the bytes spares good answers, which have no member of that name, a second decoding.
-        if good_status and b'"error"' not in answer.body:
+        if good_status and b'"error"' not in response.body:
             return ()
-        fault = _fault(answer)
+        fault = _fault(response)
         if good_status and fault.error is None:
             return ()
-        return (_problem(request, answer, fault, connection),)
+        return (_problem(request, response, fault, connection),)
 
     def rate_scope(self, request: ProviderRequest) -> str:
         """Apollo counts by team and endpoint (documented)."""
         return request.endpoint
 
-    def rate_windows(self, answer: ProviderResponse) -> Sequence[RateWindow]:
+    def rate_windows(self, response: ProviderResponse) -> Sequence[RateWindow]:
         """Three fixed windows for each endpoint; an unlimited one has no count (documented)."""
-        headers = answer.headers
+        headers = response.headers
         return [
             RateWindow(name, int(left), length)
             for name, header, length in _WINDOWS
@@ -196,7 +213,7 @@ def decide(update: StepUpdate, sequence: _Sequence, raw_steps: Sequence[Mapping[
 
     Args:
         update: What is wanted.
-        sequence: Apollo's answer.
+        sequence: Apollo's response.
         raw_steps: The steps with all their members; needed only for custom fields.
 
     Raises:
@@ -215,9 +232,9 @@ def decide(update: StepUpdate, sequence: _Sequence, raw_steps: Sequence[Mapping[
         warnings += notes
     if update.custom_fields:
         raw = next((each for each in raw_steps if each.get("id") == step.id), {})
-        changes = custom_field_changes(update, raw)
-        if changes:
-            writes.append(_step_write(step.id, changes))
+        fields = custom_fields(update, raw)
+        if fields:
+            writes.append(_step_write(step.id, fields))
     return with_no_change(Plan(tuple(writes), tuple(warnings)), active=active)
 
 
@@ -237,97 +254,97 @@ def _decide_template(
     if held is None or not _ID.fullmatch(held.id):
         raise unreadable_template(update, touch.emailer_template_id)
     template = Template(held.id, held.subject, held.body_html, archived=bool(held.archived))
-    changes = template_changes(update, template)
+    fields = template_fields(update, template)
     users = {touch.emailer_step_id for touch in sequence.emailer_touches or [] if touch.emailer_template_id == held.id}
     sharing = [other.id for other in steps.values() if other.id in users and other.id != step.id]
     variant = Variant(len(touches), is_reply=touch.type == "reply_to_thread")
-    warnings = template_warnings(update, template, variant, sharing if changes else ())
-    return [_template_write(held.id, changes)] if changes else [], warnings
+    warnings = template_warnings(update, template, variant, sharing if fields else ())
+    return [_template_write(held.id, fields)] if fields else [], warnings
 
 
-def _template_write(template_id: str, changes: Sequence[FieldChange]) -> Write:
+def _template_write(template_id: str, fields: Sequence[FieldChange]) -> Write:
     names = {SUBJECT: "subject", BODY: "body_html"}
     # Members that are left out stay as they are (observed), so a value that is right already is not sent.
-    body = encode({names[change.field]: change.after for change in changes})
+    body = encode({names[field.field]: field.after for field in fields})
     request = ProviderRequest(
         "PUT", f"/emailer_templates/{template_id}", "emailer_templates/update", "a master API key", body
     )
-    return Write(request, tuple(changes), partial(_stored, "emailer_template", {v: k for k, v in names.items()}))
+    return Write(request, tuple(fields), partial(_stored, "emailer_template", {v: k for k, v in names.items()}))
 
 
-def _step_write(sequence_step_id: str, changes: Sequence[FieldChange]) -> Write:
-    keys = {change.field.partition(".")[2]: change.field for change in changes}
-    body = encode({key: change.after for key, change in zip(keys, changes, strict=True)})
+def _step_write(sequence_step_id: str, fields: Sequence[FieldChange]) -> Write:
+    keys = {field.field.partition(".")[2]: field.field for field in fields}
+    body = encode({key: field.after for key, field in zip(keys, fields, strict=True)})
     request = ProviderRequest(
         "PUT", f"/emailer_steps/{sequence_step_id}", "emailer_steps/update", "a master API key", body
     )
-    return Write(request, tuple(changes), partial(_stored, "emailer_step", keys))
+    return Write(request, tuple(fields), partial(_stored, "emailer_step", keys))
 
 
-def _stored(wrapper: str, names: Mapping[str, str], answer: ProviderResponse) -> Mapping[str, JsonValue]:
-    """The record of an answer, which comes bare or in a member of its own name."""
-    record = decode_write(answer)
+def _stored(wrapper: str, names: Mapping[str, str], response: ProviderResponse) -> Mapping[str, JsonValue]:
+    """The record of an response, which comes bare or in a member of its own name."""
+    record = decode_write(response)
     inner = record.get(wrapper)
     if isinstance(inner, dict):
         record = inner
     if "id" not in record:
-        raise UpdateFailed(nonsense(Provider.APOLLO, answer, f"no `{wrapper}` in it", Outcome.UNKNOWN))
+        raise UpdateFailed(unreadable(Apollo.provider, response, f"no `{wrapper}` in it", Outcome.UNKNOWN))
     return {field: record[name] for name, field in names.items() if name in record}
 
 
-def decode_write(answer: ProviderResponse) -> dict[str, JsonValue]:
+def decode_write(response: ProviderResponse) -> dict[str, JsonValue]:
     """The JSON object that a write answered.
 
     Raises:
         UpdateFailed: It is something else; whether the write was carried out is not known.
     """
     try:
-        return msgspec.json.decode(answer.body, type=dict[str, JsonValue])
+        return msgspec.json.decode(response.body, type=dict[str, JsonValue])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UpdateFailed(nonsense(Provider.APOLLO, answer, f"{error}", Outcome.UNKNOWN)) from None
+        raise UpdateFailed(unreadable(Apollo.provider, response, f"{error}", Outcome.UNKNOWN)) from None
 
 
-def _fault(answer: ProviderResponse) -> _Fault:
+def _fault(response: ProviderResponse) -> _Fault:
     try:
-        return _FAULT.decode(answer.body)
+        return _FAULT.decode(response.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _Fault()
 
 
-def _problem(request: ProviderRequest, answer: ProviderResponse, fault: _Fault, connection: Connection) -> Problem:
-    shown = cause(answer)
-    told = redact(_told(fault, shown.body), answer)
-    code = code_of(answer.status)
+def _problem(request: ProviderRequest, response: ProviderResponse, fault: _Fault, connection: Connection) -> Problem:
+    shown = cause(response)
+    words = redact(_provider_words(fault, shown.body), response)
+    code = code_of(response.status)
     wait = None
     advice = ""
     customer = connection.customer_id
-    if answer.status == 429:
-        code, wait, advice = _too_many(answer, fault, told)
-    elif 200 <= answer.status < 300:
+    if response.status == 429:
+        code, wait, advice = _too_many(response, fault, words)
+    elif 200 <= response.status < 300:
         code = ErrorCode.UNPROCESSABLE_ENTITY_ERROR
         advice = "Apollo did not carry it out although it answered with a good status; correct the value that it names."
-    elif answer.status == 401:
+    elif response.status == 401:
         advice = f"Set a valid Apollo API key for customer {customer}, or connect the customer again."
-    elif answer.status == 403:
+    elif response.status == 403:
         advice = (
             f"Give customer {customer} {request.needs}, or an Apollo plan that includes {request.endpoint}: "
             "the present key may not use it."
         )
-    elif answer.status == 503:
-        wait = retry_after(answer.headers, "retry-after", now=time.time())
+    elif response.status == 503:
+        wait = retry_after(response.headers, "retry-after", now=time.time())
         advice = "Try again later."
-    elif answer.status == 404:
+    elif response.status == 404:
         advice = "Check the ids; the record may have been deleted."
     return Problem(
         code,
-        f"Apollo answered {answer.status} to {request.endpoint}: {told} {advice}".rstrip(),
+        f"Apollo answered {response.status} to {request.endpoint}: {words} {advice}".rstrip(),
         origin=Origin.PROVIDER,
         cause=shown,
         retry_after=wait,
     )
 
 
-def _told(fault: _Fault, body: JsonValue) -> str:
+def _provider_words(fault: _Fault, body: JsonValue) -> str:
     """Apollo's own words, wherever in the answer they are."""
     for words in (fault.error, fault.message, body if isinstance(body, str) else None):
         if isinstance(words, str) and words.strip():
@@ -337,12 +354,12 @@ def _told(fault: _Fault, body: JsonValue) -> str:
     return "no reason given."
 
 
-def _too_many(answer: ProviderResponse, fault: _Fault, told: str) -> tuple[ErrorCode, float | None, str]:
+def _too_many(response: ProviderResponse, fault: _Fault, text: str) -> tuple[ErrorCode, float | None, str]:
     """Apollo's three kinds of 429 (documented and observed), which call for three different things."""
-    wait = retry_after(answer.headers, "retry-after", now=time.time())
+    wait = retry_after(response.headers, "retry-after", now=time.time())
     if wait is None and isinstance(fault.retry_after_seconds, int | float):
         wait = max(0.0, float(fault.retry_after_seconds))
-    words = told.lower()
+    words = text.lower()
     if "already processing" in words:
         return (
             ErrorCode.CONFLICT_ERROR,

@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -17,22 +17,30 @@ from service.domain.credentials import ApiKeyCredentials, Connection, Credential
 from service.domain.errors import Origin, Outcome, Problem, UpdateFailed, Violation
 from service.domain.json_value import JsonValue
 from service.domain.step import BODY, SUBJECT, FieldChange, Provider, StepUpdate, StepWarning
-from service.providers.adapter import Calls, Plan, ProviderRequest, ProviderResponse, RateWindow, Write
+from service.providers.adapter import (
+    Plan,
+    ProviderRequest,
+    ProviderResponse,
+    RateWindow,
+    Reader,
+    UrlSetting,
+    UrlSettings,
+    Write,
+)
 from service.providers.planning import (
     Template,
     Variant,
-    custom_field_changes,
     custom_field_violations,
+    custom_fields,
     no_such_step,
     no_template,
     shared_template,
-    template_changes,
+    template_fields,
     template_warnings,
     unreadable_template,
     with_no_change,
 )
-from service.providers.responses import cause, code_of, decode, encode, nonsense, redact, retry_after
-from service.upstream.oauth import OAuthEndpoint
+from service.providers.responses import cause, code_of, decode, encode, redact, retry_after, unreadable
 
 _ID: Final = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 
@@ -130,15 +138,23 @@ class Outreach:
     """The adapter for Outreach.
 
     Attributes:
-        base_url: Where its API is, `https://api.outreach.io/api/v2` unless told otherwise.
+        base_url: Where its API is.
+        token_url: Where it renews OAuth tokens.
     """
 
-    provider = Provider.OUTREACH
+    provider: ClassVar[Provider] = Provider("outreach")
+    credential_kinds: ClassVar[tuple[type[Credentials], ...]] = (OAuthCredentials,)
+    urls: ClassVar[UrlSettings] = {
+        "base_url": UrlSetting(
+            "https://api.outreach.io", "Where Outreach is; `/api/v2` and `/oauth/token` are below it.", "Outreach"
+        )
+    }
+    unsupported: ClassVar[str] = ""
 
     def __init__(self, base_url: str) -> None:
         root = base_url.rstrip("/")
         self.base_url = f"{root}/api/v2"
-        self.tokens = OAuthEndpoint(self.provider, f"{root}/oauth/token")
+        self.token_url = f"{root}/oauth/token"
 
     def violations(self, update: StepUpdate) -> Sequence[Violation]:
         """Ids are integers (documented)."""
@@ -166,16 +182,16 @@ class Outreach:
             "GET", _url("/sequenceTemplates?page[size]=1&count=false"), "sequenceTemplates", "sequenceTemplates.read"
         )
 
-    async def plan(self, update: StepUpdate, calls: Calls) -> Plan:
+    async def plan(self, update: StepUpdate, reader: Reader) -> Plan:
         """Reads the step with its variants, templates and sequence in one call.
 
         A step without variants costs a second read, to tell a call step from one that does not exist. With
         `validate_only`, one more read finds the other steps that use the template.
         """
         if not update.changes_template:
-            return await self._plan_fields_only(update, calls)
+            return await self._plan_fields_only(update, reader)
         query = _TEMPLATE_QUERY if update.custom_fields else _TEMPLATE_QUERY + _STEP_FIELDS
-        answer = await calls.read(
+        response = await reader.read(
             ProviderRequest(
                 "GET",
                 _url(f"/sequenceTemplates?filter[sequenceStep][id]={update.sequence_step_id}&{query}"),
@@ -183,10 +199,10 @@ class Outreach:
                 "sequenceTemplates.read, templates.read, sequenceSteps.read and sequences.read",
             )
         )
-        found = decode(self.provider, answer, _COLLECTION)
+        found = decode(self.provider, response, _COLLECTION)
         if not found.data:
-            raise await self._why_no_template(update, calls)
-        raw = decode(self.provider, answer, _RawIncluded).included if update.custom_fields else None
+            raise await self._why_no_template(update, reader)
+        raw = decode(self.provider, response, _RawIncluded).included if update.custom_fields else None
         held_fields = next(
             (
                 each.attributes or {}
@@ -198,25 +214,25 @@ class Outreach:
         plan = decide(update, found, held_fields)
         if update.validate_only and any(write.request.endpoint == "templates" for write in plan.writes):
             template_id = plan.writes[0].request.path.rpartition("/")[2]
-            plan = _with_sharing(plan, template_id, await self._sharing(update, template_id, calls))
+            plan = _with_sharing(plan, template_id, await self._sharing(update, template_id, reader))
         return plan
 
-    async def _plan_fields_only(self, update: StepUpdate, calls: Calls) -> Plan:
-        answer = await calls.read(_step_read(update))
-        step = decode(self.provider, answer, _Single)
+    async def _plan_fields_only(self, update: StepUpdate, reader: Reader) -> Plan:
+        response = await reader.read(_step_read(update))
+        step = decode(self.provider, response, _Single)
         _prove_membership(update, step.data)
-        held = decode(self.provider, answer, _RawSingle).data.attributes or {}
-        changes = custom_field_changes(update, held)
-        writes = (_step_write(step.data.id, changes),) if changes else ()
+        held = decode(self.provider, response, _RawSingle).data.attributes or {}
+        fields = custom_fields(update, held)
+        writes = (_step_write(step.data.id, fields),) if fields else ()
         return with_no_change(Plan(writes), active=_sequence_is_on(update, step.included))
 
-    async def _why_no_template(self, update: StepUpdate, calls: Calls) -> UpdateFailed:
-        step = decode(self.provider, await calls.read(_step_read(update)), _Single).data
+    async def _why_no_template(self, update: StepUpdate, reader: Reader) -> UpdateFailed:
+        step = decode(self.provider, await reader.read(_step_read(update)), _Single).data
         _prove_membership(update, step)
         return no_template(update, step.attributes.step_type if step.attributes else None)
 
-    async def _sharing(self, update: StepUpdate, template_id: str, calls: Calls) -> list[str]:
-        answer = await calls.read(
+    async def _sharing(self, update: StepUpdate, template_id: str, reader: Reader) -> list[str]:
+        response = await reader.read(
             ProviderRequest(
                 "GET",
                 _url(
@@ -227,7 +243,7 @@ class Outreach:
                 "sequenceTemplates.read",
             )
         )
-        users = {_to_one(each, "sequence_step") for each in decode(self.provider, answer, _COLLECTION).data}
+        users = {_to_one(each, "sequence_step") for each in decode(self.provider, response, _COLLECTION).data}
         return [
             str(step)
             for step in sorted(step for step in users if step is not None)
@@ -235,26 +251,26 @@ class Outreach:
         ]
 
     def problems(
-        self, request: ProviderRequest, answer: ProviderResponse, connection: Connection
+        self, request: ProviderRequest, response: ProviderResponse, connection: Connection
     ) -> tuple[Problem, ...]:
         """Errors are JSON:API's, several at once; some say `details` for `detail` (documented)."""
-        if 200 <= answer.status < 300:
+        if 200 <= response.status < 300:
             return ()
-        shown = cause(answer)
+        shown = cause(response)
         try:
-            errors = msgspec.json.decode(answer.body, type=_Errors).errors
+            errors = msgspec.json.decode(response.body, type=_Errors).errors
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             errors = []
-        code = code_of(answer.status)
+        code = code_of(response.status)
         wait = None
-        if answer.status in (429, 503):
-            names = ("retry-after", "x-ratelimit-reset") if answer.status == 429 else ("retry-after",)
-            wait = retry_after(answer.headers, *names, now=time.time())
+        if response.status in (429, 503):
+            names = ("retry-after", "x-ratelimit-reset") if response.status == 429 else ("retry-after",)
+            wait = retry_after(response.headers, *names, now=time.time())
         return tuple(
             Problem(
                 code,
-                redact(_detail(request, answer.status, error, connection), answer),
-                title=redact(error.title, answer)[:200] if isinstance(error.title, str) and error.title else None,
+                redact(_detail(request, response.status, error, connection), response),
+                title=redact(error.title, response)[:200] if isinstance(error.title, str) and error.title else None,
                 origin=Origin.PROVIDER,
                 cause=shown,
                 retry_after=wait,
@@ -266,13 +282,13 @@ class Outreach:
         """Outreach counts by user, whatever is called (documented)."""
         return "its API"
 
-    def rate_windows(self, answer: ProviderResponse) -> Sequence[RateWindow]:
+    def rate_windows(self, response: ProviderResponse) -> Sequence[RateWindow]:
         """One window of an hour for each user (documented)."""
-        left = answer.headers.get("x-ratelimit-remaining", "")
+        left = response.headers.get("x-ratelimit-remaining", "")
         if not left.isdecimal():
             return ()
         # When it ends is only of interest when nothing is left.
-        ends_in = retry_after(answer.headers, "x-ratelimit-reset", now=time.time()) if int(left) == 0 else None
+        ends_in = retry_after(response.headers, "x-ratelimit-reset", now=time.time()) if int(left) == 0 else None
         return (RateWindow("hourly", int(left), 3600.0, ends_in),)
 
 
@@ -303,10 +319,10 @@ def decide(update: StepUpdate, found: _Collection, held_fields: Mapping[str, Jso
     is_reply = bool(variant.attributes and variant.attributes.is_reply)
     warnings = template_warnings(update, template, Variant(len(found.data), is_reply), ())
     writes = []
-    if changes := template_changes(update, template):
-        writes.append(_template_write(held.id, changes))
-    if changes := custom_field_changes(update, held_fields):
-        writes.append(_step_write(step.id, changes))
+    if fields := template_fields(update, template):
+        writes.append(_template_write(held.id, fields))
+    if fields := custom_fields(update, held_fields):
+        writes.append(_step_write(step.id, fields))
     return with_no_change(Plan(tuple(writes), tuple(warnings)), active=_sequence_is_on(update, found.included))
 
 
@@ -348,19 +364,19 @@ def _step_read(update: StepUpdate) -> ProviderRequest:
     )
 
 
-def _template_write(template_id: int, changes: Sequence[FieldChange]) -> Write:
-    return _patch("template", "templates", template_id, {"subject": SUBJECT, "bodyHtml": BODY}, changes)
+def _template_write(template_id: int, fields: Sequence[FieldChange]) -> Write:
+    return _patch("template", "templates", template_id, {"subject": SUBJECT, "bodyHtml": BODY}, fields)
 
 
-def _step_write(sequence_step_id: int, changes: Sequence[FieldChange]) -> Write:
-    names = {change.field.partition(".")[2]: change.field for change in changes}
-    return _patch("sequenceStep", "sequenceSteps", sequence_step_id, names, changes)
+def _step_write(sequence_step_id: int, fields: Sequence[FieldChange]) -> Write:
+    names = {field.field.partition(".")[2]: field.field for field in fields}
+    return _patch("sequenceStep", "sequenceSteps", sequence_step_id, names, fields)
 
 
 def _patch(
-    kind: str, collection: str, resource_id: int, names: Mapping[str, str], changes: Sequence[FieldChange]
+    kind: str, collection: str, resource_id: int, names: Mapping[str, str], fields: Sequence[FieldChange]
 ) -> Write:
-    wanted = {change.field: change.after for change in changes}
+    wanted = {field.field: field.after for field in fields}
     attributes = {name: wanted[field] for name, field in names.items() if field in wanted}
     request = ProviderRequest(
         "PATCH",
@@ -369,23 +385,23 @@ def _patch(
         f"{collection}.write",
         encode({"data": {"type": kind, "id": resource_id, "attributes": attributes}}),
     )
-    return Write(request, tuple(changes), partial(_stored, names))
+    return Write(request, tuple(fields), partial(_stored, names))
 
 
-def _stored(names: Mapping[str, str], answer: ProviderResponse) -> Mapping[str, JsonValue]:
+def _stored(names: Mapping[str, str], response: ProviderResponse) -> Mapping[str, JsonValue]:
     try:
-        held = msgspec.json.decode(answer.body, type=_RawSingle).data.attributes or {}
+        held = msgspec.json.decode(response.body, type=_RawSingle).data.attributes or {}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UpdateFailed(nonsense(Provider.OUTREACH, answer, f"{error}", Outcome.UNKNOWN)) from None
+        raise UpdateFailed(unreadable(Outreach.provider, response, f"{error}", Outcome.UNKNOWN)) from None
     return {field: held[name] for name, field in names.items() if name in held}
 
 
 def _detail(request: ProviderRequest, status: int, error: _Error, connection: Connection) -> str:
     words = next((text for text in (error.detail, error.details, error.title) if isinstance(text, str) and text), None)
-    told = " ".join((words or "no reason given").split())[:500].rstrip(".") + "."
+    text = " ".join((words or "no reason given").split())[:500].rstrip(".") + "."
     where = error.source and (error.source.pointer or error.source.parameter)
     at = f" at {str(where)[:200]}" if where else ""
-    return f"Outreach answered {status} to {request.endpoint}{at}: {told} {_advice(request, status, error, connection)}".rstrip()
+    return f"Outreach answered {status} to {request.endpoint}{at}: {text} {_advice(request, status, error, connection)}".rstrip()
 
 
 def _advice(request: ProviderRequest, status: int, error: _Error, connection: Connection) -> str:

@@ -15,9 +15,6 @@ _NAMED_STEPS: Final = 20
 
 _NO_CHANGE: Final = StepWarning(WarningType.NO_CHANGE, "The provider already holds exactly this; nothing was written.")
 
-# What is only worth knowing of an update that changes something.
-_OF_WRITES: Final = frozenset({WarningType.SHARED_TEMPLATE, WarningType.SEQUENCE_ACTIVE})
-
 
 class Template(msgspec.Struct, frozen=True):
     """A template as the provider holds it."""
@@ -40,21 +37,28 @@ class Variant(msgspec.Struct, frozen=True):
     is_reply: bool
 
 
-def template_changes(update: StepUpdate, held: Template) -> list[FieldChange]:
-    """What of the subject and the body differs from what the provider holds."""
+def template_fields(update: StepUpdate, held: Template) -> tuple[FieldChange, ...]:
+    """The subject and the body as far as the update names them; none if the provider holds all of it already."""
     wanted = ((SUBJECT, held.subject, update.subject), (BODY, held.body, update.body))
-    return [
-        FieldChange(field, before, after) for field, before, after in wanted if after is not None and after != before
-    ]
+    return _unless_equal([FieldChange(name, before, after) for name, before, after in wanted if after is not None])
 
 
-def custom_field_changes(update: StepUpdate, held: Mapping[str, JsonValue]) -> list[FieldChange]:
-    """Which custom fields differ from what the provider holds."""
-    return [
-        FieldChange(f"{CUSTOM_FIELDS}.{key}", held.get(key), value)
-        for key, value in update.custom_fields.items()
-        if key not in held or not json_equal(held[key], value)
-    ]
+def custom_fields(update: StepUpdate, held: Mapping[str, JsonValue]) -> tuple[FieldChange, ...]:
+    """The custom fields that the update names; none if the provider holds all of them already.
+
+    A null for a field that is not there asks for nothing.
+    """
+    return _unless_equal(
+        [
+            FieldChange(f"{CUSTOM_FIELDS}.{key}", held.get(key), value)
+            for key, value in update.custom_fields.items()
+            if value is not None or key in held
+        ]
+    )
+
+
+def _unless_equal(fields: Sequence[FieldChange]) -> tuple[FieldChange, ...]:
+    return () if all(json_equal(field.before, field.after) for field in fields) else tuple(fields)
 
 
 def custom_field_violations(update: StepUpdate, fixed: Collection[str]) -> list[Violation]:
@@ -131,11 +135,6 @@ def with_no_change(plan: Plan, *, active: bool) -> Plan:
     else:
         return plan
     return replace(plan, warnings=(*plan.warnings, note))
-
-
-def without_writes(warnings: Sequence[StepWarning]) -> tuple[StepWarning, ...]:
-    """The warnings of a plan whose writes turned out not to be needed, since others have just written the same."""
-    return (*(warning for warning in warnings if warning.type not in _OF_WRITES), _NO_CHANGE)
 
 
 def nothing_named() -> StepWarning:

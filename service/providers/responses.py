@@ -57,7 +57,7 @@ def code_of(status: int) -> ErrorCode:
     return ErrorCode.REMOTE_PROVIDER_ERROR if 400 <= status < 500 else ErrorCode.BAD_GATEWAY_ERROR
 
 
-def decode(provider: Provider, answer: ProviderResponse, shape: type[T] | msgspec.json.Decoder[T]) -> T:
+def decode(provider: Provider, response: ProviderResponse, shape: type[T] | msgspec.json.Decoder[T]) -> T:
     """The JSON body of an answer as a struct; members that it does not know are ignored.
 
     Raises:
@@ -65,39 +65,39 @@ def decode(provider: Provider, answer: ProviderResponse, shape: type[T] | msgspe
     """
     try:
         if isinstance(shape, msgspec.json.Decoder):
-            return shape.decode(answer.body)
-        return msgspec.json.decode(answer.body, type=shape)
+            return shape.decode(response.body)
+        return msgspec.json.decode(response.body, type=shape)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UpdateFailed(nonsense(provider, answer, f"{error}")) from None
+        raise UpdateFailed(unreadable(provider, response, f"{error}")) from None
 
 
-def nonsense(
-    provider: Provider, answer: ProviderResponse, what: str, outcome: Outcome = Outcome.NOT_APPLIED
+def unreadable(
+    provider: Provider, response: ProviderResponse, what: str, outcome: Outcome = Outcome.NOT_APPLIED
 ) -> Problem:
     """The problem of an answer that cannot be understood."""
-    kind = redact(answer.headers.get("content-type", "no content type"), answer)[:100]
+    kind = redact(response.headers.get("content-type", "no content type"), response)[:100]
     return Problem(
         ErrorCode.BAD_GATEWAY_ERROR,
-        f"{provider.title} answered {answer.status} with a body that cannot be read ({kind}): {redact(what, answer)}. "
+        f"{provider.title} answered {response.status} with a body that cannot be read ({kind}): {redact(what, response)}. "
         "Try again later; if it stays so, report it with the id of this error.",
         origin=Origin.PROVIDER,
-        cause=cause(answer),
+        cause=cause(response),
         outcome=outcome,
     )
 
 
-def cause(answer: ProviderResponse) -> Cause:
+def cause(response: ProviderResponse) -> Cause:
     """What of a provider's answer may be shown: cut to size, without cookies, credentials and the answer's secrets."""
     headers = {
-        name.lower(): redact(value, answer)[:_MAX_CAUSE_HEADER_CHARACTERS]
-        for name, value in list(answer.headers.items())[:_MAX_CAUSE_HEADERS]
+        name.lower(): redact(value, response)[:_MAX_CAUSE_HEADER_CHARACTERS]
+        for name, value in list(response.headers.items())[:_MAX_CAUSE_HEADERS]
         if not _SECRET_HEADER.search(name)
     }
     # A little more than is shown is searched, so that the cut cannot leave half a secret standing.
-    text = redact(answer.body[: 2 * MAX_CAUSE_BYTES].decode("utf-8", "replace"), answer)
-    if len(answer.body) > MAX_CAUSE_BYTES:
-        return Cause(answer.status, text[:MAX_CAUSE_BYTES] + CUT, headers)
-    return Cause(answer.status, _redact_value(_json_or_text(text), answer), headers)
+    text = redact(response.body[: 2 * MAX_CAUSE_BYTES].decode("utf-8", "replace"), response)
+    if len(response.body) > MAX_CAUSE_BYTES:
+        return Cause(response.status, text[:MAX_CAUSE_BYTES] + CUT, headers)
+    return Cause(response.status, _redact_value(_json_or_text(text), response), headers)
 
 
 def _json_or_text(text: str) -> JsonValue:
@@ -108,15 +108,15 @@ def _json_or_text(text: str) -> JsonValue:
     return value if depth(value) <= MAX_CAUSE_DEPTH else text
 
 
-def _redact_value(value: JsonValue, answer: ProviderResponse) -> JsonValue:
+def _redact_value(value: JsonValue, response: ProviderResponse) -> JsonValue:
     """The same for values that only show a secret once their escapes are undone; at most 16 levels deep here."""
     match value:
         case str():
-            return redact(value, answer)
+            return redact(value, response)
         case list():
-            return [_redact_value(item, answer) for item in value]
+            return [_redact_value(item, response) for item in value]
         case dict():
-            return {redact(key, answer): _redact_value(member, answer) for key, member in value.items()}
+            return {redact(key, response): _redact_value(member, response) for key, member in value.items()}
         case _:
             return value
 
@@ -141,9 +141,9 @@ def _forms(secrets: Iterable[Secret]) -> Iterable[str]:
             yield base64.b64encode(plain.encode()).decode().rstrip("=")
 
 
-def redact(text: str, answer: ProviderResponse) -> str:
+def redact(text: str, response: ProviderResponse) -> str:
     """The text without the secrets of the answer that it comes from."""
-    for form in _forms(answer.secrets):
+    for form in _forms(response.secrets):
         text = text.replace(form, _REDACTED)
     return text
 
@@ -155,7 +155,7 @@ def retry_after(headers: Mapping[str, str], *names: str, now: float) -> float | 
     date, an ISO 8601 timestamp.
 
     Args:
-        headers: The headers of the answer.
+        headers: The headers of the response.
         names: The headers to look at, in order.
         now: The present as a Unix time in seconds.
     """

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from service.domain.errors import CODES
-from service.domain.step import WARNINGS, Provider
+from service.domain.step import WARNINGS
 from service.domain.validation import MAX_ID_CHARACTERS, MAX_SUBJECT_CHARACTERS
+from service.providers import providers
 from service.rest.schemas import ORIGINS, OUTCOMES
 
 PATH: Final = "/sequences/{sequence_id}/sequence_steps/{sequence_step_id}"
@@ -71,7 +72,7 @@ def _path(prefix: str) -> Schema:
                 _header("x-customer-id", "Your own id of the customer.", required=True),
                 {
                     **_header("x-provider-name", "The provider's name.", required=True),
-                    "schema": {"type": "string", "enum": [provider.value for provider in Provider]},
+                    "schema": {"type": "string", "enum": list(providers())},
                 },
                 _header("x-request-id", "Comes back in the answer and is logged; made when absent.", required=False),
                 {

@@ -32,29 +32,13 @@ class _Refusal(msgspec.Struct):
     error: object = None
 
 
-class OAuthEndpoint:
-    """The token endpoint of one provider.
-
-    Attributes:
-        provider: The provider.
-        url: Where it is.
-    """
-
-    def __init__(self, provider: Provider, url: str) -> None:
-        self.provider = provider
-        self.url = url
-
-    def using(self, upstream: Upstream) -> "TokenRefresher":
-        """The endpoint with the client that it is called by."""
-        return TokenRefresher(self, upstream)
-
-
 class TokenRefresher:
     """Trades refresh tokens for access tokens at one provider."""
 
-    def __init__(self, endpoint: OAuthEndpoint, upstream: Upstream) -> None:
-        self._endpoint = endpoint
-        self._upstream = upstream
+    def __init__(self, provider: Provider, token_url: str, http: Upstream) -> None:
+        self._provider = provider
+        self._token_url = token_url
+        self._http = http
 
     async def refresh(self, credentials: OAuthCredentials, deadline: Deadline) -> TokenGrant:
         """Mints an access token.
@@ -65,13 +49,13 @@ class TokenRefresher:
         """
         if credentials.refresh_token is None:
             raise RefreshRefused("there is no refresh token")
-        title = self._endpoint.provider.title
+        title = self._provider.title
         request = ProviderRequest(
             "POST", "", "oauth/token", "", urlencode(_fields(credentials, credentials.refresh_token)).encode()
         )
         asked_at = time.time()
         try:
-            answer = await self._upstream.send(self._endpoint.url, request, _HEADERS, deadline)
+            answer = await self._http.send(self._token_url, request, _HEADERS, deadline)
         except NoAnswer as silence:
             raise RefreshFailed(f"{title} renewed no token: {silence}", SILENCES[silence.why]) from None
         return _grant(title, answer, asked_at)

@@ -1,4 +1,4 @@
-"""The calls of one update at its provider: authenticated, counted, within the deadline, and truthful when they fail."""
+"""The requests of one update at its provider: authenticated, counted, within the deadline, with a true outcome."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -8,13 +8,14 @@ from msgspec.structs import replace
 
 from service.domain.credentials import Connection, OAuthCredentials
 from service.domain.deadline import Deadline
-from service.domain.errors import ErrorCode, Origin, Outcome, Problem, UpdateFailed
+from service.domain.errors import ErrorCode, Origin, Outcome, Problem, UpdateFailed, failed
 from service.http1 import NoAnswer, Silence
 from service.providers.adapter import ProviderAdapter, ProviderRequest, ProviderResponse
 from service.providers.responses import secrets_of
-from service.upstream.guard import ProviderGuard
 from service.upstream.old_http import SILENCES, Upstream
-from service.upstream.retry import wait_before_retry
+from service.upstream.rate_limits import RateLimits
+from service.upstream.retry import LONGEST_WAIT_SECONDS, CircuitBreaker, RetryBudget, wait_before_retry
+from service.upstream.sequence_lock import SequenceLocks
 
 Renew: TypeAlias = Callable[[Connection, Deadline], Awaitable[Connection]]
 """Renews the credentials of a connection that the provider has just refused."""
@@ -28,120 +29,173 @@ _PASSING_SILENCES: Final = frozenset(
 _PASSING_STATUSES: Final = frozenset({502, 503, 504})
 _PASSING_CODES: Final = frozenset({ErrorCode.CONFLICT_ERROR, ErrorCode.TOO_MANY_REQUESTS_ERROR})
 
+# What a request needs at the least after a wait.
+_LEAST_SECONDS: Final = 0.2
 
-class _Passing(UpdateFailed):
+
+class ProviderSessions:
+    """Opens sessions with one provider, and holds what they share within a worker.
+
+    Attributes:
+        adapter: What the provider does, and how.
+        limits: What it said about its rate limits.
+        budget: How many requests may be repeated.
+        breaker: Whether it is asked at all.
+        locks: The sequences that are being updated.
+    """
+
+    def __init__(self, adapter: ProviderAdapter, http: Upstream) -> None:
+        self.adapter = adapter
+        self.limits = RateLimits()
+        self.budget = RetryBudget()
+        self.breaker = CircuitBreaker()
+        self.locks = SequenceLocks()
+        self.http = http
+
+    def open(self, connection: Connection, renew: Renew, deadline: Deadline) -> "ProviderSession":
+        """A session for one update.
+
+        Args:
+            connection: Whose credentials it uses.
+            renew: Renews them when the provider refuses them.
+            deadline: When its last response must be there.
+        """
+        return ProviderSession(self, connection, renew, deadline)
+
+    async def admit(self, connection_id: int, scope: str, deadline: Deadline) -> None:
+        """Returns when a request may be sent; waits for a rate limit if the wait is short and fits the deadline.
+
+        Raises:
+            UpdateFailed: It is bound to fail; says after how many seconds it is not.
+        """
+        wait = self.limits.wait(connection_id, scope)
+        if wait:
+            if wait > LONGEST_WAIT_SECONDS or wait + _LEAST_SECONDS > deadline.remaining():
+                raise failed(
+                    ErrorCode.TOO_MANY_REQUESTS_ERROR,
+                    f"{self.adapter.provider.title}'s rate limit for {scope} is used up for this customer, so the call was "
+                    f"not made; nothing was changed. Repeat it in {wait:.0f} s.",
+                    retry_after=wait,
+                )
+            await asyncio.sleep(wait)
+        wait = self.breaker.wait()
+        if wait:
+            raise failed(
+                ErrorCode.SERVICE_UNAVAILABLE_ERROR,
+                f"{self.adapter.provider.title} has just failed for many calls in a row, so it was not asked; nothing was "
+                f"changed. Repeat the call in {wait:.0f} s.",
+                retry_after=wait,
+            )
+
+
+class _MayPass(UpdateFailed):
     """A failure that repeating the request may cure."""
 
 
 class ProviderSession:
-    """The calls of one update.
+    """The requests of one update.
 
     Attributes:
-        count: Requests that were sent so far.
+        requests_sent: How many were sent so far.
     """
 
-    def __init__(
-        self,
-        upstream: Upstream,
-        adapter: ProviderAdapter,
-        guard: ProviderGuard,
-        connection: Connection,
-        renew: Renew,
-        deadline: Deadline,
-    ) -> None:
-        self.count = 0
-        self._upstream = upstream
-        self._adapter = adapter
-        self._guard = guard
+    def __init__(self, shared: ProviderSessions, connection: Connection, renew: Renew, deadline: Deadline) -> None:
+        self.requests_sent = 0
+        self._shared = shared
+        self._adapter = shared.adapter
         self._connection = connection
         self._renew = renew
         self._deadline = deadline
 
     def read(self, request: ProviderRequest) -> Coroutine[Any, Any, ProviderResponse]:
-        """Sends a read and returns its good answer.
+        """Sends a read and returns its good response.
 
         Raises:
             UpdateFailed: The provider could not be reached, or refused; nothing was changed.
         """
-        return self._call(request, may_apply=False)
+        return self._exchange(request, is_write=False)
 
     def write(self, request: ProviderRequest) -> Coroutine[Any, Any, ProviderResponse]:
-        """Sends a write and returns its good answer.
+        """Sends a write and returns its good response.
 
         Raises:
             UpdateFailed: The provider could not be reached, or refused. The outcome of the problems is `unknown` if the
                 write may have been carried out.
         """
-        return self._call(request, may_apply=True)
+        return self._exchange(request, is_write=True)
 
-    async def _call(self, request: ProviderRequest, *, may_apply: bool) -> ProviderResponse:
-        """Repeats what may succeed: reads, and writes too, since they set absolute values."""
-        in_doubt = False
-        self._guard.budget.earn()
+    async def _exchange(self, request: ProviderRequest, *, is_write: bool) -> ProviderResponse:
+        """Sends a request, and repeats it where that may help: writes too, since they set absolute values."""
+        may_be_applied = False
+        self._shared.budget.earn()
         attempt = 0
         while True:
             attempt += 1
             try:
-                return await self._attempt(request, may_apply=may_apply)
+                return await self._attempt(request, is_write=is_write)
             except UpdateFailed as failure:
                 # Once an attempt may have been carried out, no later refusal takes that back.
-                in_doubt = in_doubt or any(problem.outcome is Outcome.UNKNOWN for problem in failure.problems)
+                may_be_applied = may_be_applied or any(
+                    problem.outcome is Outcome.UNKNOWN for problem in failure.problems
+                )
                 wait = self._wait_before_retry(failure, attempt)
                 if wait is None:
-                    raise UpdateFailed(*map(_in_doubt, failure.problems) if in_doubt else failure.problems) from None
+                    problems = map(_may_be_applied, failure.problems) if may_be_applied else failure.problems
+                    raise UpdateFailed(*problems) from None
             await asyncio.sleep(wait)
 
     def _wait_before_retry(self, failure: UpdateFailed, attempt: int) -> float | None:
-        if not isinstance(failure, _Passing):
+        if not isinstance(failure, _MayPass):
             return None
         wait = wait_before_retry(attempt, failure.problems[0].retry_after, self._deadline.remaining())
-        return wait if wait is not None and self._guard.budget.spend() else None
+        return wait if wait is not None and self._shared.budget.spend() else None
 
-    async def _attempt(self, request: ProviderRequest, *, may_apply: bool) -> ProviderResponse:
-        answer = await self._send(request, may_apply=may_apply)
-        if answer.status == 401 and isinstance(self._connection.credentials, OAuthCredentials):
+    async def _attempt(self, request: ProviderRequest, *, is_write: bool) -> ProviderResponse:
+        response = await self._send(request, is_write=is_write)
+        if response.status == 401 and isinstance(self._connection.credentials, OAuthCredentials):
             renewed = await self._renew(self._connection, self._deadline)
             if renewed is not self._connection:
                 self._connection = renewed
-                answer = await self._send(request, may_apply=may_apply)
-        problems = self._adapter.problems(request, answer, self._connection)
+                response = await self._send(request, is_write=is_write)
+        problems = self._adapter.problems(request, response, self._connection)
         if not problems:
-            return answer
-        self._remember(request, answer, problems[0])
-        if may_apply and _leaves_in_doubt(answer.status, problems[0]):
-            problems = tuple(map(_in_doubt, problems))
-        if answer.status in _PASSING_STATUSES or _says_when(problems[0]):
-            raise _Passing(*problems)
+            return response
+        self._remember(request, response, problems[0])
+        if is_write and _may_have_been_carried_out(response.status, problems[0]):
+            problems = tuple(map(_may_be_applied, problems))
+        if response.status in _PASSING_STATUSES or _says_when(problems[0]):
+            raise _MayPass(*problems)
         raise UpdateFailed(*problems)
 
-    def _remember(self, request: ProviderRequest, answer: ProviderResponse, problem: Problem) -> None:
-        if answer.status == 429 and problem.code is ErrorCode.TOO_MANY_REQUESTS_ERROR and problem.retry_after:
-            self._guard.limits.refused(self._connection.id, self._adapter.rate_scope(request), problem.retry_after)
+    def _remember(self, request: ProviderRequest, response: ProviderResponse, problem: Problem) -> None:
+        if response.status == 429 and problem.code is ErrorCode.TOO_MANY_REQUESTS_ERROR and problem.retry_after:
+            scope = self._adapter.rate_scope(request)
+            self._shared.limits.refused(self._connection.id, scope, problem.retry_after)
 
-    async def _send(self, request: ProviderRequest, *, may_apply: bool) -> ProviderResponse:
+    async def _send(self, request: ProviderRequest, *, is_write: bool) -> ProviderResponse:
         if self._deadline.remaining() <= 0:
-            raise self._unanswered(request, NoAnswer(Silence.DEADLINE, sent=False), may_apply=may_apply)
-        guard, connection = self._guard, self._connection
-        scope = self._adapter.rate_scope(request)
-        await guard.admit(connection.id, scope, self._deadline)
-        self.count += 1
-        headers = self._adapter.headers(connection.credentials)
+            raise self._unanswered(request, NoAnswer(Silence.DEADLINE, sent=False), is_write=is_write)
+        shared, adapter, connection = self._shared, self._adapter, self._connection
+        scope = adapter.rate_scope(request)
+        await shared.admit(connection.id, scope, self._deadline)
+        self.requests_sent += 1
+        headers = adapter.headers(connection.credentials)
         try:
-            answer = await self._upstream.send(
-                self._adapter.base_url, request, headers, self._deadline, secrets_of(connection.credentials)
+            response = await shared.http.send(
+                adapter.base_url, request, headers, self._deadline, secrets_of(connection.credentials)
             )
         except NoAnswer as silence:
-            guard.breaker.failed(connection.id)
-            raise self._unanswered(request, silence, may_apply=may_apply) from None
-        if answer.status in _PASSING_STATUSES:
-            guard.breaker.failed(connection.id)
+            shared.breaker.failed(connection.id)
+            raise self._unanswered(request, silence, is_write=is_write) from None
+        if response.status in _PASSING_STATUSES:
+            shared.breaker.failed(connection.id)
         else:
-            guard.breaker.succeeded(connection.id)
-        guard.limits.learn(connection.id, scope, self._adapter.rate_windows(answer))
-        return answer
+            shared.breaker.succeeded(connection.id)
+        shared.limits.learn(connection.id, scope, adapter.rate_windows(response))
+        return response
 
-    def _unanswered(self, request: ProviderRequest, silence: NoAnswer, *, may_apply: bool) -> UpdateFailed:
-        unknown = may_apply and silence.sent
+    def _unanswered(self, request: ProviderRequest, silence: NoAnswer, *, is_write: bool) -> UpdateFailed:
+        unknown = is_write and silence.sent
         code = SILENCES[silence.why]
         if unknown and code is ErrorCode.SERVICE_UNAVAILABLE_ERROR:
             code = ErrorCode.GATEWAY_TIMEOUT_ERROR
@@ -152,10 +206,10 @@ class ProviderSession:
             origin=Origin.PROVIDER,
             outcome=Outcome.UNKNOWN if unknown else Outcome.NOT_APPLIED,
         )
-        return _Passing(problem) if silence.why in _PASSING_SILENCES else UpdateFailed(problem)
+        return _MayPass(problem) if silence.why in _PASSING_SILENCES else UpdateFailed(problem)
 
 
-def _leaves_in_doubt(status: int, problem: Problem) -> bool:
+def _may_have_been_carried_out(status: int, problem: Problem) -> bool:
     """Whether a write that was answered with this status may have been carried out.
 
     501 says that such requests are never handled, and a 503 with a time that they are not until then. A 503 without one
@@ -164,7 +218,7 @@ def _leaves_in_doubt(status: int, problem: Problem) -> bool:
     return status >= 500 and status != 501 and not (status == 503 and problem.retry_after is not None)
 
 
-def _in_doubt(problem: Problem) -> Problem:
+def _may_be_applied(problem: Problem) -> Problem:
     if problem.outcome is Outcome.UNKNOWN:
         return problem
     return replace(problem, outcome=Outcome.UNKNOWN, detail=f"{problem.detail} {MAY_BE_APPLIED}")

@@ -11,16 +11,16 @@ ROOT = Path(__file__).parents[2]
 # Each part with what it may import of the service; `service.app` and the command line know every part.
 ALLOWED = {
     "service.domain": set[str](),
-    "service.settings": set[str](),
+    "service.settings": {"service.providers"},
     "service.tasks": set[str](),
     "service.providers": {"service.domain"},
     "service.upstream": {"service.domain", "service.providers.adapter", "service.providers.responses"},
     "service.connections": {"service.domain", "service.tasks"},
     "service.update_step": {"service.domain", "service.tasks", "service.providers", "service.upstream"},
     "service.observability": {"service.domain", "service.settings"},
-    "service.api": {"service.domain", "service.observability"},
+    "service.api": {"service.domain", "service.observability", "service.providers"},
     "service.rpc": {"service.domain", "service.api", "service.tasks"},
-    "service.rest": {"service.domain", "service.api", "service.tasks"},
+    "service.rest": {"service.domain", "service.api", "service.tasks", "service.providers"},
     "service.client": set[str](),
 }
 FOREIGN = {

@@ -27,9 +27,9 @@ def environment(house: House, **more: str) -> dict[str, str]:
     return {
         "SEQSTEP_DATABASE_URL": given.database_url.get_secret_value(),
         "SEQSTEP_ENCRYPTION_KEYS": given.encryption_keys.get_secret_value(),
-        "SEQSTEP_APOLLO_BASE_URL": given.apollo_base_url,
-        "SEQSTEP_APOLLO_TOKEN_URL": given.apollo_token_url,
-        "SEQSTEP_OUTREACH_BASE_URL": given.outreach_base_url,
+        "SEQSTEP_APOLLO_BASE_URL": given.provider_url("apollo", "base_url"),
+        "SEQSTEP_APOLLO_TOKEN_URL": given.provider_url("apollo", "token_url"),
+        "SEQSTEP_OUTREACH_BASE_URL": given.provider_url("outreach", "base_url"),
         "SEQSTEP_GRPC_ADDRESS": house.app.rpc.address,
         "SEQSTEP_HTTP_ADDRESS": f"127.0.0.1:{free_port()}",
     } | more

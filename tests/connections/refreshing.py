@@ -16,6 +16,7 @@ from service.domain.deadline import Deadline
 from service.domain.errors import UpdateFailed
 from service.domain.step import Provider
 from service.providers.outreach import Outreach
+from service.upstream.oauth import TokenRefresher
 from service.upstream.old_http import Upstream
 
 STEPS = ("lease taken", "request sent", "token minted", "before commit", "after commit")
@@ -60,11 +61,11 @@ class DyingConnections(Connections):
 async def main(wanted: dict[str, Any]) -> None:
     upstream = Upstream()
     store = Store.open(wanted["database_url"])
-    endpoint = Outreach(wanted["outreach_url"]).tokens.using(upstream)
+    endpoint = TokenRefresher(Outreach.provider, Outreach(wanted["outreach_url"]).token_url, upstream)
     connections = DyingConnections(
         store,
         Keyring.parse(wanted["key"]),
-        {Provider.OUTREACH: Dying(endpoint, wanted.get("die_at", ""))},
+        {Provider("outreach"): Dying(endpoint, wanted.get("die_at", ""))},
         cache_seconds=5,
         refresh_margin_seconds=300,
     )
@@ -73,7 +74,7 @@ async def main(wanted: dict[str, Any]) -> None:
     async def one() -> str:
         try:
             connection = await connections.usable(
-                wanted["application_id"], "acme", Provider.OUTREACH, Deadline.after(wanted.get("seconds", 20))
+                wanted["application_id"], "acme", Provider("outreach"), Deadline.after(wanted.get("seconds", 20))
             )
         except UpdateFailed as failure:
             return f"{failure.problems[0].code}: {failure.problems[0].detail}"

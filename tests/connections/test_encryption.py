@@ -9,7 +9,7 @@ from service.connections.encryption import CannotDecrypt, Keyring, KeyringError,
 from service.domain.credentials import ApiKeyCredentials, Credentials, OAuthCredentials, Secret
 from service.domain.step import Provider
 
-OWNER = Owner(1, "acme", Provider.OUTREACH)
+OWNER = Owner(1, "acme", Provider("outreach"))
 KEY = ApiKeyCredentials(Secret("marked-key"))
 GRANT = OAuthCredentials(Secret("marked-a"), Secret("marked-r"), 1.5, "client", Secret("marked-s"), "https://x.example")
 
@@ -29,7 +29,7 @@ def test_no_two_ciphertexts_are_the_same() -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [replace(OWNER, application_id=2), replace(OWNER, customer_id="b"), replace(OWNER, provider=Provider.APOLLO)],
+    [replace(OWNER, application_id=2), replace(OWNER, customer_id="b"), replace(OWNER, provider=Provider("apollo"))],
 )
 def test_a_row_that_was_copied_does_not_open(other: Owner) -> None:
     keyring = Keyring.parse(generate_key())
@@ -38,7 +38,7 @@ def test_a_row_that_was_copied_does_not_open(other: Owner) -> None:
 
 
 def test_owners_cannot_be_confused_by_their_spelling() -> None:
-    first, second = Owner(1, "1,apollo", Provider.APOLLO), Owner(11, ",apollo", Provider.APOLLO)
+    first, second = Owner(1, "1,apollo", Provider("apollo")), Owner(11, ",apollo", Provider("apollo"))
     assert first.associated_data() != second.associated_data()
 
 

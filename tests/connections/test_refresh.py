@@ -25,6 +25,7 @@ from service.domain.deadline import Deadline
 from service.domain.errors import ErrorCode, Problem, UpdateFailed
 from service.domain.step import Caller, Provider
 from service.providers.outreach import Outreach
+from service.upstream.oauth import TokenRefresher
 from service.upstream.old_http import Upstream
 from tests.connections.refreshing import STEPS
 from tests.support.service import outreach_grant
@@ -42,9 +43,13 @@ class Room:
         self.caller = caller
         self.sandbox = sandbox
         self.key = generate_key()
-        endpoint = Outreach(sandbox.outreach_url).tokens.using(upstream)
+        endpoint = TokenRefresher(Outreach.provider, Outreach(sandbox.outreach_url).token_url, upstream)
         self._make: Callable[[], Connections] = lambda: Connections(
-            store, Keyring.parse(self.key), {Provider.OUTREACH: endpoint}, cache_seconds=5, refresh_margin_seconds=300
+            store,
+            Keyring.parse(self.key),
+            {Provider("outreach"): endpoint},
+            cache_seconds=5,
+            refresh_margin_seconds=300,
         )
         self.connections = self._make()
 
@@ -54,12 +59,12 @@ class Room:
 
     async def connect(self, ends_in: float, **more: Any) -> OAuthCredentials:
         grant = outreach_grant(expires_at=time.time() + ends_in, **more)
-        await self.connections.set(self.caller.application_id, "acme", Provider.OUTREACH, grant)
+        await self.connections.set(self.caller.application_id, "acme", Provider("outreach"), grant)
         return grant
 
     async def usable(self, connections: Connections | None = None, seconds: float = 20) -> Connection:
         return await (connections or self.connections).usable(
-            self.caller.application_id, "acme", Provider.OUTREACH, Deadline.after(seconds)
+            self.caller.application_id, "acme", Provider("outreach"), Deadline.after(seconds)
         )
 
     async def problem(self, connections: Connections | None = None, seconds: float = 20) -> Problem:
@@ -282,7 +287,7 @@ async def test_a_dead_process_holds_its_lease_no_longer_than_it_says(
 async def test_a_damaged_or_moved_row_fails_alone(room: Room) -> None:
     await room.connect(ends_in=3600)
     application = room.caller.application_id
-    await room.connections.set(application, "other", Provider.OUTREACH, outreach_grant())
+    await room.connections.set(application, "other", Provider("outreach"), outreach_grant())
     async with room.store.begin() as connection:
         row = (await connection.execute(table.select().where(table.c.customer_id == "other"))).one()
         await connection.execute(
@@ -291,7 +296,7 @@ async def test_a_damaged_or_moved_row_fails_alone(room: Room) -> None:
     problem = await room.problem(room.another())
     assert problem.code is ErrorCode.INTERNAL_SERVER_ERROR
     assert "set the connection again" in problem.detail
-    await room.another().usable(application, "other", Provider.OUTREACH, Deadline.after(5))
+    await room.another().usable(application, "other", Provider("outreach"), Deadline.after(5))
 
 
 async def test_a_removed_key_is_a_clear_error_at_the_start_and_in_a_call(room: Room) -> None:
@@ -308,7 +313,7 @@ async def test_a_removed_key_is_a_clear_error_at_the_start_and_in_a_call(room: R
 async def test_everything_moves_to_the_first_key_while_calls_go_on(room: Room) -> None:
     application = room.caller.application_id
     for number in range(60):
-        await room.connections.set(application, f"c{number}", Provider.OUTREACH, outreach_grant())
+        await room.connections.set(application, f"c{number}", Provider("outreach"), outreach_grant())
     new = generate_key()
     room.key = f"{new},{room.key}"
     mover = room.another()
@@ -320,13 +325,13 @@ async def test_everything_moves_to_the_first_key_while_calls_go_on(room: Room) -
     room.key = new
     await room.another().check_keys()
     for number in range(60):
-        await room.another().usable(application, f"c{number}", Provider.OUTREACH, Deadline.after(5))
+        await room.another().usable(application, f"c{number}", Provider("outreach"), Deadline.after(5))
 
 
 async def test_applications_do_not_see_each_others_customers(room: Room) -> None:
     await room.connect(ends_in=3600)
     with pytest.raises(UpdateFailed) as failure:
-        await room.connections.usable(room.caller.application_id + 1, "acme", Provider.OUTREACH, Deadline.after(5))
+        await room.connections.usable(room.caller.application_id + 1, "acme", Provider("outreach"), Deadline.after(5))
     assert failure.value.problems[0].code is ErrorCode.NOT_FOUND_ERROR
 
 
@@ -336,7 +341,7 @@ async def test_a_change_by_another_process_is_seen_within_the_cache_time(
     await room.connect(ends_in=3600)
     worker = room.another()
     await room.usable(worker)
-    await room.connections.delete(room.caller.application_id, "acme", Provider.OUTREACH)
+    await room.connections.delete(room.caller.application_id, "acme", Provider("outreach"))
     await room.usable(worker)
     later = time.monotonic() + 5.01
     monkeypatch.setattr(time, "monotonic", lambda: later)
@@ -346,7 +351,7 @@ async def test_a_change_by_another_process_is_seen_within_the_cache_time(
 async def test_a_grant_without_a_refresh_token_cannot_be_renewed(room: Room) -> None:
     grant = await room.connect(ends_in=3600)
     bare = replace(grant, refresh_token=None)
-    await room.connections.set(room.caller.application_id, "acme", Provider.OUTREACH, bare)
+    await room.connections.set(room.caller.application_id, "acme", Provider("outreach"), bare)
     connection = await room.usable()
     with pytest.raises(UpdateFailed) as failure:
         await room.connections.renewed(connection, Deadline.after(5))

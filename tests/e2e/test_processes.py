@@ -91,7 +91,7 @@ async def place(database_url: str, **environment: str) -> AsyncIterator[Place]:
             | environment,
         )
         await made.connections().set(
-            caller.application_id, "acme", Provider.APOLLO, ApiKeyCredentials(Secret(seed.APOLLO_UNLIMITED_KEY))
+            caller.application_id, "acme", Provider("apollo"), ApiKeyCredentials(Secret(seed.APOLLO_UNLIMITED_KEY))
         )
         try:
             yield made
@@ -120,7 +120,7 @@ async def call(stub: Any, api_key: str, provider: str, subject: str, seconds: fl
 async def check_one_mint(made: Place, addresses: list[str]) -> None:
     """400 calls at once on a token that has just ended: one mint, 400 good answers."""
     grant = outreach_grant(expires_at=time.time() - 1)
-    await made.connections().set(made.application_id, "acme", Provider.OUTREACH, grant)
+    await made.connections().set(made.application_id, "acme", Provider("outreach"), grant)
     async with contextlib.AsyncExitStack() as stack:
         stubs = [await stack.enter_async_context(channel(address)) for address in addresses for _ in range(10)]
         answers = await asyncio.gather(

@@ -155,8 +155,8 @@ async def test_no_failure_writes_a_secret(tmp_path: Path) -> None:
         connections = made.connections()
         search.secrets |= {made.api_key, made.keys}
         grant = OAuthCredentials(Secret(access), Secret(refresh), None, "client", Secret(client_secret))
-        await connections.set(made.application_id, "c", Provider.APOLLO, ApiKeyCredentials(Secret(key)))
-        await connections.set(made.application_id, "c", Provider.OUTREACH, grant)
+        await connections.set(made.application_id, "c", Provider("apollo"), ApiKeyCredentials(Secret(key)))
+        await connections.set(made.application_id, "c", Provider("outreach"), grant)
         async with serving(tmp_path, made.environment) as server:
             # Providers that give the credentials back, in both ways of failing.
             for provider, secret in (("apollo", key), ("outreach", access)):
@@ -178,7 +178,7 @@ async def test_no_failure_writes_a_secret(tmp_path: Path) -> None:
                 ((400, "invalid_grant"), (401, "invalid_client"), (500, "x"), (429, "x"))
             ):
                 customer = f"token-{number}"
-                await connections.set(made.application_id, customer, Provider.OUTREACH, ended_grant)
+                await connections.set(made.application_id, customer, Provider("outreach"), ended_grant)
                 made.sandbox.reset()
                 body = {"error": error, "error_description": f"{refresh} {client_secret} {access}"}
                 made.sandbox.order_fault(provider="outreach", path="oauth/token", status=status, body=body, times=None)

@@ -311,9 +311,9 @@ async def test_a_refused_custom_field_leaves_the_template_changed_and_says_so(ho
 @both
 async def test_bad_credentials(house: House, at: Steps) -> None:
     if at.provider == "apollo":
-        await house.connect("bad", Provider.APOLLO, ApiKeyCredentials(Secret("wrong")))
+        await house.connect("bad", Provider("apollo"), ApiKeyCredentials(Secret("wrong")))
     else:
-        await house.connect("bad", Provider.OUTREACH, outreach_grant("wrong", refresh_token=None))
+        await house.connect("bad", Provider("outreach"), outreach_grant("wrong", refresh_token=None))
     answer = await house.update(at.provider, at.active, at.plain[0], customer="bad", body=BODY)
     assert (answer.error.code, answer.code) == ("UNAUTHORIZED_ERROR", grpc.StatusCode.OK)
     assert "customer bad" in answer.error.detail
@@ -335,11 +335,11 @@ async def test_salesloft_is_not_supported_and_needs_no_connection(house: House) 
 
 
 async def test_apollo_keys_without_the_right_are_told_what_is_missing(house: House) -> None:
-    await house.connect("scoped", Provider.APOLLO, ApiKeyCredentials(Secret(seed.APOLLO_SCOPED_KEY)))
+    await house.connect("scoped", Provider("apollo"), ApiKeyCredentials(Secret(seed.APOLLO_SCOPED_KEY)))
     answer = await house.update("apollo", APOLLO.active, APOLLO.plain[0], customer="scoped", body=BODY)
     assert answer.error.code == "FORBIDDEN_ERROR"
     assert "master API key" in answer.error.detail
-    await house.connect("free", Provider.APOLLO, ApiKeyCredentials(Secret(seed.APOLLO_FREE_KEY)))
+    await house.connect("free", Provider("apollo"), ApiKeyCredentials(Secret(seed.APOLLO_FREE_KEY)))
     answer = await house.update("apollo", APOLLO.active, APOLLO.plain[0], customer="free", body=BODY)
     assert answer.error.code == "PAYMENT_REQUIRED_ERROR", answer.error
     assert answer.error.meta.cause.code == 429
@@ -347,7 +347,7 @@ async def test_apollo_keys_without_the_right_are_told_what_is_missing(house: Hou
 
 
 async def test_outreach_tokens_without_the_scope_are_told_which(house: House) -> None:
-    await house.connect("reader", Provider.OUTREACH, outreach_grant(seed.OUTREACH_READONLY_TOKEN))
+    await house.connect("reader", Provider("outreach"), outreach_grant(seed.OUTREACH_READONLY_TOKEN))
     answer = await house.update("outreach", OUTREACH.active, OUTREACH.plain[0], customer="reader", body=BODY)
     assert answer.error.code == "FORBIDDEN_ERROR"
     assert "templates.write" in answer.error.detail

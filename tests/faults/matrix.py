@@ -139,27 +139,27 @@ FAULTS: Final = (
         "401, again after a renewed token",
         status(401, "Invalid access credentials."),
         **same(C.UNAUTHORIZED_ERROR, calls=2),
-        only=Provider.OUTREACH,
+        only=Provider("outreach"),
     ),
-    Fault("401", status(401, "Invalid access credentials."), **same(C.UNAUTHORIZED_ERROR), only=Provider.APOLLO),
+    Fault("401", status(401, "Invalid access credentials."), **same(C.UNAUTHORIZED_ERROR), only=Provider("apollo")),
     Fault("402", status(402), **same(C.PAYMENT_REQUIRED_ERROR)),
     Fault(
         "403 API_INACCESSIBLE",
         status(403, {"error": "No.", "error_code": "API_INACCESSIBLE"}),
         **same(C.FORBIDDEN_ERROR),
-        only=Provider.APOLLO,
+        only=Provider("apollo"),
     ),
     Fault(
         "403 unauthorizedOauthScope",
         status(403, jsonapi({"id": "unauthorizedOauthScope"})),
         **same(C.FORBIDDEN_ERROR),
-        only=Provider.OUTREACH,
+        only=Provider("outreach"),
     ),
     Fault(
         "403 unauthorizedRequest",
         status(403, jsonapi({"id": "unauthorizedRequest"})),
         **same(C.FORBIDDEN_ERROR),
-        only=Provider.OUTREACH,
+        only=Provider("outreach"),
     ),
     Fault("404", status(404), **same(C.NOT_FOUND_ERROR)),
     Fault("409", status(409), **same(C.CONFLICT_ERROR)),
@@ -170,32 +170,32 @@ FAULTS: Final = (
         "422 with three errors",
         status(422, jsonapi(*({"id": "validationError", "detail": f"No. {n}."} for n in range(3)))),
         **same(C.UNPROCESSABLE_ENTITY_ERROR, errors=3),
-        only=Provider.OUTREACH,
+        only=Provider("outreach"),
     ),
     # Rate limits.
     Fault(
         "429, the window is used up",
         status(429, {"message": "The maximum number of api calls allowed"}, retry_after="120"),
         **same(C.TOO_MANY_REQUESTS_ERROR, retry_after=120),
-        only=Provider.APOLLO,
+        only=Provider("apollo"),
     ),
     Fault(
         "429, not in the plan",
         status(429, {"error": "Only available to paying teams."}),
         **same(C.PAYMENT_REQUIRED_ERROR),
-        only=Provider.APOLLO,
+        only=Provider("apollo"),
     ),
     Fault(
         "429, overlapping writes",
         status(429, {"error": "We are already processing the request for your sequence"}),
         **same(C.CONFLICT_ERROR, calls=3, retry_after=1),
-        only=Provider.APOLLO,
+        only=Provider("apollo"),
     ),
     Fault(
         "429 rateLimitExceeded",
         status(429, jsonapi({"id": "rateLimitExceeded"}), retry_after="120"),
         **same(C.TOO_MANY_REQUESTS_ERROR, retry_after=120),
-        only=Provider.OUTREACH,
+        only=Provider("outreach"),
     ),
     Fault("429 without a time", status(429, "slow down"), **same(C.TOO_MANY_REQUESTS_ERROR)),
     # The provider's own failures.
@@ -215,13 +215,13 @@ FAULTS: Final = (
         "200 with an error member",
         status(200, {"error": "Wait mode must be valid"}),
         **same(C.UNPROCESSABLE_ENTITY_ERROR),
-        only=Provider.APOLLO,
+        only=Provider("apollo"),
     ),
     Fault(
         "200 with an error member",
         status(200, {"error": "No."}),
         **doubtful(C.BAD_GATEWAY_ERROR),
-        only=Provider.OUTREACH,
+        only=Provider("outreach"),
     ),
     Fault("200 with HTML", status(200, HTML, content_type="text/html"), **doubtful(C.BAD_GATEWAY_ERROR)),
     Fault("200 with broken JSON", status(200, '{"data": {"id": '), **doubtful(C.BAD_GATEWAY_ERROR)),
@@ -260,7 +260,7 @@ CALLS: Final = ("read", "write", "fields", "token")
 def cells() -> Iterator[Cell]:
     """Every fault at every call of every provider."""
     for fault in FAULTS:
-        for provider in (Provider.APOLLO, Provider.OUTREACH):
+        for provider in (Provider("apollo"), Provider("outreach")):
             if fault.only in (None, provider):
                 for call in CALLS:
                     yield Cell(fault, provider, call, _expected(fault, call))

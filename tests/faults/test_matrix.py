@@ -29,14 +29,14 @@ OUTCOMES = {
     Outcome.PARTIALLY_APPLIED: envelope_pb2.ERROR_OUTCOME_PARTIALLY_APPLIED,
 }
 PLACES = {
-    (Provider.APOLLO, "read"): ("GET", "emailer_campaigns"),
-    (Provider.APOLLO, "write"): ("PUT", "emailer_templates"),
-    (Provider.APOLLO, "fields"): ("PUT", "emailer_steps"),
-    (Provider.OUTREACH, "read"): ("GET", "sequenceTemplates"),
-    (Provider.OUTREACH, "write"): ("PATCH", "templates"),
-    (Provider.OUTREACH, "fields"): ("PATCH", "sequenceSteps"),
-    (Provider.APOLLO, "token"): ("POST", "oauth/token"),
-    (Provider.OUTREACH, "token"): ("POST", "oauth/token"),
+    (Provider("apollo"), "read"): ("GET", "emailer_campaigns"),
+    (Provider("apollo"), "write"): ("PUT", "emailer_templates"),
+    (Provider("apollo"), "fields"): ("PUT", "emailer_steps"),
+    (Provider("outreach"), "read"): ("GET", "sequenceTemplates"),
+    (Provider("outreach"), "write"): ("PATCH", "templates"),
+    (Provider("outreach"), "fields"): ("PATCH", "sequenceSteps"),
+    (Provider("apollo"), "token"): ("POST", "oauth/token"),
+    (Provider("outreach"), "token"): ("POST", "oauth/token"),
 }
 ALL = list(cells())
 SUBJECT, NOTE = "After the fault", "after the fault"
@@ -45,7 +45,7 @@ SUBJECT, NOTE = "After the fault", "after the fault"
 async def update(house: House, cell: Cell, seconds: float | None = None) -> Answer:
     ids: tuple[Any, Any] = (seed.APOLLO_SEQUENCE_INACTIVE, seed.APOLLO_STEP_INACTIVE_PLAIN)
     field = "note"
-    if cell.provider is Provider.OUTREACH:
+    if cell.provider is Provider("outreach"):
         ids = (seed.OUTREACH_SEQUENCE_DISABLED, seed.OUTREACH_STEP_DISABLED_PLAIN)
         field = "taskNote"
     return await house.update(
@@ -56,7 +56,7 @@ async def update(house: House, cell: Cell, seconds: float | None = None) -> Answ
 def ended_grant(provider: Provider) -> OAuthCredentials:
     """A grant whose access token has just ended."""
     ended = time.time() - 1
-    if provider is Provider.OUTREACH:
+    if provider is Provider("outreach"):
         return outreach_grant(expires_at=ended)
     return OAuthCredentials(
         Secret(seed.APOLLO_ACCESS_TOKEN),
@@ -69,7 +69,7 @@ def ended_grant(provider: Provider) -> OAuthCredentials:
 
 async def held(house: House, provider: Provider) -> tuple[Any, Any]:
     """The subject and the note that the provider holds."""
-    if provider is Provider.APOLLO:
+    if provider is Provider("apollo"):
         template = await house.holds("apollo", "emailer_templates", seed.APOLLO_TEMPLATE_INACTIVE_PLAIN)
         step = await house.holds("apollo", "emailer_steps", seed.APOLLO_STEP_INACTIVE_PLAIN)
         return template["subject"], step["note"]
@@ -84,7 +84,7 @@ def order(cell: Cell) -> dict[str, Any]:
     soon = (datetime.now(UTC) + timedelta(seconds=120)).isoformat()
     if "headers" in given:
         given["headers"] = {name: value.format(in_120_seconds=soon) for name, value in given["headers"].items()}
-    return {"provider": cell.provider.value, "method": method, "path": f"{path}\\b", "times": None} | given
+    return {"provider": cell.provider, "method": method, "path": f"{path}\\b", "times": None} | given
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ async def staged(
     if at is None:
         house.sandbox.order_fault(**order(cell))
         yield lambda: sum(
-            call["method"] == method and f"/{path}" in call["path"] for call in house.sandbox.calls(cell.provider.value)
+            call["method"] == method and f"/{path}" in call["path"] for call in house.sandbox.calls(cell.provider)
         )
         return
     async with AsyncExitStack() as stack:

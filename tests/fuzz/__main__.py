@@ -54,7 +54,7 @@ def once(data: bytes) -> None:
     if what == 4:
         one_answer(given.ConsumeBytes(given.remaining_bytes()))
         return
-    provider = Provider.APOLLO if given.ConsumeBool() else Provider.OUTREACH
+    provider = Provider("apollo") if given.ConsumeBool() else Provider("outreach")
     if what == 1:
         request = given.ConsumeBytes(200)
     else:

@@ -34,12 +34,12 @@ SAFE_PATH = re.compile(rf"({SEGMENT})+(\?[\w.~,=&\[\]%-]*)?", re.ASCII)
 SECONDS = 0.19
 
 IDS = {
-    Provider.APOLLO: (seed.APOLLO_SEQUENCE_ACTIVE, seed.APOLLO_STEP_PLAIN),
-    Provider.OUTREACH: ("7", "101"),
+    Provider("apollo"): (seed.APOLLO_SEQUENCE_ACTIVE, seed.APOLLO_STEP_PLAIN),
+    Provider("outreach"): ("7", "101"),
 }
 CREDENTIALS: Mapping[Provider, Credentials] = {
-    Provider.APOLLO: ApiKeyCredentials(Secret(MARK)),
-    Provider.OUTREACH: OAuthCredentials(Secret(MARK), Secret(MARK), None, "client", Secret(MARK)),
+    Provider("apollo"): ApiKeyCredentials(Secret(MARK)),
+    Provider("outreach"): OAuthCredentials(Secret(MARK), Secret(MARK), None, "client", Secret(MARK)),
 }
 
 
@@ -85,7 +85,7 @@ def one_update(provider: Provider, request: bytes, answers: Sequence[ProviderRes
 async def _one_update(
     provider: Provider, request: bytes, answers: Sequence[ProviderResponse]
 ) -> pb.UpdateStepResponse | None:
-    adapters: Any = {Provider.APOLLO: Apollo("http://a", "http://a/t"), Provider.OUTREACH: Outreach("http://o")}
+    adapters: Any = {Provider("apollo"): Apollo("http://a", "http://a/t"), Provider("outreach"): Outreach("http://o")}
     upstream, connections = FakeUpstream(answers), FakeConnections()
     use_case = UpdateStep(adapters, connections, upstream)  # type: ignore[arg-type]  # the fakes are what is fuzzed with
     try:

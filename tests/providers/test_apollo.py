@@ -17,7 +17,7 @@ STEP, OTHER = "5f0000000000000000000101", "5f0000000000000000000102"
 TEMPLATE = "5f0000000000000000000301"
 
 ADAPTER = Apollo("https://api.apollo.example/api/v1", "https://app.apollo.example/oauth/token")
-CONNECTION = Connection(1, 1, "acme", Provider.APOLLO, ApiKeyCredentials(Secret("k-secret")))
+CONNECTION = Connection(1, 1, "acme", Provider("apollo"), ApiKeyCredentials(Secret("k-secret")))
 REQUEST = ProviderRequest("PUT", "/emailer_templates/1", "emailer_templates/update", "a master API key")
 
 
@@ -45,7 +45,7 @@ def answer(**parts: Any) -> dict[str, Any]:
 
 def update(**wanted: Any) -> StepUpdate:
     return StepUpdate(
-        **{"provider": Provider.APOLLO, "customer_id": "acme", "sequence_id": SEQUENCE, "sequence_step_id": STEP}
+        **{"provider": Provider("apollo"), "customer_id": "acme", "sequence_id": SEQUENCE, "sequence_step_id": STEP}
         | wanted
     )
 
@@ -65,11 +65,14 @@ def refusal(held: dict[str, Any], wanted: StepUpdate) -> Problem:
     return problem
 
 
-def test_a_change_is_one_flat_write_of_what_differs() -> None:
+def test_all_named_fields_are_one_flat_write() -> None:
     [write] = plan(answer(), update(subject="New", body="<p>Old</p>")).writes
     assert (write.request.method, write.request.path) == ("PUT", f"/emailer_templates/{TEMPLATE}")
-    assert json.loads(write.request.body or b"") == {"subject": "New"}
-    assert write.changes == (FieldChange("template.subject", "Old", "New"),)
+    assert json.loads(write.request.body or b"") == {"subject": "New", "body_html": "<p>Old</p>"}
+    assert write.fields == (
+        FieldChange("template.subject", "Old", "New"),
+        FieldChange("template.body", "<p>Old</p>", "<p>Old</p>"),
+    )
 
 
 def test_what_is_held_already_is_not_written() -> None:
@@ -85,7 +88,7 @@ def test_an_empty_string_is_a_value() -> None:
 
 def test_nothing_held_differs_from_an_empty_string() -> None:
     held = answer(emailer_templates=[template(subject=None)])
-    assert plan(held, update(subject="")).writes[0].changes == (FieldChange("template.subject", None, ""),)
+    assert plan(held, update(subject="")).writes[0].fields == (FieldChange("template.subject", None, ""),)
 
 
 @pytest.mark.parametrize("steps", [None, []])
@@ -166,7 +169,7 @@ def test_template_first_then_custom_fields() -> None:
     made = plan(answer(), update(body="x", custom_fields={"wait_time": 3, "wait_mode": "day", "note": None}))
     assert [write.request.endpoint for write in made.writes] == ["emailer_templates/update", "emailer_steps/update"]
     # What the step holds already, a null among it, is not sent.
-    assert json.loads(made.writes[1].request.body or b"") == {"wait_mode": "day"}
+    assert json.loads(made.writes[1].request.body or b"") == {"wait_time": 3, "wait_mode": "day", "note": None}
 
 
 @pytest.mark.parametrize("key", ["id", "emailer_campaign_id", "type", "emailer_touches"])

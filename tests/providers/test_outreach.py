@@ -7,7 +7,7 @@ import pytest
 
 from service.domain.credentials import Connection, OAuthCredentials, Secret
 from service.domain.errors import ErrorCode, Outcome, Problem, UpdateFailed
-from service.domain.step import FieldChange, Provider, StepUpdate, WarningType
+from service.domain.step import Provider, StepUpdate, WarningType
 from service.providers.adapter import Plan, ProviderRequest, ProviderResponse
 from service.providers.outreach import _COLLECTION, Outreach, decide
 
@@ -18,7 +18,7 @@ CONNECTION = Connection(
     1,
     1,
     "acme",
-    Provider.OUTREACH,
+    Provider("outreach"),
     OAuthCredentials(Secret("a-secret"), Secret("r-secret"), None, "client", Secret("c-secret")),
 )
 REQUEST = ProviderRequest("PATCH", "/templates/18", "templates", "templates.write")
@@ -66,7 +66,7 @@ def answer(*variants: dict[str, Any], included: list[dict[str, Any]] | None = No
 
 def update(**wanted: Any) -> StepUpdate:
     ids = {"sequence_id": str(SEQUENCE), "sequence_step_id": str(STEP)}
-    return StepUpdate(**{"provider": Provider.OUTREACH, "customer_id": "acme"} | ids | wanted)
+    return StepUpdate(**{"provider": Provider("outreach"), "customer_id": "acme"} | ids | wanted)
 
 
 def plan(held: dict[str, Any], wanted: StepUpdate, fields: dict[str, Any] | None = None) -> Plan:
@@ -84,13 +84,13 @@ def refusal(held: dict[str, Any], wanted: StepUpdate) -> Problem:
     return problem
 
 
-def test_a_change_is_one_patch_of_what_differs_with_an_integer_id() -> None:
+def test_all_named_fields_are_one_patch_with_an_integer_id() -> None:
     [write] = plan(answer(), update(subject="New", body="<p>Old</p>")).writes
     assert (write.request.method, write.request.path) == ("PATCH", f"/templates/{TEMPLATE}")
     assert json.loads(write.request.body or b"") == {
-        "data": {"type": "template", "id": TEMPLATE, "attributes": {"subject": "New"}}
+        "data": {"type": "template", "id": TEMPLATE, "attributes": {"subject": "New", "bodyHtml": "<p>Old</p>"}}
     }
-    assert write.changes == (FieldChange("template.subject", "Old", "New"),)
+    assert [field.field for field in write.fields] == ["template.subject", "template.body"]
 
 
 def test_what_is_held_already_is_not_written() -> None:
@@ -144,7 +144,7 @@ def test_template_first_then_custom_fields_with_integers() -> None:
     made = plan(answer(), wanted, {"interval": 3600, "taskNote": "a"})
     assert [write.request.path for write in made.writes] == ["/templates/18", "/sequenceSteps/7"]
     assert json.loads(made.writes[1].request.body or b"") == {
-        "data": {"type": "sequenceStep", "id": STEP, "attributes": {"interval": 7200}}
+        "data": {"type": "sequenceStep", "id": STEP, "attributes": {"interval": 7200, "taskNote": "a"}}
     }
 
 

@@ -144,7 +144,7 @@ def test_a_body_that_is_not_json_is_shown_as_text(body: bytes) -> None:
 )
 def test_a_wrong_shape_is_named_by_its_path(body: bytes, path: str) -> None:
     with pytest.raises(UpdateFailed) as failure:
-        decode(Provider.APOLLO, ProviderResponse(200, {"content-type": "text/html"}, body), _Sequence)
+        decode(Provider("apollo"), ProviderResponse(200, {"content-type": "text/html"}, body), _Sequence)
     [problem] = failure.value.problems
     assert problem.code is ErrorCode.BAD_GATEWAY_ERROR
     assert problem.origin is Origin.PROVIDER

@@ -29,7 +29,13 @@ async def test_the_whole_of_the_page_reaches_the_use_case(door: HttpDoor) -> Non
     assert answer.json() == {"errors": [], "warnings": [], "changes": []}
     [update] = door.updates
     assert update == StepUpdate(
-        Provider.APOLLO, "acme", "54", "7", "Hi", "<p>Ünïcödé 🚀</p>", {"a": 3, "b": [1, 2.5, None, True, {"x": "y"}]}
+        Provider("apollo"),
+        "acme",
+        "54",
+        "7",
+        "Hi",
+        "<p>Ünïcödé 🚀</p>",
+        {"a": 3, "b": [1, 2.5, None, True, {"x": "y"}]},
     )
     assert list(update.custom_fields) == ["a", "b"]
     assert type(update.custom_fields["a"]) is int

@@ -54,7 +54,7 @@ async def schemathesis(address: str, key: str, provider: str, folder: Path) -> s
 async def test_schemathesis_finds_no_difference(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     async with place(f"sqlite:///{tmp_path}/store.sqlite3", SEQSTEP_HTTP_ADDRESS=address) as made:
-        await made.connections().set(made.application_id, "acme", Provider.OUTREACH, outreach_grant())
+        await made.connections().set(made.application_id, "acme", Provider("outreach"), outreach_grant())
         async with serving(tmp_path, made.environment) as server:
             for provider, (sequence, step) in STEPS.items():
                 for known in (False, True):

@@ -24,7 +24,7 @@ JSON = st.recursive(
 
 def parse(body: dict[str, Any]) -> StepUpdate:
     message = json_format.ParseDict(body, sequence_step_service_pb2.UpdateStepRequest())
-    return parse_request(message.SerializeToString(), Provider.APOLLO, "acme")
+    return parse_request(message.SerializeToString(), Provider("apollo"), "acme")
 
 
 def answer(*problems: Problem, **more: Any) -> sequence_step_service_pb2.UpdateStepResponse:
@@ -49,7 +49,7 @@ def test_a_record_is_required() -> None:
 @pytest.mark.parametrize("data", [b"\xff\xff\xff", b"\x0a\xff", b"\x1a\x05hello", "ä".encode("latin-1")])
 def test_bytes_that_are_no_request_are_refused(data: bytes) -> None:
     with pytest.raises(CallRefused) as refusal:
-        parse_request(data, Provider.APOLLO, "acme")
+        parse_request(data, Provider("apollo"), "acme")
     assert refusal.value.problem.code is ErrorCode.VALIDATION_ERROR
 
 
@@ -74,7 +74,7 @@ def test_a_number_that_json_does_not_have_is_refused_by_its_path(number: float) 
     message.record.custom_fields["a"] = {"b": [1]}
     message.record.custom_fields.fields["a"].struct_value.fields["b"].list_value.values[0].number_value = number
     with pytest.raises(CallRefused) as refusal:
-        parse_request(message.SerializeToString(), Provider.APOLLO, "acme")
+        parse_request(message.SerializeToString(), Provider("apollo"), "acme")
     assert refusal.value.violations[0].field == "record.custom_fields.a.b[0]"
 
 

@@ -188,8 +188,8 @@ async def open_house(folder: Path, **more: Any) -> AsyncIterator[House]:
         key = await Applications(store, 0).create("billing")
         async with app.running(settings) as running:
             house = House(sandbox, running, store, settings, key)
-            await house.connect(CUSTOMER, Provider.APOLLO, ApiKeyCredentials(Secret(seed.APOLLO_MASTER_KEY)))
-            await house.connect(CUSTOMER, Provider.OUTREACH, outreach_grant())
+            await house.connect(CUSTOMER, Provider("apollo"), ApiKeyCredentials(Secret(seed.APOLLO_MASTER_KEY)))
+            await house.connect(CUSTOMER, Provider("outreach"), outreach_grant())
             try:
                 yield house
             finally:

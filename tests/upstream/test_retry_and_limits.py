@@ -1,21 +1,27 @@
 """Rate limits remembered, retries within a budget, a breaker, and writes that do not overlap; the clock is the test's."""
 
-import asyncio
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from service.domain.deadline import Deadline
 from service.domain.errors import ErrorCode, Origin, UpdateFailed
-from service.domain.step import Provider
 from service.providers.adapter import RateWindow
+from service.providers.apollo import Apollo
 from service.upstream import retry as retries
-from service.upstream.guard import ProviderGuard
 from service.upstream.rate_limits import RateLimits
 from service.upstream.retry import CircuitBreaker, RetryBudget, backoff, wait_before_retry
+from service.upstream.session import ProviderSessions
 
 Advance = Callable[[float], None]
+
+
+def shared() -> ProviderSessions:
+    """The sessions with Apollo, with nothing that could be called."""
+    http: Any = None
+    return ProviderSessions(Apollo("", ""), http)
 
 
 @pytest.fixture
@@ -208,69 +214,34 @@ def test_a_trial_that_never_ends_does_not_hold_it_open_for_ever(advance: Advance
 
 
 async def test_a_call_that_would_be_refused_is_refused_here() -> None:
-    guard = ProviderGuard(Provider.APOLLO)
-    guard.limits.refused(1, "emailer_campaigns/show", 300)
+    sessions = shared()
+    sessions.limits.refused(1, "emailer_campaigns/show", 300)
     with pytest.raises(UpdateFailed) as failure:
-        await guard.admit(1, "emailer_campaigns/show", Deadline.after(60))
+        await sessions.admit(1, "emailer_campaigns/show", Deadline.after(60))
     [problem] = failure.value.problems
     assert (problem.code, problem.origin) == (ErrorCode.TOO_MANY_REQUESTS_ERROR, Origin.SERVICE)
     assert problem.retry_after == pytest.approx(300, abs=1)
 
 
 async def test_a_short_wait_is_waited_out() -> None:
-    guard = ProviderGuard(Provider.APOLLO)
-    guard.limits.refused(1, "x", 0.05)
-    await guard.admit(1, "x", Deadline.after(5))
-    assert guard.limits.wait(1, "x") == 0
+    sessions = shared()
+    sessions.limits.refused(1, "x", 0.05)
+    await sessions.admit(1, "x", Deadline.after(5))
+    assert sessions.limits.wait(1, "x") == 0
 
 
 async def test_a_short_wait_that_does_not_fit_the_deadline_is_told() -> None:
-    guard = ProviderGuard(Provider.APOLLO)
-    guard.limits.refused(1, "x", 2)
+    sessions = shared()
+    sessions.limits.refused(1, "x", 2)
     with pytest.raises(UpdateFailed):
-        await guard.admit(1, "x", Deadline.after(1))
+        await sessions.admit(1, "x", Deadline.after(1))
 
 
 async def test_an_open_breaker_refuses_with_a_time() -> None:
-    guard = ProviderGuard(Provider.OUTREACH)
-    trip(guard.breaker)
+    sessions = shared()
+    trip(sessions.breaker)
     with pytest.raises(UpdateFailed) as failure:
-        await guard.admit(9, "x", Deadline.after(60))
+        await sessions.admit(9, "x", Deadline.after(60))
     [problem] = failure.value.problems
     assert problem.code is ErrorCode.SERVICE_UNAVAILABLE_ERROR
     assert problem.retry_after == pytest.approx(5, abs=0.5)
-
-
-async def test_writes_to_one_sequence_follow_each_other() -> None:
-    guard = ProviderGuard(Provider.APOLLO)
-    inside = 0
-    most = 0
-
-    async def write() -> None:
-        nonlocal inside, most
-        updates = guard.updates_of(1, "s")
-        await updates.take_turn(Deadline.after(5))
-        inside += 1
-        most = max(most, inside)
-        await asyncio.sleep(0)
-        inside -= 1
-        updates.end_turn()
-
-    await asyncio.gather(*(write() for _ in range(20)))
-    assert most == 1
-    assert not guard._sequences
-
-
-async def test_writes_to_other_sequences_do_not_wait() -> None:
-    guard = ProviderGuard(Provider.APOLLO)
-    held = [guard.updates_of(*key) for key in ((1, "a"), (1, "b"), (2, "a"))]
-    for updates in held:
-        await updates.take_turn(Deadline.after(0.1))
-
-
-async def test_a_sequence_that_stays_busy_is_a_conflict_at_the_deadline() -> None:
-    updates = ProviderGuard(Provider.APOLLO).updates_of(1, "a")
-    await updates.take_turn(Deadline.after(5))
-    with pytest.raises(UpdateFailed) as failure:
-        await updates.take_turn(Deadline.after(0.05))
-    assert failure.value.problems[0].code is ErrorCode.CONFLICT_ERROR

@@ -21,8 +21,8 @@ SEQSTEP: Final = (sys.executable, "-m", "service.cli")
 _COMMAND_SECONDS: Final = 60.0
 
 _CREDENTIALS: Final[Mapping[Provider, Mapping[str, str]]] = {
-    Provider.APOLLO: {"api_key": seed.APOLLO_MASTER_KEY},
-    Provider.OUTREACH: {
+    Provider("apollo"): {"api_key": seed.APOLLO_MASTER_KEY},
+    Provider("outreach"): {
         "access_token": seed.OUTREACH_ACCESS_TOKEN,
         "refresh_token": seed.OUTREACH_REFRESH_TOKEN,
         "client_id": seed.OUTREACH_CLIENT_ID,
@@ -87,7 +87,7 @@ class Trial:
         elif not self.api_key_file.exists():
             _write_private(self.api_key_file, run(self.environment, "app", "rotate-key", self.application))
         for provider, credentials in _CREDENTIALS.items():
-            owner = ("--app", self.application, "--customer", CUSTOMER, "--provider", provider.value)
+            owner = ("--app", self.application, "--customer", CUSTOMER, "--provider", provider)
             run(self.environment, "connection", "set", *owner, stdin=json.dumps(credentials))
 
 
