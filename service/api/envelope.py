@@ -9,8 +9,8 @@ from typing import Any, Final
 from engagement.v1 import envelope_pb2, sequence_step_service_pb2
 from google.protobuf import struct_pb2
 
+from service.api.value import CUT, encodable, fill_value
 from service.domain.errors import CODES, Origin, Outcome, Problem
-from service.domain.json_value import EXACT_INTEGERS, JsonValue
 from service.domain.step import WARNINGS, FieldChange, StepWarning
 
 MAX_RESPONSE_BYTES: Final = 1024 * 1024 - 1024
@@ -18,8 +18,6 @@ MAX_RESPONSE_BYTES: Final = 1024 * 1024 - 1024
 
 MAX_VALUE_BYTES: Final = 64 * 1024
 """Longest string in `before` and `after`."""
-
-CUT: Final = "… [cut]"
 
 _ORIGINS: Final = {
     Origin.PROVIDER: envelope_pb2.ERROR_ORIGIN_REMOTE_PROVIDER,
@@ -46,21 +44,21 @@ def envelope(
         _fill_error(response.errors.add(), problem, application_name, request_id)
     for warning in warnings:
         response.warnings.add(
-            detail=_text(warning.detail), problem_type=warning.type.value, title=WARNINGS[warning.type].title
+            detail=encodable(warning.detail), problem_type=warning.type.value, title=WARNINGS[warning.type].title
         )
     for change in changes:
-        filled = response.changes.add(field=_text(change.field))
-        _fill_value(filled.before, change.before)
-        _fill_value(filled.after, change.after)
+        filled = response.changes.add(field=encodable(change.field))
+        fill_value(filled.before, change.before, MAX_VALUE_BYTES)
+        fill_value(filled.after, change.after, MAX_VALUE_BYTES)
     return fit(response, MAX_RESPONSE_BYTES)
 
 
 def _fill_error(error: envelope_pb2.Error, problem: Problem, application_name: str, request_id: str) -> None:
     spec = CODES[problem.code]
     error.id = str(uuid.uuid4())
-    error.detail = _text(problem.detail)
+    error.detail = encodable(problem.detail)
     error.problem_type = problem.code.value
-    error.title = _text(problem.title or spec.title)
+    error.title = encodable(problem.title or spec.title)
     error.code = problem.code.value
     error.status = str(spec.http_status)
     meta = error.meta
@@ -72,44 +70,9 @@ def _fill_error(error: envelope_pb2.Error, problem: Problem, application_name: s
         meta.retry_after.FromNanoseconds(math.ceil(problem.retry_after * 1000) * 1_000_000)
     if problem.cause is not None:
         meta.cause.code = problem.cause.status
-        _fill_value(meta.cause.body, problem.cause.body)
+        fill_value(meta.cause.body, problem.cause.body, MAX_VALUE_BYTES)
         for name, value in problem.cause.headers.items():
-            meta.cause.headers[_text(name)] = _text(value)
-
-
-def _fill_value(value: struct_pb2.Value, content: JsonValue) -> None:
-    match content:
-        case None:
-            value.null_value = struct_pb2.NULL_VALUE
-        case bool():
-            value.bool_value = content
-        case str():
-            value.string_value = _text(content, MAX_VALUE_BYTES)
-        case int() if abs(content) > EXACT_INTEGERS:
-            # A double would show another number.
-            value.string_value = _text(str(content), MAX_VALUE_BYTES)
-        case float() if not math.isfinite(content):
-            value.string_value = str(content)
-        case int() | float():
-            value.number_value = content
-        case dict():
-            value.struct_value.SetInParent()
-            for key, member in content.items():
-                _fill_value(value.struct_value.fields[_text(key)], member)
-        case _:
-            value.list_value.SetInParent()
-            for item in content:
-                _fill_value(value.list_value.values.add(), item)
-
-
-def _text(text: str, limit: int | None = None) -> str:
-    """The text as protobuf can hold it: without lone surrogates, and at most so many bytes long."""
-    if text.isascii():
-        return text if limit is None or len(text) <= limit else text[: limit - len(CUT.encode())] + CUT
-    data = text.encode("utf-8", "replace")
-    if limit is not None and len(data) > limit:
-        return data[: limit - len(CUT.encode())].decode("utf-8", "ignore") + CUT
-    return data.decode()
+            meta.cause.headers[encodable(name)] = encodable(value)
 
 
 def fit(
@@ -157,5 +120,5 @@ def _drop_last(items: MutableSequence[Any]) -> None:
 
 def _cut_texts(response: sequence_step_service_pb2.UpdateStepResponse) -> None:
     for error in response.errors:
-        error.title = _text(error.title, 200)
-        error.detail = _text(error.detail, 1000)
+        error.title = encodable(error.title, 200)
+        error.detail = encodable(error.detail, 1000)

@@ -1,6 +1,5 @@
 """The library's types to and from the contract's messages."""
 
-import math
 import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -8,10 +7,10 @@ from typing import Any, Final
 import grpc
 from engagement.v1 import envelope_pb2
 from engagement.v1 import sequence_step_service_pb2 as pb
-from google.protobuf import struct_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from service.api.value import fill_value, to_json, unrepresentable
 from service.client.failures import (
     CallRefused,
     Cause,
@@ -27,10 +26,7 @@ from service.client.failures import (
     UpdateFailed,
     Violation,
 )
-from service.client.updates import FieldChange, JsonValue, StepUpdate, StepWarning, UpdateResult
-
-# The doubles of a Struct hold every integer up to here.
-_EXACT_INTEGERS: Final = 2**53
+from service.client.updates import FieldChange, StepUpdate, StepWarning, UpdateResult
 
 _ORIGINS: Final = {
     envelope_pb2.ERROR_ORIGIN_REMOTE_PROVIDER: Origin.PROVIDER,
@@ -71,61 +67,16 @@ def request_of(update: StepUpdate) -> pb.UpdateStepRequest:
         record.template.subject = update.subject
     if update.body is not None:
         record.template.body = update.body
+    for path, rule in unrepresentable(update.custom_fields, "custom_fields"):
+        raise ValueError(f"{path}: {rule}")
     for key, value in update.custom_fields.items():
-        _fill(record.custom_fields.fields[key], value, key)
+        fill_value(record.custom_fields.fields[key], value)
     return pb.UpdateStepRequest(
         sequence_id=update.sequence_id,
         sequence_step_id=update.sequence_step_id,
         record=record,
         validate_only=update.validate_only,
     )
-
-
-def _fill(value: struct_pb2.Value, content: JsonValue, path: str) -> None:
-    match content:
-        case None:
-            value.null_value = struct_pb2.NULL_VALUE
-        case bool():
-            value.bool_value = content
-        case str():
-            value.string_value = content
-        case int() | float():
-            value.number_value = _number(content, path)
-        case Mapping():
-            value.struct_value.SetInParent()
-            for key, member in content.items():
-                _fill(value.struct_value.fields[key], member, f"{path}.{key}")
-        case list() | tuple():
-            value.list_value.SetInParent()
-            for index, item in enumerate(content):
-                _fill(value.list_value.values.add(), item, f"{path}[{index}]")
-        case _:
-            raise ValueError(f"{path}: {type(content).__name__} is not a type that JSON has")
-
-
-def _number(number: float, path: str) -> float:
-    if isinstance(number, int) and abs(number) > _EXACT_INTEGERS:
-        raise ValueError(f"{path}: {number} is beyond ±2^53 and would arrive as another number")
-    if not math.isfinite(number):
-        raise ValueError(f"{path}: {number} is not a number that JSON has")
-    return number
-
-
-def _value(value: struct_pb2.Value) -> JsonValue:
-    match value.WhichOneof("kind"):
-        case "number_value":
-            number = value.number_value
-            return int(number) if number.is_integer() and abs(number) <= _EXACT_INTEGERS else number
-        case "struct_value":
-            return {key: _value(member) for key, member in value.struct_value.fields.items()}
-        case "list_value":
-            return [_value(item) for item in value.list_value.values]
-        case "string_value":
-            return value.string_value
-        case "bool_value":
-            return value.bool_value
-        case _:
-            return None
 
 
 def result_of(response: pb.UpdateStepResponse, request_id: str) -> UpdateResult:
@@ -266,7 +217,7 @@ def _failure(
 def _error(error: envelope_pb2.Error) -> ErrorDetail:
     meta = error.meta
     cause = (
-        Cause(meta.cause.code, _value(meta.cause.body), dict(meta.cause.headers)) if meta.HasField("cause") else None
+        Cause(meta.cause.code, to_json(meta.cause.body), dict(meta.cause.headers)) if meta.HasField("cause") else None
     )
     return ErrorDetail(
         id=error.id,
@@ -284,7 +235,7 @@ def _error(error: envelope_pb2.Error) -> ErrorDetail:
 
 
 def _changes(changes: Iterable[envelope_pb2.FieldChange]) -> tuple[FieldChange, ...]:
-    return tuple(FieldChange(change.field, _value(change.before), _value(change.after)) for change in changes)
+    return tuple(FieldChange(change.field, to_json(change.before), to_json(change.after)) for change in changes)
 
 
 def _warnings(warnings: Iterable[envelope_pb2.Warning]) -> tuple[StepWarning, ...]:

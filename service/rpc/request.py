@@ -1,14 +1,12 @@
 """The contract's request to the domain's types."""
 
-import math
 from operator import itemgetter
 
 from engagement.v1 import sequence_step_service_pb2
-from google.protobuf import struct_pb2
 from google.protobuf.message import DecodeError
 
+from service.api.value import to_json, unrepresentable
 from service.domain.errors import Violation, invalid
-from service.domain.json_value import JsonValue, whole
 from service.domain.step import CUSTOM_FIELDS, Provider, StepUpdate
 
 
@@ -28,12 +26,9 @@ def parse_request(data: bytes, provider: Provider, customer_id: str) -> StepUpda
         raise invalid([Violation("record", "Required: the values to set; an empty one changes nothing.")])
     record = request.record
     template = record.template
-    violations: list[Violation] = []
-    fields = {
-        key: _from_value(value, f"record.{CUSTOM_FIELDS}.{key}", violations)
-        # A protobuf map has no order; one that is always the same makes the same call cause the same requests.
-        for key, value in sorted(record.custom_fields.fields.items(), key=itemgetter(0))
-    }
+    # A protobuf map has no order; one that is always the same makes the same call cause the same requests.
+    fields = {key: to_json(value) for key, value in sorted(record.custom_fields.fields.items(), key=itemgetter(0))}
+    violations = [Violation(path, rule) for path, rule in unrepresentable(fields, f"record.{CUSTOM_FIELDS}")]
     if violations:
         raise invalid(violations)
     return StepUpdate(
@@ -46,31 +41,3 @@ def parse_request(data: bytes, provider: Provider, customer_id: str) -> StepUpda
         custom_fields=fields,
         validate_only=request.validate_only,
     )
-
-
-def _from_value(value: struct_pb2.Value, path: str, violations: list[Violation]) -> JsonValue:
-    match value.WhichOneof("kind"):
-        case "number_value":
-            return _from_number(value.number_value, path, violations)
-        case "string_value":
-            return value.string_value
-        case "bool_value":
-            return value.bool_value
-        case "struct_value":
-            return {
-                key: _from_value(member, f"{path}.{key}", violations)
-                for key, member in value.struct_value.fields.items()
-            }
-        case "list_value":
-            return [
-                _from_value(item, f"{path}[{index}]", violations) for index, item in enumerate(value.list_value.values)
-            ]
-        case _:
-            return None
-
-
-def _from_number(number: float, path: str, violations: list[Violation]) -> int | float | None:
-    if not math.isfinite(number):
-        violations.append(Violation(path, "Must be a finite number; JSON has no other."))
-        return None
-    return whole(number)

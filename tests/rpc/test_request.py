@@ -9,7 +9,8 @@ from google.protobuf import json_format
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.api.envelope import CUT, MAX_RESPONSE_BYTES, MAX_VALUE_BYTES, envelope
+from service.api.envelope import MAX_RESPONSE_BYTES, MAX_VALUE_BYTES, envelope
+from service.api.value import CUT
 from service.domain.errors import CallRefused, Cause, ErrorCode, Origin, Outcome, Problem
 from service.domain.step import FieldChange, Provider, StepUpdate, StepWarning, WarningType
 from service.rpc.request import parse_request

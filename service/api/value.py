@@ -1,0 +1,121 @@
+"""Converts between JSON values and `google.protobuf.Value`; the only place that does.
+
+Protobuf's own `json_format` does not serve: it makes 3.0 of 3, fails on what a Value cannot hold, and does not say where.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from google.protobuf import struct_pb2
+
+from service.domain.json_value import EXACT_INTEGERS, JsonValue, whole
+
+CUT: Final = "… [cut]"
+"""Ends a text that was too long."""
+
+_CUT_BYTES: Final = len(CUT.encode())
+
+
+def to_json(value: struct_pb2.Value) -> JsonValue:
+    """The JSON value that a Value holds: whole numbers as integers, a Value without a kind as null.
+
+    NaN and the infinities, which JSON does not have, stay as they are; `unrepresentable` finds them.
+    """
+    match value.WhichOneof("kind"):
+        case "number_value":
+            return whole(value.number_value)
+        case "string_value":
+            return value.string_value
+        case "bool_value":
+            return value.bool_value
+        case "struct_value":
+            return {key: to_json(member) for key, member in value.struct_value.fields.items()}
+        case "list_value":
+            return [to_json(item) for item in value.list_value.values]
+        case _:
+            return None
+
+
+def fill_value(value: struct_pb2.Value, content: JsonValue, max_string_bytes: int | None = None) -> None:
+    """Sets a Value to a JSON value, or to what is nearest to it.
+
+    Integers beyond ±2^53 and numbers that are not finite become strings. Lone surrogates are replaced.
+
+    Args:
+        value: What to set.
+        content: The JSON value; mappings and tuples do for objects and arrays.
+        max_string_bytes: Longer strings are cut, and say so; None for no limit.
+    """
+    match content:
+        case None:
+            value.null_value = struct_pb2.NULL_VALUE
+        case bool():
+            value.bool_value = content
+        case str():
+            value.string_value = encodable(content, max_string_bytes)
+        case int() if abs(content) > EXACT_INTEGERS:
+            # A double would show another number.
+            value.string_value = encodable(str(content), max_string_bytes)
+        case float() if not math.isfinite(content):
+            value.string_value = str(content)
+        case int() | float():
+            value.number_value = content
+        case Mapping():
+            value.struct_value.SetInParent()
+            for key, member in content.items():
+                fill_value(value.struct_value.fields[encodable(key)], member, max_string_bytes)
+        case _:
+            value.list_value.SetInParent()
+            for item in content:
+                fill_value(value.list_value.values.add(), item, max_string_bytes)
+
+
+def encodable(text: str, max_bytes: int | None = None) -> str:
+    """The text as protobuf can hold it: without lone surrogates, and cut if it is longer than `max_bytes`."""
+    if text.isascii():
+        return text if max_bytes is None or len(text) <= max_bytes else text[: max_bytes - _CUT_BYTES] + CUT
+    data = text.encode("utf-8", "replace")
+    if max_bytes is not None and len(data) > max_bytes:
+        return data[: max_bytes - _CUT_BYTES].decode("utf-8", "ignore") + CUT
+    return data.decode()
+
+
+def unrepresentable(content: JsonValue, path: str) -> Iterator[tuple[str, str]]:
+    """Finds what JSON does not have or a Value does not hold exactly, so that a request with it can be refused.
+
+    Args:
+        content: A JSON value, or what a caller takes for one.
+        path: Where it is, such as `custom_fields`.
+
+    Yields:
+        The path of each such part, and the rule that it breaks.
+    """
+    match content:
+        case Mapping():
+            for key, member in content.items():
+                if not isinstance(key, str):
+                    yield path, "Must have strings as keys."
+                yield from unrepresentable(member, f"{path}.{key}")
+        case list() | tuple():
+            for index, item in enumerate(content):
+                yield from unrepresentable(item, f"{path}[{index}]")
+        case _:
+            if rule := _broken_rule(content):
+                yield path, rule
+
+
+def _broken_rule(content: object) -> str | None:
+    match content:
+        case None | bool():
+            return None
+        case str():
+            is_text = content.isascii() or encodable(content) == content
+            return None if is_text else "Must not have lone surrogates, which UTF-8 does not have."
+        case int():
+            is_exact = abs(content) <= EXACT_INTEGERS
+            return None if is_exact else "Must not be beyond ±2^53; it would arrive as another number."
+        case float():
+            return None if math.isfinite(content) else "Must be a finite number; JSON has no other."
+        case _:
+            return f"Must be a JSON value; {type(content).__name__} is none."

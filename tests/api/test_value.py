@@ -1,0 +1,82 @@
+"""JSON values to and from `google.protobuf.Value`."""
+
+import math
+from typing import Any
+
+import pytest
+from google.protobuf import struct_pb2
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.api.value import CUT, encodable, fill_value, to_json, unrepresentable
+from service.domain.json_value import json_equal
+
+EXACT = 2**53
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+EXACT_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-EXACT, EXACT) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+def filled(content: Any, max_string_bytes: int | None = None) -> struct_pb2.Value:
+    value = struct_pb2.Value()
+    fill_value(value, content, max_string_bytes)
+    return struct_pb2.Value.FromString(value.SerializeToString())
+
+
+def broken(content: Any) -> list[str]:
+    return [path for path, _ in unrepresentable(content, "a")]
+
+
+@given(EXACT_VALUES)
+def test_every_representable_value_comes_back_equal(content: Any) -> None:
+    assert not broken(content)
+    assert json_equal(to_json(filled(content)), content)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(3.0, int), (-0.0, int), (float(EXACT), int), (3.5, float), (2.0**54, float), (True, bool)]
+)
+def test_whole_numbers_become_integers(number: float, kind: type) -> None:
+    assert type(to_json(filled(number))) is kind
+
+
+def test_a_value_without_a_kind_is_null() -> None:
+    assert to_json(struct_pb2.Value()) is None
+
+
+@pytest.mark.parametrize("content", [{}, []])
+def test_empty_objects_and_arrays_keep_their_kind(content: Any) -> None:
+    assert to_json(filled(content)) == content
+
+
+def test_numbers_that_a_double_cannot_show_become_strings() -> None:
+    contents = [EXACT + 1, -EXACT - 1, math.inf, -math.inf, math.nan]
+    assert to_json(filled(contents)) == ["9007199254740993", "-9007199254740993", "inf", "-inf", "nan"]
+
+
+def test_lone_surrogates_are_replaced_in_texts_and_keys() -> None:
+    assert to_json(filled({"k\ud800": "v\udfff"})) == {"k?": "v?"}
+
+
+@pytest.mark.parametrize("character", ["x", "é", "\U0001f600", "\ud800"])
+def test_long_strings_are_cut_at_a_character_and_say_so(character: str) -> None:
+    [shown] = to_json(filled([character * 100], 64))
+    assert shown.endswith(CUT)
+    assert 56 < len(shown.encode()) <= 64
+
+
+@pytest.mark.parametrize("text", ["x" * 64, "é" * 32])
+def test_a_text_of_just_the_limit_is_not_cut(text: str) -> None:
+    assert encodable(text, 64) == text
+
+
+@pytest.mark.parametrize("content", [EXACT + 1, -EXACT - 1, math.nan, math.inf, "\ud800", {1, 2}, b"x", object()])
+def test_what_a_value_cannot_hold_is_found_with_its_path(content: Any) -> None:
+    assert broken({"b": [0, {"c": content}], "d": "é"}) == ["a.b[1].c"]
+
+
+def test_every_broken_part_is_found() -> None:
+    assert broken({"b": [math.nan, math.inf], "c": {1: "x"}}) == ["a.b[0]", "a.b[1]", "a.c"]
