@@ -29,7 +29,7 @@ from service.http1 import Limits
 from service.observability.call_log import CallLog, CallRecord, StructuredCallLog
 from service.observability.metrics import CallMetrics
 from service.rest import server as rest
-from service.rest.app import Door
+from service.rest.app import create_app
 from service.rpc import server as rpc
 from service.rpc.servicer import SequenceStepServicer
 from service.settings import Settings
@@ -153,7 +153,7 @@ async def running(settings: Settings) -> AsyncIterator[App]:
         )
         http = None
         if settings.http_address:
-            http = await rest.start(Door(calls, metrics.render), settings.http_address, tls)
+            http = await rest.start(create_app(calls, metrics.render), settings.http_address, tls)
             stack.push_async_callback(http.stop, 0)
             looking = asyncio.create_task(_keep_looking(metrics))
             stack.callback(looking.cancel)

@@ -54,9 +54,9 @@ class Settings(_ProviderUrls):
 
     model_config = SettingsConfigDict(env_prefix="SEQSTEP_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    grpc_address: str = Field("127.0.0.1:50051", description="Where the gRPC door listens, as HOST:PORT.")
+    grpc_address: str = Field("127.0.0.1:50051", description="Where the gRPC server listens, as HOST:PORT.")
     http_address: str = Field(
-        "127.0.0.1:8080", description="Where the HTTP door listens, as HOST:PORT; empty for none."
+        "127.0.0.1:8080", description="Where the HTTP server listens, as HOST:PORT; empty for none."
     )
     workers: int = Field(1, ge=1, le=64, description="Processes that serve, each on the same address.")
 

@@ -20,6 +20,7 @@ class ErrorCode(StrEnum):
     PAYMENT_REQUIRED_ERROR = "PAYMENT_REQUIRED_ERROR"
     FORBIDDEN_ERROR = "FORBIDDEN_ERROR"
     NOT_FOUND_ERROR = "NOT_FOUND_ERROR"
+    METHOD_NOT_ALLOWED_ERROR = "METHOD_NOT_ALLOWED_ERROR"
     CONFLICT_ERROR = "CONFLICT_ERROR"
     UNPROCESSABLE_ENTITY_ERROR = "UNPROCESSABLE_ENTITY_ERROR"
     TOO_MANY_REQUESTS_ERROR = "TOO_MANY_REQUESTS_ERROR"
@@ -86,6 +87,12 @@ CODES: Final[Mapping[ErrorCode, CodeSpec]] = MappingProxyType(
             "NOT_FOUND",
             "Not found",
             "There is no such connection, sequence or step, or the step is not in that sequence.",
+        ),
+        ErrorCode.METHOD_NOT_ALLOWED_ERROR: CodeSpec(
+            405,
+            "UNIMPLEMENTED",
+            "Method not allowed",
+            "Over HTTP only: the path has no such method. The header `allow` has those that it has.",
         ),
         ErrorCode.CONFLICT_ERROR: CodeSpec(
             409, "ABORTED", "Conflict", "Someone else is changing the same record. Try again."

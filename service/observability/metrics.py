@@ -48,13 +48,13 @@ class CallMetrics:
         self._calls = Counter(
             "seqstep_calls",
             "Calls that ended; code is that of the first error, OK without one, CANCELLED if the caller went away.",
-            ("door", "provider", "code", "outcome"),
+            ("server", "provider", "code", "outcome"),
             registry=self._registry,
         )
         self._seconds = Histogram(
             "seqstep_call_duration_seconds",
             "How long calls took.",
-            ("door", "provider"),
+            ("server", "provider"),
             buckets=_SECONDS,
             registry=self._registry,
         )
@@ -88,7 +88,7 @@ class CallMetrics:
             provider_calls.inc(record.provider_calls)
 
     def _children(self, record: CallRecord) -> tuple[Counter, Histogram, Counter]:
-        door = "grpc" if record.grpc_status else "http"
+        server = "grpc" if record.grpc_status else "http"
         provider = record.provider or "none"
         if record.code:
             code, outcome = record.code, record.outcome.replace(" ", "_")
@@ -96,8 +96,8 @@ class CallMetrics:
             gone = record.grpc_status == "CANCELLED" or record.http_status == 499
             code, outcome = _GONE if gone else _DONE
         return (
-            self._calls.labels(door, provider, code, outcome),
-            self._seconds.labels(door, provider),
+            self._calls.labels(server, provider, code, outcome),
+            self._seconds.labels(server, provider),
             self._provider_calls.labels(provider),
         )
 

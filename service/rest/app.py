@@ -1,256 +1,155 @@
-"""The HTTP door: requests to calls, and how they ended to answers."""
+"""The HTTP server's application: the REST page's PATCH on FastAPI, its OpenAPI document, health and metrics."""
 
 import asyncio
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-import msgspec
-from starlette.applications import Starlette
+from fastapi import FastAPI, Request, Response, Security
+from fastapi.responses import PlainTextResponse
+from fastapi.routing import APIRoute
+from fastapi.security import APIKeyHeader
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import Message, Receive, Scope, Send
+from starlette.routing import Match, Route
+from starlette.types import Receive, Scope, Send
 
 from service.api import metadata
-from service.api.call_handler import CallerGone, CallHandler, CallOutcome, TransportStatus
+from service.api.call_handler import CallerGone, CallHandler, CallOutcome
 from service.api.envelope import envelope
-from service.domain.deadline import Deadline
 from service.domain.errors import CODES, CallRefused, ErrorCode, Outcome, Problem
-from service.domain.step import StepUpdate
-from service.domain.validation import MAX_BODY_BYTES
-from service.rest import openapi
-from service.rest.protocol import IDENTITIES
-from service.rest.schemas import malformed, parse_body, parse_flag, render
+from service.rest.request import HttpCall, step_update
+from service.rest.schemas import Envelope, Error, ErrorMeta, FieldChange, ServerStatus, Warning  # noqa: A004
 
-MAX_REQUEST_BYTES: Final = 3 * MAX_BODY_BYTES
-"""Longest body of a request that is read, as at the gRPC door; longer ones than the page allows get a reason."""
-
-_JSON: Final = "application/json"
-_VALIDATE_ONLY: Final = "validate_only"
-
-# What of a refused request is read, so that its client hears the answer and not the end of the connection.
-_DISCARDED_BYTES: Final = 4 * MAX_REQUEST_BYTES
-_DISCARD_SECONDS: Final = 2.0
-
-# The client left: what proxies log then, and nobody is told.
-_GONE: Final = TransportStatus(http=499)
+PATH: Final = "/sequences/{sequence_id}/sequence_steps/{sequence_step_id}"
+PREFIX: Final = "/engagement/v2"
+"""What the path can have before it; the OpenAPI document has the path without it."""
 
 Metrics = Callable[[], tuple[bytes, str]]
 """Gives the metrics of all workers, and their media type."""
 
+_NO_STORE: Final = {"cache-control": "no-store"}
 
-class Door:
-    """The application that is served: the PATCH of the REST page, its description, health, metrics.
 
-    Attributes:
-        ready: Whether calls are welcome.
+def create_app(call_handler: CallHandler, metrics: Metrics) -> FastAPI:
+    """The application that serves the PATCH of the REST page, its OpenAPI document, health and metrics.
+
+    Args:
+        call_handler: Carries out the calls.
+        metrics: Gives what `/metrics` serves.
+
+    Returns:
+        An application whose `state.ready` says what `/readyz` answers; false until somebody sets it.
     """
-
-    def __init__(self, calls: CallHandler, metrics: Metrics) -> None:
-        self.ready = False
-        self._calls = calls
-        self._metrics = metrics
-        self._draining = False
-        self._openapi = msgspec.json.encode(openapi.document())
-        self._app = Starlette(
-            routes=[
-                *(
-                    Route(f"{prefix}{openapi.PATH}", self._update_step, methods=["PATCH"])
-                    for prefix in openapi.PREFIXES
-                ),
-                Route("/healthz", self._healthz),
-                Route("/readyz", self._readyz),
-                Route("/metrics", self._show_metrics),
-                Route("/openapi.json", self._describe),
-            ],
-            exception_handlers={HTTPException: self._no_such_operation},
+    app = FastAPI(
+        title="Update Sequence Step",
+        version="2",
+        description="Changes one step of one sequence at a sales-engagement provider. The same as "
+        "`engagement.v1.SequenceStepService/UpdateStep` over gRPC.",
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        servers=[{"url": "/"}],
+        openapi_tags=[
+            {"name": _STEPS, "description": "Steps of sequences at Apollo and Outreach."},
+            {"name": _OPERATIONS, "description": "For those who run the service; they need no key."},
+        ],
+        # The pages that show the document would load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+        # A path that is a little wrong is answered so, and not by a redirect that a PATCH would lose its body on.
+        redirect_slashes=False,
+        # It would record queries and messages of exceptions.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+        exception_handlers={HTTPException: _no_such_operation},
+    )
+    app.state.call_handler = call_handler
+    app.state.ready = False
+    for prefix in ("", PREFIX):
+        app.router.add_api_route(
+            prefix + PATH,
+            step_update,
+            methods=["PATCH"],
+            route_class_override=_UnreadRoute,
+            include_in_schema=not prefix,
+            operation_id="updateSequenceStep",
+            summary="Update sequence step",
+            description="Changes what the record names and leaves the rest alone. Repeating a call is always safe. Works "
+            "for Apollo and Outreach; Salesloft answers `NOT_IMPLEMENTED_ERROR`.",
+            tags=[_STEPS],
+            dependencies=[Security(_API_KEY)],
+            response_model=Envelope,
+            responses=_responses(),
         )
-        # An address that is a little wrong is answered so, and not by a redirect that a PATCH would lose its body on.
-        self._app.router.redirect_slashes = False
 
-    def drain(self) -> None:
-        """Turns not ready, and ends each connection with its next answer."""
-        self.ready = False
-        self._draining = True
+    @app.head("/healthz", include_in_schema=False)
+    @app.get("/healthz", operation_id="healthz", summary="Whether the process is alive", tags=[_OPERATIONS])
+    async def healthz(response: Response) -> ServerStatus:
+        response.headers.update(_NO_STORE)
+        return ServerStatus(status="alive")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request."""
+    @app.head("/readyz", include_in_schema=False)
+    @app.get(
+        "/readyz",
+        operation_id="readyz",
+        summary="Whether calls are welcome",
+        tags=[_OPERATIONS],
+        responses={503: {"model": ServerStatus, "description": "The server starts or stops."}},
+    )
+    async def readyz(response: Response) -> ServerStatus:
+        response.headers.update(_NO_STORE)
+        if app.state.ready:
+            return ServerStatus(status="ready")
+        response.status_code = 503
+        return ServerStatus(status="not ready")
 
-        async def last(message: Message) -> None:
-            if self._draining and message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"connection", b"close")]
-            await send(message)
-
-        await self._app(scope, receive, last)
-
-    async def _update_step(self, request: Request) -> Response:
-        arrival = _InboundCall(request)
-        try:
-            ended = await self._calls.update_step(arrival)
-        except CallerGone:
-            return _Nothing()
-        except asyncio.CancelledError:
-            if arrival.gone:
-                return _Nothing()
-            ended = _cut_off(arrival)
-        finally:
-            arrival.close()
-        return await arrival.answer(ended)
-
-    async def _no_such_operation(self, request: Request, error: Exception) -> Response:
-        refusal = CallRefused(
-            Problem(
-                ErrorCode.NOT_FOUND_ERROR,
-                f"{request.method} {request.url.path[:200]} is no operation of this service; /openapi.json has them.",
-            )
-        )
-        arrival = _InboundCall(request)
-        answer = await arrival.answer(self._calls.refuse(arrival, refusal))
-        if isinstance(error, HTTPException) and error.headers:
-            answer.headers.update(error.headers)
-        return answer
-
-    async def _healthz(self, _: Request) -> Response:
-        return _json({"status": "alive"})
-
-    async def _readyz(self, _: Request) -> Response:
-        return _json({"status": "ready"}) if self.ready else _json({"status": "not ready"}, 503)
-
-    async def _show_metrics(self, _: Request) -> Response:
-        content, media_type = self._metrics()
+    @app.head("/metrics", include_in_schema=False)
+    @app.get(
+        "/metrics",
+        operation_id="metrics",
+        summary="Metrics for Prometheus, of all workers",
+        tags=[_OPERATIONS],
+        response_class=PlainTextResponse,
+    )
+    async def scrape() -> Response:
+        content, media_type = metrics()
         return Response(content, headers={"content-type": media_type})
 
-    async def _describe(self, _: Request) -> Response:
-        return Response(self._openapi, media_type=_JSON)
+    return app
 
 
-class _InboundCall:
-    """A call as HTTP brings it; `service.api.call_handler.InboundCall` says what each method promises.
+class _UnreadRoute(APIRoute):
+    """A route whose handler gets the request unread.
 
-    Attributes:
-        gone: Whether the client went away while it was served.
+    FastAPI would read and check all of a request before its endpoint runs, also for callers that nobody knows yet.
     """
 
-    def __init__(self, request: Request) -> None:
-        self.gone = False
-        self._request = request
-        self._read = False
-        self._watch: asyncio.Task[None] | None = None
-
-    def pairs(self) -> metadata.Pairs:
-        # How failures are told is what the HTTP status is for.
-        return [
-            (name, value)
-            for raw, value in self._request.headers.raw
-            if (name := raw.decode("latin-1")) != metadata.ERROR_MODE
-        ]
-
-    def time_remaining(self) -> float | None:
-        return None
-
-    def identities(self) -> Sequence[str]:
-        found: Sequence[str] = self._request.scope.get(IDENTITIES, ())
-        return found
-
-    async def update(self, told: metadata.CallMetadata, deadline: Deadline) -> StepUpdate:
-        request = self._request
-        validate_only = parse_flag(_VALIDATE_ONLY, request.query_params.getlist(_VALIDATE_ONLY))
-        _check_content(request)
-        try:
-            async with asyncio.timeout(deadline.remaining()):
-                body = await self._body()
-        except TimeoutError:
-            raise malformed("The body did not arrive in time.") from None
-        ids = request.path_params
-        update = parse_body(body, told, ids["sequence_id"], ids["sequence_step_id"], validate_only=validate_only)
-        self._watch = asyncio.create_task(self._leave_with_the_client(asyncio.current_task()))
-        return update
-
-    def told(self, ended: CallOutcome | None) -> TransportStatus:
-        return _GONE if ended is None else TransportStatus(http=_status(ended))
-
-    async def _body(self) -> bytes:
-        parts: list[bytes] = []
-        length = 0
-        while True:
-            message = await self._request.receive()
-            if message["type"] == "http.disconnect":
-                self._read = True
-                raise CallerGone
-            part = message.get("body", b"")
-            length += len(part)
-            if length > MAX_REQUEST_BYTES:
-                raise malformed(f"The body is longer than {MAX_REQUEST_BYTES // 1024 // 1024} MiB.")
-            parts.append(part)
-            if not message.get("more_body", False):
-                self._read = True
-                return b"".join(parts)
-
-    async def _leave_with_the_client(self, work: "asyncio.Task[Any] | None") -> None:
-        while (await self._request.receive())["type"] != "http.disconnect":
-            pass
-        self.gone = True
-        if work is not None:
-            work.cancel()
-
-    def close(self) -> None:
-        """Ends the look at the client."""
-        if self._watch is not None:
-            self._watch.cancel()
-
-    async def answer(self, ended: CallOutcome) -> Response:
-        """The answer that tells how the call ended."""
-        headers = {metadata.REQUEST_ID: ended.request_id, "content-type": _JSON, "cache-control": "no-store"}
-        if ended.problem is not None and ended.problem.retry_after is not None:
-            headers["retry-after"] = str(math.ceil(ended.problem.retry_after))
-        await self._discard()
-        if not self._read:
-            headers["connection"] = "close"
-        return Response(render(ended.response), _status(ended), headers)
-
-    async def _discard(self) -> None:
-        """Reads what is left of a request that was refused before its end."""
-        left = _DISCARDED_BYTES
-        try:
-            async with asyncio.timeout(_DISCARD_SECONDS):
-                while not self._read and left > 0:
-                    message = await self._request.receive()
-                    left -= len(message.get("body", b""))
-                    self._read = message["type"] == "http.disconnect" or not message.get("more_body", False)
-        except TimeoutError:
-            pass
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        return _update_step
 
 
-class _Nothing(Response):
-    """No answer, since nobody is there to read it."""
+async def _update_step(request: Request) -> Response:
+    call_handler: CallHandler = request.app.state.call_handler
+    call = HttpCall(request)
+    try:
+        outcome = await call_handler.update_step(call)
+    except CallerGone:
+        return _NoResponse()
+    except asyncio.CancelledError:
+        if call.client_left:
+            return _NoResponse()
+        outcome = _cut_off(call)
+    finally:
+        call.close()
+    return await call.respond(outcome)
+
+
+class _NoResponse(Response):
+    """Sends nothing, since the client has left."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         pass
 
 
-def _check_content(request: Request) -> None:
-    """Refuses a body that does not say it is JSON.
-
-    Raises:
-        CallRefused: It says something else, or that it is compressed.
-    """
-    media_type, _, parameters = request.headers.get("content-type", "").partition(";")
-    name, _, charset = parameters.strip().partition("=")
-    is_utf8 = name.strip().lower() != "charset" or charset.strip(' "').lower() in ("utf-8", "utf8")
-    if media_type.strip().lower() != _JSON or not is_utf8:
-        raise malformed(f"The body has to be JSON in UTF-8; send it as `content-type: {_JSON}`.")
-    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise malformed("The body must not be compressed.")
-    length = request.headers.get("content-length", "0")
-    if length.isdecimal() and int(length) > MAX_REQUEST_BYTES:
-        raise malformed(f"The body is longer than {MAX_REQUEST_BYTES // 1024 // 1024} MiB.")
-
-
-def _cut_off(arrival: _InboundCall) -> CallOutcome:
-    """The end of a call that the server's own end came before."""
-    values, _ = metadata.gather(arrival.pairs())
+def _cut_off(call: HttpCall) -> CallOutcome:
+    """The outcome of a call that the server's own end came before."""
+    values, _ = metadata.gather(call.pairs())
     request_id = metadata.request_id(values)
     problem = Problem(
         ErrorCode.SERVICE_UNAVAILABLE_ERROR,
@@ -262,9 +161,91 @@ def _cut_off(arrival: _InboundCall) -> CallOutcome:
     )
 
 
-def _status(ended: CallOutcome) -> int:
-    return 200 if ended.problem is None else CODES[ended.problem.code].http_status
+async def _no_such_operation(request: Request, _: Exception) -> Response:
+    call_handler: CallHandler = request.app.state.call_handler
+    methods = sorted(
+        method
+        for route in request.app.routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    )
+    code = ErrorCode.METHOD_NOT_ALLOWED_ERROR if methods else ErrorCode.NOT_FOUND_ERROR
+    what = f"{request.method} {request.url.path[:200]} is no operation of this service; /openapi.json has them."
+    call = HttpCall(request)
+    response = await call.respond(call_handler.refuse(call, CallRefused(Problem(code, what))))
+    if methods:
+        response.headers["allow"] = ", ".join(methods)
+    return response
 
 
-def _json(content: Any, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(content), status, {"content-type": _JSON, "cache-control": "no-store"})
+_STEPS: Final = "sequence steps"
+_OPERATIONS: Final = "operations"
+
+_API_KEY: Final = APIKeyHeader(
+    name=metadata.API_KEY,
+    scheme_name="api_key",
+    description="The key of the calling application. A client certificate can stand for it.",
+    auto_error=False,
+)
+_HEADERS: Final = {
+    metadata.REQUEST_ID: {"description": "The id of the call.", "required": True, "schema": {"type": "string"}},
+    "retry-after": {
+        "description": "Seconds after which the same call can succeed, if they are known.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+}
+
+
+def _responses() -> dict[int | str, dict[str, Any]]:
+    """What the operation answers by status, for the OpenAPI document; made from the table of codes."""
+    codes: dict[int, list[ErrorCode]] = {}
+    for code, spec in CODES.items():
+        if code is not ErrorCode.METHOD_NOT_ALLOWED_ERROR:
+            codes.setdefault(spec.http_status, []).append(code)
+    return {
+        200: _response("Sequence step updated", {"updated": _UPDATED}),
+        **{
+            status: _response(
+                " ".join(f"`{code}`: {CODES[code].meaning}" for code in named),
+                {code.value: _failure(code) for code in named},
+            )
+            for status, named in codes.items()
+        },
+    }
+
+
+def _response(description: str, examples: dict[str, Envelope]) -> dict[str, Any]:
+    shown = {name: {"value": example.model_dump(mode="json")} for name, example in examples.items()}
+    return {
+        "model": Envelope,
+        "description": description,
+        "headers": _HEADERS,
+        "content": {"application/json": {"examples": shown}},
+    }
+
+
+def _failure(code: ErrorCode) -> Envelope:
+    spec = CODES[code]
+    error = Error(
+        id="9366efb4-8fb1-4a28-bfb0-8d6f9cc6b5c5",
+        detail=spec.meaning,
+        problem_type=code.value,
+        title=spec.title,
+        code=code.value,
+        status=str(spec.http_status),
+        meta=ErrorMeta(origin="supaglue", application_name="billing", outcome="not-applied", request_id="r-1"),
+    )
+    return Envelope(errors=[error], warnings=[], changes=[])
+
+
+_UPDATED: Final = Envelope(
+    errors=[],
+    warnings=[
+        Warning(
+            detail="The sequence is on: people who are already in it get the step as changed.",
+            problem_type="SEQUENCE_ACTIVE",
+            title="The sequence is on",
+        )
+    ],
+    changes=[FieldChange(field="template.subject", before="Quick question", after="Thursday?")],
+)

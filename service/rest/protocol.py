@@ -1,4 +1,4 @@
-"""HTTP/1.1 as uvicorn speaks it, with answers in the envelope and no patience for heads that do not come."""
+"""A connection of the HTTP server: uvicorn's, which waits for no request for long and answers bad ones in the envelope."""
 
 import asyncio
 import ssl
@@ -13,59 +13,66 @@ from service.domain.errors import ErrorCode, Problem
 from service.rest.schemas import render
 
 MAX_HEAD_BYTES: Final = 16 * 1024
-"""Longest head of a request, as at the gRPC door."""
+"""Longest head of a request, as over gRPC."""
 
 HEAD_SECONDS: Final = 10.0
 """How long the head of a request may take to arrive."""
 
-IDENTITIES: Final = "seqstep.identities"
-"""Where in an ASGI scope the names in the client's certificate are."""
+CERTIFICATE_NAMES: Final = "certificate_names"
+"""Where in the state of a request the names in the client's certificate are."""
+
+# Each piece of a body costs the same, however short. So many short ones cost less than one long request.
+_SHORT_PIECE_BYTES: Final = 64
+_MAX_SHORT_PIECES: Final = 4096
 
 
 class HttpProtocol(H11Protocol):
-    """One connection."""
+    """One connection.
 
-    _head_timer: asyncio.TimerHandle | None = None
+    uvicorn's parser in C would be faster, but loses the body of a request that offers an upgrade to HTTP/2, as Java's client
+    does unless told otherwise, and reads it as the next request.
+    """
+
+    _header_timeout: asyncio.TimerHandle | None = None
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.conn = _Connection(h11.SERVER, MAX_HEAD_BYTES)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-        """Takes note of who the client is by its certificate."""
+        """Reads the names in the client's certificate, and starts to wait for a request."""
         super().connection_made(transport)
-        identities = _identities(transport.get_extra_info("ssl_object"))
-        if identities:
-            app = self.app
-
-            async def known(scope: Any, receive: Any, send: Any) -> None:
-                scope[IDENTITIES] = identities
-                await app(scope, receive, send)
-
-            self.app = known
-        self._mind_the_head()
+        names = _certificate_names(transport.get_extra_info("ssl_object"))
+        self.app_state = {**self.app_state, CERTIFICATE_NAMES: names}
+        self._update_header_timeout()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forgets the timer."""
-        if self._head_timer is not None:
-            self._head_timer.cancel()
+        """Stops the timer."""
+        if self._header_timeout is not None:
+            self._header_timeout.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Takes what arrived."""
+        """Parses what arrived."""
         super().data_received(data)
-        self._mind_the_head()
+        self._update_header_timeout()
 
-    def _mind_the_head(self) -> None:
+    def _update_header_timeout(self) -> None:
+        """Starts the timer if the head of a request is to come, and stops it if one has come."""
         waiting = self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]  # it is None at first
-        if waiting and self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEAD_SECONDS, self.timeout_keep_alive_handler)
-        elif not waiting and self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+        if waiting and self._header_timeout is None:
+            self._header_timeout = self.loop.call_later(HEAD_SECONDS, self.timeout_keep_alive_handler)
+        elif not waiting and self._header_timeout is not None:
+            self._header_timeout.cancel()
+            self._header_timeout = None
 
     def send_400_response(self, msg: str) -> None:
-        """Answers what is not HTTP/1.1, or has too long a head, in the envelope."""
+        """Answers what is no HTTP/1.1, or has too long a head, in the envelope."""
         request_id = str(uuid.uuid4())
         problem = Problem(
             ErrorCode.BAD_REQUEST,
-            f"{msg} The head may have {MAX_HEAD_BYTES // 1024} KiB and has to be that of an HTTP/1.1 request.",
+            f"{msg} It has to be HTTP/1.1, with at most {MAX_HEAD_BYTES // 1024} KiB before the body and at most "
+            f"{_MAX_SHORT_PIECES} chunks of less than {_SHORT_PIECE_BYTES} bytes.",
         )
         body = render(envelope([problem], application_name="", request_id=request_id))
         headers = [
@@ -84,7 +91,24 @@ class HttpProtocol(H11Protocol):
         self.transport.close()
 
 
-def _identities(connection: ssl.SSLObject | None) -> list[str]:
+class _Connection(h11.Connection):
+    """h11's parser with a limit for bodies in short pieces, which would keep it busy while other requests wait."""
+
+    _short_pieces = 0
+
+    def next_event(self) -> Any:
+        """The next event; raises what h11 raises, also for a body in too many short pieces."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._short_pieces = 0
+        elif isinstance(event, h11.Data) and len(event.data) < _SHORT_PIECE_BYTES:
+            self._short_pieces += 1
+            if self._short_pieces > _MAX_SHORT_PIECES:
+                raise h11.RemoteProtocolError("the body comes in too many short pieces")
+        return event
+
+
+def _certificate_names(connection: ssl.SSLObject | None) -> list[str]:
     """The alternative names and the common name of a client certificate that TLS has verified; empty without one."""
     certificate: Any = connection.getpeercert() if connection is not None else None
     if not certificate:

@@ -1,72 +1,205 @@
-"""The JSON of the REST page: its body to an update, and the envelope to its answer."""
+"""The JSON of the REST page as pydantic models: the request, and the envelope that answers it."""
 
-from collections.abc import Mapping
-from operator import itemgetter
-from typing import Any, Final
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from engagement.v1 import envelope_pb2, sequence_step_service_pb2
-from google.protobuf import struct_pb2
+from pydantic import MISSING, AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
-from service.api.metadata import CallMetadata
-from service.domain.errors import CallRefused, ErrorCode, Problem, Violation, invalid
-from service.domain.json_value import JsonValue, whole
-from service.domain.step import CUSTOM_FIELDS, StepUpdate
-
-_ORIGINS: Final = {
-    envelope_pb2.ERROR_ORIGIN_REMOTE_PROVIDER: "remote-provider",
-    envelope_pb2.ERROR_ORIGIN_SERVICE: "supaglue",
-}
-ORIGINS: Final = tuple(_ORIGINS.values())
-"""Who found fault with a call, in the words of the REST page."""
-
-_OUTCOMES: Final = {
-    envelope_pb2.ERROR_OUTCOME_NOT_APPLIED: "not-applied",
-    envelope_pb2.ERROR_OUTCOME_UNKNOWN: "unknown",
-    envelope_pb2.ERROR_OUTCOME_PARTIALLY_APPLIED: "partially-applied",
-}
-OUTCOMES: Final = tuple(_OUTCOMES.values())
-"""What became of the step."""
+from service.api.value import to_json
+from service.domain.errors import CODES, CallRefused, ErrorCode, Problem, Violation, invalid
+from service.domain.json_value import JsonValue, depth, whole
+from service.domain.step import WARNINGS
+from service.domain.validation import MAX_CUSTOM_FIELDS_DEPTH, MAX_SUBJECT_CHARACTERS
 
 _INT64: Final = range(-(2**63), 2**64)
+_TOO_LONG: Final = "integer_size"
 _BOOLEANS: Final = {"true": True, "false": False}
 
 
-def parse_body(
-    data: bytes, told: CallMetadata, sequence_id: str, sequence_step_id: str, *, validate_only: bool
-) -> StepUpdate:
-    """The update that the body of a request asks for.
+def _exact(fields: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Makes integers of numbers that are whole, and orders the fields as over gRPC, so that equal calls send equal requests.
 
-    Members that the page does not know are ignored. One that it knows has to have the type that it gives; null is none.
+    Fields that are nested too deeply are left as they are; the rules of an update refuse them.
+    """
+    if depth(fields) > MAX_CUSTOM_FIELDS_DEPTH:
+        return fields
+    too_long: list[str] = []
+
+    def exact(value: JsonValue, path: str) -> JsonValue:
+        match value:
+            case float():
+                return whole(value)
+            case int() if value not in _INT64:
+                too_long.append(path)
+                return None
+            case dict():
+                return {key: exact(member, f"{path}.{key}") for key, member in value.items()}
+            case list():
+                return [exact(item, f"{path}[{index}]") for index, item in enumerate(value)]
+            case _:
+                return value
+
+    found = {key: exact(fields[key], key) for key in sorted(fields)}
+    if too_long:
+        raise PydanticCustomError(_TOO_LONG, "integers of more than 64 bits", {"paths": too_long})
+    return found
+
+
+class _Request(BaseModel):
+    """A part of a request: no conversion of types, and members that it does not know are ignored."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+class Template(_Request):
+    """The email or message template that the step sends."""
+
+    subject: str | MISSING = Field(
+        default=MISSING,
+        description="The subject, in one line.",
+        json_schema_extra={"maxLength": MAX_SUBJECT_CHARACTERS},
+    )
+    body: str | MISSING = Field(default=MISSING, description="The body, in HTML; at most 5 MiB in UTF-8.")
+
+
+class Record(_Request):
+    """The values to set. What is absent stays as it is; an empty string is a value."""
+
+    template: Template | MISSING = MISSING
+    custom_fields: Annotated[dict[str, Any], AfterValidator(_exact)] | MISSING = Field(
+        default=MISSING,
+        description="Fields of the provider's own step resource, by the provider's own names; at most 64 KiB, nested at "
+        "most 16 levels deep.",
+    )
+
+
+class UpdateSequenceStep(_Request):
+    """The change."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "record": {
+                        "template": {"subject": "Thursday?", "body": "<p>Hi {{first_name}}, shall we talk?</p>"},
+                        "custom_fields": {"note": "call first"},
+                    }
+                }
+            ]
+        }
+    )
+
+    record: Record
+
+
+class _Response(BaseModel):
+    """A part of a response."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class ErrorCause(_Response):
+    """What the provider answered."""
+
+    code: int = Field(description="The HTTP status of the provider's answer.")
+    body: Any = Field(description="Its JSON as it came, or a string.")
+    headers: dict[str, str] = Field(description="Its headers, without cookies and credentials.")
+
+
+class ErrorMeta(_Response):
+    """Facts about an error, for programs."""
+
+    cause: ErrorCause | MISSING = MISSING
+    origin: Literal["remote-provider", "supaglue"] = Field(description="Who found fault with the call.")
+    application_name: str = Field(description="The calling application; empty when it is unknown.")
+    outcome: Literal["not-applied", "unknown", "partially-applied"] = Field(
+        description="What the step looks like after the failure."
+    )
+    request_id: str = Field(description="The id of the call.")
+    retry_after: int | float | MISSING = Field(
+        default=MISSING,
+        description="Seconds to wait before the same call can succeed, if they are known.",
+        json_schema_extra={"minimum": 0},
+    )
+
+
+class Error(_Response):
+    """One thing that went wrong."""
+
+    id: str = Field(
+        description="Names this very occurrence; quote it when asking for help.", json_schema_extra={"format": "uuid"}
+    )
+    detail: str = Field(description="What happened and what to do about it, for a person.")
+    problem_type: str = Field(description="The same as `code`.", json_schema_extra={"deprecated": True})
+    title: str = Field(description="A few words.")
+    code: str = Field(
+        description="The stable name of this kind of error; the list may grow.",
+        examples=[code.value for code in CODES],
+    )
+    status: str = Field(
+        description="The HTTP status of the code, in decimal.",
+        examples=sorted({str(spec.http_status) for spec in CODES.values()}),
+        json_schema_extra={"pattern": "^[1-5][0-9]{2}$"},
+    )
+    meta: ErrorMeta
+
+
+class Warning(_Response):  # noqa: A001  # its name in the OpenAPI document
+    """Something that the caller should know about an update that did not fail for it."""
+
+    detail: str = Field(description="What is the case, for a person.")
+    problem_type: str = Field(
+        description="The stable name of this kind of warning; the list may grow.",
+        examples=[warning.value for warning in WARNINGS],
+    )
+    title: str = Field(description="A few words.")
+
+
+class FieldChange(_Response):
+    """One value that was changed, or would be."""
+
+    field: str = Field(description="`template.subject`, `template.body` or `custom_fields.KEY`.")
+    before: Any = Field(description="What the provider held.")
+    after: Any = Field(description="What it holds now, or would hold.")
+
+
+class Envelope(_Response):
+    """What became of an update."""
+
+    errors: list[Error] = Field(description="Why the update failed. Empty when it succeeded.")
+    warnings: list[Warning] = Field(description="What else the caller should know.")
+    changes: list[FieldChange] = Field(description="What was changed, or would be with `validate_only`.")
+
+
+class ServerStatus(_Response):
+    """Whether the server lives, or is ready."""
+
+    status: Literal["alive", "ready", "not ready"]
+
+
+def parse_body(data: bytes) -> UpdateSequenceStep:
+    """The body of a request.
 
     Raises:
         CallRefused: The body is no JSON, or a value has the wrong type. All that is wrong is named.
     """
     try:
+        # Stricter than pydantic's parser, which takes NaN and numbers that no double holds.
         body = msgspec.json.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise malformed(f"The body is not JSON in UTF-8: {error}.") from None
     except RecursionError:
         raise malformed("The body is nested too deeply.") from None
-    wrong: list[Violation] = []
-    record = _member({"body": body}, "", "body", dict, wrong)
-    record = None if record is None else _member(record, "", "record", dict, wrong, required=True)
-    template = {} if record is None else _member(record, "record.", "template", dict, wrong) or {}
-    update = StepUpdate(
-        provider=told.provider,
-        customer_id=told.customer_id,
-        sequence_id=sequence_id,
-        sequence_step_id=sequence_step_id,
-        subject=_member(template, "record.template.", "subject", str, wrong),
-        body=_member(template, "record.template.", "body", str, wrong),
-        custom_fields=_custom_fields(record or {}, wrong),
-        validate_only=validate_only,
-    )
-    if wrong:
-        raise invalid(wrong)
-    return update
+    try:
+        return UpdateSequenceStep.model_validate(body)
+    except ValidationError as error:
+        raise invalid(list(_violations(error))) from None
 
 
+_EXPECTED: Final = {"model_type": "an object", "dict_type": "an object", "string_type": "a string"}
 _KINDS: Final[Mapping[type, str]] = {
     dict: "an object",
     list: "an array",
@@ -78,53 +211,18 @@ _KINDS: Final[Mapping[type, str]] = {
 }
 
 
-def _member(
-    held: Mapping[str, JsonValue],
-    where: str,
-    name: str,
-    kind: type,
-    wrong: list[Violation],
-    *,
-    required: bool = False,
-) -> Any:
-    """A member of an object; None if it is not there, or wrong."""
-    if name not in held:
-        if required:
-            wrong.append(Violation(where + name, "Required: the values to set; an empty one changes nothing."))
-        return None
-    value = held[name]
-    if isinstance(value, kind):
-        return value
-    wrong.append(
-        Violation(where + name, f"Must be {_KINDS[kind]}, and is {_KINDS[type(value)]}. Leave out what is to stay.")
-    )
-    return None
-
-
-def _custom_fields(record: Mapping[str, JsonValue], wrong: list[Violation]) -> Mapping[str, JsonValue]:
-    fields = _member(record, "record.", CUSTOM_FIELDS, dict, wrong) or {}
-    name = f"record.{CUSTOM_FIELDS}"
-    try:
-        # In one order, as at the gRPC door, so that the same call causes the same requests.
-        return {key: _value(value, f"{name}.{key}", wrong) for key, value in sorted(fields.items(), key=itemgetter(0))}
-    except RecursionError:
-        wrong.append(Violation(name, "Is nested too deeply."))
-        return {}
-
-
-def _value(value: JsonValue, path: str, wrong: list[Violation]) -> JsonValue:
-    match value:
-        case float():
-            return whole(value)
-        case int() if value not in _INT64:
-            wrong.append(Violation(path, "Must be an integer of at most 64 bits."))
-            return None
-        case dict():
-            return {key: _value(member, f"{path}.{key}", wrong) for key, member in value.items()}
-        case list():
-            return [_value(item, f"{path}[{index}]", wrong) for index, item in enumerate(value)]
-        case _:
-            return value
+def _violations(error: ValidationError) -> Iterator[Violation]:
+    """What pydantic found wrong, in the words of the contract; no value is quoted."""
+    for found in error.errors(include_url=False):
+        name, kind = ".".join(map(str, found["loc"])) or "body", found["type"]
+        if kind == "missing":
+            yield Violation(name, "Required: the values to set; an empty one changes nothing.")
+        elif kind == _TOO_LONG:
+            for path in found["ctx"]["paths"]:
+                yield Violation(f"{name}.{path}", "Must be an integer of at most 64 bits.")
+        else:
+            is_a = _KINDS[type(found["input"])]
+            yield Violation(name, f"Must be {_EXPECTED[kind]}, and is {is_a}. Leave out what is to stay.")
 
 
 def parse_flag(name: str, given: list[str]) -> bool:
@@ -141,67 +239,56 @@ def parse_flag(name: str, given: list[str]) -> bool:
 
 
 def malformed(detail: str) -> CallRefused:
-    """The refusal of a request that is not one of this door's."""
+    """The refusal of a request that the HTTP server cannot read."""
     return CallRefused(Problem(ErrorCode.BAD_REQUEST, detail))
+
+
+_ORIGINS: Final[Mapping[int, Literal["remote-provider", "supaglue"]]] = {
+    envelope_pb2.ERROR_ORIGIN_REMOTE_PROVIDER: "remote-provider",
+    envelope_pb2.ERROR_ORIGIN_SERVICE: "supaglue",
+}
+_OUTCOMES: Final[Mapping[int, Literal["not-applied", "unknown", "partially-applied"]]] = {
+    envelope_pb2.ERROR_OUTCOME_NOT_APPLIED: "not-applied",
+    envelope_pb2.ERROR_OUTCOME_UNKNOWN: "unknown",
+    envelope_pb2.ERROR_OUTCOME_PARTIALLY_APPLIED: "partially-applied",
+}
 
 
 def render(response: sequence_step_service_pb2.UpdateStepResponse) -> bytes:
     """The envelope in the JSON of the REST page, with `changes` and the new members of `meta` beside its own."""
-    return msgspec.json.encode(
-        {
-            "errors": [_error(error) for error in response.errors],
-            "warnings": [
-                {"detail": warning.detail, "problem_type": warning.problem_type, "title": warning.title}
-                for warning in response.warnings
-            ],
-            "changes": [
-                {"field": change.field, "before": _json(change.before), "after": _json(change.after)}
-                for change in response.changes
-            ],
-        }
+    envelope = Envelope(
+        errors=[_error(error) for error in response.errors],
+        warnings=[
+            Warning(detail=warning.detail, problem_type=warning.problem_type, title=warning.title)
+            for warning in response.warnings
+        ],
+        changes=[
+            FieldChange(field=change.field, before=to_json(change.before), after=to_json(change.after))
+            for change in response.changes
+        ],
     )
+    return envelope.model_dump_json().encode()
 
 
-def _error(error: envelope_pb2.Error) -> dict[str, JsonValue]:
-    meta: dict[str, JsonValue] = {}
-    held = error.meta
-    if held.HasField("cause"):
-        meta["cause"] = {
-            "code": held.cause.code,
-            "body": _json(held.cause.body),
-            "headers": dict(held.cause.headers),
-        }
-    meta |= {
-        "origin": _ORIGINS[held.origin],
-        "application_name": held.application_name,
-        "outcome": _OUTCOMES[held.outcome],
-        "request_id": held.request_id,
-    }
-    if held.HasField("retry_after"):
-        meta["retry_after"] = whole(held.retry_after.ToMilliseconds() / 1000)
-    return {
-        "id": error.id,
-        "detail": error.detail,
+def _error(error: envelope_pb2.Error) -> Error:
+    meta = error.meta
+    cause = meta.cause
+    return Error(
+        id=error.id,
+        detail=error.detail,
         # Deprecated in the contract, and a member of the page.
-        "problem_type": error.code,
-        "title": error.title,
-        "code": error.code,
-        "status": error.status,
-        "meta": meta,
-    }
-
-
-def _json(value: struct_pb2.Value) -> JsonValue:
-    match value.WhichOneof("kind"):
-        case "number_value":
-            return whole(value.number_value)
-        case "string_value":
-            return value.string_value
-        case "bool_value":
-            return value.bool_value
-        case "struct_value":
-            return {key: _json(member) for key, member in value.struct_value.fields.items()}
-        case "list_value":
-            return [_json(item) for item in value.list_value.values]
-        case _:
-            return None
+        problem_type=error.code,
+        title=error.title,
+        code=error.code,
+        status=error.status,
+        meta=ErrorMeta(
+            cause=ErrorCause(code=cause.code, body=to_json(cause.body), headers=dict(cause.headers))
+            if meta.HasField("cause")
+            else MISSING,
+            origin=_ORIGINS[meta.origin],
+            application_name=meta.application_name,
+            outcome=_OUTCOMES[meta.outcome],
+            request_id=meta.request_id,
+            retry_after=whole(meta.retry_after.ToMilliseconds() / 1000) if meta.HasField("retry_after") else MISSING,
+        ),
+    )

@@ -1,4 +1,4 @@
-"""The HTTP server: listening, TLS, and an end that cuts nobody off."""
+"""The HTTP server: listens, speaks TLS, and drains its connections when it stops."""
 
 import asyncio
 import socket
@@ -8,12 +8,13 @@ from typing import Final
 
 import structlog
 import uvicorn
+from fastapi import FastAPI
+from starlette.types import Message, Receive, Scope, Send
 
 from service.api.address import PortInUse
 from service.api.tls import TlsFiles, TlsWatch
 from service.domain.deadline import Deadline
-from service.rest.app import Door
-from service.rest.protocol import MAX_HEAD_BYTES, HttpProtocol
+from service.rest.protocol import HttpProtocol
 from service.tasks import finish
 
 log: Final = structlog.get_logger("service.rest")
@@ -21,11 +22,29 @@ log: Final = structlog.get_logger("service.rest")
 # Longer than the idle times of common proxies (60 s), so that it is they who close.
 _KEEP_ALIVE_SECONDS: Final = 75
 
-# How long clients of a stopping server have to learn, by their next answer, that the connection ends.
-_FAREWELL_SECONDS: Final = 1.0
-_FAREWELL_SHARE: Final = 0.25
+# How long idle clients of a stopping server have to learn, by their next response, that the connection ends.
+_DRAIN_SECONDS: Final = 1.0
+_DRAIN_SHARE: Final = 0.25
 
-_LOOK_SECONDS: Final = 0.02
+_POLL_SECONDS: Final = 0.02
+
+
+class _DrainingApp:
+    """The application as uvicorn calls it: once the server drains, each response ends its connection."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self.draining = False
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+
+        async def send_last(message: Message) -> None:
+            if self.draining and message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
+        await self._app(scope, receive, send_last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,33 +56,35 @@ class HttpServer:
     """
 
     address: str
-    _door: Door
+    _app: FastAPI
+    _draining_app: _DrainingApp
     _server: uvicorn.Server
     _listener: socket.socket
     _ticking: "asyncio.Task[None]"
 
     def set_ready(self) -> None:
-        """Tells `/readyz` that calls are welcome."""
-        self._door.ready = True
+        """Makes `/readyz` say that calls are welcome."""
+        self._app.state.ready = True
 
     async def stop(self, grace: float) -> None:
         """Stops listening, turns not ready, and lets running calls end.
 
-        Connections that are open are told by their next answer that it is the last one; those that nobody uses are closed
+        The next response on a connection that is open says that it is the last one; connections without requests are closed
         a moment later.
 
         Args:
             grace: Seconds that the calls have.
         """
         end = Deadline.after(grace)
-        self._door.drain()
+        self._app.state.ready = False
+        self._draining_app.draining = True
         for server in self._server.servers:
             server.close()
         self._listener.close()
         connections = self._server.server_state.connections
-        farewell = Deadline.after(min(_FAREWELL_SECONDS, grace * _FAREWELL_SHARE))
-        while connections and farewell.remaining() > 0:  # noqa: ASYNC110  # uvicorn tells nobody when one ends
-            await asyncio.sleep(_LOOK_SECONDS)
+        drain = Deadline.after(min(_DRAIN_SECONDS, grace * _DRAIN_SHARE))
+        while connections and drain.remaining() > 0:  # noqa: ASYNC110  # uvicorn has no event for the end of one
+            await asyncio.sleep(_POLL_SECONDS)
         for connection in list(connections):
             connection.shutdown()
         await finish(self._server.server_state.tasks, end.remaining())
@@ -72,11 +93,11 @@ class HttpServer:
         self._ticking.cancel()
 
 
-async def start(door: Door, address: str, tls: TlsFiles | None) -> HttpServer:
+async def start(app: FastAPI, address: str, tls: TlsFiles | None) -> HttpServer:
     """Starts a server; `/readyz` answers 503 until `set_ready`.
 
     Args:
-        door: What serves the requests.
+        app: What serves the requests, as `create_app` makes it.
         address: HOST:PORT; port 0 picks a free one.
         tls: The certificate to show and the clients to trust; None for plaintext.
 
@@ -86,8 +107,9 @@ async def start(door: Door, address: str, tls: TlsFiles | None) -> HttpServer:
     """
     context = _tls_context(tls) if tls is not None else None
     listener = _listen(address)
+    draining_app = _DrainingApp(app)
     config = uvicorn.Config(
-        door,
+        draining_app,
         http=HttpProtocol,
         ws="none",
         lifespan="off",
@@ -96,7 +118,6 @@ async def start(door: Door, address: str, tls: TlsFiles | None) -> HttpServer:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
     )
     config.load()
     config.ssl = context
@@ -106,7 +127,8 @@ async def start(door: Door, address: str, tls: TlsFiles | None) -> HttpServer:
     await server.startup(sockets=[listener])
     host = address.rpartition(":")[0]
     port = listener.getsockname()[1]
-    return HttpServer(f"{host}:{port}", door, server, listener, asyncio.create_task(server.main_loop()))
+    ticking = asyncio.create_task(server.main_loop())
+    return HttpServer(f"{host}:{port}", app, draining_app, server, listener, ticking)
 
 
 def _listen(address: str) -> socket.socket:

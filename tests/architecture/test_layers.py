@@ -29,6 +29,7 @@ FOREIGN = {
     "engagement": {"service.api", "service.rpc", "service.rest", "service.client", "service.cli"},
     "starlette": {"service.rest", "sandbox"},
     "fastapi": {"service.rest"},
+    "h11": {"service.rest.protocol"},
     "uvicorn": {"service.rest", "sandbox"},
     "prometheus_client": {"service.observability"},
     "sqlalchemy": {"service.connections", "service.cli"},

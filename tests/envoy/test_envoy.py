@@ -46,7 +46,7 @@ class Front:
         admin: The URL of its administration.
         made: What the replicas serve.
         replicas: The processes.
-        http: Where the replicas' HTTP doors are.
+        http: Where the replicas' HTTP servers are.
         ca: The authority of its certificate.
     """
 

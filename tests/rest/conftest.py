@@ -1,13 +1,13 @@
-"""One door for each test."""
+"""One server for each test."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.rest.servers import HttpDoor, open_door
+from tests.support.http_server import RunningHttpServer, running_http_server
 
 
 @pytest.fixture
-async def door() -> AsyncIterator[HttpDoor]:
-    async with open_door() as running:
+async def server() -> AsyncIterator[RunningHttpServer]:
+    async with running_http_server() as running:
         yield running

@@ -1,4 +1,4 @@
-"""The rules of the HTTP door: headers, body, envelope."""
+"""The rules of the HTTP server: headers, body, envelope."""
 
 import asyncio
 import json
@@ -12,22 +12,22 @@ from service.api.admission import Admission
 from service.domain.deadline import Deadline
 from service.domain.errors import CODES, Cause, ErrorCode, Origin, Outcome, Problem
 from service.domain.step import Caller, FieldChange, Provider, StepUpdate, StepWarning, UpdateResult, WarningType
-from service.rest.app import MAX_REQUEST_BYTES
-from tests.rest.servers import GOOD, PATH, HttpDoor, error_of, exchange
+from service.rest.request import MAX_REQUEST_BYTES
+from tests.support.http_server import GOOD, PATH, RunningHttpServer, error_of, exchange
 from tests.support.waiting import until
 
 
-async def test_the_whole_of_the_page_reaches_the_use_case(door: HttpDoor) -> None:
+async def test_every_member_of_the_page_reaches_the_use_case(server: RunningHttpServer) -> None:
     body = {
         "record": {
             "template": {"subject": "Hi", "body": "<p>Ünïcödé 🚀</p>"},
             "custom_fields": {"b": [1, 2.5, None, True, {"x": "y"}], "a": 3.0},
         }
     }
-    answer = await door.patch(body)
-    assert answer.status_code == 200
-    assert answer.json() == {"errors": [], "warnings": [], "changes": []}
-    [update] = door.updates
+    response = await server.patch(body)
+    assert response.status_code == 200
+    assert response.json() == {"errors": [], "warnings": [], "changes": []}
+    [update] = server.updates
     assert update == StepUpdate(
         Provider("apollo"),
         "acme",
@@ -41,22 +41,22 @@ async def test_the_whole_of_the_page_reaches_the_use_case(door: HttpDoor) -> Non
     assert type(update.custom_fields["a"]) is int
 
 
-async def test_it_is_under_the_prefix_too(door: HttpDoor) -> None:
-    assert (await door.patch(path=f"/engagement/v2{PATH}")).status_code == 200
-    assert door.updates[0].sequence_step_id == "7"
+async def test_the_operation_is_under_the_prefix_too(server: RunningHttpServer) -> None:
+    assert (await server.patch(path=f"/engagement/v2{PATH}")).status_code == 200
+    assert server.updates[0].sequence_step_id == "7"
 
 
-async def test_presence_means_change(door: HttpDoor) -> None:
-    await door.patch({"record": {"template": {"subject": ""}}})
-    await door.patch({"record": {"template": {}}})
-    await door.patch({"record": {}})
-    assert [(update.subject, update.body) for update in door.updates] == [("", None), (None, None), (None, None)]
+async def test_only_members_that_are_present_change(server: RunningHttpServer) -> None:
+    await server.patch({"record": {"template": {"subject": ""}}})
+    await server.patch({"record": {"template": {}}})
+    await server.patch({"record": {}})
+    assert [(update.subject, update.body) for update in server.updates] == [("", None), (None, None), (None, None)]
 
 
-async def test_unknown_members_are_ignored(door: HttpDoor) -> None:
+async def test_unknown_members_are_ignored(server: RunningHttpServer) -> None:
     body = {"record": {"template": {"subject": "Hi", "name": 1}, "type": "email"}, "id": None}
-    assert (await door.patch(body)).status_code == 200
-    assert door.updates[0].subject == "Hi"
+    assert (await server.patch(body)).status_code == 200
+    assert server.updates[0].subject == "Hi"
 
 
 @pytest.mark.parametrize(
@@ -79,11 +79,11 @@ async def test_unknown_members_are_ignored(door: HttpDoor) -> None:
         ({"record": {"custom_fields": {"a": [{"b": 2**70}]}}}, ["record.custom_fields.a[0].b"]),
     ],
 )
-async def test_wrong_types_are_refused_by_name(door: HttpDoor, body: Any, fields: list[str]) -> None:
-    error = await door.refused(body)
+async def test_wrong_types_are_refused_by_name(server: RunningHttpServer, body: Any, fields: list[str]) -> None:
+    error = await server.refused(body)
     assert (error["code"], error["status"], error["meta"]["origin"]) == ("VALIDATION_ERROR", "400", "supaglue")
     assert re.findall(r"(?:^|; )([\w.\[\]]+): ", error["detail"]) == fields
-    assert door.updates == []
+    assert server.updates == []
 
 
 @pytest.mark.parametrize(
@@ -91,108 +91,110 @@ async def test_wrong_types_are_refused_by_name(door: HttpDoor, body: Any, fields
     [b"", b"{", b'{"record": NaN}', b"\xff", b'{"record": {"template": {"subject": "\\ud800"}}}', b"[" * 100_000,
      b'{"record": {"custom_fields": {"a": 1e999}}}'],
 )  # fmt: skip
-async def test_what_is_not_json_is_refused(door: HttpDoor, content: bytes) -> None:
-    assert (await door.refused(content=content))["code"] == "BAD_REQUEST"
+async def test_a_body_that_is_no_json_is_refused(server: RunningHttpServer, content: bytes) -> None:
+    assert (await server.refused(content=content))["code"] == "BAD_REQUEST"
 
 
-async def test_custom_fields_may_not_be_nested_without_end(door: HttpDoor) -> None:
+async def test_deeply_nested_custom_fields_do_no_harm(server: RunningHttpServer) -> None:
     content = b'{"record": {"custom_fields": {"a": ' + b"[" * 700 + b"]" * 700 + b"}}}"
-    answer = await door.patch(content=content)
+    response = await server.patch(content=content)
     # The use case has the limit that callers are told; here it only must not fall over.
-    assert answer.status_code in (200, 400)
+    assert response.status_code in (200, 400)
 
 
 @pytest.mark.parametrize(
     "kind", ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin-1", "", "application/"]
 )
-async def test_another_content_type_is_refused(door: HttpDoor, kind: str) -> None:
-    error = await door.refused(content_type=kind)
+async def test_another_content_type_is_refused(server: RunningHttpServer, kind: str) -> None:
+    error = await server.refused(content_type=kind)
     assert (error["code"], "content-type: application/json" in error["detail"]) == ("BAD_REQUEST", True)
 
 
 @pytest.mark.parametrize(
     "kind", ["application/json", "Application/JSON; charset=UTF-8", 'application/json;charset="utf-8"']
 )
-async def test_json_may_say_that_it_is_utf8(door: HttpDoor, kind: str) -> None:
-    assert (await door.patch(content_type=kind)).status_code == 200
+async def test_the_content_type_may_name_utf8(server: RunningHttpServer, kind: str) -> None:
+    assert (await server.patch(content_type=kind)).status_code == 200
 
 
-async def test_a_compressed_body_is_refused(door: HttpDoor) -> None:
-    assert "compressed" in (await door.refused(content_encoding="gzip"))["detail"]
+async def test_a_compressed_body_is_refused(server: RunningHttpServer) -> None:
+    assert "compressed" in (await server.refused(content_encoding="gzip"))["detail"]
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_a_body_that_is_too_large_gets_a_reason(door: HttpDoor, chunked: bool) -> None:  # noqa: FBT001
+async def test_a_body_that_is_too_large_gets_a_reason(server: RunningHttpServer, chunked: bool) -> None:  # noqa: FBT001
     async def parts() -> Any:
         for _ in range(MAX_REQUEST_BYTES // 2**20 + 2):
             yield b" " * 2**20
 
     content: Any = parts() if chunked else b" " * (MAX_REQUEST_BYTES + 1)
-    answer = await door.client.patch(PATH, headers=GOOD | {"content-type": "application/json"}, content=content)
-    assert error_of(answer)["detail"] == "The body is longer than 15 MiB."
+    response = await server.client.patch(PATH, headers=GOOD | {"content-type": "application/json"}, content=content)
+    assert error_of(response)["detail"] == "The body is longer than 15 MiB."
 
 
-async def test_a_refused_caller_with_a_large_body_hears_why(door: HttpDoor) -> None:
+async def test_a_refused_caller_with_a_large_body_is_told_why(server: RunningHttpServer) -> None:
     content = json.dumps({"record": {"template": {"body": "x" * 4 * 2**20}}}).encode()
-    assert (await door.refused(content=content, x_api_key="bad"))["code"] == "UNAUTHORIZED_ERROR"
+    assert (await server.refused(content=content, x_api_key="bad"))["code"] == "UNAUTHORIZED_ERROR"
 
 
-async def test_a_body_that_does_not_come_is_not_waited_for_without_end(door: HttpDoor) -> None:
-    door.policy = type(door.policy)(0.2, 0.2)
-    await door.stop()
-    await door.start()
+async def test_the_body_has_to_come_before_the_deadline(server: RunningHttpServer) -> None:
+    server.policy = type(server.policy)(0.2, 0.2)
+    await server.stop()
+    await server.start()
     head = "".join(f"{name}: {value}\r\n" for name, value in GOOD.items())
     request = f"PATCH {PATH} HTTP/1.1\r\nhost: x\r\n{head}content-type: application/json\r\ncontent-length: 9\r\n\r\n{{"
-    answer = await exchange(door.http.address, request.encode())
-    assert b"did not arrive in time" in answer
+    response = await exchange(server.http.address, request.encode())
+    assert b"did not arrive in time" in response
 
 
 @pytest.mark.parametrize("key", ["x-customer-id", "x-provider-name"])
-async def test_a_missing_header_is_named(door: HttpDoor, key: str) -> None:
-    error = await door.refused(without=key)
+async def test_a_missing_header_is_named(server: RunningHttpServer, key: str) -> None:
+    error = await server.refused(without=key)
     assert error["code"] == "BAD_REQUEST"
     assert error["detail"].startswith(f"{key}: Required")
 
 
-async def test_headers_have_the_rules_of_metadata(door: HttpDoor) -> None:
+async def test_headers_have_the_rules_of_metadata(server: RunningHttpServer) -> None:
     twice = httpx.Headers([*GOOD.items(), ("x-customer-id", "other"), ("content-type", "application/json")])
-    error = error_of(await door.client.patch(PATH, headers=twice, content=b'{"record": {}}'))
+    error = error_of(await server.client.patch(PATH, headers=twice, content=b'{"record": {}}'))
     assert "more than once" in error["detail"]
-    assert "255 printable" in (await door.refused(x_customer_id="x" * 256))["detail"]
-    assert (await door.refused(x_provider_name="hubspot"))["code"] == "BAD_REQUEST"
-    assert (await door.patch(x_provider_name="OutReach")).status_code == 200
-    # That one is how the RPC is told what HTTP statuses tell here.
-    assert (await door.patch(x_error_mode="nonsense")).status_code == 200
+    assert "255 printable" in (await server.refused(x_customer_id="x" * 256))["detail"]
+    assert (await server.refused(x_provider_name="hubspot"))["code"] == "BAD_REQUEST"
+    assert (await server.patch(x_provider_name="OutReach")).status_code == 200
+    # Over HTTP the status says how the call failed.
+    assert (await server.patch(x_error_mode="other")).status_code == 200
 
 
 @pytest.mark.parametrize("headers", [{"x_api_key": "bad"}, {"without": "x-api-key"}])
-async def test_a_caller_without_a_good_key_learns_nothing_else(door: HttpDoor, headers: dict[str, str]) -> None:
-    error = await door.refused(content=b"{", content_type="text/plain", x_customer_id="", **headers)
+async def test_a_caller_without_a_good_key_learns_nothing_else(
+    server: RunningHttpServer, headers: dict[str, str]
+) -> None:
+    error = await server.refused(content=b"{", content_type="text/plain", x_customer_id="", **headers)
     assert (error["code"], error["meta"]["application_name"]) == ("UNAUTHORIZED_ERROR", "")
     assert "acme" not in error["detail"]
 
 
-async def test_the_request_id_comes_back_and_is_made_when_absent(door: HttpDoor) -> None:
-    assert (await door.patch(x_request_id="r-7")).headers["x-request-id"] == "r-7"
-    assert door.records[-1].request_id == "r-7"
-    made = (await door.patch()).headers["x-request-id"]
-    assert made not in ("r-7", (await door.patch()).headers["x-request-id"])
+async def test_the_request_id_comes_back_and_is_made_when_absent(server: RunningHttpServer) -> None:
+    assert (await server.patch(x_request_id="r-7")).headers["x-request-id"] == "r-7"
+    assert server.records[-1].request_id == "r-7"
+    made = (await server.patch()).headers["x-request-id"]
+    assert made not in ("r-7", (await server.patch()).headers["x-request-id"])
 
 
 @pytest.mark.parametrize(
     ("query", "expected"), [("", False), ("?validate_only=true", True), ("?validate_only=false", False)]
 )
-async def test_validate_only_is_a_flag_of_the_query(door: HttpDoor, query: str, expected: bool) -> None:  # noqa: FBT001
-    assert (await door.patch(path=PATH + query)).status_code == 200
-    assert door.updates[0].validate_only is expected
+async def test_validate_only_is_a_flag_of_the_query(server: RunningHttpServer, query: str, expected: bool) -> None:  # noqa: FBT001
+    assert (await server.patch(path=PATH + query)).status_code == 200
+    assert server.updates[0].validate_only is expected
 
 
 @pytest.mark.parametrize("query", ["?validate_only=1", "?validate_only=", "?validate_only=true&validate_only=false"])
-async def test_a_flag_that_is_neither_is_refused(door: HttpDoor, query: str) -> None:
-    assert (await door.refused(path=PATH + query))["detail"].startswith("validate_only: ")
+async def test_another_value_of_validate_only_is_refused(server: RunningHttpServer, query: str) -> None:
+    assert (await server.refused(path=PATH + query))["detail"].startswith("validate_only: ")
 
 
-async def test_a_failure_has_every_member_of_the_page(door: HttpDoor) -> None:
+async def test_a_failure_has_every_member_of_the_page(server: RunningHttpServer) -> None:
     cause = Cause(418, {"message": "no", "list": [1, 2.5, None, True, 2**60]}, {"server": "x"})
     problem = Problem(
         ErrorCode.REMOTE_PROVIDER_ERROR,
@@ -203,16 +205,16 @@ async def test_a_failure_has_every_member_of_the_page(door: HttpDoor) -> None:
         Outcome.PARTIALLY_APPLIED,
         retry_after=1.2,
     )
-    door.failing(
+    server.failing(
         problem,
         Problem(ErrorCode.NOT_FOUND_ERROR, "And gone."),
         warnings=(StepWarning(WarningType.SEQUENCE_ACTIVE, "It is on."),),
         changes=(FieldChange("template.subject", None, "Hi"),),
     )
-    answer = await door.patch(x_request_id="r-8")
-    assert answer.status_code == 499
-    assert answer.headers["retry-after"] == "2"
-    body = answer.json()
+    response = await server.patch(x_request_id="r-8")
+    assert response.status_code == 499
+    assert response.headers["retry-after"] == "2"
+    body = response.json()
     ids = [error.pop("id") for error in body["errors"]]
     assert len(set(ids)) == 2
     assert body == {
@@ -256,60 +258,78 @@ async def test_a_failure_has_every_member_of_the_page(door: HttpDoor) -> None:
 
 
 @pytest.mark.parametrize("code", ErrorCode)
-async def test_the_status_is_that_of_the_table(door: HttpDoor, code: ErrorCode) -> None:
-    door.failing(Problem(code, "No."))
-    answer = await door.patch()
-    assert answer.status_code == CODES[code].http_status
-    assert error_of(answer)["code"] == code
-    assert "retry-after" not in answer.headers
-    assert (door.records[0].http_status, door.records[0].grpc_status) == (CODES[code].http_status, "")
+async def test_the_status_is_that_of_the_table(server: RunningHttpServer, code: ErrorCode) -> None:
+    server.failing(Problem(code, "No."))
+    response = await server.patch()
+    assert response.status_code == CODES[code].http_status
+    assert error_of(response)["code"] == code
+    assert "retry-after" not in response.headers
+    assert (server.records[0].http_status, server.records[0].grpc_status) == (CODES[code].http_status, "")
 
 
-async def test_a_bug_gives_an_id_and_nothing_else(door: HttpDoor) -> None:
-    door.raising(ValueError("the password is hunter2"))
-    answer = await door.patch(x_request_id="r-9")
-    error = error_of(answer)
+async def test_a_bug_is_told_by_an_id_and_nothing_else(server: RunningHttpServer) -> None:
+    server.raising(ValueError("the password is hunter2"))
+    response = await server.patch(x_request_id="r-9")
+    error = error_of(response)
     assert (error["code"], error["meta"]["outcome"]) == ("INTERNAL_SERVER_ERROR", "unknown")
-    assert "hunter2" not in answer.text
+    assert "hunter2" not in response.text
     assert "r-9" in error["detail"]
 
 
-async def test_a_full_server_says_when_to_come_back(door: HttpDoor) -> None:
-    door.admission = Admission(0)
-    await door.stop()
-    await door.start()
-    answer = await door.patch()
-    assert error_of(answer)["code"] == "TOO_MANY_REQUESTS_ERROR"
-    assert answer.headers["retry-after"] == "1"
+async def test_a_full_server_says_when_to_come_back(server: RunningHttpServer) -> None:
+    server.admission = Admission(0)
+    await server.stop()
+    await server.start()
+    response = await server.patch()
+    assert error_of(response)["code"] == "TOO_MANY_REQUESTS_ERROR"
+    assert response.headers["retry-after"] == "1"
 
 
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("POST", PATH),
-        ("GET", PATH),
         ("PATCH", "/"),
         ("PATCH", "/sequences/54/sequence_steps/"),
         ("PATCH", f"{PATH}/"),
         ("PATCH", "/sequences/54%2F1/sequence_steps/7"),
         ("GET", "/engagement/v1"),
-        ("DELETE", "/healthz"),
+        ("GET", "/docs"),
     ],
 )
-async def test_what_is_no_operation_is_told_in_the_envelope(door: HttpDoor, method: str, path: str) -> None:
-    answer = await door.client.request(method, path, headers={"x-request-id": "r-1"})
-    assert error_of(answer)["code"] == "NOT_FOUND_ERROR"
-    assert answer.headers["x-request-id"] == "r-1"
-    allowed = set(answer.headers.get("allow", "").split(", "))
-    assert allowed == {PATH: {"PATCH"}, "/healthz": {"GET", "HEAD"}}.get(path, {""})
+async def test_an_unknown_path_is_answered_in_the_envelope(server: RunningHttpServer, method: str, path: str) -> None:
+    response = await server.client.request(method, path, headers={"x-request-id": "r-1"})
+    assert error_of(response)["code"] == "NOT_FOUND_ERROR"
+    assert response.headers["x-request-id"] == "r-1"
+    assert "allow" not in response.headers
 
 
-async def test_the_deadline_is_the_default_one(door: HttpDoor) -> None:
-    await door.patch()
-    assert 29 < door.deadlines[0] <= 30
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", PATH, "PATCH"),
+        ("POST", PATH, "PATCH"),
+        ("PUT", f"/engagement/v2{PATH}", "PATCH"),
+        ("BREW", PATH, "PATCH"),
+        ("DELETE", "/healthz", "GET, HEAD"),
+        ("PATCH", "/metrics", "GET, HEAD"),
+        ("POST", "/openapi.json", "GET, HEAD"),
+    ],
+)
+async def test_another_method_is_answered_with_those_allowed(
+    server: RunningHttpServer, method: str, path: str, allowed: str
+) -> None:
+    response = await server.client.request(method, path, headers={"x-request-id": "r-1"}, content=b"{")
+    error = error_of(response)
+    assert (response.status_code, error["code"]) == (405, "METHOD_NOT_ALLOWED_ERROR")
+    assert (response.headers["allow"], response.headers["x-request-id"]) == (allowed, "r-1")
 
 
-async def test_a_caller_that_goes_away_stops_the_work(door: HttpDoor) -> None:
+async def test_the_deadline_is_the_default_one(server: RunningHttpServer) -> None:
+    await server.patch()
+    assert 29 < server.deadlines[0] <= 30
+
+
+async def test_a_caller_that_leaves_stops_the_work(server: RunningHttpServer) -> None:
     started, stopped = asyncio.Event(), asyncio.Event()
 
     async def wait(caller: Caller, update: StepUpdate, deadline: Deadline) -> UpdateResult:
@@ -320,43 +340,87 @@ async def test_a_caller_that_goes_away_stops_the_work(door: HttpDoor) -> None:
             stopped.set()
         return UpdateResult()
 
-    door.use_case = wait
-    call = asyncio.ensure_future(door.patch())
+    server.use_case = wait
+    call = asyncio.ensure_future(server.patch())
     async with asyncio.timeout(5):
         await started.wait()
         call.cancel()
         await stopped.wait()
-    await until(lambda: door.records)
-    assert (door.records[0].http_status, door.records[0].code) == (499, "")
-    assert door.admission.running == 0
+    await until(lambda: server.records)
+    assert (server.records[0].http_status, server.records[0].code) == (499, "")
+    assert server.admission.running == 0
 
 
-async def test_a_caller_that_goes_away_before_its_body_is_only_logged(door: HttpDoor) -> None:
+async def test_a_caller_that_leaves_before_its_body_is_only_logged(server: RunningHttpServer) -> None:
     head = "".join(f"{name}: {value}\r\n" for name, value in GOOD.items())
     request = f"PATCH {PATH} HTTP/1.1\r\nhost: x\r\n{head}content-type: application/json\r\ncontent-length: 9\r\n\r\n{{"
-    host, _, port = door.http.address.rpartition(":")
+    host, _, port = server.http.address.rpartition(":")
     _, writer = await asyncio.open_connection(host, int(port))
     writer.write(request.encode())
-    await until(lambda: door.admission.running)
+    await until(lambda: server.admission.running)
     writer.close()
-    await until(lambda: door.records)
-    assert (door.records[0].http_status, door.updates) == (499, [])
+    await until(lambda: server.records)
+    assert (server.records[0].http_status, server.updates) == (499, [])
 
 
-async def test_health_follows_the_servers_life(door: HttpDoor) -> None:
-    assert (await door.client.get("/healthz")).status_code == 200
-    assert (await door.client.get("/readyz")).json() == {"status": "ready"}
+async def test_health_and_readiness_have_no_body_for_head(server: RunningHttpServer) -> None:
+    for path, status in (("/healthz", "alive"), ("/readyz", "ready")):
+        response = await server.client.get(path)
+        assert (response.status_code, response.json()) == (200, {"status": status})
+        assert response.headers["cache-control"] == "no-store"
+        response = await server.client.head(path)
+        assert (response.status_code, response.content) == (200, b"")
+    assert (await server.client.head("/metrics")).status_code == 200
 
 
-async def test_many_requests_use_one_connection(door: HttpDoor) -> None:
-    host, _, port = door.http.address.rpartition(":")
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b'{"a": 9007199254740993}', {"a": 9007199254740993}),
+        (b'{"a": -9223372036854775808, "b": 18446744073709551615}', {"a": -(2**63), "b": 2**64 - 1}),
+        (b'{"a": 3.0, "b": [1e2, 2.5, -0.0]}', {"a": 3, "b": [100, 2.5, 0]}),
+        (b'{"a": 1, "a": 2}', {"a": 2}),
+        (b'{"b": 1, "a": {"d": 1, "c": 2}}', {"a": {"d": 1, "c": 2}, "b": 1}),
+    ],
+)
+async def test_numbers_of_custom_fields_stay_exact(server: RunningHttpServer, content: bytes, expected: Any) -> None:
+    await server.patch(content=b'{"record": {"custom_fields": ' + content + b"}}")
+    fields = server.updates[0].custom_fields
+    assert json.dumps(fields) == json.dumps(expected)
+
+
+async def test_all_wrong_values_are_named_together(server: RunningHttpServer) -> None:
+    fields = {"a": 2**64, "b": [-(2**63) - 1]}
+    error = await server.refused({"record": {"template": {"subject": 1, "body": None}, "custom_fields": fields}})
+    assert error["detail"] == (
+        "record.template.subject: Must be a string, and is a number. Leave out what is to stay.; "
+        "record.template.body: Must be a string, and is null. Leave out what is to stay.; "
+        "record.custom_fields.a: Must be an integer of at most 64 bits.; "
+        "record.custom_fields.b[0]: Must be an integer of at most 64 bits."
+    )
+
+
+async def test_a_refusal_of_the_body_quotes_nothing_of_it(server: RunningHttpServer) -> None:
+    secret = "hunter2-hunter2"
+    for content in (
+        b'{"record": {"template": "' + secret.encode() + b'"}}',
+        b'{"record": {"template": {"subject": ["' + secret.encode() + b'"]}}}',
+        b'{"record": "' + secret.encode() + b'", }',
+    ):
+        response = await server.patch(content=content)
+        assert response.status_code == 400
+        assert secret not in response.text
+
+
+async def test_many_requests_use_one_connection(server: RunningHttpServer) -> None:
+    host, _, port = server.http.address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     head = "".join(f"{name}: {value}\r\n" for name, value in GOOD.items())
     request = f"PATCH {PATH} HTTP/1.1\r\nhost: x\r\n{head}content-type: application/json\r\ncontent-length: 13\r\n\r\n"
     for _ in range(3):
         writer.write(request.encode() + b'{"record":{}}')
         async with asyncio.timeout(5):
-            answer = await reader.readuntil(b'"changes":[]}')
-        assert answer.startswith(b"HTTP/1.1 200 ")
-        assert b"server:" not in answer.lower()
+            response = await reader.readuntil(b'"changes":[]}')
+        assert response.startswith(b"HTTP/1.1 200 ")
+        assert b"server:" not in response.lower()
     writer.close()

@@ -1,7 +1,7 @@
 """The REST page's own request and error, as exchanges over HTTP that were recorded once and stay the same.
 
-A recording is a file of `exchanges/`: what the provider is told to do, the request, the answer. What no two calls have in
-common is replaced, here and nowhere else: see `fixed`. `RECORD=1` writes the answers again.
+A recording is a file of `exchanges/`: what the provider is told to do, the request, the response. What no two calls have in
+common is replaced, here and nowhere else: see `fixed`. `RECORD=1` writes the responses again.
 
 The page's example nests `errors` one level deeper than its own schema, which is an artefact of the generator of the page;
 here `errors` is as the schema has it. The code, title and detail of its error are those of this service's own table.
@@ -30,16 +30,16 @@ OF_THE_TRANSPORT = {"connection"}
 LEFT_OUT = {"access-control-allow-credentials"}
 
 
-def fixed(answer: httpx.Response) -> dict[str, Any]:
-    """An answer with what changes from call to call replaced: the ids of errors (by the page's own), and the date."""
-    body = answer.json()
+def fixed(response: httpx.Response) -> dict[str, Any]:
+    """An response with what changes from call to call replaced: the ids of errors (by the page's own), and the date."""
+    body = response.json()
     for error in body["errors"]:
         assert error["id"]
         error["id"] = PAGE_ERROR["id"]
-    headers = dict(answer.headers)
+    headers = dict(response.headers)
     assert headers.pop("date")
-    assert headers.pop("content-length") == str(len(answer.content))
-    return {"status": answer.status_code, "headers": headers, "body": body}
+    assert headers.pop("content-length") == str(len(response.content))
+    return {"status": response.status_code, "headers": headers, "body": body}
 
 
 def ordered(content: Any) -> bytes:
@@ -54,10 +54,10 @@ async def replay(folder: Path, recording: Any) -> dict[str, Any]:
         headers = {**request["headers"], "x-api-key": house.key.reveal()}
         assert house.app.rest is not None
         async with httpx.AsyncClient(base_url=f"http://{house.app.rest.address}") as client:
-            answer = await client.request(
+            response = await client.request(
                 request["method"], request["path"], headers=headers, content=json.dumps(request["body"])
             )
-    return {**recording, "response": fixed(answer)}
+    return {**recording, "response": fixed(response)}
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.json")), ids=lambda path: path.stem)

@@ -1,36 +1,43 @@
-"""The description that is served: valid OpenAPI, and what the door does."""
+"""The OpenAPI document that is served: valid, and what the server does."""
 
 import asyncio
 import json
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 
 from sandbox import seed
 from service.domain.errors import CODES, Cause, ErrorCode, Origin, Outcome, Problem
-from service.domain.step import FieldChange, Provider, StepWarning, WarningType
-from service.rest import openapi
+from service.domain.step import FieldChange, StepWarning, WarningType
+from service.providers.apollo import Apollo
+from service.providers.outreach import Outreach
+from service.rest.app import PATH
 from tests.e2e.test_processes import place
-from tests.rest.servers import EMPTY, GOOD, HttpDoor
+from tests.support.http_server import EMPTY, GOOD, RunningHttpServer
 from tests.support.processes import free_port, serving
 from tests.support.service import outreach_grant
 
-# Checks that ask for more than the door means to do, and why:
+# Checks that ask for more than the server is to do, and why:
 LEFT_OUT = {
-    # A wrong method is NOT_FOUND_ERROR with `allow`: the status is always the one that the table gives the code.
-    "unsupported_method": "405 has no code in the table",
     # Ids that are well formed lead nowhere at the provider, so that good requests fail too.
     "positive_data_acceptance": "404 for steps that do not exist",
 }
 
+EXCHANGES = {
+    path.stem: json.loads(path.read_bytes()) for path in sorted(Path(__file__).with_name("exchanges").glob("*.json"))
+}
 
-# A step that is there, so that updates succeed as well.
-STEPS = {
-    "apollo": (seed.APOLLO_SEQUENCE_INACTIVE, seed.APOLLO_STEP_INACTIVE_PLAIN),
-    "outreach": (seed.OUTREACH_SEQUENCE_DISABLED, seed.OUTREACH_STEP_DISABLED_PLAIN),
+# Steps that are there, so that updates succeed as well, and for Outreach those that schemathesis makes up.
+PARAMETERS = {
+    Apollo.provider: f"""[parameters]
+"path.sequence_id" = "{seed.APOLLO_SEQUENCE_INACTIVE}"
+"path.sequence_step_id" = "{seed.APOLLO_STEP_INACTIVE_PLAIN}"
+""",
+    Outreach.provider: "",
 }
 
 
@@ -54,15 +61,13 @@ async def schemathesis(address: str, key: str, provider: str, folder: Path) -> s
 async def test_schemathesis_finds_no_difference(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     async with place(f"sqlite:///{tmp_path}/store.sqlite3", SEQSTEP_HTTP_ADDRESS=address) as made:
-        await made.connections().set(made.application_id, "acme", Provider("outreach"), outreach_grant())
+        await made.connections().set(made.application_id, "acme", Outreach.provider, outreach_grant())
         async with serving(tmp_path, made.environment) as server:
-            for provider, (sequence, step) in STEPS.items():
-                for known in (False, True):
-                    ids = f'"path.sequence_id" = "{sequence}"\n"path.sequence_step_id" = "{step}"\n'
-                    folder = tmp_path / f"{provider}-{known}"
-                    folder.mkdir()
-                    (folder / "schemathesis.toml").write_text(f"[parameters]\n{ids}" if known else "")
-                    print(await schemathesis(address, made.api_key, provider, folder))  # noqa: T201
+            for provider, parameters in PARAMETERS.items():
+                folder = tmp_path / provider
+                folder.mkdir()
+                (folder / "schemathesis.toml").write_text(parameters)
+                print(await schemathesis(address, made.api_key, provider, folder))  # noqa: T201
             lines = [json.loads(line) for line in server.log.read_text().splitlines()]
     statuses = Counter(line["http_status"] for line in lines if line["event"] == "call")
     print(dict(statuses))  # noqa: T201
@@ -70,35 +75,96 @@ async def test_schemathesis_finds_no_difference(tmp_path: Path) -> None:
     assert not {500, 502} & set(statuses)
 
 
-async def test_the_description_names_what_the_table_and_the_routes_have(door: HttpDoor) -> None:
-    answer = await door.client.get("/openapi.json")
-    assert answer.headers["content-type"] == "application/json"
-    described = answer.json()
-    assert described["openapi"] == "3.1.0"
-    for prefix in openapi.PREFIXES:
-        operation = described["paths"][f"{prefix}{openapi.PATH}"]["patch"]
-        assert set(operation["responses"]) == {"200", *(str(spec.http_status) for spec in CODES.values())}
-    for path, operations in described["paths"].items():
-        for method in operations:
-            path = path.replace("{sequence_id}", "1").replace("{sequence_step_id}", "2")  # noqa: PLW2901
-            answer = await door.client.request(method, path, headers=GOOD, json=EMPTY if method == "patch" else None)
-            assert answer.status_code == 200, path
+async def document(server: RunningHttpServer) -> Any:
+    response = await server.client.get("/openapi.json")
+    assert response.headers["content-type"] == "application/json"
+    return response.json()
 
 
-async def test_every_answer_is_of_the_described_shape(door: HttpDoor) -> None:
-    described = (await door.client.get("/openapi.json")).json()
-    # Nothing that the description does not know may be in an answer.
-    for schema in described["components"]["schemas"].values():
-        if "additionalProperties" not in schema and schema.get("properties"):
+def validator(described: Any, name: str) -> jsonschema.Draft202012Validator:
+    """Checks a value against a schema of the document; members that the document does not name are refused."""
+    schemas = json.loads(json.dumps(described["components"]["schemas"]))
+    for schema in schemas.values():
+        if schema.get("properties"):
             schema["additionalProperties"] = False
-    envelope = {"$ref": "#/components/schemas/Envelope", "components": described["components"]}
-    check = jsonschema.Draft202012Validator(envelope, format_checker=jsonschema.FormatChecker())
+    schema = {"$ref": f"#/components/schemas/{name}", "components": {"schemas": schemas}}
+    return jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
+
+
+async def test_the_document_has_each_path_once_and_all_codes(server: RunningHttpServer) -> None:
+    described = await document(server)
+    assert described["openapi"].startswith("3.1.")
+    assert set(described["paths"]) == {PATH, "/healthz", "/readyz", "/metrics"}
+    operation = described["paths"][PATH]["patch"]
+    assert (operation["operationId"], operation["tags"]) == ("updateSequenceStep", ["sequence steps"])
+    statuses = {str(spec.http_status) for spec in CODES.values()} - {"405"}
+    assert set(operation["responses"]) == {"200", *statuses}
+    assert operation["security"] == [{"api_key": []}]
+    scheme = described["components"]["securitySchemes"]["api_key"]
+    assert (scheme["type"], scheme["in"], scheme["name"]) == ("apiKey", "header", "x-api-key")
+    assert set(described["components"]["schemas"]) == {
+        *("UpdateSequenceStep", "Record", "Template", "ServerStatus"),
+        *("Envelope", "Error", "ErrorMeta", "ErrorCause", "Warning", "FieldChange"),
+    }
+
+
+async def test_the_document_names_the_parameters(server: RunningHttpServer) -> None:
+    operation = (await document(server))["paths"][PATH]["patch"]
+    given = {parameter["name"]: parameter for parameter in operation["parameters"]}
+    assert {name: (each["in"], each["required"]) for name, each in given.items()} == {
+        "sequence_id": ("path", True),
+        "sequence_step_id": ("path", True),
+        "x-customer-id": ("header", True),
+        "x-provider-name": ("header", True),
+        "x-request-id": ("header", False),
+        "validate_only": ("query", False),
+    }
+    assert given["x-provider-name"]["schema"]["enum"] == ["apollo", "outreach", "salesloft"]
+    assert all(parameter["description"] for parameter in given.values())
+    assert operation["requestBody"]["required"]
+
+
+async def test_every_documented_operation_is_served(server: RunningHttpServer) -> None:
+    for path, operations in (await document(server))["paths"].items():
+        for method in operations:
+            url = path.format(sequence_id=1, sequence_step_id=2)
+            response = await server.client.request(method, url, headers=GOOD, json=EMPTY if method == "patch" else None)
+            assert response.status_code == 200, path
+
+
+async def test_the_examples_are_of_the_documented_shape(server: RunningHttpServer) -> None:
+    described = await document(server)
+    operation = described["paths"][PATH]["patch"]
+    request = described["components"]["schemas"]["UpdateSequenceStep"]["examples"]
+    for example in request:
+        validator(described, "UpdateSequenceStep").validate(example)
+        assert (await server.patch(example)).status_code == 200
+    assert request
+    check = validator(described, "Envelope")
+    for status, response in operation["responses"].items():
+        examples = response["content"]["application/json"]["examples"]
+        assert examples, status
+        for example in examples.values():
+            check.validate(example["value"])
+            assert {error["status"] for error in example["value"]["errors"]} <= {status}
+
+
+@pytest.mark.parametrize("recording", EXCHANGES.values(), ids=EXCHANGES)
+async def test_recorded_exchanges_are_as_documented(server: RunningHttpServer, recording: Any) -> None:
+    described = await document(server)
+    validator(described, "UpdateSequenceStep").validate(recording["request"]["body"])
+    validator(described, "Envelope").validate(recording["response"]["body"])
+    assert str(recording["response"]["status"]) in described["paths"][PATH]["patch"]["responses"]
+
+
+async def test_every_response_is_of_the_documented_shape(server: RunningHttpServer) -> None:
+    check = validator(await document(server), "Envelope")
     cause = Cause(400, {"message": ["no"]}, {"server": "x"})
     problem = Problem(ErrorCode.BAD_REQUEST, "No.", "Title", Origin.PROVIDER, cause, Outcome.UNKNOWN, 1.5)
     warning = StepWarning(WarningType.NO_CHANGE, "Nothing.")
-    door.failing(problem, warnings=(warning,), changes=(FieldChange("template.body", "a", None),))
-    check.validate((await door.patch()).json())
-    check.validate((await door.patch([])).json())
-    check.validate((await door.client.get("/")).json())
+    server.failing(problem, warnings=(warning,), changes=(FieldChange("template.body", "a", None),))
+    check.validate((await server.patch()).json())
+    check.validate((await server.patch([])).json())
+    check.validate((await server.client.get("/")).json())
     with pytest.raises(jsonschema.ValidationError):
         check.validate({"errors": [{}], "warnings": [], "changes": []})

@@ -1,4 +1,4 @@
-"""The server below the HTTP door: addresses, TLS, heads that make no sense, and the end."""
+"""The server of HTTP: addresses, TLS, bytes that are no request, and its end."""
 
 import asyncio
 import socket
@@ -17,7 +17,7 @@ from service.api.tls import TlsError, TlsFiles
 from service.domain.deadline import Deadline
 from service.domain.step import Caller, StepUpdate, UpdateResult
 from service.rest import protocol
-from tests.rest.servers import EMPTY, GOOD, PATH, HttpDoor, error_of, exchange, open_door
+from tests.support.http_server import EMPTY, GOOD, PATH, RunningHttpServer, error_of, exchange, running_http_server
 from tests.support.waiting import until
 
 
@@ -45,13 +45,13 @@ def mutual(files: TlsFiles, authority: trustme.CA) -> TlsFiles:
 
 @asynccontextmanager
 async def trusting(
-    door: HttpDoor, authority: trustme.CA, certificate: trustme.LeafCert | None = None
+    server: RunningHttpServer, authority: trustme.CA, certificate: trustme.LeafCert | None = None
 ) -> AsyncIterator[httpx.AsyncClient]:
     context = ssl.create_default_context()
     authority.configure_trust(context)
     if certificate is not None:
         certificate.configure_cert(context)
-    url = f"https://localhost:{door.http.address.rpartition(':')[2]}"
+    url = f"https://localhost:{server.http.address.rpartition(':')[2]}"
     async with httpx.AsyncClient(base_url=url, verify=context) as client:
         yield client
 
@@ -61,49 +61,49 @@ async def call(client: httpx.AsyncClient, **headers: Any) -> httpx.Response:
 
 
 async def test_tls_with_the_certificate_of_the_settings(files: TlsFiles, authority: trustme.CA) -> None:
-    async with open_door(tls=files) as door:
-        async with trusting(door, authority) as client:
+    async with running_http_server(tls=files) as server:
+        async with trusting(server, authority) as client:
             assert (await call(client)).status_code == 200
-        async with trusting(door, trustme.CA()) as stranger:
+        async with trusting(server, trustme.CA()) as stranger:
             with pytest.raises(httpx.ConnectError):
                 await call(stranger)
         with pytest.raises(httpx.HTTPError):
-            await door.patch()
+            await server.patch()
 
 
 async def test_a_client_certificate_stands_for_an_application(files: TlsFiles, authority: trustme.CA) -> None:
-    async with open_door(tls=mutual(files, authority)) as door:
-        async with trusting(door, authority, authority.issue_cert("billing.example")) as client:
+    async with running_http_server(tls=mutual(files, authority)) as server:
+        async with trusting(server, authority, authority.issue_cert("billing.example")) as client:
             given = {key: value for key, value in GOOD.items() if key != "x-api-key"}
             assert (await client.patch(PATH, headers=given, json=EMPTY)).status_code == 200
             # A key goes before a certificate.
             assert (await call(client)).status_code == 200
-        assert [caller.application_name for caller in door.callers] == ["billing-by-certificate", "billing"]
-        async with trusting(door, authority, authority.issue_cert("other.example")) as client:
-            answer = await client.patch(PATH, headers=given, json=EMPTY)
-            assert error_of(answer)["code"] == "UNAUTHORIZED_ERROR"
+        assert [caller.application_name for caller in server.callers] == ["billing-by-certificate", "billing"]
+        async with trusting(server, authority, authority.issue_cert("other.example")) as client:
+            response = await client.patch(PATH, headers=given, json=EMPTY)
+            assert error_of(response)["code"] == "UNAUTHORIZED_ERROR"
 
 
-async def test_clients_of_another_authority_are_turned_away(files: TlsFiles, authority: trustme.CA) -> None:
-    async with open_door(tls=mutual(files, authority)) as door:
+async def test_clients_of_another_authority_are_refused(files: TlsFiles, authority: trustme.CA) -> None:
+    async with running_http_server(tls=mutual(files, authority)) as server:
         for certificate in (None, trustme.CA().issue_cert("billing.example")):
-            async with trusting(door, authority, certificate) as client:
+            async with trusting(server, authority, certificate) as client:
                 with pytest.raises(httpx.HTTPError):
                     await call(client)
-        assert door.callers == []
+        assert server.callers == []
 
 
 async def test_a_new_certificate_is_shown_without_a_restart(files: TlsFiles, authority: trustme.CA) -> None:
     other = trustme.CA()
-    async with open_door(tls=files) as door:
-        async with trusting(door, authority) as old:
+    async with running_http_server(tls=files) as server:
+        async with trusting(server, authority) as old:
             assert (await call(old)).status_code == 200
             write(other.issue_cert("localhost"), files.certificate.parent)
-            async with trusting(door, other) as new:
+            async with trusting(server, other) as new:
                 assert (await call(new)).status_code == 200
             # A connection that is open stays so.
             assert (await call(old)).status_code == 200
-        async with trusting(door, authority) as late:
+        async with trusting(server, authority) as late:
             with pytest.raises(httpx.ConnectError):
                 await call(late)
 
@@ -111,32 +111,32 @@ async def test_a_new_certificate_is_shown_without_a_restart(files: TlsFiles, aut
 async def test_a_new_authority_of_clients_counts_without_a_restart(files: TlsFiles, authority: trustme.CA) -> None:
     other = trustme.CA()
     both = mutual(files, authority)
-    async with open_door(tls=both) as door:
+    async with running_http_server(tls=both) as server:
         assert both.client_ca is not None
         other.cert_pem.write_to_path(str(both.client_ca))
-        async with trusting(door, authority, other.issue_cert("billing.example")) as client:
+        async with trusting(server, authority, other.issue_cert("billing.example")) as client:
             assert (await call(client)).status_code == 200
-        async with trusting(door, authority, authority.issue_cert("billing.example")) as client:
+        async with trusting(server, authority, authority.issue_cert("billing.example")) as client:
             with pytest.raises(httpx.HTTPError):
                 await call(client)
 
 
 async def test_a_certificate_without_its_key_leaves_the_last_good_pair(files: TlsFiles, authority: trustme.CA) -> None:
-    async with open_door(tls=files) as door:
+    async with running_http_server(tls=files) as server:
         authority.issue_cert("localhost").cert_chain_pems[0].write_to_path(str(files.certificate))
-        async with trusting(door, authority) as client:
+        async with trusting(server, authority) as client:
             assert (await call(client)).status_code == 200
 
 
-async def test_files_that_cannot_be_used_are_told_at_the_start(files: TlsFiles) -> None:
+async def test_unusable_tls_files_fail_the_start(files: TlsFiles) -> None:
     files.private_key.unlink()
     with pytest.raises(TlsError, match="cannot read"):
-        async with open_door(tls=files):
+        async with running_http_server(tls=files):
             pass
 
 
 async def test_two_servers_share_an_address_and_others_do_not() -> None:
-    async with open_door() as first, open_door(address=first.http.address) as second:
+    async with running_http_server() as first, running_http_server(address=first.http.address) as second:
         for _ in range(200):
             async with httpx.AsyncClient(base_url=f"http://{first.http.address}") as client:
                 assert (await call(client)).status_code == 200
@@ -148,11 +148,11 @@ async def test_two_servers_share_an_address_and_others_do_not() -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         with pytest.raises(PortInUse, match="something else"):
-            async with open_door(address=f"127.0.0.1:{other.getsockname()[1]}"):
+            async with running_http_server(address=f"127.0.0.1:{other.getsockname()[1]}"):
                 pass
-    for wrong in ("nonsense", "127.0.0.1:x", "127.0.0.1:99999", ":"):
+    for wrong in ("other", "127.0.0.1:x", "127.0.0.1:99999", ":"):
         with pytest.raises(PortInUse):
-            async with open_door(address=wrong):
+            async with running_http_server(address=wrong):
                 pass
 
 
@@ -165,31 +165,69 @@ async def test_two_servers_share_an_address_and_others_do_not() -> None:
         b"GET / HTTP/1.1\r\nhost: x\r\nx-a: " + b"x" * 20_000,
     ],
 )
-async def test_what_is_no_request_is_told_in_the_envelope(door: HttpDoor, sent: bytes) -> None:
-    answer = await exchange(door.http.address, sent)
-    head, _, body = answer.partition(b"\r\n\r\n")
+async def test_bytes_that_are_no_request_get_an_envelope(server: RunningHttpServer, sent: bytes) -> None:
+    response = await exchange(server.http.address, sent)
+    head, _, body = response.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ")
     assert b"connection: close" in head
     assert b'"code":"BAD_REQUEST","status":"400"' in body
-    assert (await door.patch()).status_code == 200
+    assert (await server.patch()).status_code == 200
 
 
-async def test_a_head_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+HEAD = f"PATCH {PATH} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n" + "".join(
+    f"{name}: {value}\r\n" for name, value in GOOD.items()
+)
+
+
+async def test_an_offer_of_http2_is_served_over_http1(server: RunningHttpServer) -> None:
+    # As Java's own client sends it, body and all, unless it is told to speak HTTP/1.1.
+    offer = "connection: Upgrade, HTTP2-Settings, close\r\nhttp2-settings: AAEAAEAAAAIAAAAA\r\nupgrade: h2c\r\n"
+    response = await exchange(
+        server.http.address, f"{HEAD}{offer}content-length: 13\r\n\r\n".encode(), b'{"record":{}}', seconds=5
+    )
+    assert response.startswith(b"HTTP/1.1 200 ")
+    assert len(server.updates) == 1
+
+
+def chunks(body: bytes, size: int) -> bytes:
+    parts = [body[start : start + size] for start in range(0, len(body), size)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (*parts, b""))
+
+
+async def test_a_body_may_come_in_short_chunks(server: RunningHttpServer) -> None:
+    body = b'{"record": {"template": {"body": "' + b"x" * 3000 + b'"}}}'
+    head = f"{HEAD}connection: close\r\ntransfer-encoding: chunked\r\n\r\n".encode()
+    for size in (1, 100):
+        assert (await exchange(server.http.address, head, chunks(body, size))).startswith(b"HTTP/1.1 200 ")
+    assert [len(update.body or "") for update in server.updates] == [3000, 3000]
+
+
+async def test_a_body_in_too_many_short_chunks_is_refused(server: RunningHttpServer) -> None:
+    head = f"{HEAD}transfer-encoding: chunked\r\n\r\n".encode()
+    # Not to its end: what the client has still to send when the connection ends would reset it.
+    response = await exchange(server.http.address, head, chunks(b"x" * 4097, 1).removesuffix(b"0\r\n\r\n"))
+    assert response.startswith(b"HTTP/1.1 400 ")
+    assert b"4096 chunks of less than 64 bytes" in response
+    assert server.updates == []
+    assert (await server.patch()).status_code == 200
+
+
+async def test_a_head_that_does_not_come_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
-    async with open_door() as door:
+    async with running_http_server() as server:
         for sent in (b"", b"PATCH / HTTP/1.1\r\nhost:"):
-            assert await exchange(door.http.address, sent, seconds=5) == b""
-        # The time for the head is not the time for the answer.
+            assert await exchange(server.http.address, sent, seconds=5) == b""
+        # The time for the head is not the time for the response.
         slow = asyncio.Event()
 
         async def wait(caller: Caller, update: StepUpdate, deadline: Deadline) -> UpdateResult:
             await asyncio.wait_for(slow.wait(), 10)
             return UpdateResult()
 
-        door.use_case = wait
-        running = asyncio.ensure_future(door.patch())
-        await until(lambda: door.updates)
-        assert await exchange(door.http.address, seconds=5) == b""
+        server.use_case = wait
+        running = asyncio.ensure_future(server.patch())
+        await until(lambda: server.updates)
+        assert await exchange(server.http.address, seconds=5) == b""
         slow.set()
         assert (await running).status_code == 200
 
@@ -197,10 +235,10 @@ async def test_a_head_that_does_not_come_is_not_waited_for(monkeypatch: pytest.M
 class Slow:
     """A call that goes on until it is released."""
 
-    def __init__(self, door: HttpDoor) -> None:
+    def __init__(self, server: RunningHttpServer) -> None:
         self._release = asyncio.Event()
-        door.use_case = self._wait
-        self.running = asyncio.ensure_future(door.patch())
+        server.use_case = self._wait
+        self.running = asyncio.ensure_future(server.patch())
 
     async def _wait(self, caller: Caller, update: StepUpdate, deadline: Deadline) -> UpdateResult:
         await self._release.wait()
@@ -210,35 +248,35 @@ class Slow:
         self._release.set()
 
 
-async def test_a_stop_lets_running_calls_end_and_turns_not_ready(door: HttpDoor) -> None:
-    async with httpx.AsyncClient(base_url=f"http://{door.http.address}") as other:
+async def test_a_stop_lets_running_calls_end_and_turns_not_ready(server: RunningHttpServer) -> None:
+    async with httpx.AsyncClient(base_url=f"http://{server.http.address}") as other:
         assert (await other.get("/readyz")).status_code == 200
-        slow = Slow(door)
-        await until(lambda: door.updates)
-        stopping = asyncio.ensure_future(door.http.stop(10))
-        # The open connection hears that this is its last answer; new ones find nobody.
-        answer = await other.get("/readyz")
-        assert (answer.status_code, answer.headers["connection"]) == (503, "close")
+        slow = Slow(server)
+        await until(lambda: server.updates)
+        stopping = asyncio.ensure_future(server.http.stop(10))
+        # The open connection learns that this is its last response; new ones are refused.
+        response = await other.get("/readyz")
+        assert (response.status_code, response.headers["connection"]) == (503, "close")
         with pytest.raises(httpx.ConnectError):
             await other.get("/readyz")
         slow.release()
-        answer = await slow.running
-        assert (answer.status_code, answer.headers.get("connection")) == (200, "close")
+        response = await slow.running
+        assert (response.status_code, response.headers.get("connection")) == (200, "close")
         async with asyncio.timeout(5):
             await stopping
 
 
-async def test_an_idle_connection_does_not_hold_up_the_stop(door: HttpDoor) -> None:
-    await door.patch()
+async def test_an_idle_connection_does_not_hold_up_the_stop(server: RunningHttpServer) -> None:
+    await server.patch()
     async with asyncio.timeout(3):
-        await door.http.stop(30)
+        await server.http.stop(30)
 
 
-async def test_a_call_that_outlasts_the_grace_is_told_so(door: HttpDoor) -> None:
-    slow = Slow(door)
-    await until(lambda: door.updates)
+async def test_a_call_that_outlasts_the_grace_is_unknown(server: RunningHttpServer) -> None:
+    slow = Slow(server)
+    await until(lambda: server.updates)
     async with asyncio.timeout(5):
-        await door.http.stop(0.1)
+        await server.http.stop(0.1)
         error = error_of(await slow.running)
     assert (error["code"], error["meta"]["outcome"]) == ("SERVICE_UNAVAILABLE_ERROR", "unknown")
     assert error["detail"].startswith("This server stopped")

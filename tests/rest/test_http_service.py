@@ -1,4 +1,4 @@
-"""The HTTP door of the service as people run it: workers, metrics, stops."""
+"""The HTTP server of the service as people run it: workers, metrics, stops."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from service.domain.deadline import Deadline
 from service.domain.errors import ErrorCode, Outcome, Problem
 from service.domain.step import Caller, StepUpdate, UpdateResult
 from tests.e2e.test_processes import Place, call, channel, children, fails_to_start, place
-from tests.rest.servers import HttpDoor
+from tests.support.http_server import RunningHttpServer
 from tests.support.processes import free_port, serving
 from tests.support.waiting import until
 
@@ -49,15 +49,15 @@ def samples(text: str) -> Samples:
 
 async def scrape(address: str) -> Samples:
     async with httpx.AsyncClient() as client:
-        answer = await client.get(f"http://{address}/metrics")
-    assert answer.headers["content-type"].startswith("text/plain")
-    return samples(answer.text)
+        response = await client.get(f"http://{address}/metrics")
+    assert response.headers["content-type"].startswith("text/plain")
+    return samples(response.text)
 
 
-OK = ("seqstep_calls_total", "code=OK,door=http,outcome=succeeded,provider=apollo")
+OK = ("seqstep_calls_total", "code=OK,outcome=succeeded,provider=apollo,server=http")
 
 
-async def test_both_doors_do_the_same_to_the_same_step(tmp_path: Path) -> None:
+async def test_both_servers_do_the_same_to_the_same_step(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     async with (
         place(f"sqlite:///{tmp_path}/store.sqlite3", SEQSTEP_HTTP_ADDRESS=address) as made,
@@ -72,12 +72,12 @@ async def test_both_doors_do_the_same_to_the_same_step(tmp_path: Path) -> None:
         assert [warning["problem_type"] for warning in again["warnings"]] == ["NO_CHANGE"]
         found = await scrape(address)
         assert found[OK] == 2
-        assert found["seqstep_calls_total", "code=OK,door=grpc,outcome=succeeded,provider=apollo"] == 1
+        assert found["seqstep_calls_total", "code=OK,outcome=succeeded,provider=apollo,server=grpc"] == 1
         assert found["seqstep_provider_calls_total", "provider=apollo"] == 5
-        assert found["seqstep_call_duration_seconds_count", "door=http,provider=apollo"] == 2
+        assert found["seqstep_call_duration_seconds_count", "provider=apollo,server=http"] == 2
 
 
-async def test_the_metrics_are_those_of_all_workers_and_outlive_one(tmp_path: Path) -> None:
+async def test_metrics_cover_all_workers_and_outlive_one(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     async with (
         place(f"sqlite:///{tmp_path}/store.sqlite3", SEQSTEP_HTTP_ADDRESS=address, SEQSTEP_WORKERS="2") as made,
@@ -90,7 +90,7 @@ async def test_the_metrics_are_those_of_all_workers_and_outlive_one(tmp_path: Pa
         assert {line["worker"] for line in calls if line["event"] == "call"} == {0, 1}
         for _ in range(5):
             assert (await scrape(address))[OK] == 40
-        # What one worker is busy with, any worker tells.
+        # Any worker serves what all of them have to do.
         made.sandbox.order_fault(provider="apollo", method="PUT", delay_seconds=20, times=None)
         running = [asyncio.ensure_future(patch(address, made, f"T{number}")) for number in range(8)]
         async with asyncio.timeout(10):
@@ -108,35 +108,37 @@ async def test_the_metrics_are_those_of_all_workers_and_outlive_one(tmp_path: Pa
         assert (found[OK], found["seqstep_calls_in_flight", ""]) == (40, 0)
 
 
-async def test_labels_are_bounded(door: HttpDoor) -> None:
+async def test_metric_labels_are_bounded(server: RunningHttpServer) -> None:
     for number in range(30):
-        await door.patch(x_customer_id=f"customer-{number}", x_provider_name=f"nobody-{number}")
-        await door.patch(x_customer_id=f"customer-{number}", x_api_key=f"wrong-{number}")
-    door.failing(Problem(ErrorCode.GATEWAY_TIMEOUT_ERROR, "Slow.", outcome=Outcome.PARTIALLY_APPLIED), provider_calls=3)
-    await door.patch()
-    text = (await door.client.get("/metrics")).text
+        await server.patch(x_customer_id=f"customer-{number}", x_provider_name=f"nobody-{number}")
+        await server.patch(x_customer_id=f"customer-{number}", x_api_key=f"wrong-{number}")
+    server.failing(
+        Problem(ErrorCode.GATEWAY_TIMEOUT_ERROR, "Slow.", outcome=Outcome.PARTIALLY_APPLIED), provider_calls=3
+    )
+    await server.patch()
+    text = (await server.client.get("/metrics")).text
     found = samples(text)
     assert not re.search(r"customer-|nobody-|wrong-|acme|billing", text)
-    assert found["seqstep_calls_total", "code=BAD_REQUEST,door=http,outcome=not_applied,provider=none"] == 30
-    assert found["seqstep_calls_total", "code=UNAUTHORIZED_ERROR,door=http,outcome=not_applied,provider=apollo"] == 30
-    late = "code=GATEWAY_TIMEOUT_ERROR,door=http,outcome=partially_applied,provider=apollo"
+    assert found["seqstep_calls_total", "code=BAD_REQUEST,outcome=not_applied,provider=none,server=http"] == 30
+    assert found["seqstep_calls_total", "code=UNAUTHORIZED_ERROR,outcome=not_applied,provider=apollo,server=http"] == 30
+    late = "code=GATEWAY_TIMEOUT_ERROR,outcome=partially_applied,provider=apollo,server=http"
     assert found["seqstep_calls_total", late] == 1
     assert found["seqstep_provider_calls_total", "provider=apollo"] == 3
 
 
-async def test_what_runs_and_who_left_are_told(door: HttpDoor) -> None:
+async def test_metrics_have_running_and_cancelled_calls(server: RunningHttpServer) -> None:
     async def wait(caller: Caller, update: StepUpdate, deadline: Deadline) -> UpdateResult:
         await asyncio.Event().wait()
         return UpdateResult()
 
-    door.use_case = wait
-    running = asyncio.ensure_future(door.patch())
-    await until(lambda: door.updates)
-    assert samples((await door.client.get("/metrics")).text)["seqstep_calls_in_flight", ""] == 1
+    server.use_case = wait
+    running = asyncio.ensure_future(server.patch())
+    await until(lambda: server.updates)
+    assert samples((await server.client.get("/metrics")).text)["seqstep_calls_in_flight", ""] == 1
     running.cancel()
-    await until(lambda: door.records)
-    found = samples((await door.client.get("/metrics")).text)
-    assert found["seqstep_calls_total", "code=CANCELLED,door=http,outcome=unknown,provider=apollo"] == 1
+    await until(lambda: server.records)
+    found = samples((await server.client.get("/metrics")).text)
+    assert found["seqstep_calls_total", "code=CANCELLED,outcome=unknown,provider=apollo,server=http"] == 1
     assert found["seqstep_calls_in_flight", ""] == 0
 
 
@@ -151,13 +153,13 @@ async def test_a_stop_lets_running_requests_end(tmp_path: Path, workers: str) ->
         running = asyncio.ensure_future(patch(address, made, "Slow"))
         await until(lambda: any(each["method"] == "PUT" for each in made.sandbox.calls("apollo")))
         stopping = asyncio.ensure_future(server.stop())
-        answer: Any = await running
-        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+        response: Any = await running
+        assert (response.status_code, response.headers["connection"]) == (200, "close")
         assert await stopping == 0
     assert "Traceback" not in server.log.read_text()
 
 
-async def test_what_keeps_the_door_from_opening_is_said(tmp_path: Path) -> None:
+async def test_a_server_that_cannot_listen_says_why(tmp_path: Path) -> None:
     async with place(f"sqlite:///{tmp_path}/store.sqlite3") as made:
         for address, message in (
             ("0.0.0.0:0", "SEQSTEP_HTTP_ADDRESS=0.0.0.0:0 is reached by other machines"),

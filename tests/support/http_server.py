@@ -1,4 +1,4 @@
-"""The HTTP door over real sockets, in front of a use case that does as the test says."""
+"""The HTTP server over real sockets, in front of a use case that does as the test says."""
 
 import asyncio
 import json
@@ -17,8 +17,8 @@ from service.domain.errors import Problem, unauthenticated
 from service.domain.step import Caller, StepUpdate, UpdateResult
 from service.observability.call_log import CallRecord
 from service.observability.metrics import CallMetrics
-from service.rest import server
-from service.rest.app import Door
+from service.rest.app import create_app
+from service.rest.server import start
 
 PATH = "/sequences/54/sequence_steps/7"
 GOOD = {"x-customer-id": "acme", "x-provider-name": "apollo", "x-api-key": "good"}
@@ -27,7 +27,7 @@ EMPTY: dict[str, Any] = {"record": {}}
 UseCase = Callable[[Caller, StepUpdate, Deadline], Awaitable[UpdateResult]]
 
 
-class Keys:
+class FakeApplications:
     """Lets in whoever has the key `good`, or a certificate for `billing.example`."""
 
     async def authenticate(self, api_key: str | None) -> Caller:
@@ -41,7 +41,7 @@ class Keys:
         return Caller(2, "billing-by-certificate")
 
 
-class HttpDoor:
+class RunningHttpServer:
     """A server with one use case, and a client of it."""
 
     def __init__(self) -> None:
@@ -68,8 +68,8 @@ class HttpDoor:
         return await self.use_case(caller, update, deadline)
 
     async def start(self, tls: TlsFiles | None = None, address: str = "127.0.0.1:0") -> None:
-        calls = CallHandler(self._run, Keys(), self, self.policy, self.admission)
-        self.http = await server.start(Door(calls, self.metrics.render), address, tls)
+        calls = CallHandler(self._run, FakeApplications(), self, self.policy, self.admission)
+        self.http = await start(create_app(calls, self.metrics.render), address, tls)
         self.http.set_ready()
         self.client = httpx.AsyncClient(base_url=f"http://{self.http.address}")
 
@@ -101,31 +101,32 @@ class HttpDoor:
 
     async def refused(self, *arguments: Any, **more: Any) -> Any:
         """The one error of a PATCH that fails, checked to be in the envelope."""
-        answer = await self.patch(*arguments, **more)
-        return error_of(answer)
+        response = await self.patch(*arguments, **more)
+        return error_of(response)
 
 
-def error_of(answer: httpx.Response) -> Any:
-    """The one error of an answer, after what holds for all of them was checked."""
-    assert answer.headers["content-type"] == "application/json"
-    body = answer.json()
+def error_of(response: httpx.Response) -> Any:
+    """The one error of a response, after what holds for all errors was checked."""
+    assert response.headers["content-type"] == "application/json"
+    body = response.json()
     assert set(body) == {"errors", "warnings", "changes"}
     [error] = body["errors"]
     assert set(error) == {"id", "detail", "problem_type", "title", "code", "status", "meta"}
-    assert str(answer.status_code) == error["status"]
+    assert str(response.status_code) == error["status"]
     assert error["problem_type"] == error["code"]
-    assert error["meta"]["request_id"] == answer.headers["x-request-id"]
+    assert error["meta"]["request_id"] == response.headers["x-request-id"]
     return error
 
 
 @asynccontextmanager
-async def open_door(**more: Any) -> AsyncIterator[HttpDoor]:
-    door = HttpDoor()
-    await door.start(**more)
+async def running_http_server(**more: Any) -> AsyncIterator[RunningHttpServer]:
+    """A server until the end of the block."""
+    server = RunningHttpServer()
+    await server.start(**more)
     try:
-        yield door
+        yield server
     finally:
-        await door.stop()
+        await server.stop()
 
 
 async def exchange(address: str, *sent: bytes, seconds: float = 10) -> bytes:
@@ -136,6 +137,6 @@ async def exchange(address: str, *sent: bytes, seconds: float = 10) -> bytes:
         for part in sent:
             writer.write(part)
             await writer.drain()
-        answer = await reader.read()
+        response = await reader.read()
     writer.close()
-    return answer
+    return response

@@ -1,0 +1,214 @@
+"""A call as HTTP brings it: its metadata, its body, and the response that ends it."""
+
+import asyncio
+import math
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
+
+from fastapi import Header, Path, Query, Request, Response
+from pydantic import MISSING, InstanceOf, WithJsonSchema
+
+from service.api import metadata
+from service.api.call_handler import CallerGone, CallOutcome, TransportStatus
+from service.domain.deadline import Deadline
+from service.domain.errors import CODES, CallRefused
+from service.domain.step import Provider, StepUpdate
+from service.domain.validation import MAX_BODY_BYTES, MAX_ID_CHARACTERS
+from service.providers import providers
+from service.rest.protocol import CERTIFICATE_NAMES
+from service.rest.schemas import Template, UpdateSequenceStep, malformed, parse_body, parse_flag, render
+
+MAX_REQUEST_BYTES: Final = 3 * MAX_BODY_BYTES
+"""Longest body of a request that is read, as over gRPC; longer ones than the page allows get a reason."""
+
+JSON: Final = "application/json"
+
+_VALIDATE_ONLY: Final = "validate_only"
+
+# How much of a refused request is read, so that its client gets the response and not a reset of the connection.
+_MAX_DISCARDED_BYTES: Final = 4 * MAX_REQUEST_BYTES
+_DISCARD_SECONDS: Final = 2.0
+
+# What proxies log for a client that left; nobody receives it.
+_CLIENT_CLOSED_REQUEST: Final = TransportStatus(http=499)
+
+# What the OpenAPI document says of parameters. The rules themselves are those of every server, in `service.api.metadata` and
+# `service.domain.validation`.
+_ID: Final[dict[str, Any]] = {
+    "minLength": 1,
+    "maxLength": MAX_ID_CHARACTERS,
+    "pattern": r"^(?!\.{1,2}$)[A-Za-z0-9._~-]+$",
+}
+_HEADER: Final[dict[str, Any]] = {"minLength": 1, "maxLength": 255, "pattern": r"^[ -~]*[!-~][ -~]*$"}
+
+
+def step_update(
+    sequence_id: Annotated[str, Path(description="The provider's id of the sequence.", json_schema_extra=_ID)],
+    sequence_step_id: Annotated[str, Path(description="The provider's id of the step.", json_schema_extra=_ID)],
+    x_customer_id: Annotated[str, Header(description="Your own id of the customer.", json_schema_extra=_HEADER)],
+    x_provider_name: Annotated[
+        InstanceOf[Provider],
+        WithJsonSchema({"type": "string", "enum": list(providers())}),
+        Header(description="The provider's name."),
+    ],
+    body: UpdateSequenceStep,
+    x_request_id: Annotated[  # noqa: ARG001  # named for the OpenAPI document; it is no part of the update
+        str | MISSING,
+        Header(description="Comes back in the response and is logged; made when absent.", json_schema_extra=_HEADER),
+    ] = MISSING,
+    *,
+    validate_only: Annotated[
+        bool, Query(description="Do everything but the write: the response tells what would change.")
+    ] = False,
+) -> StepUpdate:
+    """The update that a request asks for; its signature describes the request in the OpenAPI document."""
+    record = body.record
+    template = Template() if record.template is MISSING else record.template
+    return StepUpdate(
+        provider=x_provider_name,
+        customer_id=x_customer_id,
+        sequence_id=sequence_id,
+        sequence_step_id=sequence_step_id,
+        subject=None if template.subject is MISSING else template.subject,
+        body=None if template.body is MISSING else template.body,
+        custom_fields={} if record.custom_fields is MISSING else record.custom_fields,
+        validate_only=validate_only,
+    )
+
+
+class HttpCall:
+    """A call as HTTP brings it; `service.api.call_handler.InboundCall` says what each method promises.
+
+    Attributes:
+        client_left: Whether the client went away while the call was served.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self.client_left = False
+        self._request = request
+        self._read = False
+        self._disconnect_watch: asyncio.Task[None] | None = None
+
+    def pairs(self) -> metadata.Pairs:
+        """The headers."""
+        # Over HTTP the status says how a call failed, so the mode has no meaning.
+        return [
+            (name, value)
+            for raw, value in self._request.headers.raw
+            if (name := raw.decode("latin-1")) != metadata.ERROR_MODE
+        ]
+
+    def time_remaining(self) -> float | None:
+        """None: HTTP has no deadlines."""
+        return None
+
+    def identities(self) -> Sequence[str]:
+        """The names in the client's certificate."""
+        names: Sequence[str] = self._request.scope["state"].get(CERTIFICATE_NAMES, ())
+        return names
+
+    async def update(self, told: metadata.CallMetadata, deadline: Deadline) -> StepUpdate:
+        """Reads and checks the request; from its end on, a client that leaves cancels the call.
+
+        Raises:
+            CallRefused: It is not as the OpenAPI document says.
+            CallerGone: The client left before its end.
+        """
+        request = self._request
+        validate_only = parse_flag(_VALIDATE_ONLY, request.query_params.getlist(_VALIDATE_ONLY))
+        _check_content_headers(request)
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                data = await self._read_body()
+        except TimeoutError:
+            raise malformed("The body did not arrive in time.") from None
+        update = step_update(
+            **request.path_params,
+            x_customer_id=told.customer_id,
+            x_provider_name=told.provider,
+            body=parse_body(data),
+            validate_only=validate_only,
+        )
+        self._disconnect_watch = asyncio.create_task(self._cancel_on_disconnect(asyncio.current_task()))
+        return update
+
+    def told(self, ended: CallOutcome | None) -> TransportStatus:
+        """The status of the response; 499 if the client has left."""
+        return _CLIENT_CLOSED_REQUEST if ended is None else TransportStatus(http=_status(ended))
+
+    async def respond(self, outcome: CallOutcome) -> Response:
+        """The response that tells how the call ended."""
+        headers = {metadata.REQUEST_ID: outcome.request_id, "content-type": JSON, "cache-control": "no-store"}
+        if outcome.problem is not None and outcome.problem.retry_after is not None:
+            headers["retry-after"] = str(math.ceil(outcome.problem.retry_after))
+        await self._discard_body()
+        if not self._read:
+            headers["connection"] = "close"
+        return Response(render(outcome.response), _status(outcome), headers)
+
+    def close(self) -> None:
+        """Stops waiting for the client to leave."""
+        if self._disconnect_watch is not None:
+            self._disconnect_watch.cancel()
+
+    async def _read_body(self) -> bytes:
+        parts: list[bytes] = []
+        length = 0
+        while True:
+            message = await self._request.receive()
+            if message["type"] == "http.disconnect":
+                self._read = True
+                raise CallerGone
+            part = message.get("body", b"")
+            length += len(part)
+            if length > MAX_REQUEST_BYTES:
+                raise _too_long()
+            parts.append(part)
+            if not message.get("more_body", False):
+                self._read = True
+                return b"".join(parts)
+
+    async def _discard_body(self) -> None:
+        """Reads what is left of a request that was refused before its end."""
+        left = _MAX_DISCARDED_BYTES
+        try:
+            async with asyncio.timeout(_DISCARD_SECONDS):
+                while not self._read and left > 0:
+                    message = await self._request.receive()
+                    left -= len(message.get("body", b""))
+                    self._read = message["type"] == "http.disconnect" or not message.get("more_body", False)
+        except TimeoutError:
+            pass
+
+    async def _cancel_on_disconnect(self, work: "asyncio.Task[Any] | None") -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+        self.client_left = True
+        if work is not None:
+            work.cancel()
+
+
+def _check_content_headers(request: Request) -> None:
+    """Refuses a body that does not say it is JSON.
+
+    Raises:
+        CallRefused: It says something else, or that it is compressed, or that it is too long.
+    """
+    media_type, _, parameters = request.headers.get("content-type", "").partition(";")
+    name, _, charset = parameters.strip().partition("=")
+    is_utf8 = name.strip().lower() != "charset" or charset.strip(' "').lower() in ("utf-8", "utf8")
+    if media_type.strip().lower() != JSON or not is_utf8:
+        raise malformed(f"The body has to be JSON in UTF-8; send it as `content-type: {JSON}`.")
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise malformed("The body must not be compressed.")
+    length = request.headers.get("content-length", "0")
+    if length.isdecimal() and int(length) > MAX_REQUEST_BYTES:
+        raise _too_long()
+
+
+def _too_long() -> CallRefused:
+    return malformed(f"The body is longer than {MAX_REQUEST_BYTES // 1024 // 1024} MiB.")
+
+
+def _status(outcome: CallOutcome) -> int:
+    return 200 if outcome.problem is None else CODES[outcome.problem.code].http_status
