@@ -28,8 +28,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from tests.readme.reader import play_as_reader
-from tests.support.processes import ROOT, Serving, serving
-from tests.vectors.stage import FOLDER, Result, Stage, missing, running_stage, topics
+from tests.support.processes import ROOT, ServerProcess, server_process
+from tests.vectors.environment import FOLDER, Result, VectorEnvironment, missing, running_environment, topics
 
 CLIENTS: Final = ROOT / "clients"
 
@@ -127,7 +127,7 @@ class Services:
 
 
 @asynccontextmanager
-async def running_services(stage: Stage, folder: Path) -> AsyncIterator[Services]:
+async def running_services(environment: VectorEnvironment, folder: Path) -> AsyncIterator[Services]:
     """Two services on free ports of this machine, one of them with TLS, over the same store."""
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost", "127.0.0.1")
@@ -138,15 +138,15 @@ async def running_services(stage: Stage, folder: Path) -> AsyncIterator[Services
         blob.write_to_path(chain, append=True)
     tls = {"SEQSTEP_TLS_CERTIFICATE": str(chain), "SEQSTEP_TLS_PRIVATE_KEY": str(key)}
     async with (
-        serving(folder, dict(stage.environment)) as plaintext,
-        serving(folder, {**stage.environment, **tls}, wait=False) as secure,
+        server_process(folder, dict(environment.settings)) as plaintext,
+        server_process(folder, {**environment.settings, **tls}, wait=False) as secure,
     ):
         await _ready(secure, authority.cert_pem.bytes())
         # Some libraries do not check certificates against addresses.
         yield Services(plaintext.address, secure.address.replace("127.0.0.1", "localhost"), ca)
 
 
-async def _ready(service: Serving, ca: bytes) -> None:
+async def _ready(service: ServerProcess, ca: bytes) -> None:
     credentials = grpc.ssl_channel_credentials(ca)
     async with grpc.aio.secure_channel(service.address, credentials) as channel, asyncio.timeout(30):
         await channel.channel_ready()
@@ -159,8 +159,8 @@ class Polyglot:
         runs: What came of each client so far.
     """
 
-    def __init__(self, stage: Stage, services: Services, folder: Path, progress: Progress) -> None:
-        self._stage = stage
+    def __init__(self, environment: VectorEnvironment, services: Services, folder: Path, progress: Progress) -> None:
+        self._environment = environment
         self._services = services
         self._folder = folder
         self._progress = progress
@@ -220,7 +220,7 @@ class Polyglot:
         return f"stubs are not fresh ({', '.join(stale)}); run {again}" if stale else ""
 
     async def _run(self, run: Run, command: Sequence[str | Path]) -> None:
-        key = await self._stage.application(run.name.replace(" ", "-"))
+        key = await self._environment.application(run.name.replace(" ", "-"))
         started = time.monotonic()
         await self._follow(run.name, command, self._vectors, run.results, TARGET=self._services.plaintext, API_KEY=key)
         run.seconds = time.monotonic() - started
@@ -236,7 +236,7 @@ class Polyglot:
         **environment: str,
     ) -> None:
         task = self._progress.add_task(name, total=len(vectors))
-        async for result in self._stage.run(command, **environment):
+        async for result in self._environment.run(command, **environment):
             results.append(result)
             self._progress.advance(task)
             if result.why:
@@ -302,11 +302,11 @@ async def polyglot(languages: Sequence[Language], console: Console) -> list[Run]
     """Runs languages and returns what came of each client."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="seqstep-polyglot-")))
-        stage = await stack.enter_async_context(running_stage(folder))
-        services = await stack.enter_async_context(running_services(stage, folder))
+        environment = await stack.enter_async_context(running_environment(folder))
+        services = await stack.enter_async_context(running_services(environment, folder))
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         progress = stack.enter_context(Progress(*columns, console=console, transient=True))
-        run = Polyglot(stage, services, folder, progress)
+        run = Polyglot(environment, services, folder, progress)
         for language in languages:
             await run.language(language)
         return run.runs

@@ -12,13 +12,13 @@ import pytest
 
 from sandbox import seed
 from sandbox.server import RunningSandbox, running_sandbox
-from service.cli.demo.environment import SEQSTEP, CommandFailed, Trial, run
+from service.cli.demo.environment import SEQSTEP, CommandFailed, DemoEnvironment, run
 from service.connections.encryption import generate_key
 
 ACME = ("--app", "dev", "--customer", "acme")
 
 
-class Office:
+class CommandLine:
     """A store with an application `dev`, whose customer `acme` is connected, and the commands that change it."""
 
     def __init__(self, environment: dict[str, str], sandbox: RunningSandbox) -> None:
@@ -62,28 +62,28 @@ class Office:
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Trial:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> DemoEnvironment:
     """Made once, since it takes several commands, and copied for each test."""
-    return Trial.prepare(tmp_path_factory.mktemp("prepared") / "office", "dev", "http://127.0.0.1:9")
+    return DemoEnvironment.prepare(tmp_path_factory.mktemp("prepared") / "cli", "dev", "http://127.0.0.1:9")
 
 
 @pytest.fixture
-async def office(prepared: Trial, tmp_path: Path) -> AsyncIterator[Office]:
-    folder = shutil.copytree(prepared.folder, tmp_path / "office")
+async def cli(prepared: DemoEnvironment, tmp_path: Path) -> AsyncIterator[CommandLine]:
+    folder = shutil.copytree(prepared.folder, tmp_path / "cli")
     async with running_sandbox() as sandbox:
         own = {
             "SEQSTEP_DATABASE_URL": f"sqlite:///{folder}/seqstep.sqlite3",
             "SEQSTEP_APOLLO_BASE_URL": sandbox.apollo_url,
             "SEQSTEP_OUTREACH_BASE_URL": sandbox.outreach_url,
         }
-        yield Office({**prepared.environment, **own}, sandbox)
+        yield CommandLine({**prepared.environment, **own}, sandbox)
 
 
-async def test_an_application_and_its_keys(office: Office) -> None:
-    key = (await office.run("app", "create", "billing")).strip()
-    second = json.loads(await office.run("app", "rotate-key", "billing", "--json"))["api_key"]
+async def test_an_application_and_its_keys(cli: CommandLine) -> None:
+    key = (await cli.run("app", "create", "billing")).strip()
+    second = json.loads(await cli.run("app", "rotate-key", "billing", "--json"))["api_key"]
     assert key != second
-    listed = await office.run("app", "list")
+    listed = await cli.run("app", "list")
     [line] = [line for line in listed.splitlines() if line.startswith("billing\t")]
     assert line.split("\t")[1] == "active"
     assert line.count("…") == 2
@@ -91,54 +91,54 @@ async def test_an_application_and_its_keys(office: Office) -> None:
     assert key not in listed
     assert second not in listed
 
-    assert "billing is disabled" in await office.run("app", "disable", "billing")
-    assert "billing\tdisabled" in await office.run("app", "list")
-    await office.run("app", "enable", "billing")
-    assert "billing\tactive" in await office.run("app", "list")
+    assert "billing is disabled" in await cli.run("app", "disable", "billing")
+    assert "billing\tdisabled" in await cli.run("app", "list")
+    await cli.run("app", "enable", "billing")
+    assert "billing\tactive" in await cli.run("app", "list")
 
 
-async def test_what_an_application_cannot_be_is_said(office: Office) -> None:
-    assert "dev" in await office.refused("app", "create", "dev")
+async def test_what_an_application_cannot_be_is_said(cli: CommandLine) -> None:
+    assert "dev" in await cli.refused("app", "create", "dev")
     for command in ("rotate-key", "disable", "enable"):
-        assert "nobody" in await office.refused("app", command, "nobody")
+        assert "nobody" in await cli.refused("app", command, "nobody")
 
 
-async def test_a_certificate_stands_for_an_application_until_it_does_not(office: Office) -> None:
-    await office.run("app", "map-certificate", "dev", "spiffe://example.com/dev")
-    assert "spiffe://example.com/dev" in await office.run("app", "list")
-    await office.run("app", "unmap-certificate", "spiffe://example.com/dev")
-    assert "spiffe://example.com/dev" not in await office.run("app", "list")
+async def test_a_certificate_stands_for_an_application_until_it_does_not(cli: CommandLine) -> None:
+    await cli.run("app", "map-certificate", "dev", "spiffe://example.com/dev")
+    assert "spiffe://example.com/dev" in await cli.run("app", "list")
+    await cli.run("app", "unmap-certificate", "spiffe://example.com/dev")
+    assert "spiffe://example.com/dev" not in await cli.run("app", "list")
 
 
-async def test_a_connection_from_first_to_last(office: Office) -> None:
+async def test_a_connection_from_first_to_last(cli: CommandLine) -> None:
     beta = ("--app", "dev", "--customer", "beta", "--provider", "apollo")
-    assert "made" in await office.run("connection", "set", *beta, stdin=f"{seed.APOLLO_SECOND_KEY}\n")
-    assert "replaced" in await office.run(
+    assert "made" in await cli.run("connection", "set", *beta, stdin=f"{seed.APOLLO_SECOND_KEY}\n")
+    assert "replaced" in await cli.run(
         "connection", "set", *beta, stdin=json.dumps({"api_key": seed.APOLLO_SECOND_KEY})
     )
-    shown = json.loads(await office.run("connection", "show", *beta, "--json"))
+    shown = json.loads(await cli.run("connection", "show", *beta, "--json"))
     assert [(each["customer_id"], each["provider"], each["state"]) for each in shown] == [("beta", "apollo", "active")]
     assert seed.APOLLO_SECOND_KEY not in json.dumps(shown)
-    listed = await office.run("connection", "list", "--app", "dev")
+    listed = await cli.run("connection", "list", "--app", "dev")
     assert [line.split("\t")[1:3] for line in listed.splitlines()] == [
         ["acme", "apollo"],
         ["acme", "outreach"],
         ["beta", "apollo"],
     ]
-    assert "deleted" in await office.run("connection", "delete", *beta)
+    assert "deleted" in await cli.run("connection", "delete", *beta)
     for command in ("show", "check", "delete"):
-        assert "beta" in await office.refused("connection", command, *beta)
+        assert "beta" in await cli.refused("connection", command, *beta)
 
 
-async def test_a_terminal_asks_for_secrets_and_does_not_show_them(office: Office) -> None:
-    shown = await office.on_a_terminal(
+async def test_a_terminal_asks_for_secrets_and_does_not_show_them(cli: CommandLine) -> None:
+    shown = await cli.on_a_terminal(
         *("connection", "set", "--app", "dev", "--customer", "typed", "--provider", "apollo"),
         answers=(seed.APOLLO_SECOND_KEY,),
     )
     assert "API key (empty for OAuth):" in shown
     assert "connection of typed to Apollo made" in shown
     assert seed.APOLLO_SECOND_KEY not in shown
-    assert "works" in await office.run(
+    assert "works" in await cli.run(
         "connection", "check", "--app", "dev", "--customer", "typed", "--provider", "apollo"
     )
 
@@ -155,27 +155,27 @@ async def test_a_terminal_asks_for_secrets_and_does_not_show_them(office: Office
     ],
 )
 async def test_credentials_that_make_no_sense_are_refused_and_nothing_is_stored(
-    office: Office, stdin: str, said: str
+    cli: CommandLine, stdin: str, said: str
 ) -> None:
     where = ("--app", "dev", "--customer", "new", "--provider", "apollo")
-    assert said in await office.refused("connection", "set", *where, stdin=stdin)
-    assert await office.run("connection", "list", "--customer", "new") == ""
+    assert said in await cli.refused("connection", "set", *where, stdin=stdin)
+    assert await cli.run("connection", "list", "--customer", "new") == ""
 
 
-async def test_a_customer_that_could_not_be_called_for_is_refused(office: Office) -> None:
+async def test_a_customer_that_could_not_be_called_for_is_refused(cli: CommandLine) -> None:
     for customer in ("", " acme", "é", "x" * 256):
         where = ("--app", "dev", "--customer", customer, "--provider", "apollo")
-        assert "1 to 255 printable ASCII" in await office.refused("connection", "set", *where, stdin="key")
+        assert "1 to 255 printable ASCII" in await cli.refused("connection", "set", *where, stdin="key")
 
 
-async def test_a_connection_to_salesloft_has_no_use(office: Office) -> None:
-    assert "Salesloft" in await office.refused("connection", "set", *ACME, "--provider", "salesloft", stdin="key")
+async def test_a_connection_to_salesloft_has_no_use(cli: CommandLine) -> None:
+    assert "Salesloft" in await cli.refused("connection", "set", *ACME, "--provider", "salesloft", stdin="key")
 
 
 @pytest.mark.parametrize("provider", ["apollo", "outreach"])
-async def test_a_check_makes_one_read(office: Office, provider: str) -> None:
-    assert "works" in await office.run("connection", "check", *ACME, "--provider", provider)
-    [call] = office.sandbox.calls(provider)
+async def test_a_check_makes_one_read(cli: CommandLine, provider: str) -> None:
+    assert "works" in await cli.run("connection", "check", *ACME, "--provider", provider)
+    [call] = cli.sandbox.calls(provider)
     assert call["status"] == 200
 
 
@@ -189,28 +189,28 @@ async def test_a_check_makes_one_read(office: Office, provider: str) -> None:
     ],
     ids=["scope", "plan", "wrong", "expired"],
 )
-async def test_a_check_says_what_is_wrong(office: Office, credentials: dict[str, str], said: str) -> None:
+async def test_a_check_says_what_is_wrong(cli: CommandLine, credentials: dict[str, str], said: str) -> None:
     where = (*ACME, "--provider", "apollo")
-    await office.run("connection", "set", *where, stdin=json.dumps(credentials))
-    told = await office.refused("connection", "check", *where)
+    await cli.run("connection", "set", *where, stdin=json.dumps(credentials))
+    told = await cli.refused("connection", "check", *where)
     assert said in told
     assert not any(secret in told for secret in credentials.values() if secret != "wrong")
 
 
-async def test_everything_moves_to_a_new_key_with_progress_for_people(office: Office) -> None:
+async def test_everything_moves_to_a_new_key_with_progress_for_people(cli: CommandLine) -> None:
     new = generate_key()
-    old = office.environment["SEQSTEP_ENCRYPTION_KEYS"]
-    office.environment["SEQSTEP_ENCRYPTION_KEYS"] = f"{new},{old}"
-    shown = await office.on_a_terminal("connection", "reencrypt")
+    old = cli.environment["SEQSTEP_ENCRYPTION_KEYS"]
+    cli.environment["SEQSTEP_ENCRYPTION_KEYS"] = f"{new},{old}"
+    shown = await cli.on_a_terminal("connection", "reencrypt")
     assert "Re-encrypting" in shown
     assert "100%" in shown
     assert "2 moved to the first key" in shown
-    assert "0 moved" in await office.run("connection", "reencrypt")
-    office.environment["SEQSTEP_ENCRYPTION_KEYS"] = new
-    assert "works" in await office.run("connection", "check", *ACME, "--provider", "outreach")
+    assert "0 moved" in await cli.run("connection", "reencrypt")
+    cli.environment["SEQSTEP_ENCRYPTION_KEYS"] = new
+    assert "works" in await cli.run("connection", "check", *ACME, "--provider", "outreach")
 
 
-async def test_a_row_that_no_key_opens_is_counted_and_left_alone(office: Office) -> None:
-    office.environment["SEQSTEP_ENCRYPTION_KEYS"] = generate_key()
-    told = await office.refused("connection", "reencrypt")
+async def test_a_row_that_no_key_opens_is_counted_and_left_alone(cli: CommandLine) -> None:
+    cli.environment["SEQSTEP_ENCRYPTION_KEYS"] = generate_key()
+    told = await cli.refused("connection", "reencrypt")
     assert "2 could not be read" in told

@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from service.cli.demo import scenarios
-from tests.support.service import open_house
+from tests.support.service import running_service
 
 
 @asynccontextmanager
@@ -80,12 +80,12 @@ async def test_an_interrupted_demonstration_leaves_nothing(tmp_path: Path, numbe
 
 
 async def test_what_does_not_end_as_it_should_is_noticed(tmp_path: Path) -> None:
-    async with open_house(tmp_path) as house:
-        house.sandbox.order_fault(provider="apollo", method="PUT", times=None, status=422, body='{"error": "no"}')
-        house.sandbox.order_fault(provider="outreach", method="GET", times=None, status=503, body="")
+    async with running_service(tmp_path) as service:
+        service.sandbox.order_fault(provider="apollo", method="PUT", times=None, status=422, body='{"error": "no"}')
+        service.sandbox.order_fault(provider="outreach", method="GET", times=None, status=503, body="")
         out = io.StringIO()
         console = Console(file=out, soft_wrap=True)
-        wrong = await scenarios.play(console, house.sandbox.url, house.app.rpc.address, house.key.reveal())
+        wrong = await scenarios.play(console, service.sandbox.url, service.app.rpc.address, service.key.reveal())
     # Apollo, Outreach and the mistake at Outreach; Salesloft is never asked.
     assert wrong == 3
     assert "✗ not as it should be: it was meant to succeed" in out.getvalue()

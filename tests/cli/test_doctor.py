@@ -12,25 +12,25 @@ import pytest
 import trustme
 
 from tests.support.processes import free_port
-from tests.support.service import House, open_house
+from tests.support.service import RunningService, running_service
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with open_house(tmp_path) as running:
+async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
+    async with running_service(tmp_path) as running:
         yield running
 
 
-def environment(house: House, **more: str) -> dict[str, str]:
-    """The environment of the service that the house runs."""
-    given = house.settings
+def environment(service: RunningService, **more: str) -> dict[str, str]:
+    """The environment of the service that the service runs."""
+    given = service.settings
     return {
         "SEQSTEP_DATABASE_URL": given.database_url.get_secret_value(),
         "SEQSTEP_ENCRYPTION_KEYS": given.encryption_keys.get_secret_value(),
         "SEQSTEP_APOLLO_BASE_URL": given.provider_url("apollo", "base_url"),
         "SEQSTEP_APOLLO_TOKEN_URL": given.provider_url("apollo", "token_url"),
         "SEQSTEP_OUTREACH_BASE_URL": given.provider_url("outreach", "base_url"),
-        "SEQSTEP_GRPC_ADDRESS": house.app.rpc.address,
+        "SEQSTEP_GRPC_ADDRESS": service.app.rpc.address,
         "SEQSTEP_HTTP_ADDRESS": f"127.0.0.1:{free_port()}",
     } | more
 
@@ -56,12 +56,12 @@ def left_in(folder: Path) -> list[Path]:
     return list(folder.iterdir())
 
 
-async def test_all_is_well(house: House, tmp_path: Path) -> None:
-    status, found = await doctor(tmp_path, environment(house))
+async def test_all_is_well(service: RunningService, tmp_path: Path) -> None:
+    status, found = await doctor(tmp_path, environment(service))
     assert status == 0, found
     assert {row[0] for name, row in found.items() if name != "all"} == {"ok"}
-    assert found["gRPC address"][1] == f"the service at {house.app.rpc.address} says SERVING"
-    for secret in (house.settings.encryption_keys.get_secret_value(), house.key.reveal()):
+    assert found["gRPC address"][1] == f"the service at {service.app.rpc.address} says SERVING"
+    for secret in (service.settings.encryption_keys.get_secret_value(), service.key.reveal()):
         assert secret not in found["all"][0]
 
 
@@ -86,12 +86,12 @@ async def test_a_machine_without_any_setting_is_told_what_to_do(tmp_path: Path) 
     assert left_in(tmp_path) == []
 
 
-async def test_a_port_that_something_else_has_is_named(house: House, tmp_path: Path) -> None:
+async def test_a_port_that_something_else_has_is_named(service: RunningService, tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         address = f"127.0.0.1:{other.getsockname()[1]}"
-        settings = environment(house, SEQSTEP_GRPC_ADDRESS=address, SEQSTEP_HTTP_ADDRESS=address)
+        settings = environment(service, SEQSTEP_GRPC_ADDRESS=address, SEQSTEP_HTTP_ADDRESS=address)
         status, found = await doctor(tmp_path, settings)
     assert status == 1
     assert found["gRPC address"] == ["wrong", f"cannot listen on {address}: Address already in use"]
@@ -124,16 +124,16 @@ async def test_wrong_settings_are_named_without_a_traceback(tmp_path: Path, name
     assert "Traceback" not in found["all"][0]
 
 
-async def test_health_asks_the_service_alone(house: House, tmp_path: Path) -> None:
-    settings = {"SEQSTEP_GRPC_ADDRESS": house.app.rpc.address}
+async def test_health_asks_the_service_alone(service: RunningService, tmp_path: Path) -> None:
+    settings = {"SEQSTEP_GRPC_ADDRESS": service.app.rpc.address}
     assert (await doctor(tmp_path, settings, "--health"))[0] == 0
     nobody = {"SEQSTEP_GRPC_ADDRESS": f"127.0.0.1:{free_port()}"}
     assert (await doctor(tmp_path, nobody, "--health"))[0] == 1
 
 
-async def test_health_of_a_service_that_does_not_serve_yet(house: House, tmp_path: Path) -> None:
-    await house.app.rpc.health.enter_graceful_shutdown()
-    status, found = await doctor(tmp_path, {"SEQSTEP_GRPC_ADDRESS": house.app.rpc.address}, "--health")
+async def test_health_of_a_service_that_does_not_serve_yet(service: RunningService, tmp_path: Path) -> None:
+    await service.app.rpc.health.enter_graceful_shutdown()
+    status, found = await doctor(tmp_path, {"SEQSTEP_GRPC_ADDRESS": service.app.rpc.address}, "--health")
     assert status == 1
     assert found["gRPC address"][1].endswith("says NOT_SERVING")
 

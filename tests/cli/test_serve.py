@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.demo.environment import CommandFailed, Trial, run
+from service.cli.demo.environment import CommandFailed, DemoEnvironment, run
 from service.client import AsyncClient, StepUpdate
-from tests.support.processes import serving
+from tests.support.processes import server_process
 
 
 async def ended(folder: Path, settings: dict[str, str], *arguments: str) -> tuple[int | None, str]:
@@ -65,16 +65,16 @@ async def test_a_trial_serves_and_can_be_prepared_again(tmp_path: Path) -> None:
     url = (await sandbox.stdout.readline()).decode().split()[-1]
     folder = tmp_path / "var"
     try:
-        trial = await asyncio.to_thread(Trial.prepare, folder, "dev", url)
-        key = trial.api_key_file.read_text()
-        again = await asyncio.to_thread(Trial.prepare, folder, "dev", url)
+        demo = await asyncio.to_thread(DemoEnvironment.prepare, folder, "dev", url)
+        key = demo.api_key_file.read_text()
+        again = await asyncio.to_thread(DemoEnvironment.prepare, folder, "dev", url)
         assert again.api_key_file.read_text() == key
-        assert again.environment == trial.environment
+        assert again.environment == demo.environment
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         for name in ("api-key", "encryption-keys", "seqstep.sqlite3"):
             assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
         settings = {name: value for name, value in again.environment.items() if name.startswith("SEQSTEP_")}
-        async with serving(tmp_path, settings) as service:
+        async with server_process(tmp_path, settings) as service:
             async with AsyncClient(service.address, api_key=key.strip()) as client:
                 result = await client.update_step(
                     StepUpdate(sequence_id="7", sequence_step_id="101", subject="Hello"),
@@ -89,10 +89,10 @@ async def test_a_trial_serves_and_can_be_prepared_again(tmp_path: Path) -> None:
 
 
 async def test_a_lost_key_is_replaced(tmp_path: Path) -> None:
-    trial = await asyncio.to_thread(Trial.prepare, tmp_path, "dev", "http://127.0.0.1:1")
-    lost = trial.api_key_file.read_text()
-    trial.api_key_file.unlink()
-    again = await asyncio.to_thread(Trial.prepare, tmp_path, "dev", "http://127.0.0.1:1")
+    demo = await asyncio.to_thread(DemoEnvironment.prepare, tmp_path, "dev", "http://127.0.0.1:1")
+    lost = demo.api_key_file.read_text()
+    demo.api_key_file.unlink()
+    again = await asyncio.to_thread(DemoEnvironment.prepare, tmp_path, "dev", "http://127.0.0.1:1")
     assert again.api_key_file.read_text() not in ("", lost)
 
 

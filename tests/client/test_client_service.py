@@ -25,7 +25,7 @@ from service.client import (
     Unauthenticated,
 )
 from tests.support.processes import free_port
-from tests.support.service import CUSTOMER, House, open_house
+from tests.support.service import CUSTOMER, RunningService, running_service
 
 SEQUENCE, STEP = str(seed.OUTREACH_SEQUENCE_ENABLED), str(seed.OUTREACH_STEP_PLAIN)
 CALL_STEP = str(seed.OUTREACH_STEP_CALL)
@@ -33,73 +33,75 @@ HELLO = StepUpdate(sequence_id=SEQUENCE, sequence_step_id=STEP, subject="Hello")
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with open_house(tmp_path) as running:
+async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
+    async with running_service(tmp_path) as running:
         yield running
 
 
-async def call(house: House, update: StepUpdate = HELLO, **more: Any) -> Any:
+async def call(service: RunningService, update: StepUpdate = HELLO, **more: Any) -> Any:
     given = {"customer_id": CUSTOMER, "provider": "outreach"} | more
-    async with AsyncClient(house.app.rpc.address, api_key=house.key.reveal(), timeout=10) as client:
+    async with AsyncClient(service.app.rpc.address, api_key=service.key.reveal(), timeout=10) as client:
         return await client.update_step(update, **given)
 
 
-async def test_a_change_and_then_no_change(house: House) -> None:
-    result = await call(house)
+async def test_a_change_and_then_no_change(service: RunningService) -> None:
+    result = await call(service)
     assert [(change.field, change.before, change.after) for change in result.changes] == [
         ("template.subject", "Quick question", "Hello")
     ]
-    held = await house.holds("outreach", "templates", seed.OUTREACH_TEMPLATE_PLAIN)
+    held = await service.provider_record("outreach", "templates", seed.OUTREACH_TEMPLATE_PLAIN)
     assert held["attributes"]["subject"] == "Hello"
-    again = await call(house)
+    again = await call(service)
     assert again.changes == ()
     assert "NO_CHANGE" in [warning.problem_type for warning in again.warnings]
 
 
-async def test_the_blocking_client_does_the_same(house: House) -> None:
-    with Client(house.app.rpc.address, api_key=house.key.reveal()) as client:
+async def test_the_blocking_client_does_the_same(service: RunningService) -> None:
+    with Client(service.app.rpc.address, api_key=service.key.reveal()) as client:
         result = await asyncio.to_thread(client.update_step, HELLO, customer_id=CUSTOMER, provider="outreach")
     assert [change.after for change in result.changes] == ["Hello"]
 
 
-async def test_a_failure_for_the_customer(house: House) -> None:
+async def test_a_failure_for_the_customer(service: RunningService) -> None:
     with pytest.raises(NotApplied) as raised:
-        await call(house, StepUpdate(sequence_id=SEQUENCE, sequence_step_id=CALL_STEP, subject="x"))
+        await call(service, StepUpdate(sequence_id=SEQUENCE, sequence_step_id=CALL_STEP, subject="x"))
     assert (raised.value.code, raised.value.status) == ("UNPROCESSABLE_ENTITY_ERROR", 422)
     assert raised.value.errors[0].application_name == "billing"
 
 
-async def test_a_rate_limit_says_how_long_to_wait(house: House) -> None:
-    house.sandbox.order_fault(provider="outreach", method="GET", status=429, headers={"retry-after": "120"}, body="{}")
+async def test_a_rate_limit_says_how_long_to_wait(service: RunningService) -> None:
+    service.sandbox.order_fault(
+        provider="outreach", method="GET", status=429, headers={"retry-after": "120"}, body="{}"
+    )
     with pytest.raises(NotApplied) as raised:
-        await call(house)
+        await call(service)
     assert raised.value.retry_after is not None
     assert 100 < raised.value.retry_after <= 121
     assert raised.value.errors[0].cause is not None
     assert raised.value.errors[0].cause.code == 429
 
 
-async def test_an_update_that_stops_halfway(house: House) -> None:
-    house.sandbox.order_fault(provider="outreach", method="PATCH", path="sequenceSteps", status=422, body="{}")
+async def test_an_update_that_stops_halfway(service: RunningService) -> None:
+    service.sandbox.order_fault(provider="outreach", method="PATCH", path="sequenceSteps", status=422, body="{}")
     with pytest.raises(PartiallyApplied) as raised:
         await call(
-            house,
+            service,
             StepUpdate(sequence_id=SEQUENCE, sequence_step_id=STEP, subject="Hello", custom_fields={"interval": 60}),
         )
     assert [change.field for change in raised.value.changes] == ["template.subject"]
 
 
-async def test_a_write_whose_answer_never_comes(house: House) -> None:
-    house.sandbox.order_fault(provider="outreach", method="PATCH", hang=True)
+async def test_a_write_whose_answer_never_comes(service: RunningService) -> None:
+    service.sandbox.order_fault(provider="outreach", method="PATCH", hang=True)
     with pytest.raises(OutcomeUnknown) as raised:
-        await call(house, timeout=1.5)
+        await call(service, timeout=1.5)
     assert raised.value.code == "GATEWAY_TIMEOUT_ERROR"
     assert raised.value.errors[0].origin == "provider"
 
 
-async def test_a_call_that_is_wrong_in_itself(house: House) -> None:
+async def test_a_call_that_is_wrong_in_itself(service: RunningService) -> None:
     with pytest.raises(CallRefused) as raised:
-        await call(house, StepUpdate(sequence_id="../1", sequence_step_id="", subject="a\nb"))
+        await call(service, StepUpdate(sequence_id="../1", sequence_step_id="", subject="a\nb"))
     assert {each.field for each in raised.value.violations} == {
         "sequence_id",
         "sequence_step_id",
@@ -108,8 +110,8 @@ async def test_a_call_that_is_wrong_in_itself(house: House) -> None:
     assert raised.value.status == 400
 
 
-async def test_a_key_that_is_not_known(house: House) -> None:
-    async with AsyncClient(house.app.rpc.address, api_key="wrong") as client:
+async def test_a_key_that_is_not_known(service: RunningService) -> None:
+    async with AsyncClient(service.app.rpc.address, api_key="wrong") as client:
         with pytest.raises(Unauthenticated) as raised:
             await client.update_step(HELLO, customer_id=CUSTOMER, provider="outreach")
     assert raised.value.code == "UNAUTHORIZED_ERROR"
@@ -126,11 +128,11 @@ class CallOutcome:
 
 
 async def update_step(
-    house: House, *arguments: str, stdin: str = "", key: str | None = None, provider: str = "outreach"
+    service: RunningService, *arguments: str, stdin: str = "", key: str | None = None, provider: str = "outreach"
 ) -> CallOutcome:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SEQSTEP_")}
-    environment["SEQSTEP_API_KEY"] = house.key.reveal() if key is None else key
-    environment["SEQSTEP_ADDRESS"] = house.app.rpc.address
+    environment["SEQSTEP_API_KEY"] = service.key.reveal() if key is None else key
+    environment["SEQSTEP_ADDRESS"] = service.app.rpc.address
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "service.cli", "update-step"),
         *("--customer", CUSTOMER, "--provider", provider),
@@ -146,9 +148,9 @@ async def update_step(
     return CallOutcome(process.returncode, out.decode(), err.decode())
 
 
-async def test_a_person_sees_what_changed(house: House) -> None:
+async def test_a_person_sees_what_changed(service: RunningService) -> None:
     body = "<p>Hi {{first_name}},</p><p>Thursday?</p>"
-    ended = await update_step(house, SEQUENCE, STEP, "--subject", "Hello", "--body-file", "-", stdin=body)
+    ended = await update_step(service, SEQUENCE, STEP, "--subject", "Hello", "--body-file", "-", stdin=body)
     assert ended.status == 0, ended.err
     assert ended.out.splitlines()[:3] == [
         "✓ Changed template.subject, template.body.",
@@ -158,67 +160,67 @@ async def test_a_person_sees_what_changed(house: House) -> None:
     assert "  -<p>Do you have a minute?</p>\n  +<p>Thursday?</p>\n" in ended.out
     assert "! SEQUENCE_ACTIVE: " in ended.out
     assert re.search(r"request id: [0-9a-f-]{36}\n$", ended.out)
-    held = await house.holds("outreach", "templates", seed.OUTREACH_TEMPLATE_PLAIN)
+    held = await service.provider_record("outreach", "templates", seed.OUTREACH_TEMPLATE_PLAIN)
     assert held["attributes"]["bodyHtml"] == body
 
 
-async def test_a_dry_run_says_so(house: House) -> None:
-    ended = await update_step(house, SEQUENCE, STEP, "--field", "interval=60", "--validate-only")
+async def test_a_dry_run_says_so(service: RunningService) -> None:
+    ended = await update_step(service, SEQUENCE, STEP, "--field", "interval=60", "--validate-only")
     assert ended.status == 0
     assert ended.out.startswith("✓ Would change custom_fields.interval. Nothing was written.")
-    assert not [each for each in house.calls("outreach") if each.startswith("PATCH")]
+    assert not [each for each in service.provider_calls("outreach") if each.startswith("PATCH")]
 
 
-async def test_nothing_to_change(house: House) -> None:
-    ended = await update_step(house, SEQUENCE, STEP, "--subject", "Quick question")
+async def test_nothing_to_change(service: RunningService) -> None:
+    ended = await update_step(service, SEQUENCE, STEP, "--subject", "Quick question")
     assert ended.status == 0
     assert ended.out.startswith("✓ Nothing to change.\n! NO_CHANGE: ")
 
 
-async def test_an_empty_subject_is_a_value(house: House) -> None:
-    ended = await update_step(house, SEQUENCE, STEP, "--subject", "")
+async def test_an_empty_subject_is_a_value(service: RunningService) -> None:
+    ended = await update_step(service, SEQUENCE, STEP, "--subject", "")
     assert ended.status == 0, ended.err
     assert ended.out.startswith("✓ Changed template.subject.")
 
 
-async def test_programs_get_the_protobuf_json(house: House) -> None:
-    ended = await update_step(house, SEQUENCE, STEP, "--subject", "Grüße", "--json")
+async def test_programs_get_the_protobuf_json(service: RunningService) -> None:
+    ended = await update_step(service, SEQUENCE, STEP, "--subject", "Grüße", "--json")
     assert ended.status == 0
     assert json.loads(ended.out)["changes"] == [
         {"field": "template.subject", "before": "Quick question", "after": "Grüße"}
     ]
     assert "Grüße" in ended.out
-    failed = await update_step(house, SEQUENCE, CALL_STEP, "--subject", "x", "--json")
+    failed = await update_step(service, SEQUENCE, CALL_STEP, "--subject", "x", "--json")
     assert failed.status == 1
     assert json.loads(failed.out)["errors"][0]["code"] == "UNPROCESSABLE_ENTITY_ERROR"
 
 
-async def test_the_exit_status_tells_the_outcome(house: House) -> None:
-    not_applied = await update_step(house, SEQUENCE, CALL_STEP, "--subject", "x")
+async def test_the_exit_status_tells_the_outcome(service: RunningService) -> None:
+    not_applied = await update_step(service, SEQUENCE, CALL_STEP, "--subject", "x")
     assert not_applied.status == 1
     assert not_applied.err.startswith("✗ UNPROCESSABLE_ENTITY_ERROR (422): ")
     assert "outcome: not applied, found by the service" in not_applied.err
-    refused = await update_step(house, "..", STEP, "--subject", "x")
+    refused = await update_step(service, "..", STEP, "--subject", "x")
     assert refused.status == 5
     assert "sequence_id: Must be a provider's id" in refused.err
-    stranger = await update_step(house, SEQUENCE, STEP, "--subject", "x", key="wrong")
+    stranger = await update_step(service, SEQUENCE, STEP, "--subject", "x", key="wrong")
     assert stranger.status == 5
-    house.sandbox.order_fault(provider="outreach", method="PATCH", path="sequenceSteps", status=422, body="{}")
-    partial = await update_step(house, SEQUENCE, STEP, "--subject", "x", "--field", "interval=60")
+    service.sandbox.order_fault(provider="outreach", method="PATCH", path="sequenceSteps", status=422, body="{}")
+    partial = await update_step(service, SEQUENCE, STEP, "--subject", "x", "--field", "interval=60")
     assert partial.status == 4
     assert "Changed before it failed:\n  template.subject\n" in partial.err
-    house.sandbox.order_fault(provider="outreach", method="PATCH", hang=True)
-    unknown = await update_step(house, SEQUENCE, STEP, "--subject", "y", "--timeout", "1.5")
+    service.sandbox.order_fault(provider="outreach", method="PATCH", hang=True)
+    unknown = await update_step(service, SEQUENCE, STEP, "--subject", "y", "--timeout", "1.5")
     assert unknown.status == 3
     assert "outcome: unknown, found by the provider" in unknown.err
 
 
-async def test_a_service_that_is_not_there(house: House) -> None:
+async def test_a_service_that_is_not_there(service: RunningService) -> None:
     address = f"127.0.0.1:{free_port()}"
-    ended = await update_step(house, SEQUENCE, STEP, "--subject", "x", "--address", address)
+    ended = await update_step(service, SEQUENCE, STEP, "--subject", "x", "--address", address)
     assert ended.status == 5
     assert f"{address} cannot be reached, so nothing was sent" in ended.err
-    as_json = await update_step(house, SEQUENCE, STEP, "--subject", "x", "--address", address, "--json")
+    as_json = await update_step(service, SEQUENCE, STEP, "--subject", "x", "--address", address, "--json")
     assert as_json.status == 5
     assert json.loads(as_json.out)["errors"][0]["code"] == "SERVICE_UNAVAILABLE_ERROR"
 
@@ -237,44 +239,44 @@ async def test_a_service_that_is_not_there(house: House) -> None:
         (("--timeout", "0"), "--timeout"),
     ],
 )
-async def test_wrong_usage_is_explained(house: House, arguments: tuple[str, ...], said: str) -> None:
-    ended = await update_step(house, SEQUENCE, STEP, *arguments)
+async def test_wrong_usage_is_explained(service: RunningService, arguments: tuple[str, ...], said: str) -> None:
+    ended = await update_step(service, SEQUENCE, STEP, *arguments)
     assert ended.status == 2
     assert said in " ".join(re.sub(r"[│╭╰╮╯─]", " ", ended.err).split())
     assert "Traceback" not in ended.err
-    assert house.calls() == []
+    assert service.provider_calls() == []
 
 
 async def test_the_key_comes_from_a_file_or_the_environment_and_never_from_an_argument(
-    house: House, tmp_path: Path
+    service: RunningService, tmp_path: Path
 ) -> None:
     file = tmp_path / "key"
-    file.write_text(house.key.reveal() + "\n")
-    ended = await update_step(house, SEQUENCE, STEP, "--subject", "x", "--api-key-file", str(file), key="wrong")
+    file.write_text(service.key.reveal() + "\n")
+    ended = await update_step(service, SEQUENCE, STEP, "--subject", "x", "--api-key-file", str(file), key="wrong")
     assert ended.status == 0, ended.err
-    none = await update_step(house, SEQUENCE, STEP, "--subject", "x", key="")
+    none = await update_step(service, SEQUENCE, STEP, "--subject", "x", key="")
     assert none.status == 2
-    argument = await update_step(house, SEQUENCE, STEP, "--subject", "x", "--api-key", house.key.reveal())
+    argument = await update_step(service, SEQUENCE, STEP, "--subject", "x", "--api-key", service.key.reveal())
     assert argument.status == 2
 
 
-async def test_what_a_provider_holds_cannot_steer_the_terminal(house: House) -> None:
-    ended = await update_step(house, SEQUENCE, STEP, "--body-file", "-", stdin="<p>\x1b[2J\x07bye</p>")
+async def test_what_a_provider_holds_cannot_steer_the_terminal(service: RunningService) -> None:
+    ended = await update_step(service, SEQUENCE, STEP, "--body-file", "-", stdin="<p>\x1b[2J\x07bye</p>")
     assert ended.status == 0
     assert "\x1b" not in ended.out
     assert r"\x1b[2J\x07bye" in ended.out
 
 
-async def test_colours_are_for_terminals_only(house: House) -> None:
+async def test_colours_are_for_terminals_only(service: RunningService) -> None:
     """And a call that takes its time shows that it is under way."""
-    house.sandbox.order_fault(provider="outreach", method="GET", delay_seconds=1.5)
+    service.sandbox.order_fault(provider="outreach", method="GET", delay_seconds=1.5)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SEQSTEP_")}
-    environment |= {"SEQSTEP_API_KEY": house.key.reveal(), "TERM": "xterm-256color"}
+    environment |= {"SEQSTEP_API_KEY": service.key.reveal(), "TERM": "xterm-256color"}
     environment.pop("NO_COLOR", None)
     controller, terminal = pty.openpty()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "service.cli", "update-step", "--customer", CUSTOMER, "--provider", "outreach"),
-        *("--address", house.app.rpc.address, "--subject", "Hello", SEQUENCE, STEP),
+        *("--address", service.app.rpc.address, "--subject", "Hello", SEQUENCE, STEP),
         env=environment,
         stdin=terminal,
         stdout=terminal,

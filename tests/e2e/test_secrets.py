@@ -20,9 +20,9 @@ from service.connections import Applications
 from service.connections.encryption import generate_key
 from service.domain.credentials import ApiKeyCredentials, OAuthCredentials, Secret
 from service.domain.step import Provider
-from tests.e2e.test_processes import Place, channel, fails_to_start, place
-from tests.support.processes import ROOT, free_port, serving
-from tests.support.service import ended
+from tests.support.deployment import Deployment, prepared_deployment, service_stub
+from tests.support.processes import ROOT, fails_to_start, free_port, server_process
+from tests.support.service import call_result
 
 MARK = "m4rk3d"
 
@@ -78,7 +78,7 @@ def echoes(secret: str) -> list[dict[str, Any]]:
 
 
 async def step(
-    search: Search, made: Place, address: str, provider: str, customer: str, api_key: str, mode: str
+    search: Search, deployment: Deployment, address: str, provider: str, customer: str, api_key: str, mode: str
 ) -> None:
     ids = (seed.APOLLO_SEQUENCE_INACTIVE, seed.APOLLO_STEP_INACTIVE_PLAIN)
     if provider == "outreach":
@@ -91,9 +91,9 @@ async def step(
         ("x-api-key", api_key),
         ("x-error-mode", mode),
     )
-    async with channel(address) as stub:
+    async with service_stub(address) as stub:
         call = stub.UpdateStep(request, metadata=metadata, timeout=10)
-        answer = await ended(call)
+        answer = await call_result(call)
         search.wrote("envelope", answer.response.SerializeToString())
         search.wrote("trailers", repr(answer.trailers))
         search.wrote("details", repr(await call.details()))
@@ -101,7 +101,9 @@ async def step(
     search.failures += 1
 
 
-async def step_over_http(search: Search, made: Place, address: str, provider: str, customer: str, api_key: str) -> None:
+async def step_over_http(
+    search: Search, deployment: Deployment, address: str, provider: str, customer: str, api_key: str
+) -> None:
     """The same through the HTTP door, by both of its paths and with a body that quotes the key."""
     headers = {"x-customer-id": customer, "x-provider-name": provider, "x-api-key": api_key}
     ids = (seed.APOLLO_SEQUENCE_INACTIVE, seed.APOLLO_STEP_INACTIVE_PLAIN)
@@ -151,25 +153,25 @@ async def test_no_failure_writes_a_secret(tmp_path: Path) -> None:
     search.secrets |= {key, access, refresh, client_secret}
     http = f"127.0.0.1:{free_port()}"
     environment = {"SEQSTEP_CACHE_SECONDS": "0", "SEQSTEP_HTTP_ADDRESS": http}
-    async with place(f"sqlite:///{tmp_path}/store.sqlite3", **environment) as made:
-        connections = made.connections()
-        search.secrets |= {made.api_key, made.keys}
+    async with prepared_deployment(f"sqlite:///{tmp_path}/store.sqlite3", **environment) as deployment:
+        connections = deployment.connections()
+        search.secrets |= {deployment.api_key, deployment.keys}
         grant = OAuthCredentials(Secret(access), Secret(refresh), None, "client", Secret(client_secret))
-        await connections.set(made.application_id, "c", Provider("apollo"), ApiKeyCredentials(Secret(key)))
-        await connections.set(made.application_id, "c", Provider("outreach"), grant)
-        async with serving(tmp_path, made.environment) as server:
+        await connections.set(deployment.application_id, "c", Provider("apollo"), ApiKeyCredentials(Secret(key)))
+        await connections.set(deployment.application_id, "c", Provider("outreach"), grant)
+        async with server_process(tmp_path, deployment.environment) as server:
             # Providers that give the credentials back, in both ways of failing.
             for provider, secret in (("apollo", key), ("outreach", access)):
                 for number, fault in enumerate(echoes(secret)):
                     # A connection of its own for each, since a told rate limit is remembered.
                     customer = f"{provider}-{number}"
                     held = ApiKeyCredentials(Secret(key)) if provider == "apollo" else grant
-                    await connections.set(made.application_id, customer, Provider(provider), held)
-                    made.sandbox.reset()
-                    made.sandbox.order_fault(provider=provider, path="/api/", times=None, **fault)
+                    await connections.set(deployment.application_id, customer, Provider(provider), held)
+                    deployment.sandbox.reset()
+                    deployment.sandbox.order_fault(provider=provider, path="/api/", times=None, **fault)
                     mode = "status" if number % 2 else "envelope"
-                    await step(search, made, server.address, provider, customer, made.api_key, mode)
-                    await step_over_http(search, made, http, provider, customer, made.api_key)
+                    await step(search, deployment, server.address, provider, customer, deployment.api_key, mode)
+                    await step_over_http(search, deployment, http, provider, customer, deployment.api_key)
             # A token endpoint that gives back what it was sent.
             ended_grant = OAuthCredentials(
                 Secret(access), Secret(refresh), time.time() - 1, "client", Secret(client_secret)
@@ -178,35 +180,37 @@ async def test_no_failure_writes_a_secret(tmp_path: Path) -> None:
                 ((400, "invalid_grant"), (401, "invalid_client"), (500, "x"), (429, "x"))
             ):
                 customer = f"token-{number}"
-                await connections.set(made.application_id, customer, Provider("outreach"), ended_grant)
-                made.sandbox.reset()
+                await connections.set(deployment.application_id, customer, Provider("outreach"), ended_grant)
+                deployment.sandbox.reset()
                 body = {"error": error, "error_description": f"{refresh} {client_secret} {access}"}
-                made.sandbox.order_fault(provider="outreach", path="oauth/token", status=status, body=body, times=None)
-                await step(search, made, server.address, "outreach", customer, made.api_key, "envelope")
-                await step_over_http(search, made, http, "outreach", customer, made.api_key)
-            made.sandbox.reset()
+                deployment.sandbox.order_fault(
+                    provider="outreach", path="oauth/token", status=status, body=body, times=None
+                )
+                await step(search, deployment, server.address, "outreach", customer, deployment.api_key, "envelope")
+                await step_over_http(search, deployment, http, "outreach", customer, deployment.api_key)
+            deployment.sandbox.reset()
             # Wrong callers.
-            for api_key in (made.api_key[:-1], f"{MARK}-wrong"):
+            for api_key in (deployment.api_key[:-1], f"{MARK}-wrong"):
                 search.secrets.add(api_key)
-                await step(search, made, server.address, "apollo", "c", api_key, "status")
-                await step_over_http(search, made, http, "apollo", "c", api_key)
+                await step(search, deployment, server.address, "apollo", "c", api_key, "status")
+                await step_over_http(search, deployment, http, "apollo", "c", api_key)
             # Rows that were damaged, moved, or are under a key that is gone.
-            async with made.store.begin() as connection:
+            async with deployment.store.begin() as connection:
                 await connection.execute(
                     text("UPDATE connections SET ciphertext = x'00' WHERE customer_id = 'apollo-1'")
                 )
                 await connection.execute(text("UPDATE connections SET key_id = 'gone' WHERE customer_id = 'apollo-2'"))
-            await step(search, made, server.address, "apollo", "apollo-1", made.api_key, "envelope")
-            await step(search, made, server.address, "apollo", "apollo-2", made.api_key, "status")
-            async with made.store.begin() as connection:
+            await step(search, deployment, server.address, "apollo", "apollo-1", deployment.api_key, "envelope")
+            await step(search, deployment, server.address, "apollo", "apollo-2", deployment.api_key, "status")
+            async with deployment.store.begin() as connection:
                 await connection.execute(text("UPDATE connections SET key_id = 'x' WHERE customer_id = 'apollo-2'"))
                 await connection.execute(text("ALTER TABLE connections RENAME TO hidden"))
-            await step(search, made, server.address, "apollo", "c", made.api_key, "status")
-            async with made.store.begin() as connection:
+            await step(search, deployment, server.address, "apollo", "c", deployment.api_key, "status")
+            async with deployment.store.begin() as connection:
                 await connection.execute(text("ALTER TABLE hidden RENAME TO connections"))
             await scraped(search, http)
         search.wrote("log", server.log.read_bytes())
-        await at_the_command_line(search, made, tmp_path)
+        await at_the_command_line(search, deployment, tmp_path)
     search_files(search, tmp_path)
     print(f"{search.failures} failures, {len(search.written)} places searched for {len(search.secrets)} secrets")  # noqa: T201
     assert search.failures >= 150
@@ -218,23 +222,23 @@ def search_files(search: Search, folder: Path) -> None:
         search.wrote(file.name, file.read_bytes())
 
 
-async def at_the_command_line(search: Search, made: Place, folder: Path) -> None:
+async def at_the_command_line(search: Search, deployment: Deployment, folder: Path) -> None:
     """Starts and commands that fail."""
     wrong = f"{MARK}{generate_key()[6:]}"
     search.secrets.add(wrong)
     where = ("--app", "billing", "--customer", "c")
     for change in (
         {"SEQSTEP_ENCRYPTION_KEYS": wrong},
-        {"SEQSTEP_ENCRYPTION_KEYS": f"{made.keys},{wrong}x"},
+        {"SEQSTEP_ENCRYPTION_KEYS": f"{deployment.keys},{wrong}x"},
         {"SEQSTEP_DATABASE_URL": f"postgresql://u:{MARK}-password@127.0.0.1:1/x"},
         {"SEQSTEP_DATABASE_URL": f"mysql://u:{MARK}-password@127.0.0.1/x"},
     ):
-        status, log = await fails_to_start(folder, made.environment | change)
+        status, log = await fails_to_start(folder, deployment.environment | change)
         assert status
         search.secrets.add(f"{MARK}-password")
         search.wrote("start", log)
         search.failures += 1
-        await run(search, made.environment | change, "connection", "check", *where, "--provider", "apollo")
+        await run(search, deployment.environment | change, "connection", "check", *where, "--provider", "apollo")
     for given in (
         f'{{"api_key": ["{MARK}-in"]}}',
         f'{{"{MARK}-in": 1}}',
@@ -242,10 +246,10 @@ async def at_the_command_line(search: Search, made: Place, folder: Path) -> None
         f'{{"access_token": "{MARK}-in',
     ):
         search.secrets.add(f"{MARK}-in ")
-        await run(search, made.environment, "connection", "set", *where, "--provider", "outreach", given=given)
-    await run(search, made.environment, "connection", "check", *where, "--provider", "apollo")
-    await run(search, made.environment, "connection", "check", *where, "--provider", "outreach")
-    assert await Applications(made.store, 0).list()
+        await run(search, deployment.environment, "connection", "set", *where, "--provider", "outreach", given=given)
+    await run(search, deployment.environment, "connection", "check", *where, "--provider", "apollo")
+    await run(search, deployment.environment, "connection", "check", *where, "--provider", "outreach")
+    assert await Applications(deployment.store, 0).list()
 
 
 @pytest.mark.parametrize("secret", ["m4rk3d-plain", "m4rk3d/+ ="])

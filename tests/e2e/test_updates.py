@@ -12,7 +12,7 @@ from sqlalchemy import Engine, event
 from sandbox import seed
 from service.domain.credentials import ApiKeyCredentials, Secret
 from service.domain.step import Provider
-from tests.support.service import House, open_house, outreach_grant
+from tests.support.service import RunningService, outreach_grant, running_service
 
 NOT_APPLIED = envelope_pb2.ERROR_OUTCOME_NOT_APPLIED
 BODY = "<p>Hello {{first_name}},</p><p>Ünïcödé 🚀 &amp; more</p>"
@@ -110,161 +110,161 @@ def attributes(at: Steps, held: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-async def text(house: House, at: Steps, template: object) -> tuple[Any, Any]:
-    held = attributes(at, await house.holds(at.provider, at.templates, template))
+async def text(service: RunningService, at: Steps, template: object) -> tuple[Any, Any]:
+    held = attributes(at, await service.provider_record(at.provider, at.templates, template))
     return held["subject"], held[at.body]
 
 
-async def step(house: House, at: Steps, sequence_step_id: object) -> dict[str, Any]:
-    return attributes(at, await house.holds(at.provider, at.steps, sequence_step_id))
+async def step(service: RunningService, at: Steps, sequence_step_id: object) -> dict[str, Any]:
+    return attributes(at, await service.provider_record(at.provider, at.steps, sequence_step_id))
 
 
 @both
-async def test_success(house: House, at: Steps) -> None:
-    before = await text(house, at, at.quiet[1])
-    answer = await house.update(at.provider, at.inactive, at.quiet[0], subject="New", body=BODY)
+async def test_success(service: RunningService, at: Steps) -> None:
+    before = await text(service, at, at.quiet[1])
+    answer = await service.update(at.provider, at.inactive, at.quiet[0], subject="New", body=BODY)
     assert answer.errors == []
     assert answer.warnings == []
     assert answer.changes == {"template.subject": (before[0], "New"), "template.body": (before[1], BODY)}
-    assert await text(house, at, at.quiet[1]) == ("New", BODY)
-    read, write = house.calls(at.provider)
+    assert await text(service, at, at.quiet[1]) == ("New", BODY)
+    read, write = service.provider_calls(at.provider)
     assert read.startswith(at.read)
     assert write.startswith(at.write)
 
 
 @both
-async def test_what_is_not_named_stays(house: House, at: Steps) -> None:
-    before = await text(house, at, at.quiet[1])
-    answer = await house.update(at.provider, at.inactive, at.quiet[0], subject="New")
+async def test_what_is_not_named_stays(service: RunningService, at: Steps) -> None:
+    before = await text(service, at, at.quiet[1])
+    answer = await service.update(at.provider, at.inactive, at.quiet[0], subject="New")
     assert list(answer.changes) == ["template.subject"]
-    assert await text(house, at, at.quiet[1]) == ("New", before[1])
+    assert await text(service, at, at.quiet[1]) == ("New", before[1])
 
 
 @both
-async def test_validate_only_writes_nothing(house: House, at: Steps) -> None:
-    before = await text(house, at, at.plain[1])
-    answer = await house.update(at.provider, at.active, at.plain[0], subject="New", validate_only=True)
+async def test_validate_only_writes_nothing(service: RunningService, at: Steps) -> None:
+    before = await text(service, at, at.plain[1])
+    answer = await service.update(at.provider, at.active, at.plain[0], subject="New", validate_only=True)
     assert answer.errors == []
     assert answer.changes == {"template.subject": (before[0], "New")}
     assert "SEQUENCE_ACTIVE" in answer.warnings
-    assert await text(house, at, at.plain[1]) == before
-    assert all(call.startswith("GET ") for call in house.calls(at.provider))
+    assert await text(service, at, at.plain[1]) == before
+    assert all(call.startswith("GET ") for call in service.provider_calls(at.provider))
 
 
 @both
-async def test_no_change_costs_one_call(house: House, at: Steps) -> None:
-    subject, body = await text(house, at, at.plain[1])
-    answer = await house.update(at.provider, at.active, at.plain[0], subject=subject, body=body)
+async def test_no_change_costs_one_call(service: RunningService, at: Steps) -> None:
+    subject, body = await text(service, at, at.plain[1])
+    answer = await service.update(at.provider, at.active, at.plain[0], subject=subject, body=body)
     assert (answer.errors, answer.warnings, answer.changes) == ([], ["NO_CHANGE"], {})
-    assert len(house.calls(at.provider)) == 1
+    assert len(service.provider_calls(at.provider)) == 1
 
 
 @both
-async def test_nothing_named_costs_no_call(house: House, at: Steps) -> None:
-    answer = await house.update(at.provider, at.active, at.plain[0])
+async def test_nothing_named_costs_no_call(service: RunningService, at: Steps) -> None:
+    answer = await service.update(at.provider, at.active, at.plain[0])
     assert (answer.errors, answer.warnings) == ([], ["NO_CHANGE"])
-    assert house.calls() == []
+    assert service.provider_calls() == []
 
 
 @both
-async def test_an_active_sequence_is_told(house: House, at: Steps) -> None:
-    answer = await house.update(at.provider, at.active, at.plain[0], subject="New")
+async def test_an_active_sequence_is_told(service: RunningService, at: Steps) -> None:
+    answer = await service.update(at.provider, at.active, at.plain[0], subject="New")
     assert (answer.errors, answer.warnings) == ([], ["SEQUENCE_ACTIVE"])
-    assert len(house.calls(at.provider)) == 2
+    assert len(service.provider_calls(at.provider)) == 2
 
 
 @both
-async def test_the_first_live_variant_is_changed(house: House, at: Steps) -> None:
-    answer = await house.update(at.provider, at.active, at.ab_test[0], subject="New")
+async def test_the_first_live_variant_is_changed(service: RunningService, at: Steps) -> None:
+    answer = await service.update(at.provider, at.active, at.ab_test[0], subject="New")
     assert "MULTIPLE_VARIANTS" in answer.warnings
-    assert (await text(house, at, at.ab_test[1]))[0] == "New"
-    assert len(house.calls(at.provider)) == 2
+    assert (await text(service, at, at.ab_test[1]))[0] == "New"
+    assert len(service.provider_calls(at.provider)) == 2
 
 
 @both
-async def test_a_reply_does_not_use_its_subject(house: House, at: Steps) -> None:
-    answer = await house.update(at.provider, at.active, at.reply[0], subject="New", body=BODY)
+async def test_a_reply_does_not_use_its_subject(service: RunningService, at: Steps) -> None:
+    answer = await service.update(at.provider, at.active, at.reply[0], subject="New", body=BODY)
     assert answer.errors == []
     assert "REPLY_SUBJECT_IGNORED" in answer.warnings
-    assert (await text(house, at, at.reply[1]))[1] == BODY
+    assert (await text(service, at, at.reply[1]))[1] == BODY
 
 
 @both
-async def test_a_shared_template_names_who_else_uses_it(house: House, at: Steps) -> None:
-    answer = await house.update(at.provider, at.active, at.shared[0], body=BODY, validate_only=True)
+async def test_a_shared_template_names_who_else_uses_it(service: RunningService, at: Steps) -> None:
+    answer = await service.update(at.provider, at.active, at.shared[0], body=BODY, validate_only=True)
     [detail] = [each.detail for each in answer.response.warnings if each.problem_type == "SHARED_TEMPLATE"]
     for other in at.shared_with:
         assert other in detail
-    assert all(call.startswith("GET ") for call in house.calls(at.provider))
+    assert all(call.startswith("GET ") for call in service.provider_calls(at.provider))
 
 
 @both
-async def test_a_shared_template_costs_no_call_more_on_the_write_path(house: House, at: Steps) -> None:
-    answer = await house.update(at.provider, at.active, at.shared[0], body=BODY)
+async def test_a_shared_template_costs_no_call_more_on_the_write_path(service: RunningService, at: Steps) -> None:
+    answer = await service.update(at.provider, at.active, at.shared[0], body=BODY)
     assert answer.errors == []
     assert ("SHARED_TEMPLATE" in answer.warnings) == (at.provider == "apollo")
-    assert len(house.calls(at.provider)) == 2
+    assert len(service.provider_calls(at.provider)) == 2
 
 
 @both
-async def test_an_archived_template_is_told(house: House, at: Steps) -> None:
-    answer = await house.update(at.provider, at.active, at.archived[0], subject="New")
+async def test_an_archived_template_is_told(service: RunningService, at: Steps) -> None:
+    answer = await service.update(at.provider, at.active, at.archived[0], subject="New")
     assert answer.errors == []
     assert "TEMPLATE_ARCHIVED" in answer.warnings
 
 
 @both
-async def test_what_the_provider_cleans_up_is_shown_as_it_holds_it(house: House, at: Steps) -> None:
-    answer = await house.update(at.provider, at.inactive, at.quiet[0], body="<p>Hi</p><script>alert(1)</script>")
+async def test_what_the_provider_cleans_up_is_shown_as_it_holds_it(service: RunningService, at: Steps) -> None:
+    answer = await service.update(at.provider, at.inactive, at.quiet[0], body="<p>Hi</p><script>alert(1)</script>")
     assert answer.warnings == ["CONTENT_NORMALIZED"]
-    held = (await text(house, at, at.quiet[1]))[1]
+    held = (await text(service, at, at.quiet[1]))[1]
     assert answer.changes["template.body"][1] == held
     assert "script" not in held
 
 
 @both
-async def test_a_step_of_another_sequence_is_not_found(house: House, at: Steps) -> None:
-    before = await text(house, at, at.plain[1])
-    answer = await house.update(at.provider, at.other_sequence, at.plain[0], body=BODY)
+async def test_a_step_of_another_sequence_is_not_found(service: RunningService, at: Steps) -> None:
+    before = await text(service, at, at.plain[1])
+    answer = await service.update(at.provider, at.other_sequence, at.plain[0], body=BODY)
     assert (answer.error.code, answer.error.meta.outcome) == ("NOT_FOUND_ERROR", NOT_APPLIED)
     assert answer.changes == {}
-    assert await text(house, at, at.plain[1]) == before
-    assert len(house.calls(at.provider)) == 1
+    assert await text(service, at, at.plain[1]) == before
+    assert len(service.provider_calls(at.provider)) == 1
 
 
 @both
-async def test_an_unknown_step_is_not_found(house: House, at: Steps) -> None:
-    answer = await house.update(at.provider, at.active, at.unknown_step, body=BODY)
+async def test_an_unknown_step_is_not_found(service: RunningService, at: Steps) -> None:
+    answer = await service.update(at.provider, at.active, at.unknown_step, body=BODY)
     assert answer.error.code == "NOT_FOUND_ERROR"
-    assert all(call.startswith("GET ") for call in house.calls(at.provider))
+    assert all(call.startswith("GET ") for call in service.provider_calls(at.provider))
 
 
 @both
-async def test_an_unknown_sequence_is_not_found(house: House, at: Steps) -> None:
-    answer = await house.update(at.provider, at.unknown_sequence, at.plain[0], body=BODY)
+async def test_an_unknown_sequence_is_not_found(service: RunningService, at: Steps) -> None:
+    answer = await service.update(at.provider, at.unknown_sequence, at.plain[0], body=BODY)
     assert answer.error.code == "NOT_FOUND_ERROR"
-    assert len(house.calls(at.provider)) == 1
+    assert len(service.provider_calls(at.provider)) == 1
 
 
 @both
-async def test_a_call_step_has_no_template(house: House, at: Steps) -> None:
-    answer = await house.update(at.provider, at.active, at.call, body=BODY)
+async def test_a_call_step_has_no_template(service: RunningService, at: Steps) -> None:
+    answer = await service.update(at.provider, at.active, at.call, body=BODY)
     assert (answer.error.code, answer.error.status) == ("UNPROCESSABLE_ENTITY_ERROR", "422")
     assert "type call" in answer.error.detail
-    assert all(call.startswith("GET ") for call in house.calls(at.provider))
+    assert all(call.startswith("GET ") for call in service.provider_calls(at.provider))
 
 
 @both
-async def test_a_template_that_cannot_be_read_is_a_failure(house: House, at: Steps) -> None:
-    answer = await house.update(at.provider, at.active, at.dangling, body=BODY)
+async def test_a_template_that_cannot_be_read_is_a_failure(service: RunningService, at: Steps) -> None:
+    answer = await service.update(at.provider, at.active, at.dangling, body=BODY)
     assert answer.error.code == "BAD_GATEWAY_ERROR"
-    assert len(house.calls(at.provider)) == 1
+    assert len(service.provider_calls(at.provider)) == 1
 
 
 @both
-async def test_custom_fields_go_to_the_step(house: House, at: Steps) -> None:
-    before = await step(house, at, at.quiet[0])
-    answer = await house.update(
+async def test_custom_fields_go_to_the_step(service: RunningService, at: Steps) -> None:
+    before = await step(service, at, at.quiet[0])
+    answer = await service.update(
         at.provider,
         at.inactive,
         at.quiet[0],
@@ -273,88 +273,90 @@ async def test_custom_fields_go_to_the_step(house: House, at: Steps) -> None:
     )
     assert answer.errors == []
     assert answer.changes[f"custom_fields.{at.text_field}"] == (before[at.text_field], at.field_value)
-    held = await step(house, at, at.quiet[0])
+    held = await step(service, at, at.quiet[0])
     assert held[at.text_field] == at.field_value
     assert held[at.number_field] == 7
     assert type(held[at.number_field]) is int
-    _read, _write, fields = house.calls(at.provider)
+    _read, _write, fields = service.provider_calls(at.provider)
     assert fields.startswith(at.field_write)
 
 
 @both
-async def test_custom_fields_alone_cost_two_calls_and_one_if_they_are_held(house: House, at: Steps) -> None:
-    answer = await house.update(at.provider, at.inactive, at.quiet[0], custom_fields={at.text_field: at.field_value})
+async def test_custom_fields_alone_cost_two_calls_and_one_if_they_are_held(service: RunningService, at: Steps) -> None:
+    answer = await service.update(at.provider, at.inactive, at.quiet[0], custom_fields={at.text_field: at.field_value})
     assert (answer.errors, answer.warnings) == ([], [])
-    assert len(house.calls(at.provider)) == 2
-    answer = await house.update(at.provider, at.inactive, at.quiet[0], custom_fields={at.text_field: at.field_value})
+    assert len(service.provider_calls(at.provider)) == 2
+    answer = await service.update(at.provider, at.inactive, at.quiet[0], custom_fields={at.text_field: at.field_value})
     assert answer.warnings == ["NO_CHANGE"]
-    assert len(house.calls(at.provider)) == 3
+    assert len(service.provider_calls(at.provider)) == 3
 
 
 @both
-async def test_custom_fields_of_a_step_of_another_sequence_are_not_written(house: House, at: Steps) -> None:
-    answer = await house.update(at.provider, at.other_sequence, at.plain[0], custom_fields={at.text_field: "x"})
+async def test_custom_fields_of_a_step_of_another_sequence_are_not_written(service: RunningService, at: Steps) -> None:
+    answer = await service.update(at.provider, at.other_sequence, at.plain[0], custom_fields={at.text_field: "x"})
     assert answer.error.code == "NOT_FOUND_ERROR"
-    assert len(house.calls(at.provider)) == 1
+    assert len(service.provider_calls(at.provider)) == 1
 
 
 @both
-async def test_a_refused_custom_field_leaves_the_template_changed_and_says_so(house: House, at: Steps) -> None:
+async def test_a_refused_custom_field_leaves_the_template_changed_and_says_so(
+    service: RunningService, at: Steps
+) -> None:
     bad = {"wait_mode": "fortnight"} if at.provider == "apollo" else {"displayName": "x"}
-    answer = await house.update(at.provider, at.inactive, at.quiet[0], subject="New", custom_fields=bad)
+    answer = await service.update(at.provider, at.inactive, at.quiet[0], subject="New", custom_fields=bad)
     assert answer.error.code == "UNPROCESSABLE_ENTITY_ERROR"
     assert answer.error.meta.outcome == envelope_pb2.ERROR_OUTCOME_PARTIALLY_APPLIED
     assert list(answer.changes) == ["template.subject"]
-    assert (await text(house, at, at.quiet[1]))[0] == "New"
+    assert (await text(service, at, at.quiet[1]))[0] == "New"
 
 
 @both
-async def test_bad_credentials(house: House, at: Steps) -> None:
+async def test_bad_credentials(service: RunningService, at: Steps) -> None:
     if at.provider == "apollo":
-        await house.connect("bad", Provider("apollo"), ApiKeyCredentials(Secret("wrong")))
+        await service.connect("bad", Provider("apollo"), ApiKeyCredentials(Secret("wrong")))
     else:
-        await house.connect("bad", Provider("outreach"), outreach_grant("wrong", refresh_token=None))
-    answer = await house.update(at.provider, at.active, at.plain[0], customer="bad", body=BODY)
+        await service.connect("bad", Provider("outreach"), outreach_grant("wrong", refresh_token=None))
+    answer = await service.update(at.provider, at.active, at.plain[0], customer="bad", body=BODY)
     assert (answer.error.code, answer.code) == ("UNAUTHORIZED_ERROR", grpc.StatusCode.OK)
     assert "customer bad" in answer.error.detail
-    assert all(call.startswith("GET ") for call in house.calls(at.provider))
+    assert all(call.startswith("GET ") for call in service.provider_calls(at.provider))
 
 
 @both
-async def test_no_connection(house: House, at: Steps) -> None:
-    answer = await house.update(at.provider, at.active, at.plain[0], customer="stranger", body=BODY)
+async def test_no_connection(service: RunningService, at: Steps) -> None:
+    answer = await service.update(at.provider, at.active, at.plain[0], customer="stranger", body=BODY)
     assert (answer.error.code, answer.error.meta.origin) == ("NOT_FOUND_ERROR", envelope_pb2.ERROR_ORIGIN_SERVICE)
     assert "stranger" in answer.error.detail
-    assert house.calls() == []
+    assert service.provider_calls() == []
 
 
-async def test_salesloft_is_not_supported_and_needs_no_connection(house: House) -> None:
-    answer = await house.update("salesloft", 1, 2, body=BODY)
+async def test_salesloft_is_not_supported_and_needs_no_connection(service: RunningService) -> None:
+    answer = await service.update("salesloft", 1, 2, body=BODY)
     assert (answer.error.code, answer.error.status) == ("NOT_IMPLEMENTED_ERROR", "501")
-    assert house.calls() == []
+    assert service.provider_calls() == []
 
 
-async def test_apollo_keys_without_the_right_are_told_what_is_missing(house: House) -> None:
-    await house.connect("scoped", Provider("apollo"), ApiKeyCredentials(Secret(seed.APOLLO_SCOPED_KEY)))
-    answer = await house.update("apollo", APOLLO.active, APOLLO.plain[0], customer="scoped", body=BODY)
+async def test_apollo_keys_without_the_right_are_told_what_is_missing(service: RunningService) -> None:
+    await service.connect("scoped", Provider("apollo"), ApiKeyCredentials(Secret(seed.APOLLO_SCOPED_KEY)))
+    answer = await service.update("apollo", APOLLO.active, APOLLO.plain[0], customer="scoped", body=BODY)
     assert answer.error.code == "FORBIDDEN_ERROR"
     assert "master API key" in answer.error.detail
-    await house.connect("free", Provider("apollo"), ApiKeyCredentials(Secret(seed.APOLLO_FREE_KEY)))
-    answer = await house.update("apollo", APOLLO.active, APOLLO.plain[0], customer="free", body=BODY)
+    await service.connect("free", Provider("apollo"), ApiKeyCredentials(Secret(seed.APOLLO_FREE_KEY)))
+    answer = await service.update("apollo", APOLLO.active, APOLLO.plain[0], customer="free", body=BODY)
     assert answer.error.code == "PAYMENT_REQUIRED_ERROR", answer.error
     assert answer.error.meta.cause.code == 429
     assert not answer.error.meta.HasField("retry_after")
 
 
-async def test_outreach_tokens_without_the_scope_are_told_which(house: House) -> None:
-    await house.connect("reader", Provider("outreach"), outreach_grant(seed.OUTREACH_READONLY_TOKEN))
-    answer = await house.update("outreach", OUTREACH.active, OUTREACH.plain[0], customer="reader", body=BODY)
+async def test_outreach_tokens_without_the_scope_are_told_which(service: RunningService) -> None:
+    await service.connect("reader", Provider("outreach"), outreach_grant(seed.OUTREACH_READONLY_TOKEN))
+    answer = await service.update("outreach", OUTREACH.active, OUTREACH.plain[0], customer="reader", body=BODY)
     assert answer.error.code == "FORBIDDEN_ERROR"
     assert "templates.write" in answer.error.detail
 
 
-async def test_several_provider_errors_come_in_order(house: House) -> None:
-    answer = await house.update(
+async def test_several_provider_errors_come_in_order(service: RunningService) -> None:
+    answer = await service.update(
         "outreach", OUTREACH.inactive, OUTREACH.quiet[0], custom_fields={"displayName": "x", "bounceCount": 3}
     )
     assert [error.code for error in answer.errors] == ["UNPROCESSABLE_ENTITY_ERROR"] * 2
@@ -363,30 +365,32 @@ async def test_several_provider_errors_come_in_order(house: House) -> None:
     assert answer.errors[0].meta.cause.code == 422
 
 
-async def test_apollo_touches_are_never_written(house: House) -> None:
+async def test_apollo_touches_are_never_written(service: RunningService) -> None:
     for wanted in (APOLLO.plain, APOLLO.ab_test, APOLLO.shared):
-        await house.update("apollo", APOLLO.active, wanted[0], body=BODY)
-    assert not any("emailer_touches" in call or "/sequences/" in call for call in house.calls())
+        await service.update("apollo", APOLLO.active, wanted[0], body=BODY)
+    assert not any("emailer_touches" in call or "/sequences/" in call for call in service.provider_calls())
 
 
 @both
-async def test_a_slow_provider_gives_a_typed_answer_before_the_deadline(house: House, at: Steps) -> None:
-    house.sandbox.order_fault(provider=at.provider, hang=True, times=None)
-    answer = await house.update(at.provider, at.active, at.plain[0], body=BODY, seconds=1)
+async def test_a_slow_provider_gives_a_typed_answer_before_the_deadline(service: RunningService, at: Steps) -> None:
+    service.sandbox.order_fault(provider=at.provider, hang=True, times=None)
+    answer = await service.update(at.provider, at.active, at.plain[0], body=BODY, seconds=1)
     assert answer.code is grpc.StatusCode.OK
     assert (answer.error.code, answer.error.meta.outcome) == ("GATEWAY_TIMEOUT_ERROR", NOT_APPLIED)
 
 
 @both
-async def test_a_write_that_stays_unanswered_is_in_doubt_and_repeating_settles_it(house: House, at: Steps) -> None:
+async def test_a_write_that_stays_unanswered_is_in_doubt_and_repeating_settles_it(
+    service: RunningService, at: Steps
+) -> None:
     method = at.write.split()[0]
-    house.sandbox.order_fault(provider=at.provider, method=method, when="after", hang=True)
-    answer = await house.update(at.provider, at.inactive, at.quiet[0], body=BODY, seconds=1)
+    service.sandbox.order_fault(provider=at.provider, method=method, when="after", hang=True)
+    answer = await service.update(at.provider, at.inactive, at.quiet[0], body=BODY, seconds=1)
     assert answer.error.code == "GATEWAY_TIMEOUT_ERROR"
     assert answer.error.meta.outcome == envelope_pb2.ERROR_OUTCOME_UNKNOWN
     assert "repeating the call is safe" in answer.error.detail
-    assert (await text(house, at, at.quiet[1]))[1] == BODY
-    answer = await house.update(at.provider, at.inactive, at.quiet[0], body=BODY)
+    assert (await text(service, at, at.quiet[1]))[1] == BODY
+    answer = await service.update(at.provider, at.inactive, at.quiet[0], body=BODY)
     assert (answer.errors, answer.warnings) == ([], ["NO_CHANGE"])
 
 
@@ -409,15 +413,15 @@ HOSTILE = [
 
 @both
 @pytest.mark.parametrize("hostile", HOSTILE)
-async def test_an_id_is_one_segment_and_nothing_more(house: House, at: Steps, hostile: str) -> None:
+async def test_an_id_is_one_segment_and_nothing_more(service: RunningService, at: Steps, hostile: str) -> None:
     for sequence, sequence_step_id, name in (
         (hostile, at.plain[0], "sequence_id"),
         (at.active, hostile, "sequence_step_id"),
     ):
-        answer = await house.update(at.provider, sequence, sequence_step_id, body=BODY)
+        answer = await service.update(at.provider, sequence, sequence_step_id, body=BODY)
         assert answer.code is grpc.StatusCode.INVALID_ARGUMENT
         assert set(answer.violations) == {name}
-    assert house.calls() == []
+    assert service.provider_calls() == []
 
 
 @both
@@ -433,25 +437,27 @@ async def test_an_id_is_one_segment_and_nothing_more(house: House, at: Steps, ho
         ({"custom_fields": {"": 1}}, "record.custom_fields."),
     ],
 )
-async def test_a_record_that_breaks_a_rule_is_refused(house: House, at: Steps, record: Any, name: str) -> None:
-    answer = await house.update(at.provider, at.active, at.plain[0], **record)
+async def test_a_record_that_breaks_a_rule_is_refused(
+    service: RunningService, at: Steps, record: Any, name: str
+) -> None:
+    answer = await service.update(at.provider, at.active, at.plain[0], **record)
     assert answer.code is grpc.StatusCode.INVALID_ARGUMENT
     assert set(answer.violations) == {name}
-    assert house.calls() == []
+    assert service.provider_calls() == []
 
 
 @both
-async def test_a_long_body_goes_through_and_the_answer_stays_small(house: House, at: Steps) -> None:
+async def test_a_long_body_goes_through_and_the_answer_stays_small(service: RunningService, at: Steps) -> None:
     body = "<p>" + "ü" * 1_000_000 + "</p>"
-    answer = await house.update(at.provider, at.inactive, at.quiet[0], body=body)
+    answer = await service.update(at.provider, at.inactive, at.quiet[0], body=body)
     assert (answer.errors, answer.warnings) == ([], [])
     assert answer.changes["template.body"][1].endswith("… [cut]")
-    assert (await text(house, at, at.quiet[1]))[1] == body
+    assert (await text(service, at, at.quiet[1]))[1] == body
 
 
 async def test_a_warm_call_makes_no_query(tmp_path: Path) -> None:
-    async with open_house(tmp_path, cache_seconds=60) as house:
-        await house.update("outreach", 7, 101, subject="first")
+    async with running_service(tmp_path, cache_seconds=60) as service:
+        await service.update("outreach", 7, 101, subject="first")
         queries: list[str] = []
 
         def note(*given: Any) -> None:
@@ -459,9 +465,9 @@ async def test_a_warm_call_makes_no_query(tmp_path: Path) -> None:
 
         event.listen(Engine, "before_cursor_execute", note)
         try:
-            await house.update("outreach", 7, 101, subject="second")
+            await service.update("outreach", 7, 101, subject="second")
             assert queries == []
-            await house.update("outreach", 7, 101, subject="second", customer="new")
+            await service.update("outreach", 7, 101, subject="second", customer="new")
             assert queries
         finally:
             event.remove(Engine, "before_cursor_execute", note)

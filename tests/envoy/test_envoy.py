@@ -22,9 +22,9 @@ from engagement.v1 import sequence_step_service_pb2 as pb
 from engagement.v1 import sequence_step_service_pb2_grpc
 
 from sandbox import seed
-from tests.e2e.test_processes import Place, call, place
-from tests.support.processes import ROOT, Serving, free_port, serving
-from tests.support.service import Answer
+from tests.support.deployment import Deployment, prepared_deployment, update_subject
+from tests.support.processes import ROOT, ServerProcess, free_port, server_process
+from tests.support.service import CallResult
 from tests.support.waiting import until
 
 CONFIGURATION = ROOT / "deploy" / "envoy" / "envoy.yaml"
@@ -44,7 +44,7 @@ class Front:
     Attributes:
         address: HOST:PORT of its listener.
         admin: The URL of its administration.
-        made: What the replicas serve.
+        deployment: What the replicas serve.
         replicas: The processes.
         http: Where the replicas' HTTP servers are.
         ca: The authority of its certificate.
@@ -52,8 +52,8 @@ class Front:
 
     address: str
     admin: str
-    made: Place
-    replicas: list[Serving]
+    deployment: Deployment
+    replicas: list[ServerProcess]
     http: list[str]
     ca: trustme.CA
 
@@ -62,8 +62,8 @@ class Front:
         """A stub with one connection and no retries of its own."""
         credentials = grpc.ssl_channel_credentials(self.ca.cert_pem.bytes())
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
-        async with grpc.aio.secure_channel(self.address, credentials, options) as made:
-            yield sequence_step_service_pb2_grpc.SequenceStepServiceStub(made)
+        async with grpc.aio.secure_channel(self.address, credentials, options) as channel:
+            yield sequence_step_service_pb2_grpc.SequenceStepServiceStub(channel)
 
     def client(self, **more: object) -> httpx.AsyncClient:
         context = httpx.create_ssl_context()
@@ -81,10 +81,10 @@ class Front:
         return [sum(line["event"] == "call" for line in each) for each in lines]
 
 
-def configured(made: dict[str, str]) -> str:
+def configured(replacements: dict[str, str]) -> str:
     """The configuration with what is marked as the reader's own replaced by what the test has."""
     text = CONFIGURATION.read_text()
-    for old, new in made.items():
+    for old, new in replacements.items():
         assert old in text, old
         text = text.replace(old, new)
     return text
@@ -92,7 +92,7 @@ def configured(made: dict[str, str]) -> str:
 
 @asynccontextmanager
 async def envoy(
-    folder: Path, grpc_doors: list[str], http_doors: list[str], ca: trustme.CA
+    folder: Path, grpc_addresses: list[str], http_addresses: list[str], ca: trustme.CA
 ) -> AsyncIterator[tuple[str, str]]:
     certificate = ca.issue_cert("localhost", "127.0.0.1")
     certificate.private_key_pem.write_to_path(str(folder / "tls.key"))
@@ -103,7 +103,7 @@ async def envoy(
         "port_value: 9901": f"port_value: {admin}",
         "/etc/envoy/tls": str(folder),
     }
-    for number, (rpc, http) in enumerate(zip(grpc_doors, http_doors, strict=True), 1):
+    for number, (rpc, http) in enumerate(zip(grpc_addresses, http_addresses, strict=True), 1):
         for shown, address in ((50051, rpc), (8080, http)):
             host, _, real = address.rpartition(":")
             replaced[f"replica-{number}, port_value: {shown}"] = f"{host}, port_value: {real}"
@@ -128,14 +128,21 @@ async def envoy(
 async def fronted(folder: Path) -> AsyncIterator[Front]:
     """Two replicas behind an Envoy that has found both of them healthy."""
     ca = trustme.CA()
-    async with place(f"sqlite:///{folder}/store.sqlite3") as made, contextlib.AsyncExitStack() as stack:
-        doors = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+    async with (
+        prepared_deployment(f"sqlite:///{folder}/store.sqlite3") as deployment,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        addresses = [f"127.0.0.1:{free_port()}" for _ in range(2)]
         replicas = [
-            await stack.enter_async_context(serving(folder, made.environment | {"SEQSTEP_HTTP_ADDRESS": door}))
-            for door in doors
+            await stack.enter_async_context(
+                server_process(folder, deployment.environment | {"SEQSTEP_HTTP_ADDRESS": http})
+            )
+            for http in addresses
         ]
-        address, admin = await stack.enter_async_context(envoy(folder, [each.address for each in replicas], doors, ca))
-        front = Front(address, admin, made, replicas, doors, ca)
+        address, admin = await stack.enter_async_context(
+            envoy(folder, [each.address for each in replicas], addresses, ca)
+        )
+        front = Front(address, admin, deployment, replicas, addresses, ca)
         await healthy(front, 2)
         yield front
 
@@ -159,7 +166,7 @@ class Load:
 
     def __init__(self, front: Front) -> None:
         self.front = front
-        self.answers: list[Answer] = []
+        self.answers: list[CallResult] = []
         self._left = iter(range(CALLS))
 
     async def run(self) -> None:
@@ -168,7 +175,7 @@ class Load:
 
     async def _some(self, stub: object) -> None:
         for number in self._left:
-            self.answers.append(await call(stub, self.front.made.api_key, "apollo", f"S{number}"))
+            self.answers.append(await update_subject(stub, self.front.deployment.api_key, "apollo", f"S{number}"))
 
     @property
     def failed(self) -> list[object]:
@@ -226,16 +233,16 @@ async def test_a_replica_that_comes_back_has_calls_again(tmp_path: Path) -> None
         first = front.replicas[0]
         assert await first.stop() == 0
         await healthy(front, 1)
-        environment = front.made.environment | {
+        environment = front.deployment.environment | {
             "SEQSTEP_GRPC_ADDRESS": first.address,
             "SEQSTEP_HTTP_ADDRESS": front.http[0],
         }
-        async with serving(tmp_path, environment):
+        async with server_process(tmp_path, environment):
             await healthy(front, 2)
             before = front.served()[0]
             async with front.stub() as stub:
                 for number in range(100):
-                    answer = await call(stub, front.made.api_key, "apollo", f"S{number}")
+                    answer = await update_subject(stub, front.deployment.api_key, "apollo", f"S{number}")
                     assert answer.errors == []
                     if front.served()[0] > before:
                         break
@@ -243,7 +250,7 @@ async def test_a_replica_that_comes_back_has_calls_again(tmp_path: Path) -> None
 
 
 def metadata(front: Front, **more: str) -> dict[str, str]:
-    return {"x-customer-id": "acme", "x-provider-name": "apollo", "x-api-key": front.made.api_key, **more}
+    return {"x-customer-id": "acme", "x-provider-name": "apollo", "x-api-key": front.deployment.api_key, **more}
 
 
 def frames(data: bytes) -> list[tuple[int, bytes]]:
@@ -299,7 +306,7 @@ async def test_a_browser_calls_by_grpc_web(tmp_path: Path) -> None:
 
 async def test_a_refused_call_keeps_its_details(tmp_path: Path) -> None:
     async with fronted(tmp_path) as front, front.stub() as stub:
-        answer = await call(stub, "nobody's key", "apollo", "New")
+        answer = await update_subject(stub, "nobody's key", "apollo", "New")
         assert (answer.code, answer.error.code) == (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHORIZED_ERROR")
         assert answer.trailers["x-error-status"] == "401"
 
@@ -324,11 +331,11 @@ async def test_the_rest_door_is_reached_and_metrics_are_not(tmp_path: Path) -> N
 
 async def test_a_provider_that_is_down_is_not_asked_again_for_callers_of_statuses(tmp_path: Path) -> None:
     async with fronted(tmp_path) as front, front.stub() as stub:
-        front.made.sandbox.order_fault(provider="apollo", status=503, times=None)
+        front.deployment.sandbox.order_fault(provider="apollo", status=503, times=None)
         asked = []
         for mode in ("envelope", "status"):
-            front.made.sandbox.calls("apollo")
-            before = len(front.made.sandbox.calls("apollo"))
+            front.deployment.sandbox.calls("apollo")
+            before = len(front.deployment.sandbox.calls("apollo"))
             request = pb.UpdateStepRequest(
                 sequence_id=seed.APOLLO_SEQUENCE_INACTIVE, sequence_step_id=seed.APOLLO_STEP_INACTIVE_PLAIN
             )
@@ -336,7 +343,7 @@ async def test_a_provider_that_is_down_is_not_asked_again_for_callers_of_statuse
             pairs = tuple(metadata(front, **{"x-error-mode": mode}).items())
             running: Any = stub.UpdateStep(request, metadata=pairs, timeout=20)
             code = await running.code()
-            asked.append((code, len(front.made.sandbox.calls("apollo")) - before))
+            asked.append((code, len(front.deployment.sandbox.calls("apollo")) - before))
         assert [code for code, _ in asked] == [grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE]
         assert asked[0][1] == asked[1][1]
         assert (await front.counters("seqstep_grpc.upstream_rq_retry$"))["cluster.seqstep_grpc.upstream_rq_retry"] == 0

@@ -21,7 +21,7 @@ from service.domain.step import Provider
 from service.providers.adapter import ProviderRequest, ProviderResponse
 from service.upstream.old_http import Upstream
 from tests.faults.matrix import Cell, cells, table
-from tests.support.service import CUSTOMER, Answer, House, open_house, outreach_grant
+from tests.support.service import CUSTOMER, CallResult, RunningService, outreach_grant, running_service
 
 OUTCOMES = {
     Outcome.NOT_APPLIED: envelope_pb2.ERROR_OUTCOME_NOT_APPLIED,
@@ -42,13 +42,13 @@ ALL = list(cells())
 SUBJECT, NOTE = "After the fault", "after the fault"
 
 
-async def update(house: House, cell: Cell, seconds: float | None = None) -> Answer:
+async def update(service: RunningService, cell: Cell, seconds: float | None = None) -> CallResult:
     ids: tuple[Any, Any] = (seed.APOLLO_SEQUENCE_INACTIVE, seed.APOLLO_STEP_INACTIVE_PLAIN)
     field = "note"
     if cell.provider is Provider("outreach"):
         ids = (seed.OUTREACH_SEQUENCE_DISABLED, seed.OUTREACH_STEP_DISABLED_PLAIN)
         field = "taskNote"
-    return await house.update(
+    return await service.update(
         cell.provider, *ids, subject=SUBJECT, custom_fields={field: NOTE}, seconds=seconds or cell.fault.deadline
     )
 
@@ -67,14 +67,14 @@ def ended_grant(provider: Provider) -> OAuthCredentials:
     )
 
 
-async def held(house: House, provider: Provider) -> tuple[Any, Any]:
+async def held(service: RunningService, provider: Provider) -> tuple[Any, Any]:
     """The subject and the note that the provider holds."""
     if provider is Provider("apollo"):
-        template = await house.holds("apollo", "emailer_templates", seed.APOLLO_TEMPLATE_INACTIVE_PLAIN)
-        step = await house.holds("apollo", "emailer_steps", seed.APOLLO_STEP_INACTIVE_PLAIN)
+        template = await service.provider_record("apollo", "emailer_templates", seed.APOLLO_TEMPLATE_INACTIVE_PLAIN)
+        step = await service.provider_record("apollo", "emailer_steps", seed.APOLLO_STEP_INACTIVE_PLAIN)
         return template["subject"], step["note"]
-    template = await house.holds("outreach", "templates", seed.OUTREACH_TEMPLATE_DISABLED_PLAIN)
-    step = await house.holds("outreach", "sequenceSteps", seed.OUTREACH_STEP_DISABLED_PLAIN)
+    template = await service.provider_record("outreach", "templates", seed.OUTREACH_TEMPLATE_DISABLED_PLAIN)
+    step = await service.provider_record("outreach", "sequenceSteps", seed.OUTREACH_STEP_DISABLED_PLAIN)
     return template["attributes"]["subject"], step["attributes"]["taskNote"]
 
 
@@ -112,15 +112,15 @@ def rerouted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Cell, str], list[str]
 
 @asynccontextmanager
 async def staged(
-    cell: Cell, house: House, rerouted: Callable[[Cell, str], list[str]]
+    cell: Cell, service: RunningService, rerouted: Callable[[Cell, str], list[str]]
 ) -> AsyncIterator[Callable[[], int]]:
     """Stages the fault of a cell; gives what counts the requests that met it."""
     method, path = PLACES[cell.provider, cell.call]
     at = cell.fault.order.get("at")
     if at is None:
-        house.sandbox.order_fault(**order(cell))
+        service.sandbox.order_fault(**order(cell))
         yield lambda: sum(
-            call["method"] == method and f"/{path}" in call["path"] for call in house.sandbox.calls(cell.provider)
+            call["method"] == method and f"/{path}" in call["path"] for call in service.sandbox.calls(cell.provider)
         )
         return
     async with AsyncExitStack() as stack:
@@ -129,7 +129,7 @@ async def staged(
             trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
             at = (await stack.enter_async_context(running_sandbox(ssl_context=context))).url
         elif at == "plaintext":
-            at = house.sandbox.url.replace("http:", "https:")
+            at = service.sandbox.url.replace("http:", "https:")
         sent = rerouted(cell, at)
         yield lambda: len(sent)
 
@@ -139,19 +139,19 @@ async def test_a_cell_of_the_matrix(
     cell: Cell, tmp_path: Path, rerouted: Callable[[Cell, str], list[str]], over_deadline: list[float]
 ) -> None:
     async with AsyncExitStack() as stack:
-        house = await stack.enter_async_context(open_house(tmp_path, provider_max_answer_bytes=8 * 1024 * 1024))
-        before = await held(house, cell.provider)
+        service = await stack.enter_async_context(running_service(tmp_path, provider_max_answer_bytes=8 * 1024 * 1024))
+        before = await held(service, cell.provider)
         if cell.call == "token":
-            await house.connect(CUSTOMER, cell.provider, ended_grant(cell.provider))
-        requests = await stack.enter_async_context(staged(cell, house, rerouted))
+            await service.connect(CUSTOMER, cell.provider, ended_grant(cell.provider))
+        requests = await stack.enter_async_context(staged(cell, service, rerouted))
         started = time.monotonic()
-        answer = await update(house, cell)
+        answer = await update(service, cell)
         took = time.monotonic() - started
         over_deadline.append(took - cell.fault.deadline)
         # The typed answer beats the caller's own clock; a bare DEADLINE_EXCEEDED would have no envelope.
         assert answer.code is grpc.StatusCode.OK
         assert took < cell.fault.deadline
-        now = await held(house, cell.provider)
+        now = await held(service, cell.provider)
         assert requests() == cell.expected.calls
         if cell.expected.code is None:
             assert answer.errors == []
@@ -161,7 +161,7 @@ async def test_a_cell_of_the_matrix(
         check_truth(cell, before, now)
 
 
-def check_envelope(answer: Answer, cell: Cell) -> None:
+def check_envelope(answer: CallResult, cell: Cell) -> None:
     expected = cell.expected
     assert [error.code for error in answer.errors] == [expected.code] * expected.errors
     assert answer.trailers["x-error-code"] == expected.code
@@ -193,15 +193,15 @@ DOUBTFUL = [cell for cell in ALL if cell.expected.outcome is Outcome.UNKNOWN]
 @pytest.mark.parametrize("cell", DOUBTFUL, ids=map(str, DOUBTFUL))
 async def test_repeating_a_call_that_is_in_doubt_settles_it(cell: Cell, tmp_path: Path) -> None:
     """The fault strikes after the provider has carried the write out."""
-    async with open_house(tmp_path, provider_max_answer_bytes=8 * 1024 * 1024) as house:
-        house.sandbox.order_fault(**order(cell), when="after")
-        answer = await update(house, cell)
+    async with running_service(tmp_path, provider_max_answer_bytes=8 * 1024 * 1024) as service:
+        service.sandbox.order_fault(**order(cell), when="after")
+        answer = await update(service, cell)
         assert answer.error.meta.outcome == envelope_pb2.ERROR_OUTCOME_UNKNOWN
-        await house.control("DELETE", "/faults")
-        assert (await held(house, cell.provider))[0] == SUBJECT
-        again = await update(house, cell, seconds=20)
+        await service.control_sandbox("DELETE", "/faults")
+        assert (await held(service, cell.provider))[0] == SUBJECT
+        again = await update(service, cell, seconds=20)
         assert again.errors == []
-        assert await held(house, cell.provider) == (SUBJECT, NOTE)
+        assert await held(service, cell.provider) == (SUBJECT, NOTE)
 
 
 def test_the_matrix_has_every_cell() -> None:

@@ -13,10 +13,10 @@ import trustme
 
 from sandbox import seed
 from sandbox.server import running_sandbox
-from service.cli.demo.environment import Trial
+from service.cli.demo.environment import DemoEnvironment
 from tests.readme.play import commands
 from tests.readme.test_readme import PAGE
-from tests.support.processes import serving
+from tests.support.processes import server_process
 
 GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4"
 CALLS = [
@@ -66,12 +66,12 @@ async def test_the_calls_of_the_page(
     grpcurls: dict[str, str], tls: dict[str, str], tmp_path: Path, *, secure: bool
 ) -> None:
     async with running_sandbox() as sandbox:
-        trial = await asyncio.to_thread(Trial.prepare, tmp_path / "trial", "dev", sandbox.url)
-        settings = {name: value for name, value in trial.environment.items() if name.startswith("SEQSTEP_")}
+        demo = await asyncio.to_thread(DemoEnvironment.prepare, tmp_path / "demo", "dev", sandbox.url)
+        settings = {name: value for name, value in demo.environment.items() if name.startswith("SEQSTEP_")}
         environment = settings | (tls if secure else {})
         ca = tmp_path / "ca.pem" if secure else None
-        async with serving(tmp_path, environment, wait=not secure) as service:
-            environment = os.environ | {"SEQSTEP_API_KEY": trial.api_key_file.read_text().strip()}
+        async with server_process(tmp_path, environment, wait=not secure) as service:
+            environment = os.environ | {"SEQSTEP_API_KEY": demo.api_key_file.read_text().strip()}
             for grpcurl in grpcurls.values():
                 sandbox.reset()
                 for code, promised in CALLS:

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.service import open_house
+from tests.support.service import running_service
 
 FOLDER = Path(__file__).with_name("exchanges")
 PAGE = json.loads((Path(__file__).parents[1] / "contract" / "seed_example.json").read_text())
@@ -48,12 +48,12 @@ def ordered(content: Any) -> bytes:
 
 async def replay(folder: Path, recording: Any) -> dict[str, Any]:
     request = recording["request"]
-    async with open_house(folder, http_address="127.0.0.1:0") as house:
+    async with running_service(folder, http_address="127.0.0.1:0") as service:
         for fault in recording["provider"]:
-            house.sandbox.order_fault(**fault)
-        headers = {**request["headers"], "x-api-key": house.key.reveal()}
-        assert house.app.rest is not None
-        async with httpx.AsyncClient(base_url=f"http://{house.app.rest.address}") as client:
+            service.sandbox.order_fault(**fault)
+        headers = {**request["headers"], "x-api-key": service.key.reveal()}
+        assert service.app.rest is not None
+        async with httpx.AsyncClient(base_url=f"http://{service.app.rest.address}") as client:
             response = await client.request(
                 request["method"], request["path"], headers=headers, content=json.dumps(request["body"])
             )

@@ -16,9 +16,9 @@ from service.domain.step import FieldChange, StepWarning, WarningType
 from service.providers.apollo import Apollo
 from service.providers.outreach import Outreach
 from service.rest.app import PATH
-from tests.e2e.test_processes import place
+from tests.support.deployment import prepared_deployment
 from tests.support.http_server import EMPTY, GOOD, RunningHttpServer
-from tests.support.processes import free_port, serving
+from tests.support.processes import free_port, server_process
 from tests.support.service import outreach_grant
 
 # Checks that ask for more than the server is to do, and why:
@@ -60,14 +60,14 @@ async def schemathesis(address: str, key: str, provider: str, folder: Path) -> s
 @pytest.mark.slow
 async def test_schemathesis_finds_no_difference(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
-    async with place(f"sqlite:///{tmp_path}/store.sqlite3", SEQSTEP_HTTP_ADDRESS=address) as made:
-        await made.connections().set(made.application_id, "acme", Outreach.provider, outreach_grant())
-        async with serving(tmp_path, made.environment) as server:
+    async with prepared_deployment(f"sqlite:///{tmp_path}/store.sqlite3", SEQSTEP_HTTP_ADDRESS=address) as deployment:
+        await deployment.connections().set(deployment.application_id, "acme", Outreach.provider, outreach_grant())
+        async with server_process(tmp_path, deployment.environment) as server:
             for provider, parameters in PARAMETERS.items():
                 folder = tmp_path / provider
                 folder.mkdir()
                 (folder / "schemathesis.toml").write_text(parameters)
-                print(await schemathesis(address, made.api_key, provider, folder))  # noqa: T201
+                print(await schemathesis(address, deployment.api_key, provider, folder))  # noqa: T201
             lines = [json.loads(line) for line in server.log.read_text().splitlines()]
     statuses = Counter(line["http_status"] for line in lines if line["event"] == "call")
     print(dict(statuses))  # noqa: T201

@@ -17,22 +17,22 @@ from sandbox import seed
 from service.domain.deadline import Deadline
 from service.domain.errors import ErrorCode, Outcome, Problem
 from service.domain.step import Caller, StepUpdate, UpdateResult
-from tests.e2e.test_processes import Place, call, channel, children, fails_to_start, place
+from tests.support.deployment import Deployment, prepared_deployment, service_stub, update_subject
 from tests.support.http_server import RunningHttpServer
-from tests.support.processes import free_port, serving
+from tests.support.processes import child_processes, fails_to_start, free_port, server_process
 from tests.support.waiting import until
 
 STEP = f"/sequences/{seed.APOLLO_SEQUENCE_INACTIVE}/sequence_steps/{seed.APOLLO_STEP_INACTIVE_PLAIN}"
 
 
-def headers(made: Place) -> dict[str, str]:
-    return {"x-customer-id": "acme", "x-provider-name": "apollo", "x-api-key": made.api_key}
+def headers(deployment: Deployment) -> dict[str, str]:
+    return {"x-customer-id": "acme", "x-provider-name": "apollo", "x-api-key": deployment.api_key}
 
 
-async def patch(address: str, made: Place, subject: str) -> httpx.Response:
+async def patch(address: str, deployment: Deployment, subject: str) -> httpx.Response:
     async with httpx.AsyncClient(base_url=f"http://{address}", timeout=20) as client:
         body = {"record": {"template": {"subject": subject}}}
-        return await client.patch(STEP, headers=headers(made), json=body)
+        return await client.patch(STEP, headers=headers(deployment), json=body)
 
 
 Samples = dict[tuple[str, str], float]
@@ -60,13 +60,13 @@ OK = ("seqstep_calls_total", "code=OK,outcome=succeeded,provider=apollo,server=h
 async def test_both_servers_do_the_same_to_the_same_step(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     async with (
-        place(f"sqlite:///{tmp_path}/store.sqlite3", SEQSTEP_HTTP_ADDRESS=address) as made,
-        serving(tmp_path, made.environment) as server,
-        channel(server.address) as stub,
+        prepared_deployment(f"sqlite:///{tmp_path}/store.sqlite3", SEQSTEP_HTTP_ADDRESS=address) as deployment,
+        server_process(tmp_path, deployment.environment) as server,
+        service_stub(server.address) as stub,
     ):
-        by_http = (await patch(address, made, "One")).json()["changes"]
-        by_rpc = await call(stub, made.api_key, "apollo", "Two")
-        again = (await patch(address, made, "Two")).json()
+        by_http = (await patch(address, deployment, "One")).json()["changes"]
+        by_rpc = await update_subject(stub, deployment.api_key, "apollo", "Two")
+        again = (await patch(address, deployment, "Two")).json()
         assert [change["after"] for change in by_http] == ["One"]
         assert by_rpc.changes == {"template.subject": ("One", "Two")}
         assert [warning["problem_type"] for warning in again["warnings"]] == ["NO_CHANGE"]
@@ -80,19 +80,21 @@ async def test_both_servers_do_the_same_to_the_same_step(tmp_path: Path) -> None
 async def test_metrics_cover_all_workers_and_outlive_one(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     async with (
-        place(f"sqlite:///{tmp_path}/store.sqlite3", SEQSTEP_HTTP_ADDRESS=address, SEQSTEP_WORKERS="2") as made,
-        serving(tmp_path, made.environment) as server,
+        prepared_deployment(
+            f"sqlite:///{tmp_path}/store.sqlite3", SEQSTEP_HTTP_ADDRESS=address, SEQSTEP_WORKERS="2"
+        ) as deployment,
+        server_process(tmp_path, deployment.environment) as server,
     ):
-        workers = children(server.process.pid)
+        workers = child_processes(server.process.pid)
         for number in range(40):
-            assert (await patch(address, made, f"S{number}")).status_code == 200
+            assert (await patch(address, deployment, f"S{number}")).status_code == 200
         calls = [json.loads(line) for line in server.log.read_text().splitlines()]
         assert {line["worker"] for line in calls if line["event"] == "call"} == {0, 1}
         for _ in range(5):
             assert (await scrape(address))[OK] == 40
         # Any worker serves what all of them have to do.
-        made.sandbox.order_fault(provider="apollo", method="PUT", delay_seconds=20, times=None)
-        running = [asyncio.ensure_future(patch(address, made, f"T{number}")) for number in range(8)]
+        deployment.sandbox.order_fault(provider="apollo", method="PUT", delay_seconds=20, times=None)
+        running = [asyncio.ensure_future(patch(address, deployment, f"T{number}")) for number in range(8)]
         async with asyncio.timeout(10):
             while (await scrape(address))["seqstep_calls_in_flight", ""] != 8:  # noqa: ASYNC110  # other processes
                 await asyncio.sleep(0.05)
@@ -101,8 +103,8 @@ async def test_metrics_cover_all_workers_and_outlive_one(tmp_path: Path) -> None
         for each in running:
             with contextlib.suppress(httpx.HTTPError):
                 await each
-        made.sandbox.reset()
-        await until(lambda: len(set(children(server.process.pid)) - set(workers)) == 2, seconds=20)
+        deployment.sandbox.reset()
+        await until(lambda: len(set(child_processes(server.process.pid)) - set(workers)) == 2, seconds=20)
         await server.ready()
         found = await scrape(address)
         assert (found[OK], found["seqstep_calls_in_flight", ""]) == (40, 0)
@@ -146,12 +148,14 @@ async def test_metrics_have_running_and_cancelled_calls(server: RunningHttpServe
 async def test_a_stop_lets_running_requests_end(tmp_path: Path, workers: str) -> None:
     address = f"127.0.0.1:{free_port()}"
     async with (
-        place(f"sqlite:///{tmp_path}/store.sqlite3", SEQSTEP_HTTP_ADDRESS=address, SEQSTEP_WORKERS=workers) as made,
-        serving(tmp_path, made.environment) as server,
+        prepared_deployment(
+            f"sqlite:///{tmp_path}/store.sqlite3", SEQSTEP_HTTP_ADDRESS=address, SEQSTEP_WORKERS=workers
+        ) as deployment,
+        server_process(tmp_path, deployment.environment) as server,
     ):
-        made.sandbox.order_fault(provider="apollo", method="PUT", delay_seconds=1.0)
-        running = asyncio.ensure_future(patch(address, made, "Slow"))
-        await until(lambda: any(each["method"] == "PUT" for each in made.sandbox.calls("apollo")))
+        deployment.sandbox.order_fault(provider="apollo", method="PUT", delay_seconds=1.0)
+        running = asyncio.ensure_future(patch(address, deployment, "Slow"))
+        await until(lambda: any(each["method"] == "PUT" for each in deployment.sandbox.calls("apollo")))
         stopping = asyncio.ensure_future(server.stop())
         response: Any = await running
         assert (response.status_code, response.headers["connection"]) == (200, "close")
@@ -160,10 +164,10 @@ async def test_a_stop_lets_running_requests_end(tmp_path: Path, workers: str) ->
 
 
 async def test_a_server_that_cannot_listen_says_why(tmp_path: Path) -> None:
-    async with place(f"sqlite:///{tmp_path}/store.sqlite3") as made:
+    async with prepared_deployment(f"sqlite:///{tmp_path}/store.sqlite3") as deployment:
         for address, message in (
             ("0.0.0.0:0", "SEQSTEP_HTTP_ADDRESS=0.0.0.0:0 is reached by other machines"),
             ("127.0.0.1:x", "cannot listen on 127.0.0.1:x"),
         ):
-            status, log = await fails_to_start(tmp_path, made.environment | {"SEQSTEP_HTTP_ADDRESS": address})
+            status, log = await fails_to_start(tmp_path, deployment.environment | {"SEQSTEP_HTTP_ADDRESS": address})
             assert (status, message in log, "Traceback" in log) == (78, True, False)

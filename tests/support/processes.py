@@ -1,4 +1,4 @@
-"""The real service as processes of its own, as people run it."""
+"""Runs the real service in processes of its own, as people run it."""
 
 import asyncio
 import contextlib
@@ -24,11 +24,11 @@ def free_port() -> int:
         return port
 
 
-class Serving:
-    """One `seqstep serve`.
+class ServerProcess:
+    """One process of `seqstep serve`.
 
     Attributes:
-        address: Where its gRPC door is.
+        address: Address of its gRPC server.
         log: The file with what it wrote.
     """
 
@@ -58,8 +58,10 @@ class Serving:
 
 
 @asynccontextmanager
-async def serving(folder: Path, environment: dict[str, str], *, wait: bool = True) -> AsyncIterator[Serving]:
-    """A running `seqstep serve`, stopped at the end of the block.
+async def server_process(
+    folder: Path, environment: dict[str, str], *, wait: bool = True
+) -> AsyncIterator[ServerProcess]:
+    """Runs `seqstep serve`, stopped at the end of the block.
 
     Args:
         folder: Where its log goes.
@@ -73,7 +75,7 @@ async def serving(folder: Path, environment: dict[str, str], *, wait: bool = Tru
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "service.cli", "serve", env=clean | given, cwd=ROOT, stdout=out, stderr=out
         )
-    running = Serving(process, given["SEQSTEP_GRPC_ADDRESS"], log)
+    running = ServerProcess(process, given["SEQSTEP_GRPC_ADDRESS"], log)
     try:
         if wait:
             await running.ready()
@@ -81,3 +83,17 @@ async def serving(folder: Path, environment: dict[str, str], *, wait: bool = Tru
     finally:
         with contextlib.suppress(ProcessLookupError):
             await running.stop()
+
+
+async def fails_to_start(folder: Path, environment: dict[str, str]) -> tuple[int, str]:
+    """Runs `seqstep serve` with settings that it refuses; returns its exit status and its log."""
+    async with server_process(folder, environment, wait=False) as server:
+        async with asyncio.timeout(20):
+            status = await server.process.wait()
+        return status, server.log.read_text()
+
+
+def child_processes(pid: int) -> list[int]:
+    """Returns the process ids of the children of a process."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in listed.split()]

@@ -1,4 +1,4 @@
-"""The whole service for a test: sandbox, store and gRPC door over real sockets, and a channel to it."""
+"""Runs the whole service for a test: sandbox, store and gRPC server over real sockets, and a channel to it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -41,8 +41,8 @@ def outreach_grant(access_token: str = seed.OUTREACH_ACCESS_TOKEN, **more: Any) 
 
 
 @dataclass
-class Answer:
-    """How a call ended: the envelope, the status, the trailing metadata."""
+class CallResult:
+    """The response, status and trailing metadata of one call."""
 
     response: pb.UpdateStepResponse
     code: grpc.StatusCode
@@ -68,8 +68,8 @@ class Answer:
         return {each["field"]: (each["before"], each["after"]) for each in shown.get("changes", [])}
 
 
-class House:
-    """Everything that runs, and what a test does with it."""
+class RunningService:
+    """The service and its sandbox while they run, and what a test does with them."""
 
     def __init__(self, sandbox: Any, running: app.App, store: Store, settings: Settings, key: Secret) -> None:
         self.sandbox = sandbox
@@ -87,11 +87,11 @@ class House:
         caller = await self.applications.authenticate(self.key.reveal())
         await self.connections.set(caller.application_id, customer, provider, credentials)
 
-    async def update(self, provider: str, sequence: object, step: object, **more: Any) -> Answer:
-        """Makes an update, as `begin` does, and waits for its end."""
-        return await ended(self.begin(provider, sequence, step, **more))
+    async def update(self, provider: str, sequence: object, step: object, **more: Any) -> CallResult:
+        """Makes an update, as `start_update` does, and waits for its end."""
+        return await call_result(self.start_update(provider, sequence, step, **more))
 
-    def begin(
+    def start_update(
         self,
         provider: str,
         sequence: object,
@@ -103,7 +103,7 @@ class House:
         seconds: float = 20,
         **record: Any,
     ) -> Any:
-        """Begins an update; `record` is its subject, body and custom_fields."""
+        """Starts an update; `record` is its subject, body and custom_fields."""
         template = {name: record[name] for name in ("subject", "body") if name in record}
         body: dict[str, Any] = {"template": template} if template else {}
         if "custom_fields" in record:
@@ -125,32 +125,32 @@ class House:
         )
         return self.stub.UpdateStep(request, metadata=pairs, timeout=seconds)
 
-    def calls(self, provider: str | None = None) -> list[str]:
-        """What the sandbox received, as `METHOD /path`."""
+    def provider_calls(self, provider: str | None = None) -> list[str]:
+        """Returns the requests that the sandbox received, as `METHOD /path`."""
         return [f"{call['method']} {call['path']}" for call in self.sandbox.calls(provider)]
 
-    async def holds(self, provider: str, collection: str, record_id: object) -> dict[str, Any]:
-        """What the provider holds now."""
+    async def provider_record(self, provider: str, collection: str, record_id: object) -> dict[str, Any]:
+        """Returns a record as it is at the provider now."""
         async with httpx.AsyncClient() as client:
             answer = await client.get(f"{self.sandbox.url}/_sandbox/{provider}/{collection}/{record_id}")
             answer.raise_for_status()
-            held: dict[str, Any] = answer.json()
-            return held
+            record: dict[str, Any] = answer.json()
+            return record
 
-    async def control(self, method: str, path: str, body: Any = None) -> Any:
-        """Speaks to the sandbox's control API."""
+    async def control_sandbox(self, method: str, path: str, body: Any = None) -> Any:
+        """Calls the sandbox's control API."""
         async with httpx.AsyncClient() as client:
             answer = await client.request(method, f"{self.sandbox.url}/_sandbox{path}", json=body)
             assert answer.is_success, answer.text
             return answer.json() if answer.content else None
 
 
-async def ended(call: Any) -> Answer:
-    """How a call ended, whether well or not."""
+async def call_result(call: Any) -> CallResult:
+    """Waits for the end of a call, whether it succeeds or fails."""
     code = await call.code()
     trailers = dict(await call.trailing_metadata())
     if code is grpc.StatusCode.OK:
-        return Answer(await call, code, trailers, {})
+        return CallResult(await call, code, trailers, {})
     response, violations = pb.UpdateStepResponse(), {}
     if "grpc-status-details-bin" in trailers:
         bad = error_details_pb2.BadRequest()
@@ -158,7 +158,7 @@ async def ended(call: Any) -> Answer:
             detail.Unpack(response)
             if detail.Unpack(bad):
                 violations = {each.field: each.description for each in bad.field_violations}
-    return Answer(response, code, trailers, violations)
+    return CallResult(response, code, trailers, violations)
 
 
 def settings_for(sandbox: Any, folder: Path, **more: Any) -> Settings:
@@ -179,19 +179,19 @@ def settings_for(sandbox: Any, folder: Path, **more: Any) -> Settings:
 
 
 @asynccontextmanager
-async def open_house(folder: Path, **more: Any) -> AsyncIterator[House]:
-    """A running house, with one application and the seeded accounts of both providers connected."""
+async def running_service(folder: Path, **more: Any) -> AsyncIterator[RunningService]:
+    """Runs the service with one application and the seeded accounts of both providers connected."""
     async with running_sandbox() as sandbox:
         settings = settings_for(sandbox, folder, **more)
         store = Store.open(settings.database_url.get_secret_value())
         await upgrade(store)
         key = await Applications(store, 0).create("billing")
         async with app.running(settings) as running:
-            house = House(sandbox, running, store, settings, key)
-            await house.connect(CUSTOMER, Provider("apollo"), ApiKeyCredentials(Secret(seed.APOLLO_MASTER_KEY)))
-            await house.connect(CUSTOMER, Provider("outreach"), outreach_grant())
+            service = RunningService(sandbox, running, store, settings, key)
+            await service.connect(CUSTOMER, Provider("apollo"), ApiKeyCredentials(Secret(seed.APOLLO_MASTER_KEY)))
+            await service.connect(CUSTOMER, Provider("outreach"), outreach_grant())
             try:
-                yield house
+                yield service
             finally:
-                await house.channel.close()
+                await service.channel.close()
                 await store.close()

@@ -11,8 +11,8 @@ import pytest
 
 from service.domain.errors import CODES, ErrorCode
 from service.domain.step import WARNINGS, WarningType
-from tests.support.processes import ROOT, serving
-from tests.vectors.stage import CUSTOMERS, FOLDER, missing, running_stage, topics
+from tests.support.processes import ROOT, server_process
+from tests.vectors.environment import CUSTOMERS, FOLDER, missing, running_environment, topics
 
 VECTORS = [vector for topic in topics().values() for vector in topic["vectors"]]
 
@@ -70,9 +70,12 @@ def test_what_the_service_remembers_stays_with_one_vector() -> None:
 @pytest.mark.parametrize("variant", ["sync", "aio"])
 async def test_the_python_clients_pass(variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHON", sys.executable)
-    async with running_stage(tmp_path) as stage, serving(tmp_path, dict(stage.environment)) as service:
-        key = await stage.application(f"python-{variant}")
+    async with (
+        running_environment(tmp_path) as environment,
+        server_process(tmp_path, dict(environment.settings)) as service,
+    ):
+        key = await environment.application(f"python-{variant}")
         runner: list[str | Path] = [ROOT / "clients" / "python" / "run-vectors.sh", variant]
-        results = [result async for result in stage.run(runner, TARGET=service.address, API_KEY=key)]
+        results = [result async for result in environment.run(runner, TARGET=service.address, API_KEY=key)]
     assert [result for result in results if result.why] == []
     assert missing(results, [vector["name"] for vector in VECTORS]) == []

@@ -12,7 +12,7 @@ from typing import Final
 import typer
 
 from service.cli import output
-from service.cli.demo.environment import CUSTOMER, SEQSTEP, CommandFailed, Trial
+from service.cli.demo.environment import CUSTOMER, SEQSTEP, CommandFailed, DemoEnvironment
 
 _START_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 10.0
@@ -45,17 +45,17 @@ async def _demo() -> int:
     with tempfile.TemporaryDirectory(prefix="seqstep-demo-") as folder:
         async with _process("sandbox", ("sandbox", "--port", "0"), None, _listening) as sandbox:
             out.print(f"Sandbox (Apollo and Outreach stand-ins): {sandbox}")
-            trial = await _prepare(Path(folder), sandbox)
+            demo = await _prepare(Path(folder), sandbox)
             out.print(f"Database, encryption key, application {_APPLICATION}, connections of customer {CUSTOMER}: made")
             environment = {
-                **trial.environment,
+                **demo.environment,
                 "SEQSTEP_GRPC_ADDRESS": "127.0.0.1:0",
                 "SEQSTEP_HTTP_ADDRESS": "",
                 "SEQSTEP_LOG_FORMAT": "json",
             }
             async with _process("service", ("serve",), environment, _serving) as address:
                 out.print(f"Service (gRPC): {address}")
-                api_key = trial.api_key_file.read_text(encoding="utf-8").strip()
+                api_key = demo.api_key_file.read_text(encoding="utf-8").strip()
                 return await scenarios.play(out, sandbox, address, api_key)
 
 
@@ -73,8 +73,8 @@ def _interruptible_once() -> None:
         loop.add_signal_handler(number, interrupt)
 
 
-async def _prepare(folder: Path, sandbox: str) -> Trial:
-    preparing = asyncio.create_task(asyncio.to_thread(Trial.prepare, folder, _APPLICATION, sandbox))
+async def _prepare(folder: Path, sandbox: str) -> DemoEnvironment:
+    preparing = asyncio.create_task(asyncio.to_thread(DemoEnvironment.prepare, folder, _APPLICATION, sandbox))
     try:
         return await asyncio.shield(preparing)
     except asyncio.CancelledError:

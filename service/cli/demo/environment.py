@@ -37,7 +37,7 @@ class CommandFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class DemoEnvironment:
     """A folder with a database, keys and connections.
 
     Attributes:
@@ -56,7 +56,7 @@ class Trial:
         return self.folder / "api-key"
 
     @classmethod
-    def prepare(cls, folder: Path, application: str, sandbox_url: str) -> "Trial":
+    def prepare(cls, folder: Path, application: str, sandbox_url: str) -> "DemoEnvironment":
         """Makes what is not there yet, and connects the customer to the sandbox's accounts.
 
         Raises:
@@ -75,9 +75,9 @@ class Trial:
         if not keys.exists():
             _write_private(keys, run(outside, "keygen"))
         settings["SEQSTEP_ENCRYPTION_KEYS"] = keys.read_text(encoding="utf-8").strip()
-        trial = cls(folder, application, outside | settings)
-        trial._fill()
-        return trial
+        demo = cls(folder, application, outside | settings)
+        demo._fill()
+        return demo
 
     def _fill(self) -> None:
         run(self.environment, "db", "upgrade")

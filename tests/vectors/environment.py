@@ -1,4 +1,4 @@
-"""What every runner of vectors needs: the vectors, a sandbox, a real service, and applications with customers."""
+"""Prepares what a runner of vectors needs: the vectors, a sandbox, settings of a service, applications with customers."""
 
 import json
 import os
@@ -37,16 +37,16 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A sandbox, and a store that services in front of it share.
+class VectorEnvironment:
+    """A running sandbox, and a store that the services in front of it share.
 
     Attributes:
         sandbox_url: Where the sandbox is.
-        environment: Settings of a service.
+        settings: Environment variables of a service.
     """
 
     sandbox_url: str
-    environment: Mapping[str, str]
+    settings: Mapping[str, str]
     _store: Store
 
     async def application(self, name: str) -> str:
@@ -54,7 +54,7 @@ class Stage:
         applications = Applications(self._store, 0)
         key = await applications.create(name)
         owner = (await applications.find(name)).id
-        good = self._connections(self.environment["SEQSTEP_ENCRYPTION_KEYS"])
+        good = self._connections(self.settings["SEQSTEP_ENCRYPTION_KEYS"])
         lost = self._connections(generate_key())
         for each in json.loads(CUSTOMERS.read_text(encoding="utf-8"))["customers"]:
             keyring = lost if each.get("encryption_key") == "lost" else good
@@ -84,7 +84,7 @@ class Stage:
             start_new_session=True,
         )
         assert process.stdout is not None
-        failed, noise = False, []
+        failed, output = False, []
         try:
             async for line in process.stdout:
                 text = line.decode("utf-8", "replace").rstrip("\n")
@@ -95,9 +95,9 @@ class Stage:
                         failed = True
                         yield Result(name.rstrip(":"), why)
                     case _:
-                        noise.append(text)
+                        output.append(text)
             if await process.wait() and not failed:
-                yield Result("", "\n".join(noise[-20:]) or f"ended with status {process.returncode}")
+                yield Result("", "\n".join(output[-20:]) or f"ended with status {process.returncode}")
         finally:
             if process.returncode is None:
                 # A runner may have started others, such as a virtual machine.
@@ -120,20 +120,20 @@ def _credentials(given: Mapping[str, str]) -> Credentials:
 
 
 @asynccontextmanager
-async def running_stage(folder: Path) -> AsyncIterator[Stage]:
+async def running_environment(folder: Path) -> AsyncIterator[VectorEnvironment]:
     """A sandbox and an empty store, whose file is in `folder`."""
     async with running_sandbox() as sandbox:
-        environment = {
+        settings = {
             "SEQSTEP_DATABASE_URL": f"sqlite:///{folder}/store.sqlite3",
             "SEQSTEP_ENCRYPTION_KEYS": generate_key(),
             "SEQSTEP_APOLLO_BASE_URL": sandbox.apollo_url,
             "SEQSTEP_APOLLO_TOKEN_URL": sandbox.apollo_token_url,
             "SEQSTEP_OUTREACH_BASE_URL": sandbox.outreach_url,
         }
-        store = Store.open(environment["SEQSTEP_DATABASE_URL"])
+        store = Store.open(settings["SEQSTEP_DATABASE_URL"])
         try:
             await upgrade(store)
-            yield Stage(sandbox.url, environment, store)
+            yield VectorEnvironment(sandbox.url, settings, store)
         finally:
             await store.close()
 
