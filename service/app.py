@@ -26,7 +26,7 @@ from service.connections import (
 from service.domain.deadline import Deadline
 from service.domain.step import Provider
 from service.http1 import Limits
-from service.observability.call_log import CallLog, CallRecord, StructuredCallLog
+from service.observability.call_log import StructuredCallLog
 from service.observability.metrics import CallMetrics
 from service.rest import server as rest
 from service.rest.app import create_app
@@ -38,7 +38,7 @@ from service.upstream.oauth import TokenRefresher
 from service.upstream.old_http import Upstream
 from service.upstream.session import ProviderSessions
 
-_LOOK_SECONDS: Final = 1.0
+_REFRESH_SECONDS: Final = 1.0
 
 log: Final = structlog.get_logger("service.app")
 
@@ -62,7 +62,7 @@ class App:
         connections: The customers' credentials.
     """
 
-    rpc: rpc.RpcServer
+    rpc: rpc.GrpcServer
     rest: rest.HttpServer | None
     update_step: UpdateStep
     connections: Connections
@@ -142,12 +142,12 @@ async def running(settings: Settings) -> AsyncIterator[App]:
         await connections.check_keys()
         update_step = UpdateStep(sessions, providers.unsupported(), connections)
         admission = Admission(settings.max_concurrent_calls)
-        metrics = CallMetrics(lambda: admission.running)
+        metrics = CallMetrics(lambda: admission.in_flight)
         calls = CallHandler(
             update_step,
             Applications(store, settings.cache_seconds),
-            # Metrics are served at the HTTP door; without it, nothing is counted for nobody.
-            _Both(StructuredCallLog(), metrics) if settings.http_address else StructuredCallLog(),
+            # Metrics are served over HTTP; without it, nobody reads them.
+            (StructuredCallLog(), metrics) if settings.http_address else (StructuredCallLog(),),
             DeadlinePolicy(settings.default_deadline_seconds, settings.max_deadline_seconds),
             admission,
         )
@@ -155,8 +155,8 @@ async def running(settings: Settings) -> AsyncIterator[App]:
         if settings.http_address:
             http = await rest.start(create_app(calls, metrics.render), settings.http_address, tls)
             stack.push_async_callback(http.stop, 0)
-            looking = asyncio.create_task(_keep_looking(metrics))
-            stack.callback(looking.cancel)
+            refreshing = asyncio.create_task(_refresh_in_flight(metrics))
+            stack.callback(refreshing.cancel)
         app = App(
             await rpc.start(SequenceStepServicer(calls), settings.grpc_address, tls), http, update_step, connections
         )
@@ -177,24 +177,11 @@ async def running(settings: Settings) -> AsyncIterator[App]:
             log.info("stopped")
 
 
-class _Both:
-    """A call log that is two."""
-
-    def __init__(self, first: CallLog, second: CallLog) -> None:
-        self._first = first
-        self._second = second
-
-    def record(self, record: CallRecord) -> None:
-        """Keeps a record in both."""
-        self._first.record(record)
-        self._second.record(record)
-
-
-async def _keep_looking(metrics: CallMetrics) -> None:
-    """Lets other workers' `/metrics` know how much this one has to do."""
+async def _refresh_in_flight(metrics: CallMetrics) -> None:
+    """Keeps the gauge of calls in flight fresh, which other workers' `/metrics` show too."""
     while True:
-        metrics.look()
-        await asyncio.sleep(_LOOK_SECONDS)
+        metrics.refresh_in_flight()
+        await asyncio.sleep(_REFRESH_SECONDS)
 
 
 def _tls(settings: Settings) -> TlsFiles | None:

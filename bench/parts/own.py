@@ -6,7 +6,7 @@ import json
 import pstats
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +31,7 @@ from service.observability.call_log import StructuredCallLog
 from service.providers import apollo
 from service.providers.adapter import ProviderRequest, ProviderResponse
 from service.providers.apollo import Apollo
-from service.rpc.request import parse_request
+from service.rpc.request import step_update
 from service.rpc.servicer import SequenceStepServicer
 from service.settings import LogFormat
 from service.update_step import UpdateStep
@@ -132,18 +132,25 @@ def _sessions() -> dict[Provider, ProviderSessions]:
 
 def _handler(applications: Applications, connections: Connections, key: Secret) -> _Step:
     update_step: Any = UpdateStep(_sessions(), {}, connections)
-    calls = CallHandler(update_step, applications, StructuredCallLog(), DeadlinePolicy(), Admission(256))
+    calls = CallHandler(update_step, applications, [StructuredCallLog()], DeadlinePolicy(), Admission(256))
     servicer = SequenceStepServicer(calls)
     context: Any = _Context(
         (("x-api-key", key.reveal()), ("x-customer-id", _CUSTOMER), ("x-provider-name", "apollo"), ("user-agent", "x"))
     )
-    request = _request()
-    return lambda: servicer.update_step(request, context)
+    data = _request()
+
+    async def received() -> AsyncIterator[messages.UpdateStepRequest]:
+        yield messages.UpdateStepRequest.FromString(data)
+
+    async def step() -> bytes:
+        return (await servicer.UpdateStep(received(), context)).SerializeToString()
+
+    return step
 
 
 def _use_case(caller: Caller, connections: Connections) -> _Step:
     update_step = UpdateStep(_sessions(), {}, connections)
-    update = parse_request(_request(), Provider("apollo"), _CUSTOMER)
+    update = step_update(messages.UpdateStepRequest.FromString(_request()), Provider("apollo"), _CUSTOMER)
     return lambda: update_step(caller, update, Deadline.after(_SECONDS))
 
 

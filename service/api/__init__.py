@@ -1,1 +1,1 @@
-"""What every door does with a call: who makes it, by which rules, how much room and time it has, and how it ended."""
+"""What the gRPC and the HTTP server do alike with a call: metadata, admission, deadline, envelope, log, TLS files."""

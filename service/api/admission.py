@@ -1,49 +1,51 @@
-"""Who is served when there is more to do than one worker can: decided at once, without queues."""
+"""Admission control: refuses calls beyond the concurrency limits of one worker, at once and without a queue."""
 
 from typing import Final
 
 from service.domain.errors import CallRefused, ErrorCode, Problem
 from service.domain.step import Provider
 
-# A busy application leaves a quarter of the room to all others, and a stuck customer three quarters. A slow provider leaves
-# half of it, so that an application whose calls it holds still has room of its own for calls to another one.
-_APPLICATION_SHARE: Final = 0.75
-_PROVIDER_SHARE: Final = 0.5
-_CUSTOMER_SHARE: Final = 0.25
+# A busy application leaves a quarter of the capacity to all others, a busy customer three quarters. A slow provider leaves
+# half of it, so that an application whose calls wait for that provider can still call another one.
+_APPLICATION_FRACTION: Final = 0.75
+_PROVIDER_FRACTION: Final = 0.5
+_CUSTOMER_FRACTION: Final = 0.25
 
 _RETRY_SECONDS: Final = 1.0
 
 
 class Admission:
-    """The room of one worker, and the shares of it.
+    """The concurrency limits of one worker: in all, for an application, for a provider, for a customer.
 
-    A call that finds no room is refused at once, in far less time than it would have waited, so that the caller can go to
-    another server.
+    A call beyond a limit is refused in far less time than it would have waited, so that the caller can go to another server.
+
+    Attributes:
+        in_flight: Calls that are being served.
     """
 
     def __init__(self, capacity: int) -> None:
-        """Makes room.
+        """Sets the limits.
 
         Args:
             capacity: Calls that are served at a time.
         """
-        self.running = 0
+        self.in_flight = 0
         self._capacity = capacity
-        self._application_share = max(1, int(capacity * _APPLICATION_SHARE))
-        self._provider_share = max(1, int(capacity * _PROVIDER_SHARE))
-        self._customer_share = max(1, int(capacity * _CUSTOMER_SHARE))
-        self._held: dict[object, int] = {}
+        self._application_limit = max(1, int(capacity * _APPLICATION_FRACTION))
+        self._provider_limit = max(1, int(capacity * _PROVIDER_FRACTION))
+        self._customer_limit = max(1, int(capacity * _CUSTOMER_FRACTION))
+        self._permits: dict[object, int] = {}
         self._draining = False
 
     def drain(self) -> None:
         """Refuses all further calls, so that they go to another server."""
         self._draining = True
 
-    def call(self) -> "_Room":
-        """Holds room for one call, until the end of a `with` block.
+    def server_permit(self) -> "_ServerPermit":
+        """A permit for one call at this server, for the length of a `with` block.
 
         Raises:
-            CallRefused: There is none, or the server is stopping.
+            CallRefused: All are in use, or the server is stopping.
         """
         if self._draining:
             raise CallRefused(
@@ -53,31 +55,31 @@ class Admission:
                     retry_after=0.0,
                 )
             )
-        if self.running >= self._capacity:
+        if self.in_flight >= self._capacity:
             raise _full(f"This server already serves {self._capacity} calls")
-        return _Room(self)
+        return _ServerPermit(self)
 
-    def share(self, application_id: int, provider: Provider, customer_id: str) -> "_Shares":
-        """Holds the shares of an application, a provider and a customer, until the end of a `with` block.
+    def caller_permit(self, application_id: int, provider: Provider, customer_id: str) -> "_CallerPermit":
+        """A permit for a call of an application for a customer at a provider, for the length of a `with` block.
 
         Raises:
-            CallRefused: One of them is used up.
+            CallRefused: All that one of the three may have are in use.
         """
-        held, customer = self._held, (application_id, provider, customer_id)
-        if held.get(application_id, 0) >= self._application_share:
-            raise _full(f"This server already serves {self._application_share} calls of this application")
-        if held.get(provider, 0) >= self._provider_share:
-            raise _full(f"This server already serves {self._provider_share} calls to {provider.title}")
-        if held.get(customer, 0) >= self._customer_share:
-            raise _full(f"This server already serves {self._customer_share} calls for customer {customer_id}")
-        return _Shares(held, (application_id, provider, customer))
+        permits, customer = self._permits, (application_id, provider, customer_id)
+        if permits.get(application_id, 0) >= self._application_limit:
+            raise _full(f"This server already serves {self._application_limit} calls of this application")
+        if permits.get(provider, 0) >= self._provider_limit:
+            raise _full(f"This server already serves {self._provider_limit} calls to {provider.title}")
+        if permits.get(customer, 0) >= self._customer_limit:
+            raise _full(f"This server already serves {self._customer_limit} calls for customer {customer_id}")
+        return _CallerPermit(permits, (application_id, provider, customer))
 
 
-# Classes and not generators: this is on the way of every call, and a generator costs several times as much.
+# Classes and not generators: every call uses them, and a generator costs several times as much.
 
 
-class _Room:
-    """The room that one call holds."""
+class _ServerPermit:
+    """Counts one call in flight."""
 
     __slots__ = ("_admission",)
 
@@ -85,33 +87,33 @@ class _Room:
         self._admission = admission
 
     def __enter__(self) -> None:
-        self._admission.running += 1
+        self._admission.in_flight += 1
 
     def __exit__(self, *_: object) -> None:
-        self._admission.running -= 1
+        self._admission.in_flight -= 1
 
 
-class _Shares:
-    """The shares that one call holds."""
+class _CallerPermit:
+    """Counts one call for each of the keys that it is limited by."""
 
-    __slots__ = ("_held", "_keys")
+    __slots__ = ("_keys", "_permits")
 
-    def __init__(self, held: dict[object, int], keys: tuple[object, ...]) -> None:
-        self._held = held
+    def __init__(self, permits: dict[object, int], keys: tuple[object, ...]) -> None:
+        self._permits = permits
         self._keys = keys
 
     def __enter__(self) -> None:
-        held = self._held
+        permits = self._permits
         for key in self._keys:
-            held[key] = held.get(key, 0) + 1
+            permits[key] = permits.get(key, 0) + 1
 
     def __exit__(self, *_: object) -> None:
-        held = self._held
+        permits = self._permits
         for key in self._keys:
-            if held[key] == 1:
-                del held[key]
+            if permits[key] == 1:
+                del permits[key]
             else:
-                held[key] -= 1
+                permits[key] -= 1
 
 
 def _full(what: str) -> CallRefused:

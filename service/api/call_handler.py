@@ -1,4 +1,4 @@
-"""One call from its arrival to its end, the same for every door."""
+"""Handles one call from its metadata to its outcome, the same for the gRPC and the HTTP server."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ from service.domain.deadline import Deadline
 from service.domain.errors import CallRefused, ErrorCode, Outcome, Problem, Violation
 from service.domain.step import Caller, Provider, StepUpdate, UpdateResult
 from service.observability.call_log import CallLog, CallRecord
-from service.observability.exceptions import describe
+from service.observability.exceptions import exception_fields
 
 log: Final = structlog.get_logger("service.api")
 
@@ -27,7 +27,7 @@ UseCase: TypeAlias = Callable[[Caller, StepUpdate, Deadline], Awaitable[UpdateRe
 
 
 class CallerGone(Exception):
-    """The caller went away before its call had arrived whole."""
+    """The caller went away before its request had arrived whole."""
 
 
 class Applications(Protocol):
@@ -47,7 +47,7 @@ class CallOutcome(msgspec.Struct, frozen=True):
         request_id: The id of the call.
         response: The envelope.
         problem: The first problem; None if there is none.
-        refused: Whether the call itself was at fault or could not be served, rather than the update.
+        refused: Whether the call itself was wrong or could not be served, rather than the update.
         error_mode: How the caller wants failures of the update.
         violations: The parts of the call that break a rule.
     """
@@ -61,11 +61,11 @@ class CallOutcome(msgspec.Struct, frozen=True):
 
 
 class TransportStatus(msgspec.Struct, frozen=True):
-    """The status that a door tells its caller; a call that the caller has left has the one that it would be told.
+    """The status that a call ends with in its protocol.
 
     Attributes:
-        grpc: The name of the gRPC status; empty at a door that has none.
-        http: The HTTP status; 0 at a door that has none.
+        grpc: The name of the gRPC status; empty over HTTP.
+        http: The HTTP status; 0 over gRPC.
     """
 
     grpc: str = ""
@@ -73,96 +73,105 @@ class TransportStatus(msgspec.Struct, frozen=True):
 
 
 class InboundCall(Protocol):
-    """A call that arrives at a door."""
+    """A call as its protocol brings it."""
 
-    def pairs(self) -> metadata.Pairs:
+    def metadata_pairs(self) -> metadata.MetadataPairs:
         """Its metadata."""
 
     def time_remaining(self) -> float | None:
         """Seconds until the caller's deadline; None if it set none."""
 
-    def identities(self) -> Sequence[str]:
+    def certificate_names(self) -> Sequence[str]:
         """The names in a client certificate that TLS has verified; empty without one."""
 
-    async def update(self, told: metadata.CallMetadata, deadline: Deadline) -> StepUpdate:
-        """What it asks for; read only when the caller is known to be welcome.
+    async def read_update(self, call_metadata: metadata.CallMetadata, deadline: Deadline) -> StepUpdate:
+        """Reads and decodes what it asks for; only called for a caller that is known and admitted.
 
         Raises:
-            CallRefused: It is not a request.
-            CallerGone: The rest of it does not come.
+            CallRefused: It is not a request, or not all of it arrived in time.
+            CallerGone: The caller went away before all of it had arrived.
         """
 
-    def told(self, ended: CallOutcome | None) -> TransportStatus:
-        """The status that its caller is told; None if the caller has gone away."""
+    def transport_status(self, outcome: CallOutcome | None) -> TransportStatus:
+        """The status that it ends with; `outcome` is None if the caller went away."""
 
 
 @dataclass(slots=True)
-class _Call:
-    """What is known so far of a call, for its answer and its log line."""
+class _CallFacts:
+    """What is known of a call so far, for its response and its log line."""
 
     request_id: str
     started: float = field(default_factory=time.perf_counter)
     customer_id: str = ""
     provider: Provider | None = None
     application_name: str = ""
+    provider_calls: int = 0
 
 
 class CallHandler:
-    """Carries out calls of the one operation, whichever door they come through."""
+    """Handles calls: admission, authentication, metadata, the update, the envelope, the log."""
 
     def __init__(
         self,
         update_step: UseCase,
         applications: Applications,
-        calls: CallLog,
+        call_logs: Sequence[CallLog],
         deadlines: DeadlinePolicy,
         admission: Admission,
     ) -> None:
+        """Makes the handler.
+
+        Args:
+            update_step: The use case.
+            applications: Who may call.
+            call_logs: Where a record of each call goes.
+            deadlines: How long a call may take.
+            admission: How many calls are served at a time.
+        """
         self._update_step = update_step
         self._applications = applications
-        self._calls = calls
+        self._call_logs = call_logs
         self._deadlines = deadlines
         self._admission = admission
 
-    async def update_step(self, arrival: InboundCall) -> CallOutcome:
-        """Carries out one call; whatever happens, there is an envelope that tells it.
+    async def update_step(self, inbound: InboundCall) -> CallOutcome:
+        """Handles one call; whatever happens, the outcome has an envelope that says it.
 
         Raises:
-            CallerGone: Nobody is there to be answered.
+            CallerGone: The caller went away, so that there is nobody to answer.
         """
-        values, violations = metadata.gather(arrival.pairs())
-        call = _Call(metadata.request_id(values))
-        result: UpdateResult | None = None
+        values, violations = metadata.gather(inbound.metadata_pairs())
+        call = _CallFacts(metadata.request_id(values))
         try:
-            with self._admission.call():
-                deadline = self._deadline(arrival.time_remaining())
+            with self._admission.server_permit():
+                deadline = self._deadline(inbound.time_remaining())
                 call.provider = metadata.named_provider(values)
                 call.customer_id = values.get(metadata.CUSTOMER_ID, "")
-                caller = await self._authenticate(arrival, values, violations)
+                caller = await self._authenticate(inbound, values, violations)
                 call.application_name = caller.application_name
-                told = metadata.parse(values, violations)
-                call.customer_id, call.provider = told.customer_id, told.provider
-                update = await arrival.update(told, deadline)
-                with self._admission.share(caller.application_id, told.provider, told.customer_id):
+                given = metadata.parse(values, violations)
+                call.customer_id, call.provider = given.customer_id, given.provider
+                with self._admission.caller_permit(caller.application_id, given.provider, given.customer_id):
+                    update = await inbound.read_update(given, deadline)
                     result = await self._update_step(caller, update, deadline)
-            ended = _ended(call, told.error_mode, result)
+            outcome = _completed(call, given.error_mode, result)
         except CallRefused as refusal:
-            ended = _refused(call, refusal)
+            outcome = _refused(call, refusal)
         except (asyncio.CancelledError, CallerGone):
-            self._record(call, arrival.told(None), None, result)
+            self._record(call, inbound.transport_status(None), None)
             raise
         except Exception as error:  # noqa: BLE001  # whatever it is, the caller gets an id and nothing else
-            ended = _broken(call, error)
-        self._record(call, arrival.told(ended), ended, result)
-        return ended
+            outcome = _internal_error(call, error)
+        self._record(call, inbound.transport_status(outcome), outcome)
+        return outcome
 
-    def refuse(self, arrival: InboundCall, refusal: CallRefused) -> CallOutcome:
+    def refuse(self, inbound: InboundCall, refusal: CallRefused) -> CallOutcome:
         """Ends a call that asks for nothing that is served here."""
-        values, _ = metadata.gather(arrival.pairs())
-        call = _Call(metadata.request_id(values))
-        ended = _refused(call, refusal)
-        self._record(call, arrival.told(ended), ended, None)
-        return ended
+        values, _ = metadata.gather(inbound.metadata_pairs())
+        call = _CallFacts(metadata.request_id(values))
+        outcome = _refused(call, refusal)
+        self._record(call, inbound.transport_status(outcome), outcome)
+        return outcome
 
     def _deadline(self, remaining: float | None) -> Deadline:
         budget = self._deadlines.budget(remaining)
@@ -176,37 +185,36 @@ class CallHandler:
         return Deadline.after(budget)
 
     async def _authenticate(
-        self, arrival: InboundCall, values: dict[str, str], violations: Sequence[Violation]
+        self, inbound: InboundCall, values: dict[str, str], violations: Sequence[Violation]
     ) -> Caller:
         key = metadata.api_key(values)
         if key is None and not any(violation.field == metadata.API_KEY for violation in violations):
-            identities = arrival.identities()
-            if identities:
-                return await self._applications.by_certificate(identities)
+            names = inbound.certificate_names()
+            if names:
+                return await self._applications.by_certificate(names)
         return await self._applications.authenticate(key.reveal() if key else None)
 
-    def _record(
-        self, call: _Call, told: TransportStatus, ended: CallOutcome | None, result: UpdateResult | None
-    ) -> None:
-        first = ended.problem if ended is not None else None
-        self._calls.record(
-            CallRecord(
-                request_id=call.request_id,
-                application=call.application_name,
-                customer=call.customer_id,
-                provider=call.provider or "",
-                grpc_status=told.grpc,
-                http_status=told.http,
-                code=first.code.value if first else "",
-                outcome=first.outcome.value if first else "",
-                error_id=ended.response.errors[0].id if ended is not None and first else "",
-                provider_calls=result.provider_calls if result else 0,
-                seconds=time.perf_counter() - call.started,
-            )
+    def _record(self, call: _CallFacts, status: TransportStatus, outcome: CallOutcome | None) -> None:
+        problem = outcome.problem if outcome is not None else None
+        record = CallRecord(
+            request_id=call.request_id,
+            application=call.application_name,
+            customer=call.customer_id,
+            provider=call.provider or "",
+            grpc_status=status.grpc,
+            http_status=status.http,
+            code=problem.code.value if problem else "",
+            outcome=problem.outcome.value if problem else "",
+            error_id=outcome.response.errors[0].id if outcome is not None and problem else "",
+            provider_calls=call.provider_calls,
+            seconds=time.perf_counter() - call.started,
         )
+        for call_log in self._call_logs:
+            call_log.record(record)
 
 
-def _ended(call: _Call, mode: metadata.ErrorMode, result: UpdateResult) -> CallOutcome:
+def _completed(call: _CallFacts, mode: metadata.ErrorMode, result: UpdateResult) -> CallOutcome:
+    call.provider_calls = result.provider_calls
     response = envelope(
         result.problems,
         result.warnings,
@@ -217,14 +225,14 @@ def _ended(call: _Call, mode: metadata.ErrorMode, result: UpdateResult) -> CallO
     return CallOutcome(call.request_id, response, result.problems[0] if result.problems else None, error_mode=mode)
 
 
-def _refused(call: _Call, refusal: CallRefused) -> CallOutcome:
+def _refused(call: _CallFacts, refusal: CallRefused) -> CallOutcome:
     problem = refusal.problem
     response = envelope([problem], application_name=call.application_name, request_id=call.request_id)
     return CallOutcome(call.request_id, response, problem, refused=True, violations=refusal.violations)
 
 
-def _broken(call: _Call, error: Exception) -> CallOutcome:
-    log.error("bug", request_id=call.request_id, **describe(error))
+def _internal_error(call: _CallFacts, error: Exception) -> CallOutcome:
+    log.error("bug", request_id=call.request_id, **exception_fields(error))
     # How far the update had come is not known here; a write may have been among what was done.
     problem = Problem(
         ErrorCode.INTERNAL_SERVER_ERROR,

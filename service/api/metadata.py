@@ -24,7 +24,7 @@ ERROR_STATUS: Final = "x-error-status"
 _KEYS: Final = frozenset({CUSTOMER_ID, PROVIDER_NAME, API_KEY, REQUEST_ID, ERROR_MODE})
 _VALUE: Final = re.compile(r"[\x20-\x7e]{1,255}")
 
-Pairs: TypeAlias = Sequence[tuple[str, str | bytes]]
+MetadataPairs: TypeAlias = Sequence[tuple[str, str | bytes]]
 
 
 class ErrorMode(StrEnum):
@@ -52,7 +52,7 @@ class CallMetadata(msgspec.Struct, frozen=True):
     error_mode: ErrorMode
 
 
-def gather(pairs: Pairs) -> tuple[dict[str, str], list[Violation]]:
+def gather(pairs: MetadataPairs) -> tuple[dict[str, str], list[Violation]]:
     """The known keys of the metadata with their values, and what is wrong with them as such."""
     values: dict[str, str] = {}
     violations: dict[str, Violation] = {}

@@ -1,1 +1,1 @@
-"""What the people who run the service see of it: log lines and metrics."""
+"""Log lines and metrics."""

@@ -1,4 +1,4 @@
-"""One record for each call: a log line and its metrics."""
+"""A record of each call, and the log line that is made of it."""
 
 from typing import Final, Protocol
 
@@ -9,15 +9,15 @@ log: Final = structlog.get_logger("service.call_log")
 
 
 class CallRecord(msgspec.Struct, frozen=True):
-    """What is kept of a call. Holds no credential and nothing of a template's text.
+    """How a call ended. Has no credential and nothing of a template's text.
 
     Attributes:
         request_id: The id of the call.
         application: The name of the caller; empty if unknown.
         customer: The caller's id of its customer, as given.
         provider: The provider, if known.
-        grpc_status: The name of the gRPC status; empty at the HTTP door.
-        http_status: The HTTP status, 499 if the caller went away; 0 at the gRPC door.
+        grpc_status: The name of the gRPC status; empty over HTTP.
+        http_status: The HTTP status, 499 if the caller went away; 0 over gRPC.
         code: The code of the first error; empty on success.
         outcome: What became of the step, on failure.
         error_id: The id of the first error.
@@ -39,17 +39,17 @@ class CallRecord(msgspec.Struct, frozen=True):
 
 
 class CallLog(Protocol):
-    """Keeps records of calls."""
+    """Takes a record of each call: a log, metrics."""
 
     def record(self, record: CallRecord) -> None:
-        """Keeps one."""
+        """Takes one."""
 
 
 class StructuredCallLog:
     """Writes one log line for each call."""
 
     def record(self, record: CallRecord) -> None:
-        """Writes the line; what is empty is left out."""
+        """Writes the line, without the fields that are empty."""
         fields: dict[str, object] = {
             "request_id": record.request_id,
             "application": record.application,

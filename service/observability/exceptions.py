@@ -1,11 +1,11 @@
-"""Exceptions for the log: where they happened and of which type, without their text."""
+"""Log fields of exceptions: their types and places, without their texts."""
 
 import traceback
 from typing import Any
 
 
-def describe(error: BaseException) -> dict[str, Any]:
-    """The type of an exception and the places it went through.
+def exception_fields(error: BaseException) -> dict[str, Any]:
+    """The log fields of an exception: its type and the places that it went through.
 
     Texts of exceptions are left out: they quote the values that broke something, and a value may be a credential or a
     customer's mail.

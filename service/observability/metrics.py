@@ -20,29 +20,29 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from service.observability.call_log import CallRecord
 
-# By this variable prometheus-client knows the folder that the workers of one service count in.
+# prometheus-client reads from this variable in which folder the workers of one service count.
 _SHARED_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 
-# From a call that a provider's rate limit answers from memory to the longest deadline.
+# From a call that is refused by a remembered rate limit to the longest deadline.
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
-# When each series began would be as many series again, for nobody.
+# The time when each series began would be as many series again, which nobody reads.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
-_Kind: TypeAlias = tuple[str, int, str, str, str]
+_Key: TypeAlias = tuple[str, int, str, str, str]
 
-_GONE: Final = ("CANCELLED", "unknown")
-_DONE: Final = ("OK", "succeeded")
+_CALLER_GONE: Final = ("CANCELLED", "unknown")
+_SUCCEEDED: Final = ("OK", "succeeded")
 
 
 class CallMetrics:
     """Counts calls; a `CallLog`. No label names a customer or an application, so that their number is bounded."""
 
-    def __init__(self, running: Callable[[], int]) -> None:
+    def __init__(self, in_flight: Callable[[], int]) -> None:
         """Makes the metrics.
 
         Args:
-            running: How many calls are being served.
+            in_flight: How many calls are being served.
         """
         self._registry = CollectorRegistry()
         self._calls = Counter(
@@ -67,54 +67,54 @@ class CallMetrics:
             registry=self._registry,
             multiprocess_mode="livesum",
         )
-        self._running = running
-        self._shared = os.environ.get(_SHARED_FOLDER)
-        if self._shared is None:
+        self._count_in_flight = in_flight
+        self._shared_folder = os.environ.get(_SHARED_FOLDER)
+        if self._shared_folder is None:
             ProcessCollector(registry=self._registry)
             PlatformCollector(registry=self._registry)
-        # Looked up once for each kind of call: finding a child by its labels costs more than counting does.
-        self._kinds: dict[_Kind, tuple[Counter, Histogram, Counter]] = {}
+        # Looked up once for each set of labels: finding a child by its labels costs more than counting does.
+        self._children: dict[_Key, tuple[Counter, Histogram, Counter]] = {}
 
     def record(self, record: CallRecord) -> None:
         """Counts one call."""
-        kind = (record.grpc_status, record.http_status, record.provider, record.code, record.outcome)
-        found = self._kinds.get(kind)
+        key = (record.grpc_status, record.http_status, record.provider, record.code, record.outcome)
+        found = self._children.get(key)
         if found is None:
-            found = self._kinds[kind] = self._children(record)
+            found = self._children[key] = self._new_children(record)
         calls, seconds, provider_calls = found
         calls.inc()
         seconds.observe(record.seconds)
         if record.provider_calls:
             provider_calls.inc(record.provider_calls)
 
-    def _children(self, record: CallRecord) -> tuple[Counter, Histogram, Counter]:
+    def _new_children(self, record: CallRecord) -> tuple[Counter, Histogram, Counter]:
         server = "grpc" if record.grpc_status else "http"
         provider = record.provider or "none"
         if record.code:
             code, outcome = record.code, record.outcome.replace(" ", "_")
         else:
             gone = record.grpc_status == "CANCELLED" or record.http_status == 499
-            code, outcome = _GONE if gone else _DONE
+            code, outcome = _CALLER_GONE if gone else _SUCCEEDED
         return (
             self._calls.labels(server, provider, code, outcome),
             self._seconds.labels(server, provider),
             self._provider_calls.labels(provider),
         )
 
-    def look(self) -> None:
-        """Takes note of how many calls are being served."""
-        self._in_flight.set(self._running())
+    def refresh_in_flight(self) -> None:
+        """Sets the gauge of calls in flight, which other workers read too."""
+        self._in_flight.set(self._count_in_flight())
 
     def render(self) -> tuple[bytes, str]:
         """The metrics of all workers in Prometheus's text format, and its media type."""
-        self.look()
-        if self._shared is None:
+        self.refresh_in_flight()
+        if self._shared_folder is None:
             return generate_latest(self._registry), CONTENT_TYPE_LATEST
         all_workers = CollectorRegistry()
-        MultiProcessCollector(all_workers, self._shared)  # type: ignore[no-untyped-call]
+        MultiProcessCollector(all_workers, self._shared_folder)  # type: ignore[no-untyped-call]
         return generate_latest(all_workers), CONTENT_TYPE_LATEST
 
 
 def forget_worker(folder: Path, pid: int) -> None:
-    """Takes what a dead worker was serving out of the metrics; what it had counted stays."""
+    """Removes the calls that a dead worker was serving from the metrics; what it had counted stays."""
     mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]

@@ -149,7 +149,7 @@ class _NoResponse(Response):
 
 def _cut_off(call: HttpCall) -> CallOutcome:
     """The outcome of a call that the server's own end came before."""
-    values, _ = metadata.gather(call.pairs())
+    values, _ = metadata.gather(call.metadata_pairs())
     request_id = metadata.request_id(values)
     problem = Problem(
         ErrorCode.SERVICE_UNAVAILABLE_ERROR,

@@ -89,7 +89,7 @@ class HttpCall:
         self._read = False
         self._disconnect_watch: asyncio.Task[None] | None = None
 
-    def pairs(self) -> metadata.Pairs:
+    def metadata_pairs(self) -> metadata.MetadataPairs:
         """The headers."""
         # Over HTTP the status says how a call failed, so the mode has no meaning.
         return [
@@ -102,12 +102,12 @@ class HttpCall:
         """None: HTTP has no deadlines."""
         return None
 
-    def identities(self) -> Sequence[str]:
+    def certificate_names(self) -> Sequence[str]:
         """The names in the client's certificate."""
         names: Sequence[str] = self._request.scope["state"].get(CERTIFICATE_NAMES, ())
         return names
 
-    async def update(self, told: metadata.CallMetadata, deadline: Deadline) -> StepUpdate:
+    async def read_update(self, call_metadata: metadata.CallMetadata, deadline: Deadline) -> StepUpdate:
         """Reads and checks the request; from its end on, a client that leaves cancels the call.
 
         Raises:
@@ -124,15 +124,15 @@ class HttpCall:
             raise malformed("The body did not arrive in time.") from None
         update = step_update(
             **request.path_params,
-            x_customer_id=told.customer_id,
-            x_provider_name=told.provider,
+            x_customer_id=call_metadata.customer_id,
+            x_provider_name=call_metadata.provider,
             body=parse_body(data),
             validate_only=validate_only,
         )
         self._disconnect_watch = asyncio.create_task(self._cancel_on_disconnect(asyncio.current_task()))
         return update
 
-    def told(self, ended: CallOutcome | None) -> TransportStatus:
+    def transport_status(self, ended: CallOutcome | None) -> TransportStatus:
         """The status of the response; 499 if the client has left."""
         return _CLIENT_CLOSED_REQUEST if ended is None else TransportStatus(http=_status(ended))
 

@@ -1,1 +1,1 @@
-"""The gRPC door: metadata and messages in, the envelope or a status out."""
+"""The gRPC server."""

@@ -1,88 +1,57 @@
-"""One call through the gRPC door, from its bytes to its answer."""
+"""The gRPC service: its method, and the status that a call ends with."""
 
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import AsyncIterator
+from typing import Final
 
 import grpc
+from engagement.v1 import sequence_step_service_pb2 as pb
+from engagement.v1.sequence_step_service_pb2_grpc import SequenceStepServiceServicer
 
 from service.api import metadata
-from service.api.call_handler import CallHandler, CallOutcome, TransportStatus
-from service.domain.deadline import Deadline
+from service.api.call_handler import CallerGone, CallHandler, CallOutcome
 from service.domain.errors import CODES, Problem
-from service.domain.step import StepUpdate
-from service.rpc.request import parse_request
+from service.rpc.request import GrpcCall, ends_with_status
 from service.rpc.status import details, grpc_code
 
 _DETAILS: Final = "grpc-status-details-bin"
 
-_OK: Final = TransportStatus(grpc="OK")
-_GONE: Final = TransportStatus(grpc="CANCELLED")
 
+class SequenceStepServicer(SequenceStepServiceServicer):
+    """Serves `engagement.v1.SequenceStepService`, behind `service.rpc.interceptors.UnreadRequestInterceptor`."""
 
-class SequenceStepServicer:
-    """Serves `engagement.v1.SequenceStepService`.
+    def __init__(self, call_handler: CallHandler) -> None:
+        self._call_handler = call_handler
 
-    Messages are decoded here and not by gRPC, so that bytes that are no such message get a typed answer too.
-    """
+    async def UpdateStep(  # type: ignore[override]  # the interceptor gives it the request unread  # noqa: N802
+        self,
+        request: AsyncIterator[pb.UpdateStepRequest],
+        context: grpc.aio.ServicerContext[pb.UpdateStepRequest, pb.UpdateStepResponse],
+    ) -> pb.UpdateStepResponse:
+        """Answers one call.
 
-    def __init__(self, calls: CallHandler) -> None:
-        self._calls = calls
-
-    async def update_step(self, data: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-        """Answers one `UpdateStep`."""
-        ended = await self._calls.update_step(_InboundCall(data, context))
-        problem = ended.problem
+        Args:
+            request: Receives and decodes the one request.
+            context: gRPC's context of the call.
+        """
+        try:
+            outcome = await self._call_handler.update_step(GrpcCall(request, context))
+        except CallerGone:
+            await context.abort(grpc.StatusCode.CANCELLED, "The call ended without a request.")
+        problem = outcome.problem
         if problem is None:
-            context.set_trailing_metadata(((metadata.REQUEST_ID, ended.request_id),))
-            return ended.response.SerializeToString()
-        if not _is_status(ended):
-            context.set_trailing_metadata(_trailers(ended, problem))
-            return ended.response.SerializeToString()
-        message, status = details(problem, ended.violations, ended.response)
-        await context.abort(grpc_code(problem.code), message, (*_trailers(ended, problem), (_DETAILS, status)))
-        raise AssertionError("abort raises")
+            context.set_trailing_metadata(((metadata.REQUEST_ID, outcome.request_id),))
+        elif ends_with_status(outcome):
+            message, status = details(problem, outcome.violations, outcome.response)
+            trailers = (*_trailers(outcome, problem), (_DETAILS, status))
+            await context.abort(grpc_code(problem.code), message, trailers)
+        else:
+            context.set_trailing_metadata(_trailers(outcome, problem))
+        return outcome.response
 
 
-class _InboundCall:
-    """A call as gRPC hands it over; `service.api.call_handler.InboundCall` says what each method promises."""
-
-    __slots__ = ("_context", "_data")
-
-    def __init__(self, data: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
-        self._data = data
-        self._context = context
-
-    def pairs(self) -> metadata.Pairs:
-        pairs: Any = self._context.invocation_metadata() or ()
-        return pairs  # type: ignore[no-any-return]  # the stubs know another class
-
-    def time_remaining(self) -> float | None:
-        return self._context.time_remaining()
-
-    def identities(self) -> Sequence[str]:
-        auth = self._context.auth_context()
-        names = [*auth.get("x509_subject_alternative_name", ()), *auth.get("x509_common_name", ())]
-        return [name.decode("utf-8", "replace") for name in names]
-
-    async def update(self, told: metadata.CallMetadata, deadline: Deadline) -> StepUpdate:  # noqa: ARG002  # read already
-        return parse_request(self._data, told.provider, told.customer_id)
-
-    def told(self, ended: CallOutcome | None) -> TransportStatus:
-        if ended is None:
-            return _GONE
-        if ended.problem is None or not _is_status(ended):
-            return _OK
-        return TransportStatus(grpc=CODES[ended.problem.code].grpc_status)
-
-
-def _is_status(ended: CallOutcome) -> bool:
-    """Whether a failure is told by a non-OK status."""
-    return ended.refused or ended.error_mode is metadata.ErrorMode.STATUS
-
-
-def _trailers(ended: CallOutcome, problem: Problem) -> tuple[tuple[str, str], ...]:
+def _trailers(outcome: CallOutcome, problem: Problem) -> tuple[tuple[str, str | bytes], ...]:
     return (
-        (metadata.REQUEST_ID, ended.request_id),
+        (metadata.REQUEST_ID, outcome.request_id),
         (metadata.ERROR_CODE, problem.code.value),
         (metadata.ERROR_STATUS, str(CODES[problem.code].http_status)),
     )

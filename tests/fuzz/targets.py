@@ -11,6 +11,7 @@ from typing import Any
 
 from engagement.v1 import sequence_step_service_pb2 as pb
 from google.protobuf import json_format
+from google.protobuf.message import DecodeError
 
 from sandbox import seed
 from service.api import metadata
@@ -23,7 +24,7 @@ from service.http1 import NoAnswer, Silence
 from service.providers.adapter import ProviderRequest, ProviderResponse
 from service.providers.apollo import Apollo
 from service.providers.outreach import Outreach
-from service.rpc.request import parse_request
+from service.rpc.request import step_update
 from service.update_step import UpdateStep
 
 MARK = "s3cr3t-of-the-customer"
@@ -89,8 +90,10 @@ async def _one_update(
     upstream, connections = FakeUpstream(answers), FakeConnections()
     use_case = UpdateStep(adapters, connections, upstream)  # type: ignore[arg-type]  # the fakes are what is fuzzed with
     try:
-        update = parse_request(request, provider, "acme")
+        update = step_update(pb.UpdateStepRequest.FromString(request), provider, "acme")
         result = await use_case(Caller(1, "fuzz"), update, Deadline.after(SECONDS))
+    except DecodeError:
+        return None
     except CallRefused as refused:
         assert refused.problem.detail  # noqa: PT017  # not always refused
         return None

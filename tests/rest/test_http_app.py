@@ -348,7 +348,7 @@ async def test_a_caller_that_leaves_stops_the_work(server: RunningHttpServer) ->
         await stopped.wait()
     await until(lambda: server.records)
     assert (server.records[0].http_status, server.records[0].code) == (499, "")
-    assert server.admission.running == 0
+    assert server.admission.in_flight == 0
 
 
 async def test_a_caller_that_leaves_before_its_body_is_only_logged(server: RunningHttpServer) -> None:
@@ -357,7 +357,7 @@ async def test_a_caller_that_leaves_before_its_body_is_only_logged(server: Runni
     host, _, port = server.http.address.rpartition(":")
     _, writer = await asyncio.open_connection(host, int(port))
     writer.write(request.encode())
-    await until(lambda: server.admission.running)
+    await until(lambda: server.admission.in_flight)
     writer.close()
     await until(lambda: server.records)
     assert (server.records[0].http_status, server.updates) == (499, [])

@@ -2,92 +2,43 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 
-from service.api.admission import Admission
-from service.api.call_handler import CallHandler
-from service.api.deadline_policy import DeadlinePolicy
 from service.api.tls import TlsFiles
-from service.domain.deadline import Deadline
-from service.domain.errors import Problem, unauthenticated
-from service.domain.step import Caller, StepUpdate, UpdateResult
 from service.observability.call_log import CallRecord
 from service.observability.metrics import CallMetrics
 from service.rest.app import create_app
 from service.rest.server import start
+from tests.support.call_handler import FakeService
 
 PATH = "/sequences/54/sequence_steps/7"
 GOOD = {"x-customer-id": "acme", "x-provider-name": "apollo", "x-api-key": "good"}
 EMPTY: dict[str, Any] = {"record": {}}
 
-UseCase = Callable[[Caller, StepUpdate, Deadline], Awaitable[UpdateResult]]
 
-
-class FakeApplications:
-    """Lets in whoever has the key `good`, or a certificate for `billing.example`."""
-
-    async def authenticate(self, api_key: str | None) -> Caller:
-        if api_key != "good":
-            raise unauthenticated()
-        return Caller(1, "billing")
-
-    async def by_certificate(self, identities: Sequence[str]) -> Caller:
-        if "billing.example" not in identities:
-            raise unauthenticated()
-        return Caller(2, "billing-by-certificate")
-
-
-class RunningHttpServer:
+class RunningHttpServer(FakeService):
     """A server with one use case, and a client of it."""
 
     def __init__(self) -> None:
-        self.records: list[CallRecord] = []
-        self.updates: list[StepUpdate] = []
-        self.callers: list[Caller] = []
-        self.deadlines: list[float] = []
-        self.admission = Admission(4)
-        self.metrics = CallMetrics(lambda: self.admission.running)
-        self.policy = DeadlinePolicy()
-        self.use_case: UseCase = self.succeed
+        super().__init__()
+        self.metrics = CallMetrics(lambda: self.admission.in_flight)
 
     def record(self, record: CallRecord) -> None:
-        self.records.append(record)
+        super().record(record)
         self.metrics.record(record)
 
-    async def succeed(self, caller: Caller, update: StepUpdate, deadline: Deadline) -> UpdateResult:
-        return UpdateResult(provider_calls=2)
-
-    async def _run(self, caller: Caller, update: StepUpdate, deadline: Deadline) -> UpdateResult:
-        self.callers.append(caller)
-        self.updates.append(update)
-        self.deadlines.append(deadline.remaining())
-        return await self.use_case(caller, update, deadline)
-
     async def start(self, tls: TlsFiles | None = None, address: str = "127.0.0.1:0") -> None:
-        calls = CallHandler(self._run, FakeApplications(), self, self.policy, self.admission)
-        self.http = await start(create_app(calls, self.metrics.render), address, tls)
+        self.http = await start(create_app(self.call_handler(), self.metrics.render), address, tls)
         self.http.set_ready()
         self.client = httpx.AsyncClient(base_url=f"http://{self.http.address}")
 
     async def stop(self) -> None:
         await self.client.aclose()
         await self.http.stop(0)
-
-    def failing(self, *problems: Problem, **more: Any) -> None:
-        async def fail(caller: Caller, update: StepUpdate, deadline: Deadline) -> UpdateResult:
-            return UpdateResult(problems, **more)
-
-        self.use_case = fail
-
-    def raising(self, error: BaseException) -> None:
-        async def fail(caller: Caller, update: StepUpdate, deadline: Deadline) -> UpdateResult:
-            raise error
-
-        self.use_case = fail
 
     async def patch(
         self, body: Any = EMPTY, path: str = PATH, without: str = "", content: bytes | None = None, **headers: str

@@ -1,0 +1,35 @@
+"""What happens to a gRPC call before its method runs."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+
+
+class UnreadRequestInterceptor(grpc.aio.ServerInterceptor):
+    """Lets a unary method run before its request is received, so that callers can be refused before anything is decoded.
+
+    gRPC receives and decodes the request of a unary method first, also for callers that nobody knows yet. The method gets an
+    iterator in its place; the one request is received and decoded when the method asks for it.
+    """
+
+    def __init__(self, service_name: str) -> None:
+        """Makes the interceptor.
+
+        Args:
+            service_name: The full name of the service whose unary methods are served so.
+        """
+        self._prefix = f"/{service_name}/"
+
+    async def intercept_service(
+        self,
+        continuation: "Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]]",
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> "grpc.RpcMethodHandler[Any, Any] | None":
+        """The handler of a call: gRPC's own for other services and methods that do not exist."""
+        handler: Any = await continuation(handler_call_details)
+        if handler is None or handler.unary_unary is None or not handler_call_details.method.startswith(self._prefix):
+            return handler  # type: ignore[no-any-return]  # the stubs do not know its attributes
+        return grpc.stream_unary_rpc_method_handler(
+            handler.unary_unary, handler.request_deserializer, handler.response_serializer
+        )

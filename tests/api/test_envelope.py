@@ -1,0 +1,91 @@
+"""The envelope: every member, every value, within its size."""
+
+from typing import Any
+
+from engagement.v1 import sequence_step_service_pb2 as pb
+from google.protobuf import json_format
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.api.envelope import MAX_RESPONSE_BYTES, MAX_VALUE_BYTES, envelope
+from service.api.value import CUT
+from service.domain.errors import Cause, ErrorCode, Origin, Outcome, Problem
+from service.domain.step import FieldChange
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+def response_of(*problems: Problem, **more: Any) -> pb.UpdateStepResponse:
+    return envelope(problems, **more, application_name="billing", request_id="r-1")
+
+
+def test_an_error_has_every_member() -> None:
+    problem = Problem(
+        ErrorCode.TOO_MANY_REQUESTS_ERROR,
+        "Wait.",
+        origin=Origin.PROVIDER,
+        outcome=Outcome.UNKNOWN,
+        retry_after=1.5,
+        cause=Cause(429, {"a": [1, None]}, {"retry-after": "2"}),
+    )
+    [error] = response_of(problem).errors
+    shown = json_format.MessageToDict(error, preserving_proto_field_name=True)
+    assert len(shown.pop("id")) == 36
+    assert shown == {
+        "detail": "Wait.",
+        "problem_type": "TOO_MANY_REQUESTS_ERROR",
+        "title": "Too many requests",
+        "code": "TOO_MANY_REQUESTS_ERROR",
+        "status": "429",
+        "meta": {
+            "cause": {"code": 429, "body": {"a": [1.0, None]}, "headers": {"retry-after": "2"}},
+            "origin": "ERROR_ORIGIN_REMOTE_PROVIDER",
+            "application_name": "billing",
+            "outcome": "ERROR_OUTCOME_UNKNOWN",
+            "retry_after": "1.500s",
+            "request_id": "r-1",
+        },
+    }
+
+
+def test_ids_are_unique() -> None:
+    problem = Problem(ErrorCode.NOT_FOUND_ERROR, "No.")
+    assert len({error.id for error in response_of(problem, problem, problem).errors}) == 3
+
+
+@given(JSON)
+def test_every_value_can_be_shown(value: Any) -> None:
+    change = FieldChange("custom_fields.x", value, value)
+    message = response_of(changes=(change,))
+    json_format.MessageToDict(pb.UpdateStepResponse.FromString(message.SerializeToString()))
+
+
+def test_integers_beyond_doubles_are_shown_exactly() -> None:
+    [change] = response_of(changes=(FieldChange("custom_fields.x", 2**53 + 1, 2**53),)).changes
+    assert change.before.string_value == "9007199254740993"
+    assert change.after.number_value == 2**53
+
+
+def test_a_response_stays_under_a_mebibyte() -> None:
+    problem = Problem(ErrorCode.BAD_REQUEST, "No.", cause=Cause(400, "x" * 16_000, {"a": "b" * 500}))
+    changes = tuple(FieldChange(f"custom_fields.{n}", "y" * 60_000, "z" * 60_000) for n in range(20))
+    response = response_of(*[problem] * 100, changes=changes)
+    assert response.ByteSize() <= MAX_RESPONSE_BYTES
+    assert len(response.errors) == 100
+
+
+def test_long_values_are_cut_and_say_so() -> None:
+    long = "é" * (2 * MAX_VALUE_BYTES)
+    cause = Cause(400, {"text": long}, {})
+    response = response_of(
+        Problem(ErrorCode.BAD_REQUEST, "No.", cause=cause), changes=(FieldChange("template.body", long, [long]),)
+    )
+    [change], [error] = response.changes, response.errors
+    body = error.meta.cause.body.struct_value.fields["text"]
+    for value in (change.before, change.after.list_value.values[0], body):
+        assert value.string_value.endswith(CUT)
+        assert len(value.string_value.encode()) <= MAX_VALUE_BYTES
