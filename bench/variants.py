@@ -18,11 +18,11 @@ from sqlalchemy import insert, select
 from bench.load import Load
 from bench.processes import ROOT, Cores, Running, free_port, started, wait_for_port
 from bench.upstream import TlsFiles, UpstreamServer
-from service.connections import Applications, Connections, Keyring, Store
-from service.connections.encryption import Owner, generate_key
+from service.connections import Applications, ConnectionAdministration, Keyring, Store
+from service.connections.encryption import generate_key
 from service.connections.migrations.upgrade import upgrade
 from service.connections.schema import applications, connections
-from service.domain.credentials import ApiKeyCredentials, Credentials, OAuthCredentials, Secret
+from service.domain.credentials import ApiKeyCredentials, ConnectionKey, Credentials, OAuthCredentials, Secret
 from service.domain.step import Provider
 
 _NODE: Final = ROOT / "bench" / "node"
@@ -212,9 +212,9 @@ def service_of(customers: Sequence[Customer]) -> Iterator[Service]:
     async def fill(store: Store, keyring: Keyring) -> str:
         caller_key = await Applications(store, 0).create("bench")
         caller = await Applications(store, 0).authenticate(caller_key.reveal())
-        book = Connections(store, keyring, {}, cache_seconds=0, refresh_margin_seconds=0)
+        administration = ConnectionAdministration(store, keyring)
         for each in customers:
-            await book.set(caller.application_id, each.name, each.provider, each.credentials)
+            await administration.set(caller.application_id, each.name, each.provider, each.credentials)
         return caller_key.reveal()
 
     with _made(fill, None) as made:
@@ -272,7 +272,7 @@ async def _add_applications(store: Store, count: int) -> None:
 def _row(keyring: Keyring, application_id: int, what: tuple[Provider, int, Credentials]) -> dict[str, object]:
     provider, number, credentials = what
     customer = f"customer-{number}"
-    sealed = keyring.seal(credentials, Owner(application_id, customer, provider))
+    sealed = keyring.seal(credentials, ConnectionKey(application_id, customer, provider))
     now = time.time()
     return {
         "application_id": application_id,

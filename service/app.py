@@ -16,6 +16,7 @@ from service.api.deadline_policy import DeadlinePolicy
 from service.api.tls import TlsError, TlsFiles
 from service.connections import (
     Applications,
+    ConnectionAdministration,
     Connections,
     Keyring,
     KeyringError,
@@ -129,6 +130,7 @@ async def running(settings: Settings) -> AsyncIterator[App]:
         store = Store.open(settings.database_url.get_secret_value())
         stack.push_async_callback(store.close)
         await store.check_schema()
+        await ConnectionAdministration(store, keyring).check_keys()
         upstream = Upstream(upstream_limits(settings))
         stack.push_async_callback(upstream.close)
         sessions = provider_sessions(settings, upstream)
@@ -139,7 +141,6 @@ async def running(settings: Settings) -> AsyncIterator[App]:
             cache_seconds=settings.cache_seconds,
             refresh_margin_seconds=settings.token_refresh_margin_seconds,
         )
-        await connections.check_keys()
         update_step = UpdateStep(sessions, providers.unsupported(), connections)
         admission = Admission(settings.max_concurrent_calls)
         metrics = CallMetrics(lambda: admission.in_flight)

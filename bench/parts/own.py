@@ -20,7 +20,7 @@ from bench.stage import Stage
 from service.api.admission import Admission
 from service.api.call_handler import CallHandler
 from service.api.deadline_policy import DeadlinePolicy
-from service.connections import Applications, Connections, Keyring, Store
+from service.connections import Applications, ConnectionAdministration, Connections, Keyring, Store
 from service.connections.encryption import generate_key
 from service.connections.migrations.upgrade import upgrade
 from service.domain.credentials import ApiKeyCredentials, Secret
@@ -102,7 +102,9 @@ async def _measure(folder: Path, rounds: int) -> tuple[dict[str, list[float]], f
         keyring = Keyring.parse(generate_key())
         cached = Connections(store, keyring, {}, cache_seconds=_SECONDS, refresh_margin_seconds=0)
         looked_up = Connections(store, keyring, {}, cache_seconds=0, refresh_margin_seconds=0)
-        await cached.set(caller.application_id, _CUSTOMER, Provider("apollo"), ApiKeyCredentials(Secret("key")))
+        await ConnectionAdministration(store, keyring).set(
+            caller.application_id, _CUSTOMER, Provider("apollo"), ApiKeyCredentials(Secret("key"))
+        )
         with (folder / "log").open("w", encoding="utf-8") as log:
             logging.configure(LogFormat.JSON, "info", log)
             handler, use_case = _handler(applications, cached, key), _use_case(caller, cached)

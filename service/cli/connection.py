@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from service.cli import context
-from service.connections import Applications, Connections, ConnectionSummary, Keyring
+from service.connections import Applications, ConnectionAdministration, ConnectionSummary, Keyring
 from service.domain.credentials import ApiKeyCredentials, Credentials, OAuthCredentials, Secret
 from service.domain.deadline import Deadline
 from service.domain.errors import Problem
@@ -54,10 +54,10 @@ class _Input(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @asynccontextmanager
-async def _connections() -> AsyncIterator[tuple[Applications, Connections]]:
+async def _connections() -> AsyncIterator[tuple[Applications, ConnectionAdministration]]:
     async with context.store() as store:
         keyring = Keyring.parse(context.settings().encryption_keys.get_secret_value())
-        yield Applications(store, 0), Connections(store, keyring, {}, cache_seconds=0, refresh_margin_seconds=0)
+        yield Applications(store, 0), ConnectionAdministration(store, keyring)
 
 
 @cli.command("set")
@@ -145,7 +145,7 @@ def reencrypt() -> None:
     async def main() -> tuple[int, int]:
         moved = left = 0
         async with _connections() as (_, connections):
-            total = await connections.count_not_under_current_key()
+            total = await connections.count_to_reencrypt()
             with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
                 task = progress.add_task("Re-encrypting", total=total)
                 async for now_moved, now_left in connections.reencrypt():

@@ -1,4 +1,4 @@
-"""A short memory in front of the store: one load at a time for each key, forgotten after a stated time."""
+"""Caches what was loaded, for a stated time, with one load at a time for each key."""
 
 import asyncio
 import time
@@ -13,17 +13,17 @@ _MAX_ENTRIES: Final = 20_000
 
 
 class Cache(Generic[K, V]):
-    """Values by key, at most so many seconds old.
+    """A cache of values by key, the least recently stored of which are dropped when there are too many.
 
-    However many ask for a key at once, one load answers them all; a load that fails is not remembered.
+    However many ask for a key at once, one load serves them all (single-flight). A load that fails is not cached.
     """
 
     def __init__(self, load: Callable[[K], Awaitable[V]], seconds: float) -> None:
         """Makes an empty cache.
 
         Args:
-            load: Gets a value.
-            seconds: How long it is kept; 0 keeps nothing.
+            load: Loads the value of a key.
+            seconds: How long a value is kept; 0 keeps nothing.
         """
         self._load = load
         self._seconds = seconds
@@ -31,27 +31,29 @@ class Cache(Generic[K, V]):
         self._loading: dict[K, asyncio.Task[V]] = {}
 
     async def get(self, key: K, seconds: float | None = None) -> V:
-        """The value of a key; raises what the load raises.
+        """Returns the value of a key, loaded if need be; raises what the load raises.
 
         Args:
             key: The key.
-            seconds: The longest wait for a load; None waits for its end.
+            seconds: The longest wait for a load; None for no limit.
 
         Raises:
             TimeoutError: The load took longer; it goes on for others.
         """
-        known = self._values.get(key)
-        if known is not None and known[0] > time.monotonic():
-            return known[1]
+        cached = self._values.get(key)
+        if cached is not None:
+            expires_at, value = cached
+            if expires_at > time.monotonic():
+                return value
         loading = self._loading.get(key)
         if loading is None:
             loading = self._loading[key] = asyncio.ensure_future(self._fetch(key))
-            loading.add_done_callback(_end)
-        # A caller that goes away leaves the load to the others.
+            loading.add_done_callback(_retrieve_exception)
+        # Shielded, so that a caller who leaves does not stop the load for the others.
         return await asyncio.wait_for(asyncio.shield(loading), seconds)
 
     def put(self, key: K, value: V) -> None:
-        """Replaces what is known of a key."""
+        """Stores the value of a key."""
         if self._seconds <= 0:
             return
         self._values[key] = (time.monotonic() + self._seconds, value)
@@ -60,7 +62,7 @@ class Cache(Generic[K, V]):
             self._values.popitem(last=False)
 
     def drop(self, key: K) -> None:
-        """Forgets a key."""
+        """Removes a key."""
         self._values.pop(key, None)
 
     async def _fetch(self, key: K) -> V:
@@ -72,6 +74,7 @@ class Cache(Generic[K, V]):
         return value
 
 
-def _end(loading: "asyncio.Task[V]") -> None:
+def _retrieve_exception(loading: "asyncio.Task[V]") -> None:
+    # asyncio warns of an exception that nobody retrieved, and all callers may have left.
     if not loading.cancelled():
-        loading.exception()  # whoever waits has it; nobody may be left to
+        loading.exception()

@@ -1,4 +1,4 @@
-"""Encryption of credentials at rest: AES-256-GCM, bound to the row that they belong to, under rotatable keys."""
+"""Encrypts credentials at rest: AES-256-GCM, bound to the connection that they belong to, under keys that can change."""
 
 import base64
 import binascii
@@ -10,8 +10,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from service.domain.credentials import ApiKeyCredentials, Credentials, OAuthCredentials, Secret
-from service.domain.step import Provider
+from service.domain.credentials import ApiKeyCredentials, ConnectionKey, Credentials, OAuthCredentials, Secret
 
 _KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
@@ -19,23 +18,11 @@ _KEY_ID_CHARACTERS: Final = 16
 
 
 class KeyringError(Exception):
-    """The encryption keys cannot be used; the message says why, and holds none of them."""
+    """The encryption keys cannot be used; the message says why, and shows none of them."""
 
 
 class CannotDecrypt(Exception):
     """Stored credentials cannot be read: their key is missing, or they were changed or moved."""
-
-
-class Owner(msgspec.Struct, frozen=True):
-    """The row that credentials belong to; elsewhere they do not decrypt."""
-
-    application_id: int
-    customer_id: str
-    provider: Provider
-
-    def associated_data(self) -> bytes:
-        """The owner as bytes, the same for the same owner only."""
-        return msgspec.json.encode(["seqstep.connection.v1", self.application_id, self.customer_id, str(self.provider)])
 
 
 class Sealed(msgspec.Struct, frozen=True):
@@ -46,7 +33,11 @@ class Sealed(msgspec.Struct, frozen=True):
 
 
 class Keyring:
-    """Keys by their ids; the first encrypts, all decrypt."""
+    """Encrypts under its first key, and decrypts under any of its keys.
+
+    Attributes:
+        current: The id of the first key.
+    """
 
     def __init__(self, keys: dict[str, AESGCM]) -> None:
         self._keys = keys
@@ -54,7 +45,7 @@ class Keyring:
 
     @classmethod
     def parse(cls, text: str) -> "Keyring":
-        """The keys of `SEQSTEP_ENCRYPTION_KEYS`.
+        """Reads the keys of `SEQSTEP_ENCRYPTION_KEYS`.
 
         Raises:
             KeyringError: There is none, or one is not what `seqstep keygen` makes.
@@ -84,35 +75,40 @@ class Keyring:
     def __repr__(self) -> str:
         return f"Keyring({', '.join(self._keys)})"
 
-    def seal(self, credentials: Credentials, owner: Owner) -> Sealed:
-        """The credentials, encrypted under the first key."""
+    def seal(self, credentials: Credentials, key: ConnectionKey) -> Sealed:
+        """Encrypts the credentials of a connection under the first key."""
         nonce = os.urandom(_NONCE_BYTES)
-        ciphertext = self._keys[self.current].encrypt(nonce, _dump(credentials), owner.associated_data())
+        ciphertext = self._keys[self.current].encrypt(nonce, _dump(credentials), _associated_data(key))
         return Sealed(self.current, nonce + ciphertext)
 
-    def open(self, sealed: Sealed, owner: Owner) -> Credentials:
-        """The credentials of a row.
+    def open(self, sealed: Sealed, key: ConnectionKey) -> Credentials:
+        """Decrypts the credentials of a connection.
 
         Raises:
-            CannotDecrypt: The key is missing, or the ciphertext is not what was stored for this owner.
+            CannotDecrypt: The encryption key is missing, or the ciphertext is not what was stored for this connection.
         """
-        key = self._keys.get(sealed.key_id)
-        if key is None:
+        cipher = self._keys.get(sealed.key_id)
+        if cipher is None:
             raise CannotDecrypt(f"the encryption key {sealed.key_id} is not in SEQSTEP_ENCRYPTION_KEYS")
         nonce, ciphertext = sealed.ciphertext[:_NONCE_BYTES], sealed.ciphertext[_NONCE_BYTES:]
         try:
-            plain = key.decrypt(nonce, ciphertext, owner.associated_data())
-            return _load(plain)
+            plaintext = cipher.decrypt(nonce, ciphertext, _associated_data(key))
+            return _load(plaintext)
         except (InvalidTag, ValueError, msgspec.DecodeError):
             raise CannotDecrypt("the stored credentials were damaged, or belong to another connection") from None
 
 
 def generate_key() -> str:
-    """A new random key, as `SEQSTEP_ENCRYPTION_KEYS` wants it."""
+    """Makes a new random key, as `SEQSTEP_ENCRYPTION_KEYS` wants it."""
     return base64.urlsafe_b64encode(os.urandom(_KEY_BYTES)).decode().rstrip("=")
 
 
-class _Stored(msgspec.Struct, omit_defaults=True):
+def _associated_data(key: ConnectionKey) -> bytes:
+    """The connection as bytes, without which its credentials do not decrypt; different for every two connections."""
+    return msgspec.json.encode(["seqstep.connection.v1", key.application_id, key.customer_id, str(key.provider)])
+
+
+class _Plaintext(msgspec.Struct, omit_defaults=True):
     api_key: str | None = None
     access_token: str | None = None
     refresh_token: str | None = None
@@ -125,9 +121,9 @@ class _Stored(msgspec.Struct, omit_defaults=True):
 def _dump(credentials: Credentials) -> bytes:
     match credentials:
         case ApiKeyCredentials(api_key):
-            stored = _Stored(api_key=api_key.reveal())
+            plaintext = _Plaintext(api_key=api_key.reveal())
         case OAuthCredentials() as grant:
-            stored = _Stored(
+            plaintext = _Plaintext(
                 access_token=grant.access_token.reveal(),
                 refresh_token=grant.refresh_token.reveal() if grant.refresh_token else None,
                 expires_at=grant.expires_at,
@@ -135,11 +131,11 @@ def _dump(credentials: Credentials) -> bytes:
                 client_secret=grant.client_secret.reveal(),
                 redirect_uri=grant.redirect_uri,
             )
-    return msgspec.json.encode(stored)
+    return msgspec.json.encode(plaintext)
 
 
-def _load(plain: bytes) -> Credentials:
-    stored = msgspec.json.decode(plain, type=_Stored)
+def _load(plaintext: bytes) -> Credentials:
+    stored = msgspec.json.decode(plaintext, type=_Plaintext)
     if stored.api_key is not None:
         return ApiKeyCredentials(Secret(stored.api_key))
     return OAuthCredentials(

@@ -1,4 +1,4 @@
-"""The tables, the same on SQLite and PostgreSQL. A change here needs a migration in service/connections/migrations."""
+"""Defines the tables, the same on SQLite and PostgreSQL. A change here needs a migration in `migrations/versions`."""
 
 from typing import Final
 
@@ -16,7 +16,7 @@ from sqlalchemy import (
 )
 
 REVISION: Final = "0001"
-"""The migration that makes the tables as they are here; a test holds the two together."""
+"""The migration that makes the tables as they are here; a test compares the two."""
 
 metadata = MetaData(
     naming_convention={
@@ -27,7 +27,7 @@ metadata = MetaData(
     }
 )
 
-# Moments are Unix times in seconds.
+# Times are Unix times in seconds.
 
 applications = Table(
     "applications",

@@ -1,4 +1,4 @@
-"""The database: one engine, SQLite or PostgreSQL, and errors that say what to do."""
+"""Opens the database, SQLite or PostgreSQL, and turns its failures into errors that say what to do."""
 
 import asyncio
 import os
@@ -43,7 +43,7 @@ _CONNECT_SECONDS: Final = 3.0
 _STATEMENT_SECONDS: Final = 5.0
 _POOL_SECONDS: Final = 5.0
 _SQLITE_BUSY_SECONDS: Final = 10.0
-_LOOK_UP_BUSY_SECONDS: Final = 0.2
+_READER_BUSY_SECONDS: Final = 0.2
 
 _SQLITE_PRAGMAS: Final = (
     f"PRAGMA busy_timeout={_SQLITE_BUSY_SECONDS * 1000:.0f}",
@@ -53,7 +53,7 @@ _SQLITE_PRAGMAS: Final = (
     "PRAGMA synchronous=FULL",
 )
 
-# PostgreSQL's classes of errors that speak of the server, the role or the database, and never quote a value.
+# PostgreSQL's classes of errors that are about the server, the role or the database, and never quote a value.
 _SAFE_TO_QUOTE: Final = ("08", "28", "3D", "42501", "53", "57")
 _NO_SUCH_TABLE: Final = ("42P01", "42703")
 _FAILURES: Final = (DBAPIError, PoolTimeoutError, OSError)
@@ -70,21 +70,21 @@ class SchemaMismatch(Exception):
 class Store:
     """A database. Belongs to the event loop that uses it."""
 
-    def __init__(self, engine: AsyncEngine, look_ups: Engine | None = None) -> None:
-        """Wraps what SQLAlchemy made.
+    def __init__(self, engine: AsyncEngine, reader: Engine | None = None) -> None:
+        """Wraps the engines of one database.
 
         Args:
-            engine: The database.
-            look_ups: Another way to it, which reads at once and without a thread; None if there is none.
+            engine: Reads and writes.
+            reader: Reads without a thread, in the event loop itself; None where that would block.
         """
         self._engine = engine
-        self._look_ups = look_ups
-        # A query that stands alone needs no transaction around it.
-        self._reading = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._reader = reader
+        # A query on its own needs no transaction around it.
+        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @classmethod
     def open(cls, database_url: str, *, statement_seconds: float | None = _STATEMENT_SECONDS) -> "Store":
-        """The store at `sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST/NAME`; connects when it is first used.
+        """Opens the store at `sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST/NAME`; connects at the first use.
 
         A SQLite file that does not exist is made, readable by its owner only. PostgreSQL's URL may have what libpq's may,
         `sslmode` for example.
@@ -94,7 +94,7 @@ class Store:
             statement_seconds: Longest wait for PostgreSQL's answer to a statement; None for commands that may take longer.
 
         Raises:
-            StoreUnavailable: The URL makes no sense, or the driver is missing.
+            StoreUnavailable: The URL is not supported, or the driver is missing.
         """
         url = driver_url(database_url)
         try:
@@ -102,7 +102,7 @@ class Store:
                 _make_private_file(url.database)
                 engine = create_async_engine(url, hide_parameters=True, pool_size=4, max_overflow=4)
                 event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-                return cls(engine, _look_ups_of(url))
+                return cls(engine, _sqlite_reader(url))
             engine = create_async_engine(
                 url,
                 hide_parameters=True,
@@ -122,52 +122,52 @@ class Store:
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction, committed at the end of the block.
+        """Begins a transaction, which is committed at the end of the block.
 
         Raises:
             StoreUnavailable: The database cannot be reached, or does not have the tables.
         """
         try:
-            async with self._engine.begin() as connection:
-                yield connection
+            async with self._engine.begin() as db:
+                yield db
         except IntegrityError:
             raise
         except _FAILURES as error:
             raise _unavailable(error) from None
 
     async def first(self, query: Select[Any], parameters: Mapping[str, object]) -> Row[Any] | None:
-        """The first row of a query that stands alone and finds its rows by an index.
+        """Returns the first row of a query that needs no transaction, and finds its rows by an index.
 
         Raises:
             StoreUnavailable: The database cannot be reached, or does not have the tables.
         """
         try:
-            if self._look_ups is not None:
-                with self._look_ups.connect() as reading:
-                    row: Row[Any] | None = reading.execute(query, parameters).first()
+            if self._reader is not None:
+                with self._reader.connect() as reader:
+                    row: Row[Any] | None = reader.execute(query, parameters).first()
             else:
-                async with self._reading.connect() as connection:
-                    row = (await connection.execute(query, parameters)).first()
+                async with self._autocommit.connect() as db:
+                    row = (await db.execute(query, parameters)).first()
         except _FAILURES as error:
             raise _unavailable(error) from None
         return row
 
     @property
     def now(self) -> ColumnElement[float]:
-        """The present as the database has it, a Unix time in seconds: the one clock that all replicas share."""
+        """The database's clock, a Unix time in seconds: the one clock that all replicas share."""
         if self._engine.dialect.name == "postgresql":
             return cast(extract("epoch", func.clock_timestamp()), Double)
         return literal(time.time(), Double)
 
     async def revision(self) -> str | None:
-        """The migration that the tables are at; None if there are none.
+        """Returns the migration that the tables are at; None if there are none.
 
         Raises:
             StoreUnavailable: The database cannot be reached.
         """
         try:
-            async with self._engine.connect() as connection:
-                found = await connection.run_sync(_revision)
+            async with self._engine.connect() as db:
+                found = await db.run_sync(_revision)
         except (SQLAlchemyError, OSError) as error:
             raise StoreUnavailable(f"the database cannot be reached ({_reason(error)})") from None
         return found
@@ -195,15 +195,15 @@ class Store:
     async def close(self) -> None:
         """Closes all connections."""
         await self._engine.dispose()
-        if self._look_ups is not None:
-            self._look_ups.dispose()
+        if self._reader is not None:
+            self._reader.dispose()
 
 
 def driver_url(database_url: str) -> URL:
-    """The URL with the driver that is used for it.
+    """Returns the URL with the driver that is used for it.
 
     Raises:
-        StoreUnavailable: It is no URL of a database that is supported.
+        StoreUnavailable: It is not the URL of a database that is supported.
     """
     try:
         url = make_url(database_url)
@@ -224,34 +224,35 @@ def _make_private_file(database: str | None) -> None:
         path.chmod(0o600)
 
 
-def _look_ups_of(url: URL) -> Engine:
-    """SQLite read in the event loop itself: a look-up takes some 50 µs there, and a way to a thread and back ten times that.
+def _sqlite_reader(url: URL) -> Engine:
+    """Makes an engine that reads SQLite in the event loop itself.
 
-    In WAL mode a reader waits for nobody, but for another process in the moment of its recovery.
+    A look-up takes some 50 µs there, and ten times that by way of a thread. In WAL mode a reader waits for no writer, only
+    for a process that recovers the file after a crash, and for that no longer than `_READER_BUSY_SECONDS`.
     """
     engine = create_engine(url.set(drivername="sqlite"), hide_parameters=True, poolclass=StaticPool)
-    event.listen(engine, "connect", _prepare_look_ups)
+    event.listen(engine, "connect", _prepare_reader)
     return engine
 
 
-def _prepare_look_ups(connection: Any, _record: Any) -> None:
-    for pragma in (f"PRAGMA busy_timeout={_LOOK_UP_BUSY_SECONDS * 1000:.0f}", "PRAGMA query_only=ON"):
-        connection.execute(pragma)
+def _prepare_reader(db: Any, _record: Any) -> None:
+    for pragma in (f"PRAGMA busy_timeout={_READER_BUSY_SECONDS * 1000:.0f}", "PRAGMA query_only=ON"):
+        db.execute(pragma)
 
 
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    connection.run_async(_set_pragmas)
+def _prepare_sqlite(db: Any, _record: Any) -> None:
+    db.run_async(_set_pragmas)
 
 
-async def _set_pragmas(connection: Any) -> None:
+async def _set_pragmas(db: Any) -> None:
     for pragma in _SQLITE_PRAGMAS:
-        await connection.execute_fetchall(pragma)
+        await db.execute_fetchall(pragma)
     give_up = time.monotonic() + _SQLITE_BUSY_SECONDS
     while True:
         try:
-            await connection.execute_fetchall("PRAGMA journal_mode=WAL")
+            await db.execute_fetchall("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError:
-            # SQLite does not wait by itself while another process turns a new file over to WAL.
+            # SQLite does not wait by itself while another process switches a new file to WAL.
             if time.monotonic() > give_up:
                 raise
             await asyncio.sleep(0.02)
@@ -285,7 +286,7 @@ def _unavailable(error: BaseException) -> StoreUnavailable:
 
 
 def _reason(error: BaseException) -> str:
-    """What is wrong, in the database's words where they cannot quote a value that is stored, and never with a password."""
+    """Says what is wrong, in the database's words where they cannot quote a stored value, and never with a password."""
     original = getattr(error, "orig", None) or error
     if isinstance(original, sqlite3.Error):
         return str(original)
@@ -299,8 +300,8 @@ def _reason(error: BaseException) -> str:
     return type(original).__name__
 
 
-def _revision(connection: Any) -> str | None:
-    if not connection.dialect.has_table(connection, "alembic_version"):
+def _revision(db: Any) -> str | None:
+    if not db.dialect.has_table(db, "alembic_version"):
         return None
-    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    found = db.execute(text("SELECT version_num FROM alembic_version")).scalar()
     return str(found) if found is not None else None

@@ -71,6 +71,14 @@ class ConnectionState(StrEnum):
     NEEDS_REAUTH = "needs_reauth"
 
 
+class ConnectionKey(msgspec.Struct, frozen=True):
+    """What identifies a connection: an application has at most one for each of its customers and each provider."""
+
+    application_id: int
+    customer_id: str
+    provider: Provider
+
+
 class Connection(msgspec.Struct, frozen=True):
     """One customer's access to one provider, ready for use.
 
@@ -87,6 +95,11 @@ class Connection(msgspec.Struct, frozen=True):
     customer_id: str
     provider: Provider
     credentials: Credentials
+
+    @property
+    def key(self) -> ConnectionKey:
+        """What identifies it."""
+        return ConnectionKey(self.application_id, self.customer_id, self.provider)
 
 
 class TokenGrant(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ from service.connections import Applications, Keyring, Store
 from service.connections.encryption import generate_key
 from service.connections.migrations.upgrade import upgrade
 from service.domain.step import Caller
+from tests.support.connections import OutreachCustomer, outreach_customer
 
 
 @pytest.fixture
@@ -28,3 +29,9 @@ async def caller(store: Store) -> Caller:
     applications = Applications(store, 0)
     key = await applications.create("billing")
     return await applications.authenticate(key.reveal())
+
+
+@pytest.fixture
+async def customer(database_url: str, store: Store, caller: Caller) -> AsyncIterator[OutreachCustomer]:
+    async with outreach_customer(database_url, store, caller) as made:
+        yield made

@@ -60,13 +60,13 @@ async def test_a_key_has_256_random_bits_and_is_not_stored(applications: Applica
     key = (await applications.create("a")).reveal()
     _, prefix, secret = key.split("_", 2)
     assert len(secret) == 43
-    async with store.begin() as connection:
-        rows = (await connection.exec_driver_sql("SELECT * FROM api_keys")).all()
+    async with store.begin() as db:
+        rows = (await db.exec_driver_sql("SELECT * FROM api_keys")).all()
     assert prefix in repr(rows)
     assert secret not in repr(rows)
 
 
-async def test_every_wrong_key_is_refused_in_the_same_words_after_the_same_queries(
+async def test_wrong_keys_are_refused_alike_after_the_same_queries(
     applications: Applications, queries: list[str]
 ) -> None:
     key = (await applications.create("a")).reveal()
@@ -104,7 +104,7 @@ async def test_a_warm_key_makes_no_query(applications: Applications, queries: li
 
 async def test_two_keys_are_good_during_a_rotation(applications: Applications, later: Callable[[float], None]) -> None:
     old = (await applications.create("a")).reveal()
-    new = (await applications.rotate_key("a", old_keys_end_after=60)).reveal()
+    new = (await applications.rotate_key("a", old_keys_expire_after=60)).reveal()
     fresh = Applications(applications._store, 0)
     assert await fresh.authenticate(old) == await fresh.authenticate(new)
     later(61)
@@ -116,15 +116,13 @@ async def test_a_later_rotation_does_not_lengthen_an_old_keys_life(
     applications: Applications, later: Callable[[float], None]
 ) -> None:
     old = (await applications.create("a")).reveal()
-    await applications.rotate_key("a", old_keys_end_after=10)
-    await applications.rotate_key("a", old_keys_end_after=1000)
+    await applications.rotate_key("a", old_keys_expire_after=10)
+    await applications.rotate_key("a", old_keys_expire_after=1000)
     later(11)
     await refusal(Applications(applications._store, 0), old)
 
 
-async def test_a_revoked_key_stops_within_five_seconds_whatever_the_setting(
-    store: Store, later: Callable[[float], None]
-) -> None:
+async def test_a_revoked_key_stops_within_five_seconds(store: Store, later: Callable[[float], None]) -> None:
     running = Applications(store, 60)
     key = (await running.create("a")).reveal()
     await running.authenticate(key)

@@ -21,15 +21,15 @@ async def test_a_database_without_tables_names_the_command(database_url: str) ->
     with pytest.raises(SchemaMismatch, match="seqstep db upgrade"):
         await store.check_schema()
     with pytest.raises(StoreUnavailable, match="seqstep db upgrade"):
-        async with store.begin() as connection:
-            await connection.execute(text("SELECT * FROM connections"))
+        async with store.begin() as db:
+            await db.execute(text("SELECT * FROM connections"))
     await store.close()
 
 
 @pytest.mark.parametrize(("revision", "message"), [("0000", "older than"), ("9999", "newer than")])
 async def test_an_older_or_newer_schema_is_refused(store: Store, revision: str, message: str) -> None:
-    async with store.begin() as connection:
-        await connection.execute(text(f"UPDATE alembic_version SET version_num = '{revision}'"))
+    async with store.begin() as db:
+        await db.execute(text(f"UPDATE alembic_version SET version_num = '{revision}'"))
     with pytest.raises(SchemaMismatch, match=message):
         await store.check_schema()
 
@@ -43,8 +43,8 @@ async def test_the_migrations_make_the_tables_of_the_code(store: Store) -> None:
     def differences(connection: Any) -> list[Any]:
         return list(compare_metadata(MigrationContext.configure(connection), metadata))
 
-    async with store.begin() as connection:
-        assert await connection.run_sync(differences) == []
+    async with store.begin() as db:
+        assert await db.run_sync(differences) == []
     assert ScriptDirectory.from_config(configuration()).get_current_head() == REVISION
 
 
@@ -57,11 +57,11 @@ async def test_every_lookup_of_a_call_has_an_index(store: Store, database_url: s
         "SELECT * FROM certificates WHERE identity = 'a'",
         "SELECT DISTINCT key_id FROM connections",
     ):
-        async with store.begin() as connection:
+        async with store.begin() as db:
             if not is_sqlite:
                 # PostgreSQL reads a small table from end to end, whatever indexes it has, unless that is dear.
-                await connection.execute(text("SET LOCAL enable_seqscan = off"))
-            plan = (await connection.execute(text(f"{explain} {query}"))).all()
+                await db.execute(text("SET LOCAL enable_seqscan = off"))
+            plan = (await db.execute(text(f"{explain} {query}"))).all()
         assert "INDEX" in str(plan).upper(), query
 
 
@@ -73,7 +73,7 @@ def test_a_url_of_no_supported_database_is_refused(url: str) -> None:
         Store.open(url)
 
 
-async def test_a_server_that_is_not_there_is_named_without_its_password() -> None:
+async def test_an_absent_server_is_named_without_its_password() -> None:
     store = Store.open("postgresql://user:marked-password@127.0.0.1:1/none")
     with pytest.raises(StoreUnavailable) as failure:
         await store.check_schema()
@@ -90,8 +90,8 @@ async def test_files_of_sqlite_are_their_owners_only(tmp_path: Path) -> None:
     path = tmp_path / "store.sqlite3"
     store = Store.open(f"sqlite:///{path}")
     await upgrade(store)
-    async with store.begin() as connection:
-        await connection.execute(text("INSERT INTO applications (name, created_at) VALUES ('a', 0)"))
+    async with store.begin() as db:
+        await db.execute(text("INSERT INTO applications (name, created_at) VALUES ('a', 0)"))
         assert modes(tmp_path) == dict.fromkeys(("store.sqlite3", "store.sqlite3-shm", "store.sqlite3-wal"), 0o600)
     await store.close()
 
@@ -104,9 +104,9 @@ async def test_a_wider_mode_is_narrowed(tmp_path: Path) -> None:
 
 async def test_writers_wait_for_each_other(store: Store) -> None:
     async def add(number: int) -> None:
-        async with store.begin() as connection:
-            await connection.execute(text(f"INSERT INTO applications (name, created_at) VALUES ('a{number}', 0)"))
+        async with store.begin() as db:
+            await db.execute(text(f"INSERT INTO applications (name, created_at) VALUES ('a{number}', 0)"))
 
     await asyncio.gather(*(add(number) for number in range(50)))
-    async with store.begin() as connection:
-        assert (await connection.execute(text("SELECT count(*) FROM applications"))).scalar() == 50
+    async with store.begin() as db:
+        assert (await db.execute(text("SELECT count(*) FROM applications"))).scalar() == 50

@@ -119,7 +119,7 @@ async def test_keys_are_changed_under_load_without_a_failed_call(tmp_path: Path)
             # Encryption keys: everything moves to the new one while calls read it.
             mover = deployment.connections(f"{new},{deployment.keys}")
             [_ async for _ in mover.reencrypt()]
-            assert await mover.count_not_under_current_key() == 0
+            assert await mover.count_to_reencrypt() == 0
             before = len(load.answers)
             await until(lambda: len(load.answers) > before + 50)
             # API keys: the old one stays good until its callers have the new one.

@@ -11,7 +11,7 @@ from engagement.v1 import sequence_step_service_pb2_grpc
 
 from sandbox import seed
 from sandbox.server import running_sandbox
-from service.connections import Applications, Connections, Keyring, Store
+from service.connections import Applications, ConnectionAdministration, Keyring, Store
 from service.connections.encryption import generate_key
 from service.connections.migrations.upgrade import upgrade
 from service.domain.credentials import ApiKeyCredentials, Secret
@@ -30,8 +30,8 @@ class Deployment:
     application_id: int
     environment: dict[str, str]
 
-    def connections(self, keys: str | None = None) -> Connections:
-        return Connections(self.store, Keyring.parse(keys or self.keys), {}, cache_seconds=0, refresh_margin_seconds=0)
+    def connections(self, keys: str | None = None) -> ConnectionAdministration:
+        return ConnectionAdministration(self.store, Keyring.parse(keys or self.keys))
 
     def mints(self) -> int:
         return sum(call["path"] == "/oauth/token" for call in self.sandbox.calls("outreach"))

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from sandbox import seed
 from sandbox.server import running_sandbox
 from service import app
-from service.connections import Applications, Connections, Keyring, Store
+from service.connections import Applications, ConnectionAdministration, Keyring, Store
 from service.connections.encryption import generate_key
 from service.connections.migrations.upgrade import upgrade
 from service.domain.credentials import ApiKeyCredentials, Credentials, OAuthCredentials, Secret
@@ -79,7 +79,7 @@ class RunningService:
         self.key = key
         self.applications = Applications(store, 0)
         keyring = Keyring.parse(settings.encryption_keys.get_secret_value())
-        self.connections = Connections(store, keyring, {}, cache_seconds=0, refresh_margin_seconds=0)
+        self.connections = ConnectionAdministration(store, keyring)
         self.channel = grpc.aio.insecure_channel(running.rpc.address)
         self.stub = sequence_step_service_pb2_grpc.SequenceStepServiceStub(self.channel)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.server import running_sandbox
-from service.connections import Applications, Connections, Keyring, Store
+from service.connections import Applications, ConnectionAdministration, Keyring, Store
 from service.connections.encryption import generate_key
 from service.connections.migrations.upgrade import upgrade
 from service.domain.credentials import ApiKeyCredentials, Credentials, OAuthCredentials, Secret
@@ -62,8 +62,8 @@ class VectorEnvironment:
             await keyring.set(owner, each["customer_id"], provider, _credentials(each["credentials"]))
         return key.reveal()
 
-    def _connections(self, key: str) -> Connections:
-        return Connections(self._store, Keyring.parse(key), {}, cache_seconds=0, refresh_margin_seconds=0)
+    def _connections(self, key: str) -> ConnectionAdministration:
+        return ConnectionAdministration(self._store, Keyring.parse(key))
 
     async def run(self, command: Sequence[str | Path], **environment: str) -> AsyncIterator[Result]:
         """Runs a runner and yields what it says, and in the end a result without a name if it broke.

@@ -1,4 +1,4 @@
-"""What Alembic runs for each command: the migrations, over the connection that it is given."""
+"""Runs the migrations for an Alembic command, over the connection that it is given."""
 
 from alembic import context
 

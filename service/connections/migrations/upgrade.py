@@ -1,15 +1,15 @@
-"""Bringing a database up to the schema that this version works with."""
+"""Upgrades a database to the schema that this version works with."""
 
 from pathlib import Path
 from typing import Final
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection
+from sqlalchemy import Connection as DatabaseConnection
 
 from service.connections.store import Store
 
-# Held to the end of the transaction. SQLite begins none by itself before a table is made.
+# A lock until the end of the transaction. SQLite begins none by itself before a table is made.
 _LOCKS: Final = {
     "sqlite": "BEGIN IMMEDIATE",
     "postgresql": "SELECT pg_advisory_xact_lock(7356983571)",
@@ -17,7 +17,7 @@ _LOCKS: Final = {
 
 
 def configuration() -> Config:
-    """Alembic's settings, without an ini file."""
+    """Makes Alembic's settings, without an ini file."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     return config
@@ -32,11 +32,11 @@ async def upgrade(store: Store) -> None:
         StoreUnavailable: The database cannot be reached.
     """
 
-    def run(connection: Connection) -> None:
-        connection.exec_driver_sql(_LOCKS[connection.dialect.name])
+    def run(db: DatabaseConnection) -> None:
+        db.exec_driver_sql(_LOCKS[db.dialect.name])
         config = configuration()
-        config.attributes["connection"] = connection
+        config.attributes["connection"] = db
         command.upgrade(config, "head")
 
-    async with store.begin() as connection:
-        await connection.run_sync(run)
+    async with store.begin() as db:
+        await db.run_sync(run)

@@ -1,0 +1,345 @@
+"""Reads and writes the rows of the `connections` table, with credentials encrypted under the keyring."""
+
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import structlog
+from msgspec import structs
+from sqlalchemy import ColumnElement, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from service.connections.encryption import CannotDecrypt, Keyring, Sealed
+from service.connections.errors import CredentialsUnreadable
+from service.connections.schema import applications, connections
+from service.connections.store import Store
+from service.domain.credentials import Connection, ConnectionKey, ConnectionState, Credentials
+from service.domain.step import Provider
+
+log: Final = structlog.get_logger("service.connections")
+
+_SELECT: Final = select(connections).where(
+    *(connections.c[name] == bindparam(name) for name in ("application_id", "customer_id", "provider"))
+)
+_NO_LEASE: Final[Mapping[str, Any]] = {"lease_owner": None, "lease_until": None}
+
+
+class StoredConnection(msgspec.Struct, frozen=True):
+    """A connection as its row has it, decrypted.
+
+    Attributes:
+        connection: The connection.
+        revision: The revision of its credentials; a later write names it, and fails if the row has another one by then.
+        state: Whether it can be used.
+        state_reason: Why it is in this state.
+    """
+
+    connection: Connection
+    revision: int
+    state: ConnectionState
+    state_reason: str
+
+    @property
+    def key(self) -> ConnectionKey:
+        """What identifies the connection."""
+        return self.connection.key
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionSummary:
+    """A connection without its credentials, for people.
+
+    Attributes:
+        application: The name of the application that owns it.
+        customer_id: The application's id of the customer.
+        provider: The provider.
+        state: Whether it can be used.
+        state_reason: Why it is in this state.
+        state_since: Since when, as a Unix time in seconds.
+        updated_at: When its credentials last changed.
+        key_id: The encryption key that they are under.
+    """
+
+    application: str
+    customer_id: str
+    provider: Provider
+    state: ConnectionState
+    state_reason: str
+    state_since: float
+    updated_at: float
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReencryptedBatch:
+    """One batch of rows that `ConnectionRepository.reencrypt` went through.
+
+    Attributes:
+        last_id: The id of its last row.
+        moved: Rows that are now under the keyring's first key.
+        unreadable: Rows that could not be decrypted, and were left as they are.
+    """
+
+    last_id: int
+    moved: int
+    unreadable: int
+
+
+class ConnectionRepository:
+    """All queries on the `connections` table.
+
+    A write that follows from what was read names the revision that was read. It changes nothing if the connection was
+    set anew, deleted or renewed since.
+    """
+
+    def __init__(self, store: Store, keyring: Keyring) -> None:
+        self._store = store
+        self._keyring = keyring
+
+    async def find(self, key: ConnectionKey) -> StoredConnection | None:
+        """Reads a connection; None if there is none.
+
+        Raises:
+            CredentialsUnreadable: Its credentials cannot be decrypted.
+            StoreUnavailable: The database cannot be reached.
+        """
+        row = await self._store.first(_SELECT, structs.asdict(key))
+        if row is None:
+            return None
+        try:
+            credentials = self._decrypt(row, key)
+        except CannotDecrypt as reason:
+            log.warning("credentials cannot be decrypted", customer=key.customer_id, reason=str(reason))
+            raise CredentialsUnreadable(key, str(reason)) from None
+        return StoredConnection(
+            Connection(row.id, key.application_id, key.customer_id, key.provider, credentials),
+            row.revision,
+            ConnectionState(row.state),
+            row.state_reason,
+        )
+
+    async def put(self, key: ConnectionKey, credentials: Credentials) -> bool:
+        """Stores a connection in the place of any earlier one, ready for use.
+
+        Returns:
+            Whether there was an earlier one.
+
+        Raises:
+            ValueError: There is no such application.
+            StoreUnavailable: The database cannot be reached.
+        """
+        now = time.time()
+        values = {
+            **self._encrypted(key, credentials),
+            **_NO_LEASE,
+            "state": ConnectionState.ACTIVE.value,
+            "state_reason": "connected",
+            "state_since": now,
+            "updated_at": now,
+        }
+        while True:
+            try:
+                return await self._update_or_insert(key, values)
+            except IntegrityError as conflict:
+                if not await self._has_application(key.application_id):
+                    raise ValueError(f"there is no application {key.application_id}") from conflict
+                # Another process has inserted the row in between, so now there is one to update.
+
+    async def delete(self, key: ConnectionKey) -> bool:
+        """Deletes a connection with its credentials; returns whether there was one."""
+        async with self._store.begin() as db:
+            deleted = await db.execute(delete(connections).where(*_by_key(key)))
+        return deleted.rowcount == 1
+
+    async def take_lease(self, stored: StoredConnection, owner: str, seconds: float) -> bool:
+        """Takes the lease of an active connection for so many seconds, unless another process has it.
+
+        Returns:
+            Whether it was taken; if not, another process has it, or the row is another one by now.
+        """
+        now = self._store.now
+        return await self._update(
+            *_at_revision(stored),
+            connections.c.state == ConnectionState.ACTIVE.value,
+            connections.c.lease_until.is_(None) | (connections.c.lease_until < now),
+            values={"lease_owner": owner, "lease_until": now + seconds},
+        )
+
+    async def release_lease(self, key: ConnectionKey, owner: str) -> None:
+        """Gives the lease back, if its owner still has it."""
+        await self._update(*_by_key(key), connections.c.lease_owner == owner, values=_NO_LEASE)
+
+    async def replace_credentials(self, stored: StoredConnection, credentials: Credentials) -> StoredConnection | None:
+        """Stores renewed credentials, and gives the lease back.
+
+        Returns:
+            The connection as it is now; None if the row is another one by now, so that nothing was stored.
+        """
+        now = time.time()
+        values = self._encrypted(stored.key, credentials)
+        renewed = structs.replace(
+            stored,
+            connection=structs.replace(stored.connection, credentials=credentials),
+            revision=stored.revision + 1,
+        )
+        async with self._store.begin() as db:
+            replaced = await db.execute(
+                update(connections)
+                .where(*_at_revision(stored))
+                .values(**values, **_NO_LEASE, revision=renewed.revision, updated_at=now)
+            )
+            # If the renewal took longer than its lease, another process has found the old token void and marked the row.
+            await db.execute(
+                update(connections)
+                .where(*_at_revision(renewed), connections.c.state == ConnectionState.NEEDS_REAUTH.value)
+                .values(state=ConnectionState.ACTIVE.value, state_reason="token renewed", state_since=now)
+            )
+        return renewed if replaced.rowcount == 1 else None
+
+    async def mark_needs_reauth(self, stored: StoredConnection, reason: str) -> None:
+        """Marks a connection as one whose customer has to connect again, and gives the lease back."""
+        await self._update(
+            *_at_revision(stored),
+            values={
+                **_NO_LEASE,
+                "state": ConnectionState.NEEDS_REAUTH.value,
+                "state_reason": reason[:1000],
+                "state_since": time.time(),
+            },
+        )
+
+    async def summaries(self, application: str | None, customer_id: str | None) -> list[ConnectionSummary]:
+        """Lists connections by application, customer and provider.
+
+        Args:
+            application: Only those of the application with this name.
+            customer_id: Only those of this customer.
+        """
+        query = (
+            select(connections, applications.c.name)
+            .join(applications)
+            .order_by(applications.c.name, connections.c.customer_id, connections.c.provider)
+        )
+        if application is not None:
+            query = query.where(applications.c.name == application)
+        if customer_id is not None:
+            query = query.where(connections.c.customer_id == customer_id)
+        async with self._store.begin() as db:
+            rows = (await db.execute(query)).all()
+        return [
+            ConnectionSummary(
+                row.name,
+                row.customer_id,
+                Provider(row.provider),
+                ConnectionState(row.state),
+                row.state_reason,
+                row.state_since,
+                row.updated_at,
+                row.key_id,
+            )
+            for row in rows
+        ]
+
+    async def encryption_key_ids(self) -> list[str]:
+        """The ids of the encryption keys that rows are under."""
+        found: list[str] = []
+        async with self._store.begin() as db:
+            # One step in the index for each key, however many connections there are.
+            query = select(func.min(connections.c.key_id))
+            while (key_id := (await db.execute(query)).scalar()) is not None:
+                found.append(key_id)
+                query = select(func.min(connections.c.key_id)).where(connections.c.key_id > key_id)
+        return found
+
+    async def count_under_other_keys(self) -> int:
+        """How many connections are not under the keyring's first key."""
+        query = select(func.count()).select_from(connections).where(connections.c.key_id != self._keyring.current)
+        async with self._store.begin() as db:
+            return int((await db.execute(query)).scalar_one())
+
+    async def reencrypt(self, after_id: int, limit: int) -> ReencryptedBatch | None:
+        """Moves the next rows to the keyring's first key; None if there are none left.
+
+        Args:
+            after_id: Rows up to this id are passed over.
+            limit: How many rows to go through at most.
+        """
+        query = (
+            select(connections)
+            .where(connections.c.key_id != self._keyring.current, connections.c.id > after_id)
+            .order_by(connections.c.id)
+            .limit(limit)
+        )
+        async with self._store.begin() as db:
+            rows = (await db.execute(query)).all()
+        if not rows:
+            return None
+        moved = unreadable = 0
+        async with self._store.begin() as db:
+            for row in rows:
+                key = ConnectionKey(row.application_id, row.customer_id, Provider(row.provider))
+                try:
+                    credentials = self._decrypt(row, key)
+                except CannotDecrypt:
+                    unreadable += 1
+                    continue
+                # A row that changed in between is left as it is. The revision stays: the credentials are the same, and a
+                # renewal that is under way must find the row as it knew it.
+                changed = await db.execute(
+                    update(connections)
+                    .where(connections.c.id == row.id, connections.c.revision == row.revision)
+                    .where(connections.c.key_id == row.key_id)
+                    .values(**self._encrypted(key, credentials))
+                )
+                moved += changed.rowcount
+        return ReencryptedBatch(rows[-1].id, moved, unreadable)
+
+    async def _update(self, *where: ColumnElement[bool], values: Mapping[str, Any]) -> bool:
+        async with self._store.begin() as db:
+            changed = await db.execute(update(connections).where(*where).values(**values))
+        return changed.rowcount == 1
+
+    async def _update_or_insert(self, key: ConnectionKey, values: Mapping[str, Any]) -> bool:
+        async with self._store.begin() as db:
+            changed = await db.execute(
+                update(connections).where(*_by_key(key)).values(**values, revision=connections.c.revision + 1)
+            )
+            if changed.rowcount == 1:
+                return True
+            await db.execute(
+                insert(connections).values(
+                    **values,
+                    **structs.asdict(key),
+                    # At random, so that no renewal takes it for a connection that was deleted meanwhile.
+                    revision=secrets.randbelow(2**30),
+                    created_at=values["updated_at"],
+                )
+            )
+        return False
+
+    async def _has_application(self, application_id: int) -> bool:
+        query = select(applications.c.id).where(applications.c.id == bindparam("id"))
+        return await self._store.first(query, {"id": application_id}) is not None
+
+    def _encrypted(self, key: ConnectionKey, credentials: Credentials) -> dict[str, Any]:
+        sealed = self._keyring.seal(credentials, key)
+        return {"ciphertext": sealed.ciphertext, "key_id": sealed.key_id}
+
+    def _decrypt(self, row: Row[Any], key: ConnectionKey) -> Credentials:
+        return self._keyring.open(Sealed(row.key_id, bytes(row.ciphertext)), key)
+
+
+def _by_key(key: ConnectionKey) -> tuple[ColumnElement[bool], ...]:
+    return (
+        connections.c.application_id == key.application_id,
+        connections.c.customer_id == key.customer_id,
+        connections.c.provider == key.provider,
+    )
+
+
+def _at_revision(stored: StoredConnection) -> tuple[ColumnElement[bool], ...]:
+    # The key as well as the id: a row's id can be given again after a deletion, on SQLite.
+    return (*_by_key(stored.key), connections.c.id == stored.connection.id, connections.c.revision == stored.revision)

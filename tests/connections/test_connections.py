@@ -1,0 +1,123 @@
+"""Finding the connection of a customer for a call, and what people do with connections."""
+
+import time
+
+import pytest
+from msgspec.structs import replace
+
+from sandbox import seed
+from service.connections import KeyringError
+from service.connections.encryption import generate_key
+from service.connections.errors import ApiKeyRefused, NoConnection
+from service.connections.migrations.upgrade import upgrade
+from service.connections.schema import connections as table
+from service.domain.credentials import ApiKeyCredentials, ConnectionState, Secret
+from service.domain.deadline import Deadline
+from service.domain.errors import ErrorCode, UpdateFailed
+from service.domain.step import Provider
+from tests.support.connections import OutreachCustomer, access_token
+
+
+async def test_a_token_with_time_left_is_used_as_it_is(customer: OutreachCustomer) -> None:
+    await customer.connect(ends_in=3600)
+    assert access_token(await customer.usable()) == seed.OUTREACH_ACCESS_TOKEN
+    assert customer.token_requests == 0
+
+
+async def test_applications_do_not_see_each_others_customers(customer: OutreachCustomer) -> None:
+    await customer.connect(ends_in=3600)
+    customer.application_id += 1
+    assert (await customer.problem()).code is ErrorCode.NOT_FOUND_ERROR
+
+
+async def test_a_change_is_seen_within_the_cache_time(
+    customer: OutreachCustomer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await customer.connect(ends_in=3600)
+    await customer.usable()
+    await customer.administration.delete(customer.application_id, "acme", Provider("outreach"))
+    await customer.usable()
+    later = time.monotonic() + 5.01
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert (await customer.problem()).code is ErrorCode.NOT_FOUND_ERROR
+
+
+async def test_a_refused_api_key_is_not_renewed(customer: OutreachCustomer) -> None:
+    application_id, apollo = customer.application_id, Provider("apollo")
+    await customer.administration.set(application_id, "acme", apollo, ApiKeyCredentials(Secret("marked-key")))
+    connection = await customer.connections.usable(application_id, "acme", apollo, Deadline.after(5))
+    with pytest.raises(ApiKeyRefused) as failure:
+        await customer.connections.renewed(connection, Deadline.after(5))
+    assert failure.value.problems[0].code is ErrorCode.UNAUTHORIZED_ERROR
+    assert "marked-key" not in str(failure.value)
+
+
+async def test_a_grant_without_a_refresh_token_needs_reauth(customer: OutreachCustomer) -> None:
+    await customer.connect(ends_in=3600, refresh_token=None)
+    connection = await customer.usable()
+    with pytest.raises(UpdateFailed) as failure:
+        await customer.connections.renewed(connection, Deadline.after(5))
+    assert failure.value.problems[0].code is ErrorCode.UNAUTHORIZED_ERROR
+    assert (await customer.state())[0] is ConnectionState.NEEDS_REAUTH
+
+
+async def test_a_damaged_or_moved_row_fails_alone(customer: OutreachCustomer) -> None:
+    await customer.connect(ends_in=3600)
+    await customer.connect(ends_in=3600, customer="other")
+    async with customer.store.begin() as db:
+        row = (await db.execute(table.select().where(table.c.customer_id == "other"))).one()
+    await customer.set_columns(ciphertext=row.ciphertext)
+    problem = await customer.problem()
+    assert problem.code is ErrorCode.INTERNAL_SERVER_ERROR
+    assert "set the connection again" in problem.detail
+    await customer.usable(customer="other")
+
+
+async def test_a_removed_key_is_a_clear_error(customer: OutreachCustomer) -> None:
+    await customer.connect(ends_in=3600)
+    old, customer.keys = customer.keys, generate_key()
+    with pytest.raises(KeyringError, match="does not have"):
+        await customer.administration.check_keys()
+    assert "not in SEQSTEP_ENCRYPTION_KEYS" in (await customer.problem(customer.another_worker())).detail
+    customer.keys = f"{customer.keys},{old}"
+    await customer.administration.check_keys()
+    await customer.usable(customer.another_worker())
+
+
+async def test_all_move_to_the_first_key_while_calls_go_on(customer: OutreachCustomer) -> None:
+    customers = [f"c{number}" for number in range(60)]
+    for name in customers:
+        await customer.connect(ends_in=3600, customer=name)
+    new = generate_key()
+    customer.keys = f"{new},{customer.keys}"
+    assert await customer.administration.count_to_reencrypt() == 60
+    async for _ in customer.administration.reencrypt():
+        break
+    [_ async for _ in customer.administration.reencrypt()]
+    assert await customer.administration.count_to_reencrypt() == 0
+    customer.keys = new
+    await customer.administration.check_keys()
+    for name in customers:
+        await customer.usable(customer.another_worker(), customer=name)
+
+
+async def test_reading_ignores_the_state_and_renews_nothing(customer: OutreachCustomer) -> None:
+    grant = await customer.connect(ends_in=-1)
+    await customer.set_columns(state=ConnectionState.NEEDS_REAUTH.value)
+    read = await customer.administration.read(customer.application_id, "acme", Provider("outreach"))
+    assert read.credentials == grant
+    assert customer.token_requests == 0
+    with pytest.raises(NoConnection):
+        await customer.administration.read(customer.application_id, "nobody", Provider("outreach"))
+
+
+async def test_a_connection_needs_an_application(customer: OutreachCustomer) -> None:
+    customer.application_id += 1
+    with pytest.raises(ValueError, match="no application"):
+        await customer.connect(ends_in=3600)
+
+
+async def test_an_upgrade_keeps_the_connections(customer: OutreachCustomer) -> None:
+    grant = await customer.connect(ends_in=3600)
+    await upgrade(customer.store)
+    assert replace(await customer.usable(), id=0).credentials == grant

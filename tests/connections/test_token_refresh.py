@@ -1,0 +1,193 @@
+"""Renewing a token once, whoever asks for it and whatever happens."""
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import pytest
+
+from sandbox import seed
+from service.connections import token_refresh
+from service.domain.credentials import ConnectionState
+from service.domain.deadline import Deadline
+from service.domain.errors import ErrorCode, UpdateFailed
+from service.domain.step import Provider
+from tests.connections.refresh_process import STEPS
+from tests.support.connections import OutreachCustomer, access_token
+from tests.support.waiting import until
+
+
+@pytest.mark.parametrize("ends_in", [-10, 10, 299])
+async def test_a_token_that_ends_soon_is_renewed_once(customer: OutreachCustomer, ends_in: float) -> None:
+    await customer.connect(ends_in=ends_in)
+    connections = await asyncio.gather(*(customer.usable() for _ in range(100)))
+    assert len({access_token(connection) for connection in connections}) == 1
+    assert access_token(connections[0]) != seed.OUTREACH_ACCESS_TOKEN
+    assert customer.mints == customer.token_requests == 1
+    assert access_token(await customer.usable(customer.another_worker())) == access_token(connections[0])
+    assert customer.mints == 1
+
+
+async def test_two_workers_mint_once(customer: OutreachCustomer) -> None:
+    await customer.connect(ends_in=-1)
+    workers = customer.another_worker(), customer.another_worker()
+    found = await asyncio.gather(*(customer.usable(worker) for worker in workers for _ in range(20)))
+    assert len({access_token(connection) for connection in found}) == 1
+    assert customer.token_requests == 1
+
+
+async def test_processes_mint_once(customer: OutreachCustomer) -> None:
+    await customer.connect(ends_in=-1)
+    processes = [await customer.start_process(calls=100) for _ in range(4)]
+    outputs = [json.loads((await process.communicate())[0].splitlines()[-1]) for process in processes]
+    assert len({tuple(output) for output in outputs}) == 1
+    assert len(outputs[0]) == 1
+    assert "ERROR" not in outputs[0][0]
+    assert customer.token_requests == 1
+
+
+async def test_a_refused_token_with_time_left_is_renewed(customer: OutreachCustomer) -> None:
+    await customer.connect(ends_in=3600)
+    before = await customer.usable()
+    after = await customer.connections.renewed(before, Deadline.after(20))
+    assert access_token(after) != access_token(before)
+    # A later caller with the old token gets the new one that is stored.
+    for worker in (customer.connections, customer.another_worker()):
+        assert access_token(await worker.renewed(before, Deadline.after(20))) == access_token(after)
+    assert customer.token_requests == 1
+
+
+async def test_a_void_grant_marks_the_connection_with_the_reason(customer: OutreachCustomer) -> None:
+    await customer.connect(ends_in=-1)
+    await customer.change_account(revoke_refresh_token=True)
+    problem = await customer.problem()
+    assert problem.code is ErrorCode.UNAUTHORIZED_ERROR
+    assert "Reconnect customer acme to Outreach" in problem.detail
+    assert await customer.state() == (ConnectionState.NEEDS_REAUTH, "Outreach answered invalid_grant")
+    requests = customer.token_requests
+    # From now on no token is asked for.
+    assert (await customer.problem(customer.another_worker())).code is ErrorCode.UNAUTHORIZED_ERROR
+    assert customer.token_requests == requests == 1
+    await customer.connect(ends_in=3600)
+    assert (await customer.state())[0] is ConnectionState.ACTIVE
+    await customer.usable(customer.another_worker())
+
+
+async def test_a_wrong_client_marks_the_connection(customer: OutreachCustomer) -> None:
+    await customer.connect(ends_in=-1, client_id="nobody")
+    assert (await customer.problem()).code is ErrorCode.UNAUTHORIZED_ERROR
+    assert (await customer.state())[0] is ConnectionState.NEEDS_REAUTH
+
+
+FAULTS: list[tuple[dict[str, Any], ErrorCode]] = [
+    ({"status": 500, "body": "oops"}, ErrorCode.BAD_GATEWAY_ERROR),
+    ({"status": 503, "body": "<html>", "headers": {"content-type": "text/html"}}, ErrorCode.SERVICE_UNAVAILABLE_ERROR),
+    ({"status": 429, "headers": {"retry-after": "42"}}, ErrorCode.TOO_MANY_REQUESTS_ERROR),
+    ({"status": 400, "body": {"error": "temporarily_odd"}}, ErrorCode.BAD_GATEWAY_ERROR),
+    ({"status": 200, "body": "<html>"}, ErrorCode.BAD_GATEWAY_ERROR),
+    ({"status": 200, "body": {"token_type": "bearer"}}, ErrorCode.BAD_GATEWAY_ERROR),
+    ({"status": 302, "headers": {"location": "http://other.example/"}}, ErrorCode.BAD_GATEWAY_ERROR),
+    ({"cut": "before_headers"}, ErrorCode.SERVICE_UNAVAILABLE_ERROR),
+    ({"cut": "mid_body", "status": 200, "body": {"access_token": "x"}}, ErrorCode.SERVICE_UNAVAILABLE_ERROR),
+    ({"hang": True}, ErrorCode.GATEWAY_TIMEOUT_ERROR),
+]
+
+
+@pytest.mark.parametrize(("fault", "code"), FAULTS, ids=[str(fault) for fault, _ in FAULTS])
+async def test_a_passing_failure_is_typed_and_marks_nothing(
+    customer: OutreachCustomer, fault: dict[str, Any], code: ErrorCode
+) -> None:
+    await customer.connect(ends_in=-1)
+    customer.token_fault(**fault)
+    problem = await customer.problem(seconds=1)
+    assert problem.code is code
+    if fault.get("status") == 429:
+        assert problem.retry_after == 42
+    assert (await customer.state())[0] is ConnectionState.ACTIVE
+
+
+async def test_an_endpoint_is_not_asked_before_the_time_it_gave(customer: OutreachCustomer) -> None:
+    await customer.connect(ends_in=-1)
+    customer.token_fault(status=429, headers={"retry-after": "42"}, times=None)
+    await customer.problem()
+    again = await customer.problem()
+    assert again.code is ErrorCode.TOO_MANY_REQUESTS_ERROR
+    assert again.retry_after is not None
+    assert 40 < again.retry_after <= 42
+    assert customer.token_requests == 1
+
+
+async def test_a_good_token_is_used_while_the_endpoint_fails(customer: OutreachCustomer) -> None:
+    await customer.connect(ends_in=100)
+    customer.token_fault(status=500, times=None)
+    for _ in range(20):
+        assert access_token(await customer.usable()) == seed.OUTREACH_ACCESS_TOKEN
+    # It is asked once, and then not for a while.
+    assert customer.token_requests == 1
+    assert (await customer.state())[0] is ConnectionState.ACTIVE
+
+
+async def test_a_caller_that_leaves_does_not_stop_a_renewal(customer: OutreachCustomer) -> None:
+    await customer.connect(ends_in=-1)
+    customer.token_fault(delay_seconds=0.3)
+    left = asyncio.ensure_future(customer.usable())
+    await until(lambda: customer.token_requests)
+    left.cancel()
+    assert access_token(await customer.usable()) != seed.OUTREACH_ACCESS_TOKEN
+    assert customer.token_requests == 1
+
+
+async def test_a_connection_set_meanwhile_is_not_overwritten(customer: OutreachCustomer) -> None:
+    await customer.connect(ends_in=-1)
+    customer.token_fault(delay_seconds=0.3)
+    renewing = asyncio.ensure_future(customer.usable())
+    await until(lambda: customer.token_requests)
+    await customer.connect(ends_in=3600)
+    assert access_token(await renewing) == seed.OUTREACH_ACCESS_TOKEN
+    assert access_token(await customer.usable()) == seed.OUTREACH_ACCESS_TOKEN
+
+
+async def test_a_connection_deleted_meanwhile_stays_deleted(customer: OutreachCustomer) -> None:
+    await customer.connect(ends_in=-1)
+    customer.token_fault(delay_seconds=0.3)
+    renewing = asyncio.ensure_future(customer.problem())
+    await until(lambda: customer.token_requests)
+    await customer.administration.delete(customer.application_id, "acme", Provider("outreach"))
+    assert (await renewing).code is ErrorCode.NOT_FOUND_ERROR
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("answers_late", [False, True])
+async def test_after_a_crash_a_connection_works_or_says_why_not(
+    customer: OutreachCustomer, step: str, *, answers_late: bool
+) -> None:
+    await customer.connect(ends_in=-1)
+    await customer.change_account(mint_interval_seconds=0)
+    if answers_late or step == "request sent":
+        customer.token_fault(delay_seconds=0.2, when="after")
+    process = await customer.start_process(crash_at=step)
+    await process.communicate()
+    assert process.returncode == -9
+    # The crashed process's lease ends by itself after 30 seconds; the test does not wait that long.
+    await customer.set_columns(lease_until=0.0)
+    try:
+        after = access_token(await customer.usable())
+    except UpdateFailed as failure:
+        assert failure.problems[0].code is ErrorCode.UNAUTHORIZED_ERROR  # noqa: PT017
+        assert (await customer.state())[0] is ConnectionState.NEEDS_REAUTH
+        assert step in ("request sent", "token minted", "before commit")
+        return
+    assert (await customer.state())[0] is ConnectionState.ACTIVE
+    assert await customer.works_at_outreach(after)
+
+
+async def test_the_lease_of_a_crashed_process_ends_by_itself(
+    customer: OutreachCustomer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await customer.connect(ends_in=-1)
+    monkeypatch.setattr(token_refresh, "LEASE_SECONDS", 0.5)
+    lease_until = time.time() + 0.5
+    await customer.set_columns(lease_owner="crashed", lease_until=lease_until)
+    assert access_token(await customer.usable()) != seed.OUTREACH_ACCESS_TOKEN
+    assert time.time() >= lease_until

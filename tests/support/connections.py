@@ -1,0 +1,166 @@
+"""A store with one Outreach connection, in front of the sandbox's token endpoint."""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import update
+
+from sandbox import seed
+from sandbox.server import running_sandbox
+from service.connections import ConnectionAdministration, Connections, Keyring, Store, TokenEndpoint
+from service.connections.encryption import generate_key
+from service.connections.schema import connections as table
+from service.domain.credentials import Connection, ConnectionState, OAuthCredentials
+from service.domain.deadline import Deadline
+from service.domain.errors import Problem, UpdateFailed
+from service.domain.step import Caller, Provider
+from service.providers.outreach import Outreach
+from service.upstream.oauth import TokenRefresher
+from service.upstream.old_http import Upstream
+from tests.support.processes import ROOT
+from tests.support.service import outreach_grant
+
+CUSTOMER = "acme"
+TOKEN_PATH = "oauth/token"
+
+
+class OutreachCustomer:
+    """One customer of one application, whom a test connects to the sandbox's Outreach.
+
+    Attributes:
+        keys: The encryption keys, as `SEQSTEP_ENCRYPTION_KEYS` has them; may be replaced.
+        connections: Connections as the first worker has them.
+    """
+
+    def __init__(
+        self,
+        database_url: str,
+        store: Store,
+        caller: Caller,
+        sandbox: Any,
+        token_endpoints: Mapping[Provider, TokenEndpoint],
+    ) -> None:
+        self.database_url = database_url
+        self.store = store
+        self.application_id = caller.application_id
+        self.sandbox = sandbox
+        self.keys = generate_key()
+        self._token_endpoints = token_endpoints
+        self.connections = self.another_worker()
+
+    def another_worker(self, margin: float = 300) -> Connections:
+        """Connections as another worker has them, with nothing in its cache."""
+        return Connections(
+            self.store,
+            Keyring.parse(self.keys),
+            self._token_endpoints,
+            cache_seconds=5,
+            refresh_margin_seconds=margin,
+        )
+
+    @property
+    def administration(self) -> ConnectionAdministration:
+        """What the command line does, under the present keys."""
+        return ConnectionAdministration(self.store, Keyring.parse(self.keys))
+
+    async def connect(self, ends_in: float | None, customer: str = CUSTOMER, **more: Any) -> OAuthCredentials:
+        """Stores the seeded grant, with an access token that ends in so many seconds."""
+        grant = outreach_grant(expires_at=None if ends_in is None else time.time() + ends_in, **more)
+        await self.administration.set(self.application_id, customer, Provider("outreach"), grant)
+        return grant
+
+    async def usable(
+        self, connections: Connections | None = None, seconds: float = 20, customer: str = CUSTOMER
+    ) -> Connection:
+        """Finds the connection as a call does."""
+        return await (connections or self.connections).usable(
+            self.application_id, customer, Provider("outreach"), Deadline.after(seconds)
+        )
+
+    async def problem(self, connections: Connections | None = None, seconds: float = 20) -> Problem:
+        """What a call is told that cannot use the connection."""
+        with pytest.raises(UpdateFailed) as failure:
+            await self.usable(connections, seconds)
+        return failure.value.problems[0]
+
+    async def state(self) -> tuple[ConnectionState, str]:
+        """The state of the connection, and its reason."""
+        [summary] = await self.administration.list()
+        return summary.state, summary.state_reason
+
+    async def set_columns(self, customer: str = CUSTOMER, **columns: Any) -> None:
+        """Changes columns of the connection's row."""
+        async with self.store.begin() as db:
+            await db.execute(update(table).where(table.c.customer_id == customer).values(**columns))
+
+    def token_fault(self, **fault: Any) -> None:
+        """Makes the token endpoint answer otherwise, once if `times` does not say more."""
+        self.sandbox.order_fault(provider="outreach", path=TOKEN_PATH, **fault)
+
+    @property
+    def token_requests(self) -> int:
+        """How often the token endpoint was asked."""
+        return len(self._token_calls())
+
+    @property
+    def mints(self) -> int:
+        """How often it gave a token."""
+        return sum(call["status"] == 200 for call in self._token_calls())
+
+    def _token_calls(self) -> list[dict[str, Any]]:
+        return [call for call in self.sandbox.calls("outreach") if call["path"] == f"/{TOKEN_PATH}"]
+
+    async def change_account(self, **settings: Any) -> None:
+        """Changes settings of the account at the sandbox."""
+        async with httpx.AsyncClient() as client:
+            url = f"{self.sandbox.url}/_sandbox/accounts/{seed.OUTREACH_ACCOUNT}"
+            (await client.patch(url, json=settings)).raise_for_status()
+
+    async def works_at_outreach(self, access_token: str) -> bool:
+        """Whether Outreach accepts the token."""
+        async with httpx.AsyncClient() as client:
+            response = await client.get(
+                f"{self.sandbox.outreach_url}/api/v2/sequenceTemplates",
+                headers={"authorization": f"Bearer {access_token}", "content-type": "application/vnd.api+json"},
+            )
+        return response.status_code == 200
+
+    async def start_process(self, **options: Any) -> asyncio.subprocess.Process:
+        """Starts a process that finds the connection; see `tests.connections.refresh_process`."""
+        given = {
+            "database_url": self.database_url,
+            "outreach_url": self.sandbox.outreach_url,
+            "keys": self.keys,
+            "application_id": self.application_id,
+        } | options
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tests.connections.refresh_process",
+            json.dumps(given),
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+        )
+
+
+@asynccontextmanager
+async def outreach_customer(database_url: str, store: Store, caller: Caller) -> AsyncIterator[OutreachCustomer]:
+    """A customer in front of a sandbox that runs until the end of the block."""
+    upstream = Upstream()
+    async with running_sandbox() as sandbox:
+        endpoint = TokenRefresher(Outreach.provider, Outreach(sandbox.outreach_url).token_url, upstream)
+        yield OutreachCustomer(database_url, store, caller, sandbox, {Provider("outreach"): endpoint})
+    await upstream.close()
+
+
+def access_token(connection: Connection) -> str:
+    """The access token of an OAuth connection."""
+    assert isinstance(connection.credentials, OAuthCredentials)
+    return connection.credentials.access_token.reveal()
