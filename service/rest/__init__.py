@@ -1,1 +1,1 @@
-"""The HTTP door: the PATCH of the REST page that the contract descends from, health, metrics."""
+"""The HTTP server: the PATCH of the REST page that the contract descends from, health, metrics."""
