@@ -10,7 +10,6 @@ from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
-from starlette.types import Receive, Scope, Send
 
 from service.api import metadata
 from service.api.call_handler import CallerGone, CallHandler, CallOutcome
@@ -129,26 +128,16 @@ async def _update_step(request: Request) -> Response:
     call = HttpCall(request)
     try:
         outcome = await call_handler.update_step(call)
-    except CallerGone:
-        return _NoResponse()
-    except asyncio.CancelledError:
-        if call.client_left:
-            return _NoResponse()
+    except (CallerGone, asyncio.CancelledError):
+        # Either the client has left, and nobody receives this, or the server stops and has no more time for the call.
         outcome = _cut_off(call)
     finally:
         call.close()
     return await call.respond(outcome)
 
 
-class _NoResponse(Response):
-    """Sends nothing, since the client has left."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        pass
-
-
 def _cut_off(call: HttpCall) -> CallOutcome:
-    """The outcome of a call that the server's own end came before."""
+    """The outcome of a call that was cancelled before it had one."""
     values, _ = metadata.gather(call.metadata_pairs())
     request_id = metadata.request_id(values)
     problem = Problem(

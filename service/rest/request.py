@@ -77,14 +77,9 @@ def step_update(
 
 
 class HttpCall:
-    """A call as HTTP brings it; `service.api.call_handler.InboundCall` says what each method promises.
-
-    Attributes:
-        client_left: Whether the client went away while the call was served.
-    """
+    """A call as HTTP brings it; `service.api.call_handler.InboundCall` says what each method promises."""
 
     def __init__(self, request: Request) -> None:
-        self.client_left = False
         self._request = request
         self._read = False
         self._disconnect_watch: asyncio.Task[None] | None = None
@@ -183,7 +178,6 @@ class HttpCall:
     async def _cancel_on_disconnect(self, work: "asyncio.Task[Any] | None") -> None:
         while (await self._request.receive())["type"] != "http.disconnect":
             pass
-        self.client_left = True
         if work is not None:
             work.cancel()
 

@@ -212,6 +212,14 @@ async def test_a_body_in_too_many_short_chunks_is_refused(server: RunningHttpSer
     assert (await server.patch()).status_code == 200
 
 
+async def test_short_bodies_of_many_requests_are_served(
+    server: RunningHttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "_MAX_SHORT_PIECES", 2)
+    for _ in range(4):
+        assert (await server.patch()).status_code == 200
+
+
 async def test_a_head_that_does_not_come_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.2)
     async with running_http_server() as server:
