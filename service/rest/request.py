@@ -127,9 +127,9 @@ class HttpCall:
         self._disconnect_watch = asyncio.create_task(self._cancel_on_disconnect(asyncio.current_task()))
         return update
 
-    def transport_status(self, ended: CallOutcome | None) -> TransportStatus:
+    def transport_status(self, outcome: CallOutcome | None) -> TransportStatus:
         """The status of the response; 499 if the client has left."""
-        return _CLIENT_CLOSED_REQUEST if ended is None else TransportStatus(http=_status(ended))
+        return _CLIENT_CLOSED_REQUEST if outcome is None else TransportStatus(http=_status(outcome))
 
     async def respond(self, outcome: CallOutcome) -> Response:
         """The response that tells how the call ended."""
