@@ -1,4 +1,4 @@
-"""The composition root: the only place that knows every room."""
+"""The composition root: the only place that knows every part."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -57,9 +57,9 @@ class App:
     """A running service.
 
     Attributes:
-        rpc: The gRPC door.
-        rest: The HTTP door; None if the settings want none.
-        update_step: The use case behind every door.
+        rpc: The gRPC server.
+        rest: The HTTP server; None if the settings want none.
+        update_step: The use case that both servers call.
         connections: The customers' credentials.
     """
 
@@ -71,10 +71,10 @@ class App:
     async def stop(self, grace: float) -> None:
         """Lets running calls end, and the writes and renewals that nobody waits for, within `grace` seconds."""
         end = Deadline.after(grace)
-        doors = [self.rpc.stop(grace)]
+        servers = [self.rpc.stop(grace)]
         if self.rest is not None:
-            doors.append(self.rest.stop(grace))
-        await asyncio.gather(*doors)
+            servers.append(self.rest.stop(grace))
+        await asyncio.gather(*servers)
         await self.update_step.finish(end.remaining())
         await self.connections.finish(end.remaining())
 
