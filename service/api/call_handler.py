@@ -10,7 +10,7 @@ import msgspec
 import structlog
 from engagement.v1 import sequence_step_service_pb2
 
-from service.api import metadata
+from service.api import contract, metadata
 from service.api.admission import Admission
 from service.api.deadline_policy import DeadlinePolicy
 from service.api.envelope import envelope
@@ -146,7 +146,7 @@ class CallHandler:
             with self._admission.server_permit():
                 deadline = self._deadline(inbound.time_remaining())
                 call.provider = metadata.named_provider(values)
-                call.customer_id = values.get(metadata.CUSTOMER_ID, "")
+                call.customer_id = values.get(contract.CUSTOMER_ID, "")
                 caller = await self._authenticate(inbound, values, violations)
                 call.application_name = caller.application_name
                 given = metadata.parse(values, violations)
@@ -188,7 +188,7 @@ class CallHandler:
         self, inbound: InboundCall, values: dict[str, str], violations: Sequence[Violation]
     ) -> Caller:
         key = metadata.api_key(values)
-        if key is None and not any(violation.field == metadata.API_KEY for violation in violations):
+        if key is None and not any(violation.field == contract.API_KEY for violation in violations):
             names = inbound.certificate_names()
             if names:
                 return await self._applications.by_certificate(names)

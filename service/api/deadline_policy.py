@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from service.api.contract import DEFAULT_DEADLINE_SECONDS, MAX_DEADLINE_SECONDS
+
 
 @dataclass(frozen=True, slots=True)
 class DeadlinePolicy:
@@ -12,8 +14,8 @@ class DeadlinePolicy:
         longest: For all.
     """
 
-    default: float = 30.0
-    longest: float = 60.0
+    default: float = DEFAULT_DEADLINE_SECONDS
+    longest: float = MAX_DEADLINE_SECONDS
 
     def budget(self, remaining: float | None) -> float:
         """Seconds for the work, so that a typed answer arrives shortly before the caller's own clock runs out.

@@ -9,8 +9,9 @@ from typing import Any, Final
 from engagement.v1 import envelope_pb2, sequence_step_service_pb2
 from google.protobuf import struct_pb2
 
+from service.api.contract import ORIGINS, OUTCOMES
 from service.api.value import CUT, encodable, fill_value
-from service.domain.errors import CODES, Origin, Outcome, Problem
+from service.domain.errors import CODES, Problem
 from service.domain.step import WARNINGS, FieldChange, StepWarning
 
 MAX_RESPONSE_BYTES: Final = 1024 * 1024 - 1024
@@ -18,16 +19,6 @@ MAX_RESPONSE_BYTES: Final = 1024 * 1024 - 1024
 
 MAX_VALUE_BYTES: Final = 64 * 1024
 """Longest string in `before` and `after`."""
-
-_ORIGINS: Final = {
-    Origin.PROVIDER: envelope_pb2.ERROR_ORIGIN_REMOTE_PROVIDER,
-    Origin.SERVICE: envelope_pb2.ERROR_ORIGIN_SERVICE,
-}
-_OUTCOMES: Final = {
-    Outcome.NOT_APPLIED: envelope_pb2.ERROR_OUTCOME_NOT_APPLIED,
-    Outcome.UNKNOWN: envelope_pb2.ERROR_OUTCOME_UNKNOWN,
-    Outcome.PARTIALLY_APPLIED: envelope_pb2.ERROR_OUTCOME_PARTIALLY_APPLIED,
-}
 
 
 def envelope(
@@ -62,9 +53,9 @@ def _fill_error(error: envelope_pb2.Error, problem: Problem, application_name: s
     error.code = problem.code.value
     error.status = str(spec.http_status)
     meta = error.meta
-    meta.origin = _ORIGINS[problem.origin]
+    meta.origin = ORIGINS[problem.origin]
     meta.application_name = application_name
-    meta.outcome = _OUTCOMES[problem.outcome]
+    meta.outcome = OUTCOMES[problem.outcome]
     meta.request_id = request_id
     if problem.retry_after is not None:
         meta.retry_after.FromNanoseconds(math.ceil(problem.retry_after * 1000) * 1_000_000)

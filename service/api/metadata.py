@@ -1,4 +1,4 @@
-"""What callers say in the metadata of a call."""
+"""Reads and checks the metadata of a call."""
 
 import re
 import uuid
@@ -8,27 +8,21 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from service.api.contract import API_KEY, CUSTOMER_ID, ERROR_MODE, PROVIDER_NAME, REQUEST_ID
 from service.domain.credentials import Secret
 from service.domain.errors import ErrorCode, Violation, invalid
 from service.domain.step import Provider
 from service.providers import providers
 
-CUSTOMER_ID: Final = "x-customer-id"
-PROVIDER_NAME: Final = "x-provider-name"
-API_KEY: Final = "x-api-key"
-REQUEST_ID: Final = "x-request-id"
-ERROR_MODE: Final = "x-error-mode"
-ERROR_CODE: Final = "x-error-code"
-ERROR_STATUS: Final = "x-error-status"
-
 _KEYS: Final = frozenset({CUSTOMER_ID, PROVIDER_NAME, API_KEY, REQUEST_ID, ERROR_MODE})
 _VALUE: Final = re.compile(r"[\x20-\x7e]{1,255}")
 
 MetadataPairs: TypeAlias = Sequence[tuple[str, str | bytes]]
+"""Keys and values as they came."""
 
 
 class ErrorMode(StrEnum):
-    """How a caller wants failures of an update: in the envelope of an OK answer, or as a non-OK status."""
+    """How a caller wants failures of an update: in the envelope of an OK response, or as a non-OK status."""
 
     ENVELOPE = "envelope"
     STATUS = "status"
@@ -53,7 +47,7 @@ class CallMetadata(msgspec.Struct, frozen=True):
 
 
 def gather(pairs: MetadataPairs) -> tuple[dict[str, str], list[Violation]]:
-    """The known keys of the metadata with their values, and what is wrong with them as such."""
+    """The known keys of the metadata with their values, and which of them cannot be read or contradict each other."""
     values: dict[str, str] = {}
     violations: dict[str, Violation] = {}
     for key, value in pairs:

@@ -14,26 +14,26 @@
         else:
             print(result.changes, result.warnings)
 
-`AsyncClient` is the same with `async with` and `await`. Needs nothing of the service but its generated stubs.
+`AsyncClient` is the same with `async with` and `await`. Imports none of the servers' code.
 """
 
-from service.client.calls import AsyncClient, Client
 from service.client.channel import Tls
+from service.client.client import AsyncClient, Client
 from service.client.failures import (
     CallRefused,
     Cause,
     ErrorDetail,
     NotApplied,
-    Origin,
-    Outcome,
     OutcomeUnknown,
     PartiallyApplied,
     Unauthenticated,
     Unavailable,
     UpdateFailed,
-    Violation,
 )
-from service.client.updates import FieldChange, JsonValue, StepUpdate, StepWarning, UpdateResult
+from service.client.updates import StepUpdate, StepWarning, UpdateResult
+from service.domain.errors import Origin, Outcome, Violation
+from service.domain.json_value import JsonValue
+from service.domain.step import FieldChange
 
 __all__ = [
     "AsyncClient",

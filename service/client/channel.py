@@ -1,18 +1,18 @@
-"""How a client reaches the service: address, TLS, retries, deadlines."""
+"""The channel to the service: TLS, retries, proxies."""
 
 import json
+import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import grpc
 
-DEFAULT_TIMEOUT: Final = 30.0
-"""Seconds that a call may take; the service's own default too."""
+from service.api.address import is_loopback
 
 CONNECT_TIMEOUT: Final = 5.0
-"""Seconds that reaching the service may take of them."""
+"""Seconds that connecting may take of the time of a call."""
 
-# gRPC repeats a call only while no answer has begun. Updates set absolute values, so a second one does no harm.
+# gRPC repeats a call only while no response has begun. Updates set absolute values, so a second one does no harm.
 _SERVICE_CONFIG: Final = {
     "methodConfig": [
         {
@@ -22,14 +22,14 @@ _SERVICE_CONFIG: Final = {
                 "initialBackoff": "0.2s",
                 "maxBackoff": "2s",
                 "backoffMultiplier": 2,
-                # A stopping server answers calls that cross its farewell with CANCELLED; repeating any call is safe.
+                # A stopping server ends calls that cross its GOAWAY with CANCELLED; repeating any call is safe.
                 "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ]
 }
 
-OPTIONS: Final = (
+_OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     ("grpc.enable_retries", 1),
     # A server that was restarted is found again within the time that the retries take.
@@ -38,14 +38,24 @@ OPTIONS: Final = (
     ("grpc.max_reconnect_backoff_ms", 5_000),
 )
 
+# What gRPC lets an address begin with: the name of a resolver, and for DNS an authority.
+_RESOLVER: Final = re.compile(r"^(dns:(//[^/]*/)?|ipv[46]:)")
+
+
+def channel_options(address: str) -> tuple[tuple[str, Any], ...]:
+    """The options of a channel to an address; a service on this machine is not called through a proxy."""
+    if is_loopback(_RESOLVER.sub("", address)):
+        return (*_OPTIONS, ("grpc.enable_http_proxy", 0))
+    return _OPTIONS
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Tls:
     """TLS of a channel; everything in PEM.
 
     Attributes:
-        ca: The authorities that may vouch for the service; None means those that gRPC brings.
-        certificate: The client's own certificate chain, where the service wants one.
+        ca: The authorities that the service's certificate may come from; None means those that gRPC brings.
+        certificate: The client's own certificate chain, where the service requires one.
         private_key: The key of that certificate.
     """
 
@@ -54,5 +64,5 @@ class Tls:
     private_key: bytes | None = None
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """The same in gRPC's form."""
+        """The same as gRPC's credentials."""
         return grpc.ssl_channel_credentials(self.ca, self.private_key, self.certificate)

@@ -1,4 +1,4 @@
-"""One exception for each way in which an update fails, told apart by what it left behind.
+"""The exceptions of the client library, one for each state in which a failed update can leave the step.
 
 UpdateFailed
 ├── NotApplied           the update was judged for the customer, and nothing was changed
@@ -11,37 +11,22 @@ UpdateFailed
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import grpc
 from engagement.v1 import sequence_step_service_pb2 as pb
 
-from service.client.updates import FieldChange, JsonValue, StepWarning
-
-
-class Outcome(StrEnum):
-    """What a failed call did to the step."""
-
-    NOT_APPLIED = "not applied"
-    UNKNOWN = "unknown"
-    PARTIALLY_APPLIED = "partially applied"
-
-
-class Origin(StrEnum):
-    """Who found fault with a call."""
-
-    PROVIDER = "provider"
-    SERVICE = "service"
-    UNTOLD = "untold"
-    """Neither has answered; the error was found in this process."""
+from service.client.updates import StepWarning
+from service.domain.errors import Origin, Outcome, Violation
+from service.domain.json_value import JsonValue
+from service.domain.step import FieldChange
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What the provider answered, for people who know the provider.
+    """The provider's response behind an error, for people who know the provider.
 
     Attributes:
-        code: The HTTP status of its answer.
+        code: Its HTTP status.
         body: Its JSON, or its text.
         headers: Its headers, names in lower case, without credentials.
     """
@@ -56,16 +41,16 @@ class ErrorDetail:
     """One thing that went wrong.
 
     Attributes:
-        id: Names this very occurrence.
+        id: The id of this one occurrence.
         code: The kind of error, for programs (`NOT_FOUND_ERROR`).
         status: The HTTP status that belongs to the code.
-        title: A few words.
+        title: A few words, for a person.
         detail: What happened and what to do, for a person.
-        origin: Who found fault.
+        origin: Who found fault; None if neither did, such as for an error that was found in this process.
         outcome: What became of the step.
         retry_after: Seconds after which the same call can succeed; None if not known, or if waiting does not help.
         application_name: The caller, as the service knows it.
-        cause: The provider's answer behind it; None if there is none.
+        cause: The provider's response behind it; None if there is none.
     """
 
     id: str
@@ -73,29 +58,16 @@ class ErrorDetail:
     status: int
     title: str
     detail: str
-    origin: Origin
+    origin: Origin | None
     outcome: Outcome
     retry_after: float | None = None
     application_name: str = ""
     cause: Cause | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """One part of a call that breaks a rule.
-
-    Attributes:
-        field: Its path in the request (`record.template.subject`) or the metadata key.
-        description: The rule and how to keep it.
-    """
-
-    field: str
-    description: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """The facts of a failed call.
+    """What is known of a failed call.
 
     Attributes:
         errors: What went wrong, at least one, in the provider's order.
@@ -105,7 +77,7 @@ class Failure:
         changes: What is known to be changed.
         violations: The parts of the call that break a rule.
         grpc_status: The status that the call ended with; OK for a failure that came in the envelope.
-        response: The envelope as it came, or as it would have said the same.
+        response: The envelope as it came, or one made here that says the same.
     """
 
     errors: tuple[ErrorDetail, ...]
@@ -119,10 +91,10 @@ class Failure:
 
 
 class UpdateFailed(Exception):
-    """An update did not succeed; its subclasses say what it left behind.
+    """An update did not succeed; its subclasses say what became of the step.
 
     Attributes:
-        failure: All that is known about it. What is asked for most can be had from the exception itself.
+        failure: All that is known of it; the exception's own properties show the most used parts.
     """
 
     def __init__(self, failure: Failure) -> None:
@@ -149,7 +121,7 @@ class UpdateFailed(Exception):
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds after which the same call can succeed: the longest of the errors'; None if none tells."""
+        """Seconds after which the same call can succeed: the longest of the errors'; None if none has it."""
         return max((error.retry_after for error in self.errors if error.retry_after is not None), default=None)
 
     @property

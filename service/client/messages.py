@@ -1,4 +1,4 @@
-"""The library's types to and from the contract's messages."""
+"""Converts between the library's types and the contract's messages."""
 
 import uuid
 from collections.abc import Iterable, Mapping
@@ -10,6 +10,7 @@ from engagement.v1 import sequence_step_service_pb2 as pb
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from service.api.contract import ORIGINS, OUTCOMES
 from service.api.value import fill_value, to_json, unrepresentable
 from service.client.failures import (
     CallRefused,
@@ -17,58 +18,48 @@ from service.client.failures import (
     ErrorDetail,
     Failure,
     NotApplied,
-    Origin,
-    Outcome,
     OutcomeUnknown,
     PartiallyApplied,
     Unauthenticated,
     Unavailable,
     UpdateFailed,
-    Violation,
 )
-from service.client.updates import FieldChange, StepUpdate, StepWarning, UpdateResult
+from service.client.updates import StepUpdate, StepWarning, UpdateResult
+from service.domain.errors import CODES, ErrorCode, Outcome, Violation
+from service.domain.step import FieldChange
 
-_ORIGINS: Final = {
-    envelope_pb2.ERROR_ORIGIN_REMOTE_PROVIDER: Origin.PROVIDER,
-    envelope_pb2.ERROR_ORIGIN_SERVICE: Origin.SERVICE,
-}
-_OUTCOMES: Final = {
-    envelope_pb2.ERROR_OUTCOME_NOT_APPLIED: Outcome.NOT_APPLIED,
-    envelope_pb2.ERROR_OUTCOME_UNKNOWN: Outcome.UNKNOWN,
-    envelope_pb2.ERROR_OUTCOME_PARTIALLY_APPLIED: Outcome.PARTIALLY_APPLIED,
-}
-_OUTCOMES_SENT: Final = {outcome: number for number, outcome in _OUTCOMES.items()}
-_JUDGED: Final[Mapping[Outcome, type[UpdateFailed]]] = {
+_ORIGIN_OF: Final = {number: origin for origin, number in ORIGINS.items()}
+_OUTCOME_OF: Final = {number: outcome for outcome, number in OUTCOMES.items()}
+
+_EXCEPTIONS: Final[Mapping[Outcome, type[UpdateFailed]]] = {
     Outcome.NOT_APPLIED: NotApplied,
     Outcome.PARTIALLY_APPLIED: PartiallyApplied,
     Outcome.UNKNOWN: OutcomeUnknown,
 }
-_WORTH_REPEATING: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED})
+_REPEATABLE: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED})
 
-# Statuses without an envelope that prove all the same that the service never began the update.
-_NEVER_BEGUN: Final = frozenset(
-    {
-        grpc.StatusCode.UNAUTHENTICATED,
-        grpc.StatusCode.PERMISSION_DENIED,
-        grpc.StatusCode.INVALID_ARGUMENT,
-        grpc.StatusCode.UNIMPLEMENTED,
-    }
-)
+# Statuses that say even without an envelope that the service never began the update.
+_REFUSALS: Final[Mapping[grpc.StatusCode, ErrorCode]] = {
+    grpc.StatusCode.UNAUTHENTICATED: ErrorCode.UNAUTHORIZED_ERROR,
+    grpc.StatusCode.PERMISSION_DENIED: ErrorCode.FORBIDDEN_ERROR,
+    grpc.StatusCode.INVALID_ARGUMENT: ErrorCode.BAD_REQUEST,
+    grpc.StatusCode.UNIMPLEMENTED: ErrorCode.NOT_IMPLEMENTED_ERROR,
+}
 
 
 def request_of(update: StepUpdate) -> pb.UpdateStepRequest:
-    """The message that asks for an update.
+    """The request for an update.
 
     Raises:
-        ValueError: A custom field is no JSON value, or an integer that the message cannot hold exactly.
+        ValueError: A custom field is no JSON value, or has an integer that the request cannot hold exactly.
     """
+    for path, rule in unrepresentable(update.custom_fields, "custom_fields"):
+        raise ValueError(f"{path}: {rule}")
     record = pb.SequenceStepRecord()
     if update.subject is not None:
         record.template.subject = update.subject
     if update.body is not None:
         record.template.body = update.body
-    for path, rule in unrepresentable(update.custom_fields, "custom_fields"):
-        raise ValueError(f"{path}: {rule}")
     for key, value in update.custom_fields.items():
         fill_value(record.custom_fields.fields[key], value)
     return pb.UpdateStepRequest(
@@ -80,7 +71,7 @@ def request_of(update: StepUpdate) -> pb.UpdateStepRequest:
 
 
 def result_of(response: pb.UpdateStepResponse, request_id: str) -> UpdateResult:
-    """What an answer with status OK says.
+    """The result that a response with status OK has.
 
     Raises:
         NotApplied: It is a failure that changed nothing.
@@ -90,7 +81,7 @@ def result_of(response: pb.UpdateStepResponse, request_id: str) -> UpdateResult:
     if not response.errors:
         return UpdateResult(_changes(response.changes), _warnings(response.warnings), request_id, response)
     failure = _failure(response, request_id)
-    raise _JUDGED[failure.outcome](failure)
+    raise _EXCEPTIONS[failure.outcome](failure)
 
 
 def failure_of(error: Any, request: pb.UpdateStepRequest, request_id: str) -> UpdateFailed:
@@ -102,92 +93,85 @@ def failure_of(error: Any, request: pb.UpdateStepRequest, request_id: str) -> Up
         request_id: The id that the call was given.
     """
     code: grpc.StatusCode = error.code()
-    details = _details(error)
     response = pb.UpdateStepResponse()
     bad_request = error_details_pb2.BadRequest()
-    for detail in details.details:
+    for detail in _status_of(error).details:
         detail.Unpack(response)
         detail.Unpack(bad_request)
-    if response.errors:
-        violations = tuple(Violation(item.field, item.description) for item in bad_request.field_violations)
-        failure = _failure(response, request_id, violations, code)
-        if failure.outcome is Outcome.NOT_APPLIED:
-            return _refusal(code)(failure)
-        return _JUDGED[failure.outcome](failure)
-    return _without_envelope(error, request, request_id)
+    if not response.errors:
+        return _failure_without_envelope(code, error.details(), request, request_id)
+    violations = tuple(Violation(item.field, item.description) for item in bad_request.field_violations)
+    failure = _failure(response, request_id, violations, code)
+    if failure.outcome is Outcome.NOT_APPLIED:
+        return _refusal_type(code)(failure)
+    return _EXCEPTIONS[failure.outcome](failure)
 
 
 def unreachable(error: Any, address: str, request_id: str) -> Unavailable:
     """The exception for a service that was not reached, so that nothing was asked of it."""
-    reason = error.details() or error.code().name
-    return Unavailable(
-        _found_here(
-            error.code(),
-            "SERVICE_UNAVAILABLE_ERROR",
-            503,
-            "Not reachable",
-            f"{address} cannot be reached, so nothing was sent: {reason}. Check the address, TLS, and that the service runs.",
-            Outcome.NOT_APPLIED,
-            request_id,
-        )
-    )
-
-
-def _without_envelope(error: Any, request: pb.UpdateStepRequest, request_id: str) -> UpdateFailed:
     code: grpc.StatusCode = error.code()
     reason = error.details() or code.name
-    if code in _NEVER_BEGUN:
-        name, status = {
-            grpc.StatusCode.UNAUTHENTICATED: ("UNAUTHORIZED_ERROR", 401),
-            grpc.StatusCode.PERMISSION_DENIED: ("FORBIDDEN_ERROR", 403),
-            grpc.StatusCode.INVALID_ARGUMENT: ("BAD_REQUEST", 400),
-            grpc.StatusCode.UNIMPLEMENTED: ("NOT_IMPLEMENTED_ERROR", 501),
-        }[code]
+    detail = f"{address} cannot be reached, so nothing was sent: {reason}. Check the address, TLS, and that the service runs."
+    return Unavailable(_local_failure(code, ErrorCode.SERVICE_UNAVAILABLE_ERROR, "Not reachable", detail, request_id))
+
+
+def _failure_without_envelope(
+    code: grpc.StatusCode, message: str, request: pb.UpdateStepRequest, request_id: str
+) -> UpdateFailed:
+    reason = message or code.name
+    if code in _REFUSALS:
         detail = f"What answers at the address refused the call with {code.name}: {reason}. Check the address."
-        failure = _found_here(code, name, status, "Refused", detail, Outcome.NOT_APPLIED, request_id)
-        return _refusal(code)(failure)
-    outcome = Outcome.NOT_APPLIED if request.validate_only else Outcome.UNKNOWN
-    left = "Nothing was changed" if request.validate_only else "The update may have been carried out"
-    name, status, title, what = {
-        grpc.StatusCode.DEADLINE_EXCEEDED: (
-            "GATEWAY_TIMEOUT_ERROR",
-            504,
-            "No answer in time",
-            "No answer came before the deadline.",
-        ),
-        grpc.StatusCode.UNAVAILABLE: (
-            "SERVICE_UNAVAILABLE_ERROR",
-            503,
-            "Connection lost",
-            f"The connection to the service was lost: {reason}.",
-        ),
-    }.get(code, ("BAD_GATEWAY_ERROR", 502, "No usable answer", f"The call ended with {code.name}: {reason}."))
-    detail = f"{what} {left}; repeating the call is safe."
-    return _JUDGED[outcome](_found_here(code, name, status, title, detail, outcome, request_id))
+        return _refusal_type(code)(_local_failure(code, _REFUSALS[code], "Refused", detail, request_id))
+    match code:
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            error_code, title = ErrorCode.GATEWAY_TIMEOUT_ERROR, "No response in time"
+            what = "No response came before the deadline."
+        case grpc.StatusCode.UNAVAILABLE:
+            error_code, title = ErrorCode.SERVICE_UNAVAILABLE_ERROR, "Connection lost"
+            what = f"The connection to the service was lost: {reason}."
+        case _:
+            error_code, title = ErrorCode.BAD_GATEWAY_ERROR, "No usable response"
+            what = f"The call ended with {code.name}: {reason}."
+    if request.validate_only:
+        outcome, effect = Outcome.NOT_APPLIED, "Nothing was changed"
+    else:
+        outcome, effect = Outcome.UNKNOWN, "The update may have been carried out"
+    detail = f"{what} {effect}; repeating the call is safe."
+    return _EXCEPTIONS[outcome](_local_failure(code, error_code, title, detail, request_id, outcome))
 
 
-def _refusal(code: grpc.StatusCode) -> type[CallRefused]:
+def _refusal_type(code: grpc.StatusCode) -> type[CallRefused]:
     if code is grpc.StatusCode.UNAUTHENTICATED:
         return Unauthenticated
-    return Unavailable if code in _WORTH_REPEATING else CallRefused
+    return Unavailable if code in _REPEATABLE else CallRefused
 
 
-def _found_here(
-    grpc_status: grpc.StatusCode, code: str, status: int, title: str, detail: str, outcome: Outcome, request_id: str
+def _local_failure(
+    grpc_status: grpc.StatusCode,
+    code: ErrorCode,
+    title: str,
+    detail: str,
+    request_id: str,
+    outcome: Outcome = Outcome.NOT_APPLIED,
 ) -> Failure:
-    """The facts of a failure that no answer of the service stands behind, with an envelope that says the same."""
-    meta = envelope_pb2.ErrorMeta(outcome=_OUTCOMES_SENT[outcome], request_id=request_id)
+    """A failure that was found in this process, with an envelope that says it."""
     error = envelope_pb2.Error(
-        id=str(uuid.uuid4()), detail=detail, problem_type=code, title=title, code=code, status=str(status), meta=meta
+        id=str(uuid.uuid4()),
+        detail=detail,
+        problem_type=code.value,
+        title=title,
+        code=code.value,
+        status=str(CODES[code].http_status),
+        meta=envelope_pb2.ErrorMeta(outcome=OUTCOMES[outcome], request_id=request_id),
     )
     return _failure(pb.UpdateStepResponse(errors=[error]), request_id, (), grpc_status)
 
 
-def _details(error: Any) -> status_pb2.Status:
+def _status_of(error: Any) -> status_pb2.Status:
     try:
         return rpc_status.from_call(error) or status_pb2.Status()
     except ValueError:
-        # Something between here and the service replaced the status but not its details: they tell nothing about it.
+        # A proxy replaced the status but not its details, which then say nothing about it.
         return status_pb2.Status()
 
 
@@ -199,12 +183,12 @@ def _failure(
 ) -> Failure:
     errors = tuple(_error(error) for error in response.errors)
     outcomes = {error.outcome for error in errors}
-    worst = next(
+    least_certain = next(
         outcome for outcome in (Outcome.UNKNOWN, Outcome.PARTIALLY_APPLIED, Outcome.NOT_APPLIED) if outcome in outcomes
     )
     return Failure(
         errors=errors,
-        outcome=worst,
+        outcome=least_certain,
         request_id=response.errors[0].meta.request_id or request_id,
         warnings=_warnings(response.warnings),
         changes=_changes(response.changes),
@@ -225,9 +209,9 @@ def _error(error: envelope_pb2.Error) -> ErrorDetail:
         status=int(error.status) if error.status.isdecimal() else 500,
         title=error.title,
         detail=error.detail,
-        origin=_ORIGINS.get(meta.origin, Origin.UNTOLD),
-        # An outcome that this library does not know yet promises nothing.
-        outcome=_OUTCOMES.get(meta.outcome, Outcome.UNKNOWN),
+        origin=_ORIGIN_OF.get(meta.origin),
+        # An outcome that this version of the library does not know may be anything.
+        outcome=_OUTCOME_OF.get(meta.outcome, Outcome.UNKNOWN),
         retry_after=meta.retry_after.ToNanoseconds() / 1e9 if meta.HasField("retry_after") else None,
         application_name=meta.application_name,
         cause=cause,

@@ -1,13 +1,12 @@
-"""What a caller asks for, and what it gets when the update did not fail."""
+"""The update that a caller asks for, and the result of one that did not fail."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
 
 from engagement.v1 import sequence_step_service_pb2 as pb
 
-JsonValue: TypeAlias = Any
-"""A value as JSON has it: None, bool, int, float, str, a list, or a dict with str keys."""
+from service.domain.json_value import JsonValue
+from service.domain.step import FieldChange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,28 +31,13 @@ class StepUpdate:
 
 
 @dataclass(frozen=True, slots=True)
-class FieldChange:
-    """One value that was changed, or would be with `validate_only`.
-
-    Attributes:
-        field: `template.subject`, `template.body` or `custom_fields.KEY`.
-        before: What the provider held. Long texts are cut, and say so.
-        after: What it holds now. Long texts are cut, and say so.
-    """
-
-    field: str
-    before: JsonValue
-    after: JsonValue
-
-
-@dataclass(frozen=True, slots=True)
 class StepWarning:
-    """Something to know about an update that did not fail for it.
+    """Something to know about an update, which did not make it fail.
 
     Attributes:
         problem_type: The kind of warning, for programs (`SHARED_TEMPLATE`).
         title: A few words, the same for all of the kind.
-        detail: What is the case, for a person.
+        detail: What it is about, for a person.
     """
 
     problem_type: str
@@ -66,10 +50,11 @@ class UpdateResult:
     """What became of an update that did not fail.
 
     Attributes:
-        changes: What was changed; empty if the provider already held it all.
+        changes: What was changed, or would be with `validate_only`; empty if the provider already held it all. Long texts in
+            them are cut, and say so.
         warnings: What else to know.
         request_id: What to quote when asking about the call.
-        response: The answer as it came.
+        response: The response as it came.
     """
 
     changes: tuple[FieldChange, ...]

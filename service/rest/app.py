@@ -11,7 +11,7 @@ from fastapi.security import APIKeyHeader
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
-from service.api import metadata
+from service.api import contract, metadata
 from service.api.call_handler import CallerGone, CallHandler, CallOutcome
 from service.api.envelope import envelope
 from service.domain.errors import CODES, CallRefused, ErrorCode, Outcome, Problem
@@ -171,13 +171,13 @@ _STEPS: Final = "sequence steps"
 _OPERATIONS: Final = "operations"
 
 _API_KEY: Final = APIKeyHeader(
-    name=metadata.API_KEY,
+    name=contract.API_KEY,
     scheme_name="api_key",
     description="The key of the calling application. A client certificate can stand for it.",
     auto_error=False,
 )
 _HEADERS: Final = {
-    metadata.REQUEST_ID: {"description": "The id of the call.", "required": True, "schema": {"type": "string"}},
+    contract.REQUEST_ID: {"description": "The id of the call.", "required": True, "schema": {"type": "string"}},
     "retry-after": {
         "description": "Seconds after which the same call can succeed, if they are known.",
         "schema": {"type": "integer", "minimum": 0},

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 from fastapi import Header, Path, Query, Request, Response
 from pydantic import MISSING, InstanceOf, WithJsonSchema
 
-from service.api import metadata
+from service.api import contract, metadata
 from service.api.call_handler import CallerGone, CallOutcome, TransportStatus
 from service.domain.deadline import Deadline
 from service.domain.errors import CODES, CallRefused
@@ -90,7 +90,7 @@ class HttpCall:
         return [
             (name, value)
             for raw, value in self._request.headers.raw
-            if (name := raw.decode("latin-1")) != metadata.ERROR_MODE
+            if (name := raw.decode("latin-1")) != contract.ERROR_MODE
         ]
 
     def time_remaining(self) -> float | None:
@@ -133,7 +133,7 @@ class HttpCall:
 
     async def respond(self, outcome: CallOutcome) -> Response:
         """The response that tells how the call ended."""
-        headers = {metadata.REQUEST_ID: outcome.request_id, "content-type": JSON, "cache-control": "no-store"}
+        headers = {contract.REQUEST_ID: outcome.request_id, "content-type": JSON, "cache-control": "no-store"}
         if outcome.problem is not None and outcome.problem.retry_after is not None:
             headers["retry-after"] = str(math.ceil(outcome.problem.retry_after))
         await self._discard_body()

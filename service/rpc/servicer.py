@@ -7,7 +7,7 @@ import grpc
 from engagement.v1 import sequence_step_service_pb2 as pb
 from engagement.v1.sequence_step_service_pb2_grpc import SequenceStepServiceServicer
 
-from service.api import metadata
+from service.api import contract
 from service.api.call_handler import CallerGone, CallHandler, CallOutcome
 from service.domain.errors import CODES, Problem
 from service.rpc.request import GrpcCall, ends_with_status
@@ -39,7 +39,7 @@ class SequenceStepServicer(SequenceStepServiceServicer):
             await context.abort(grpc.StatusCode.CANCELLED, "The call ended without a request.")
         problem = outcome.problem
         if problem is None:
-            context.set_trailing_metadata(((metadata.REQUEST_ID, outcome.request_id),))
+            context.set_trailing_metadata(((contract.REQUEST_ID, outcome.request_id),))
         elif ends_with_status(outcome):
             message, status = details(problem, outcome.violations, outcome.response)
             trailers = (*_trailers(outcome, problem), (_DETAILS, status))
@@ -51,7 +51,7 @@ class SequenceStepServicer(SequenceStepServiceServicer):
 
 def _trailers(outcome: CallOutcome, problem: Problem) -> tuple[tuple[str, str | bytes], ...]:
     return (
-        (metadata.REQUEST_ID, outcome.request_id),
-        (metadata.ERROR_CODE, problem.code.value),
-        (metadata.ERROR_STATUS, str(CODES[problem.code].http_status)),
+        (contract.REQUEST_ID, outcome.request_id),
+        (contract.ERROR_CODE, problem.code.value),
+        (contract.ERROR_STATUS, str(CODES[problem.code].http_status)),
     )

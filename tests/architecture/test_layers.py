@@ -21,7 +21,7 @@ ALLOWED = {
     "service.api": {"service.domain", "service.observability", "service.providers"},
     "service.rpc": {"service.domain", "service.api", "service.tasks"},
     "service.rest": {"service.domain", "service.api", "service.tasks", "service.providers"},
-    "service.client": {"service.domain", "service.api.metadata", "service.api.value"},
+    "service.client": {"service.domain", "service.api.address", "service.api.contract", "service.api.value"},
 }
 FOREIGN = {
     "google.protobuf": {"service.api", "service.rpc", "service.rest", "service.client", "service.cli", "tests"},

@@ -1,6 +1,7 @@
 """Both clients over real sockets: retries, deadlines, TLS, broken connections."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Self
@@ -21,13 +22,13 @@ from service.client import (
     Unavailable,
     UpdateResult,
 )
-from tests.support.processes import free_port
+from tests.support.processes import ROOT, free_port
 
 STEP = StepUpdate(sequence_id="7", sequence_step_id="101", subject="Hello")
 
 
 class Blocking:
-    """The blocking client with the face of the asynchronous one."""
+    """The blocking client with the methods of the asynchronous one."""
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         self._client = Client(*arguments, **more)
@@ -87,21 +88,21 @@ async def update(client: Any, **more: Any) -> UpdateResult:
     return result
 
 
-async def test_unavailable_is_tried_again_by_grpc_itself(client_kind: Any) -> None:
+async def test_unavailable_is_retried(client_kind: Any) -> None:
     async with served() as servicer:
 
-        async def third_time_lucky(context: Any) -> pb.UpdateStepResponse:
+        async def succeed_at_last(context: Any) -> pb.UpdateStepResponse:
             if servicer.calls < 3:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "starting")
             return pb.UpdateStepResponse()
 
-        servicer.answer = third_time_lucky
+        servicer.answer = succeed_at_last
         async with client_kind(f"127.0.0.1:{servicer.port}") as client:
             assert (await update(client)).changes == ()
         assert servicer.calls == 3
 
 
-async def test_other_statuses_are_not_tried_again(client_kind: Any) -> None:
+async def test_other_statuses_are_not_retried(client_kind: Any) -> None:
     async with served() as servicer:
 
         async def fail(context: Any) -> pb.UpdateStepResponse:
@@ -115,7 +116,7 @@ async def test_other_statuses_are_not_tried_again(client_kind: Any) -> None:
         assert servicer.calls == 1
 
 
-async def test_a_call_has_a_deadline_unless_told_otherwise(client_kind: Any) -> None:
+async def test_a_call_has_the_default_deadline_or_its_own(client_kind: Any) -> None:
     remaining = []
     async with served() as servicer:
 
@@ -131,7 +132,7 @@ async def test_a_call_has_a_deadline_unless_told_otherwise(client_kind: Any) -> 
     assert 5 < remaining[1] <= 7.1
 
 
-async def test_an_answer_that_does_not_come_leaves_the_outcome_open(client_kind: Any) -> None:
+async def test_a_missing_response_leaves_the_outcome_unknown(client_kind: Any) -> None:
     async with served() as servicer:
 
         async def hang(context: Any) -> pb.UpdateStepResponse:
@@ -146,8 +147,8 @@ async def test_an_answer_that_does_not_come_leaves_the_outcome_open(client_kind:
     assert raised.value.request_id == "mine"
 
 
-async def test_a_connection_that_breaks_under_an_update_leaves_the_outcome_open(client_kind: Any) -> None:
-    """Although the retries that follow find nobody and say so, the update had been sent."""
+async def test_a_connection_lost_in_an_update_leaves_it_unknown(client_kind: Any) -> None:
+    """The retries that follow reach nothing and say so, and yet the update had been sent."""
     begun = asyncio.Event()
     async with served() as servicer:
 
@@ -168,7 +169,7 @@ async def test_a_connection_that_breaks_under_an_update_leaves_the_outcome_open(
                 await update(client)
 
 
-async def test_where_nobody_listens_nothing_was_applied(client_kind: Any) -> None:
+async def test_a_service_that_is_not_there_is_unavailable(client_kind: Any) -> None:
     address = f"127.0.0.1:{free_port()}"
     async with client_kind(address) as client:
         with pytest.raises(Unavailable, match="cannot be reached") as raised:
@@ -177,7 +178,7 @@ async def test_where_nobody_listens_nothing_was_applied(client_kind: Any) -> Non
     assert raised.value.status == 503
 
 
-async def test_a_service_that_comes_back_is_found_again(client_kind: Any) -> None:
+async def test_a_service_that_comes_back_is_reached_again(client_kind: Any) -> None:
     port = free_port()
     async with client_kind(f"127.0.0.1:{port}") as client:
         async with served(port=port):
@@ -221,7 +222,7 @@ async def test_tls_with_a_private_authority(client_kind: Any, authority: trustme
         assert servicer.calls == 1
 
 
-async def test_a_client_certificate_is_shown(client_kind: Any, authority: trustme.CA) -> None:
+async def test_a_client_certificate_is_sent(client_kind: Any, authority: trustme.CA) -> None:
     seen: list[Any] = []
     ca = authority.cert_pem.bytes()
     credentials = grpc.ssl_server_credentials([pem(authority.issue_cert("127.0.0.1"))], ca, require_client_auth=True)
@@ -242,3 +243,55 @@ async def test_secrets_do_not_show() -> None:
     assert "hidden" not in repr(Tls(b"ca", b"certificate", b"hidden"))
     with Client("127.0.0.1:1", api_key="hidden") as client:
         assert "hidden" not in repr(client)
+
+
+@pytest.fixture
+async def proxy(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[bytes]]:
+    """What an HTTP proxy receives that the environment names for everything."""
+    received: list[bytes] = []
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received.append(await reader.readline())
+        writer.write(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    for name in ("no_grpc_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("grpc_proxy", "https_proxy", "http_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
+    yield received
+    server.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "dns:///localhost", "ipv4:127.0.0.1"])
+async def test_a_service_on_this_machine_needs_no_proxy(proxy: list[bytes], client_kind: Any, host: str) -> None:
+    async with served() as servicer, client_kind(f"{host}:{servicer.port}", api_key="secret") as client:
+        await update(client)
+    assert proxy == []
+
+
+async def test_a_service_elsewhere_is_called_through_the_proxy(proxy: list[bytes], client_kind: Any) -> None:
+    async with client_kind("service.invalid:443") as client:
+        with pytest.raises(Unavailable):
+            await update(client, timeout=2)
+    assert proxy[0].startswith(b"CONNECT service.invalid:443 ")
+
+
+async def test_importing_the_client_loads_no_server() -> None:
+    code = "import sys, service.client; print(*sys.modules)"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+    loaded = (await process.communicate())[0].decode().split()
+    own = {name for name in loaded if name.startswith("service.") and not name.startswith("service.client")}
+    assert own == {
+        "service.api",
+        "service.api.address",
+        "service.api.contract",
+        "service.api.value",
+        "service.domain",
+        "service.domain.errors",
+        "service.domain.json_value",
+        "service.domain.step",
+    }
+    assert not {"fastapi", "httpx", "pydantic", "pyqwest", "sqlalchemy", "structlog", "uvicorn"} & set(loaded)

@@ -1,4 +1,4 @@
-"""What the client library sends, and what it makes of every way in which a call can end."""
+"""What the client library sends, and what it returns or raises for every way in which a call can end."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -39,7 +39,7 @@ UNKNOWN = envelope_pb2.ERROR_OUTCOME_UNKNOWN
 PARTIALLY_APPLIED = envelope_pb2.ERROR_OUTCOME_PARTIALLY_APPLIED
 
 
-class Wire:
+class ClientOnChannel:
     """A client on a channel whose other end is the test."""
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
@@ -68,7 +68,7 @@ class Wire:
         details: status_pb2.Status | None = None,
         update: StepUpdate = STEP,
     ) -> UpdateResult:
-        """What the client makes of a call that ends so."""
+        """What the client returns for a call that ends so."""
         future = self.call(update)
         self.healthy()
         _, _, rpc = self.take()
@@ -91,9 +91,9 @@ def end(
 
 
 @pytest.fixture
-def wire() -> Iterator[Wire]:
+def channel() -> Iterator[ClientOnChannel]:
     with ThreadPoolExecutor() as pool:
-        yield Wire(pool)
+        yield ClientOnChannel(pool)
 
 
 def error(outcome: Any = NOT_APPLIED, **more: Any) -> envelope_pb2.Error:
@@ -136,10 +136,10 @@ def status(code: int, *details: Any) -> status_pb2.Status:
         ),
     ],
 )
-def test_what_is_absent_is_not_sent(wire: Wire, update: StepUpdate, record: dict[str, Any]) -> None:
-    future = wire.call(update)
-    wire.healthy()
-    _, request, rpc = wire.take()
+def test_what_is_absent_is_not_sent(channel: ClientOnChannel, update: StepUpdate, record: dict[str, Any]) -> None:
+    future = channel.call(update)
+    channel.healthy()
+    _, request, rpc = channel.take()
     end(rpc, pb.UpdateStepResponse())
     future.result(10)
     assert (request.sequence_id, request.sequence_step_id, request.validate_only) == ("7", "101", False)
@@ -147,10 +147,10 @@ def test_what_is_absent_is_not_sent(wire: Wire, update: StepUpdate, record: dict
     assert json_format.MessageToDict(request.record, preserving_proto_field_name=True) == record
 
 
-def test_the_metadata_names_customer_provider_key_and_request(wire: Wire) -> None:
-    future = wire.call(StepUpdate(sequence_id="7", sequence_step_id="1", validate_only=True), request_id="mine")
-    wire.healthy()
-    metadata, request, rpc = wire.take()
+def test_a_call_has_all_of_its_metadata(channel: ClientOnChannel) -> None:
+    future = channel.call(StepUpdate(sequence_id="7", sequence_step_id="1", validate_only=True), request_id="mine")
+    channel.healthy()
+    metadata, request, rpc = channel.take()
     end(rpc, pb.UpdateStepResponse())
     assert future.result(10).request_id == "mine"
     assert request.validate_only
@@ -163,13 +163,13 @@ def test_the_metadata_names_customer_provider_key_and_request(wire: Wire) -> Non
 
 
 @pytest.mark.parametrize("value", [2**53 + 1, float("nan"), float("inf"), {1, 2}, b"bytes", object()])
-def test_a_value_that_would_arrive_as_another_is_refused_here(wire: Wire, value: Any) -> None:
+def test_a_value_that_cannot_be_sent_exactly_is_refused(channel: ClientOnChannel, value: Any) -> None:
     update = StepUpdate(sequence_id="7", sequence_step_id="1", custom_fields={"deep": {"list": [0, value]}})
     with pytest.raises(ValueError, match=r"deep\.list\[1\]"):
-        wire.call(update).result(10)
+        channel.call(update).result(10)
 
 
-def test_a_result_has_changes_and_warnings(wire: Wire) -> None:
+def test_a_result_has_changes_and_warnings(channel: ClientOnChannel) -> None:
     response = json_format.ParseDict(
         {
             "changes": [
@@ -180,7 +180,7 @@ def test_a_result_has_changes_and_warnings(wire: Wire) -> None:
         },
         pb.UpdateStepResponse(),
     )
-    result = wire.ending(response=response)
+    result = channel.ending(response=response)
     assert result.changes == (
         FieldChange("template.subject", None, "Hello"),
         FieldChange("custom_fields.interval", 3, {"days": [1, 2.5]}),
@@ -202,17 +202,17 @@ def test_a_result_has_changes_and_warnings(wire: Wire) -> None:
         ([97], OutcomeUnknown, Outcome.UNKNOWN),
     ],
 )
-def test_a_failure_in_the_envelope_is_told_by_what_it_left(
-    wire: Wire, outcomes: list[int], kind: type[UpdateFailed], outcome: Outcome
+def test_a_failed_update_raises_by_its_outcome(
+    channel: ClientOnChannel, outcomes: list[int], kind: type[UpdateFailed], outcome: Outcome
 ) -> None:
-    failure = wire.failing(response=pb.UpdateStepResponse(errors=[error(each) for each in outcomes]))
+    failure = channel.failing(response=pb.UpdateStepResponse(errors=[error(each) for each in outcomes]))
     assert type(failure) is kind
     assert failure.outcome is outcome
     assert failure.failure.grpc_status is grpc.StatusCode.OK
     assert len(failure.errors) == len(outcomes)
 
 
-def test_a_failure_has_all_the_facts(wire: Wire) -> None:
+def test_a_failure_has_all_the_facts(channel: ClientOnChannel) -> None:
     first = json_format.ParseDict(
         {
             "id": "e1",
@@ -233,15 +233,24 @@ def test_a_failure_has_all_the_facts(wire: Wire) -> None:
     )
     response = pb.UpdateStepResponse(errors=[first, error(PARTIALLY_APPLIED)])
     response.changes.add(field="template.subject").after.string_value = "Hello"
-    failure = wire.failing(response=response)
+    failure = channel.failing(response=response)
     assert (failure.code, failure.status, failure.retry_after) == ("TOO_MANY_REQUESTS_ERROR", 429, 1.5)
     assert failure.request_id == "r1"
     assert failure.changes == (FieldChange("template.subject", None, "Hello"),)
     assert str(failure) == "The hour is used up.; No such step."
-    told = failure.errors[0]
-    assert (told.id, told.title, told.origin, told.application_name) == ("e1", "Slow down", Origin.PROVIDER, "billing")
-    assert told.cause is not None
-    assert (told.cause.code, told.cause.body, told.cause.headers) == (429, {"message": ["no"]}, {"retry-after": "2"})
+    first_error = failure.errors[0]
+    assert (first_error.id, first_error.title, first_error.origin, first_error.application_name) == (
+        "e1",
+        "Slow down",
+        Origin.PROVIDER,
+        "billing",
+    )
+    assert first_error.cause is not None
+    assert (first_error.cause.code, first_error.cause.body, first_error.cause.headers) == (
+        429,
+        {"message": ["no"]},
+        {"retry-after": "2"},
+    )
 
 
 @pytest.mark.parametrize(
@@ -255,14 +264,14 @@ def test_a_failure_has_all_the_facts(wire: Wire) -> None:
         (grpc.StatusCode.DEADLINE_EXCEEDED, CallRefused),
     ],
 )
-def test_a_refusal_is_read_from_the_details_of_its_status(
-    wire: Wire, code: grpc.StatusCode, kind: type[UpdateFailed]
+def test_a_refusal_is_read_from_its_status_details(
+    channel: ClientOnChannel, code: grpc.StatusCode, kind: type[UpdateFailed]
 ) -> None:
     bad = error_details_pb2.BadRequest()
     bad.field_violations.add(field="x-customer-id", description="Required.")
     info = error_details_pb2.ErrorInfo(reason="SOMETHING")
     envelope = pb.UpdateStepResponse(errors=[error()])
-    failure = wire.failing(code, details=status(code.value[0], info, envelope, bad))
+    failure = channel.failing(code, details=status(code.value[0], info, envelope, bad))
     assert type(failure) is kind
     assert isinstance(failure, CallRefused)
     assert failure.violations == (Violation("x-customer-id", "Required."),)
@@ -271,9 +280,9 @@ def test_a_refusal_is_read_from_the_details_of_its_status(
     assert failure.failure.response == envelope
 
 
-def test_a_bug_of_the_service_leaves_the_outcome_open(wire: Wire) -> None:
+def test_a_bug_of_the_service_leaves_the_outcome_unknown(channel: ClientOnChannel) -> None:
     envelope = pb.UpdateStepResponse(errors=[error(UNKNOWN, code="INTERNAL_SERVER_ERROR")])
-    failure = wire.failing(grpc.StatusCode.INTERNAL, details=status(13, envelope))
+    failure = channel.failing(grpc.StatusCode.INTERNAL, details=status(13, envelope))
     assert type(failure) is OutcomeUnknown
 
 
@@ -291,61 +300,61 @@ def test_a_bug_of_the_service_leaves_the_outcome_open(wire: Wire) -> None:
         (grpc.StatusCode.PERMISSION_DENIED, CallRefused, "FORBIDDEN_ERROR"),
     ],
 )
-def test_without_an_envelope_nothing_is_promised_that_is_not_known(
-    wire: Wire, code: grpc.StatusCode, kind: type[UpdateFailed], error_code: str
+def test_a_status_without_an_envelope_promises_little(
+    channel: ClientOnChannel, code: grpc.StatusCode, kind: type[UpdateFailed], error_code: str
 ) -> None:
-    failure = wire.failing(code)
+    failure = channel.failing(code)
     assert type(failure) is kind
     assert failure.code == error_code
-    assert failure.errors[0].origin is Origin.UNTOLD
+    assert failure.errors[0].origin is None
     assert failure.failure.response.errors[0].code == error_code
     assert failure.request_id
 
 
-def test_a_dry_run_whose_answer_never_came_changed_nothing(wire: Wire) -> None:
+def test_a_dry_run_without_a_response_changed_nothing(channel: ClientOnChannel) -> None:
     update = StepUpdate(sequence_id="7", sequence_step_id="1", validate_only=True)
-    failure = wire.failing(grpc.StatusCode.DEADLINE_EXCEEDED, update=update)
+    failure = channel.failing(grpc.StatusCode.DEADLINE_EXCEEDED, update=update)
     assert type(failure) is NotApplied
 
 
-def test_details_of_another_status_are_not_believed(wire: Wire) -> None:
+def test_details_of_another_status_are_not_believed(channel: ClientOnChannel) -> None:
     envelope = pb.UpdateStepResponse(errors=[error()])
-    failure = wire.failing(grpc.StatusCode.UNAVAILABLE, details=status(3, envelope))
+    failure = channel.failing(grpc.StatusCode.UNAVAILABLE, details=status(3, envelope))
     assert type(failure) is OutcomeUnknown
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED])
-def test_a_service_that_is_not_reached_is_sent_no_update(wire: Wire, code: grpc.StatusCode) -> None:
-    future = wire.call()
-    end(wire.take_health(), None, (), code, "connection refused")
+def test_a_service_that_is_not_reached_is_sent_no_update(channel: ClientOnChannel, code: grpc.StatusCode) -> None:
+    future = channel.call()
+    end(channel.take_health(), None, (), code, "connection refused")
     with pytest.raises(Unavailable, match=r"service:443 cannot be reached.*connection refused") as raised:
         future.result(10)
     assert raised.value.outcome is Outcome.NOT_APPLIED
     # The next call asks again, and goes through.
-    assert wire.ending(response=pb.UpdateStepResponse()).changes == ()
+    assert channel.ending(response=pb.UpdateStepResponse()).changes == ()
 
 
-def test_a_service_without_a_health_check_is_reached_all_the_same(wire: Wire) -> None:
-    future = wire.call()
-    end(wire.take_health(), None, (), grpc.StatusCode.UNIMPLEMENTED)
-    _, _, rpc = wire.take()
+def test_a_service_without_a_health_check_is_called(channel: ClientOnChannel) -> None:
+    future = channel.call()
+    end(channel.take_health(), None, (), grpc.StatusCode.UNIMPLEMENTED)
+    _, _, rpc = channel.take()
     end(rpc, pb.UpdateStepResponse())
     assert future.result(10).changes == ()
 
 
-def test_health_is_asked_once_and_again_after_a_lost_connection(wire: Wire) -> None:
-    wire.ending(response=pb.UpdateStepResponse())
-    future = wire.call()
-    _, _, rpc = wire.take()
+def test_health_is_checked_again_after_a_lost_connection(channel: ClientOnChannel) -> None:
+    channel.ending(response=pb.UpdateStepResponse())
+    future = channel.call()
+    _, _, rpc = channel.take()
     end(rpc, None, (), grpc.StatusCode.UNAVAILABLE)
     with pytest.raises(OutcomeUnknown):
         future.result(10)
-    wire.ending(response=pb.UpdateStepResponse())
+    channel.ending(response=pb.UpdateStepResponse())
 
 
-def test_a_channel_that_was_given_stays_open(wire: Wire) -> None:
+def test_a_given_channel_is_not_closed(channel: ClientOnChannel) -> None:
     closed = []
-    wire.channel.close = lambda: closed.append(True)
-    with wire.client:
-        wire.ending(response=pb.UpdateStepResponse())
+    channel.channel.close = lambda: closed.append(True)
+    with channel.client:
+        channel.ending(response=pb.UpdateStepResponse())
     assert not closed

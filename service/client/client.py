@@ -1,4 +1,4 @@
-"""The clients themselves, blocking and for asyncio."""
+"""The clients: `Client` blocks, `AsyncClient` is for asyncio."""
 
 import time
 import uuid
@@ -11,23 +11,24 @@ from engagement.v1 import sequence_step_service_pb2 as pb
 from engagement.v1 import sequence_step_service_pb2_grpc as pb_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from service.api import contract
 from service.client import messages
-from service.client.channel import CONNECT_TIMEOUT, DEFAULT_TIMEOUT, OPTIONS, Tls
+from service.client.channel import CONNECT_TIMEOUT, Tls, channel_options
 from service.client.failures import UpdateFailed
 from service.client.updates import StepUpdate, UpdateResult
 
-_NOT_REACHED: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
-_GREETING: Final = health_pb2.HealthCheckRequest()
+_UNREACHABLE: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+_HEALTH_CHECK: Final = health_pb2.HealthCheckRequest()
 
 
 @dataclass(slots=True)
 class _Call:
-    """One call on its way."""
+    """One call, ready to be sent."""
 
     request: pb.UpdateStepRequest
     metadata: tuple[tuple[str, str], ...]
     request_id: str
-    ends: float
+    deadline: float
 
     @classmethod
     def prepare(
@@ -40,15 +41,19 @@ class _Call:
         request_id: str | None,
     ) -> "_Call":
         request = messages.request_of(update)
-        # Made here and not by the service, so that it is known when no answer comes.
+        # Made here and not by the service, so that it is known when no response comes.
         request_id = request_id or str(uuid.uuid4())
-        metadata = [("x-customer-id", customer_id), ("x-provider-name", provider), ("x-request-id", request_id)]
+        metadata = [
+            (contract.CUSTOMER_ID, customer_id),
+            (contract.PROVIDER_NAME, provider),
+            (contract.REQUEST_ID, request_id),
+        ]
         if api_key is not None:
-            metadata.append(("x-api-key", api_key))
+            metadata.append((contract.API_KEY, api_key))
         return cls(request, tuple(metadata), request_id, time.monotonic() + timeout)
 
     def remaining(self) -> float:
-        return max(0.0, self.ends - time.monotonic())
+        return max(0.0, self.deadline - time.monotonic())
 
     def failure(self, error: grpc.RpcError) -> UpdateFailed:
         return messages.failure_of(error, self.request, self.request_id)
@@ -57,8 +62,8 @@ class _Call:
 class Client:
     """Calls the service from ordinary code; safe to share between threads. Close it, or use it in a `with` block.
 
-    Before the first call, and again after a lost connection, it asks the service's health check: then a service that is
-    not there is known as `Unavailable`, and only a connection that breaks under an update leaves `OutcomeUnknown`.
+    Before the first call, and again after a lost connection, it asks the service's health check: a service that
+    is not there is then `Unavailable`, and only a connection that breaks during an update leaves `OutcomeUnknown`.
     """
 
     def __init__(
@@ -67,32 +72,33 @@ class Client:
         *,
         api_key: str | None = None,
         tls: Tls | None = None,
-        timeout: float = DEFAULT_TIMEOUT,
+        timeout: float = contract.DEFAULT_DEADLINE_SECONDS,
         channel: grpc.Channel | None = None,
     ) -> None:
         """Makes the client; connecting happens with the first call.
 
         Args:
             address: Where the service is: HOST:PORT, or any name that gRPC resolves.
-            api_key: The application's key; None where a client certificate stands for it.
-            tls: How to speak TLS; None for plaintext.
+            api_key: The application's key; None where a client certificate takes its place.
+            tls: The TLS of the connection; None for plaintext.
             timeout: Seconds that a call may take unless it says otherwise.
-            channel: A channel to use in place of one of its own; it stays the caller's to close.
+            channel: A channel to use in place of one of the client's own; the caller closes it.
         """
         self._address = address
         self._api_key = api_key
         self._timeout = timeout
         self._owns_channel = channel is None
         if channel is None:
+            options = channel_options(address)
             channel = (
-                grpc.secure_channel(address, tls.credentials(), OPTIONS)
+                grpc.secure_channel(address, tls.credentials(), options)
                 if tls
-                else grpc.insecure_channel(address, OPTIONS)
+                else grpc.insecure_channel(address, options)
             )
         self._channel = channel
         self._stub = pb_grpc.SequenceStepServiceStub(channel)
         self._health = health_pb2_grpc.HealthStub(channel)
-        self._reached = False
+        self._connected = False
 
     def update_step(
         self,
@@ -125,26 +131,26 @@ class Client:
         call = _Call.prepare(
             update, self._api_key, customer_id, provider, self._timeout if timeout is None else timeout, request_id
         )
-        self._reach(call)
+        self._ensure_connected(call)
         try:
             response = self._stub.UpdateStep(call.request, timeout=call.remaining(), metadata=call.metadata)
         except grpc.RpcError as error:
-            self._reached = error.code() is not grpc.StatusCode.UNAVAILABLE
+            self._connected = error.code() is not grpc.StatusCode.UNAVAILABLE
             raise call.failure(error) from None
         return messages.result_of(response, call.request_id)
 
-    def _reach(self, call: _Call) -> None:
-        if self._reached:
+    def _ensure_connected(self, call: _Call) -> None:
+        if self._connected:
             return
         try:
-            self._health.Check(_GREETING, timeout=min(CONNECT_TIMEOUT, call.remaining()))
+            self._health.Check(_HEALTH_CHECK, timeout=min(CONNECT_TIMEOUT, call.remaining()))
         except grpc.RpcError as error:
-            if error.code() in _NOT_REACHED:
+            if error.code() in _UNREACHABLE:
                 raise messages.unreachable(error, self._address, call.request_id) from None
-        self._reached = True
+        self._connected = True
 
     def close(self) -> None:
-        """Ends the connection; running calls are cancelled."""
+        """Closes the connection; running calls are cancelled."""
         if self._owns_channel:
             self._channel.close()
 
@@ -160,8 +166,8 @@ class Client:
 class AsyncClient:
     """Calls the service from asyncio. Close it, or use it in an `async with` block.
 
-    Before the first call, and again after a lost connection, it asks the service's health check: then a service that is
-    not there is known as `Unavailable`, and only a connection that breaks under an update leaves `OutcomeUnknown`.
+    Before the first call, and again after a lost connection, it asks the service's health check: a service that
+    is not there is then `Unavailable`, and only a connection that breaks during an update leaves `OutcomeUnknown`.
     """
 
     def __init__(
@@ -170,32 +176,33 @@ class AsyncClient:
         *,
         api_key: str | None = None,
         tls: Tls | None = None,
-        timeout: float = DEFAULT_TIMEOUT,
+        timeout: float = contract.DEFAULT_DEADLINE_SECONDS,
         channel: grpc.aio.Channel | None = None,
     ) -> None:
         """Makes the client; connecting happens with the first call.
 
         Args:
             address: Where the service is: HOST:PORT, or any name that gRPC resolves.
-            api_key: The application's key; None where a client certificate stands for it.
-            tls: How to speak TLS; None for plaintext.
+            api_key: The application's key; None where a client certificate takes its place.
+            tls: The TLS of the connection; None for plaintext.
             timeout: Seconds that a call may take unless it says otherwise.
-            channel: A channel to use in place of one of its own; it stays the caller's to close.
+            channel: A channel to use in place of one of the client's own; the caller closes it.
         """
         self._address = address
         self._api_key = api_key
         self._timeout = timeout
         self._owns_channel = channel is None
         if channel is None:
+            options = channel_options(address)
             channel = (
-                grpc.aio.secure_channel(address, tls.credentials(), OPTIONS)
+                grpc.aio.secure_channel(address, tls.credentials(), options)
                 if tls
-                else grpc.aio.insecure_channel(address, OPTIONS)
+                else grpc.aio.insecure_channel(address, options)
             )
         self._channel = channel
         self._stub = pb_grpc.SequenceStepServiceStub(channel)
         self._health = health_pb2_grpc.HealthStub(channel)
-        self._reached = False
+        self._connected = False
 
     async def update_step(
         self,
@@ -203,7 +210,7 @@ class AsyncClient:
         *,
         customer_id: str,
         provider: str,
-        timeout: float | None = None,  # noqa: ASYNC109  # gRPC's own deadline, which the service is told of
+        timeout: float | None = None,  # noqa: ASYNC109  # gRPC's own deadline, which it sends to the service
         request_id: str | None = None,
     ) -> UpdateResult:
         """Changes a step.
@@ -228,26 +235,26 @@ class AsyncClient:
         call = _Call.prepare(
             update, self._api_key, customer_id, provider, self._timeout if timeout is None else timeout, request_id
         )
-        await self._reach(call)
+        await self._ensure_connected(call)
         try:
             response = await self._stub.UpdateStep(call.request, timeout=call.remaining(), metadata=call.metadata)
         except grpc.aio.AioRpcError as error:
-            self._reached = error.code() is not grpc.StatusCode.UNAVAILABLE
+            self._connected = error.code() is not grpc.StatusCode.UNAVAILABLE
             raise call.failure(error) from None
         return messages.result_of(response, call.request_id)
 
-    async def _reach(self, call: _Call) -> None:
-        if self._reached:
+    async def _ensure_connected(self, call: _Call) -> None:
+        if self._connected:
             return
         try:
-            await self._health.Check(_GREETING, timeout=min(CONNECT_TIMEOUT, call.remaining()))
+            await self._health.Check(_HEALTH_CHECK, timeout=min(CONNECT_TIMEOUT, call.remaining()))
         except grpc.aio.AioRpcError as error:
-            if error.code() in _NOT_REACHED:
+            if error.code() in _UNREACHABLE:
                 raise messages.unreachable(error, self._address, call.request_id) from None
-        self._reached = True
+        self._connected = True
 
     async def close(self) -> None:
-        """Ends the connection; running calls are cancelled."""
+        """Closes the connection; running calls are cancelled."""
         if self._owns_channel:
             await self._channel.close()
 
