@@ -11,7 +11,7 @@ from engagement.v1 import sequence_step_service_pb2 as pb
 from engagement.v1 import sequence_step_service_pb2_grpc as pb_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service.api import contract
+from service.api.contract import API_KEY, CUSTOMER_ID, DEFAULT_DEADLINE_SECONDS, PROVIDER_NAME, REQUEST_ID
 from service.client import messages
 from service.client.channel import CONNECT_TIMEOUT, Tls, channel_options
 from service.client.failures import UpdateFailed
@@ -44,12 +44,12 @@ class _Call:
         # Made here and not by the service, so that it is known when no response comes.
         request_id = request_id or str(uuid.uuid4())
         metadata = [
-            (contract.CUSTOMER_ID, customer_id),
-            (contract.PROVIDER_NAME, provider),
-            (contract.REQUEST_ID, request_id),
+            (CUSTOMER_ID, customer_id),
+            (PROVIDER_NAME, provider),
+            (REQUEST_ID, request_id),
         ]
         if api_key is not None:
-            metadata.append((contract.API_KEY, api_key))
+            metadata.append((API_KEY, api_key))
         return cls(request, tuple(metadata), request_id, time.monotonic() + timeout)
 
     def remaining(self) -> float:
@@ -72,7 +72,7 @@ class Client:
         *,
         api_key: str | None = None,
         tls: Tls | None = None,
-        timeout: float = contract.DEFAULT_DEADLINE_SECONDS,
+        timeout: float = DEFAULT_DEADLINE_SECONDS,
         channel: grpc.Channel | None = None,
     ) -> None:
         """Makes the client; connecting happens with the first call.
@@ -176,7 +176,7 @@ class AsyncClient:
         *,
         api_key: str | None = None,
         tls: Tls | None = None,
-        timeout: float = contract.DEFAULT_DEADLINE_SECONDS,
+        timeout: float = DEFAULT_DEADLINE_SECONDS,
         channel: grpc.aio.Channel | None = None,
     ) -> None:
         """Makes the client; connecting happens with the first call.
