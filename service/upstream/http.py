@@ -1,0 +1,395 @@
+"""Sends HTTP requests to providers: httpx's requests, responses and exceptions, with pyqwest (hyper) as the engine."""
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import httpx
+import pyqwest
+import structlog
+
+from service.domain.deadline import Deadline
+from service.domain.errors import ErrorCode
+from service.upstream.proxy import LOOPBACK, Proxies
+
+USER_AGENT: Final = f"seqstep/{version('seqstep')}"
+
+log: Final = structlog.get_logger("service.http")
+
+_USER_AGENT_HEADER: Final = (b"user-agent", USER_AGENT.encode())
+
+# Load balancers keep idle connections for a minute or more; who asks again before that finds them open.
+_IDLE_SECONDS: Final = 30.0
+
+# How long a server that closed a kept connection in the face of a request is asked over new connections only.
+_UNKEPT_SECONDS: Final = 60.0
+
+# Without an explicit proxy the engine would read the environment by its own rules; this one is for no host at all.
+_NO_PROXY: Final = pyqwest.Proxy("http://127.0.0.1:9", no_proxy="*")
+
+# What the engine's messages begin with: each error repeats the kind of the one that caused it.
+_PREFIXES: Final = re.compile(
+    r"(?:Request failed: error sending request(?: for url \(\S*\))?: |Error reading content: )?"
+    r"(?:(?:request or response body error|client error \(\w+\)|error resolving DNS|dns error): )*"
+)
+_FROM_BODY: Final = "error reading a body from connection: "
+_TLS: Final = re.compile(
+    r"invalid peer certificate|received (?:corrupt|unexpected) message|fatal alert|^peer |tls handshake"
+)
+_CLOSED: Final = re.compile(r"closed before message completed|connection error|end of file before|unexpected EOF")
+_PLAIN_WORDS: Final = {
+    "invalid peer certificate: UnknownIssuer": "its certificate is signed by an unknown authority",
+    "invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))": "its certificate is self-signed",
+    "received corrupt message of type InvalidContentType": "it does not speak TLS there",
+}
+
+_Origin: TypeAlias = tuple[bytes, bytes]
+
+
+class InvalidHttpSettings(Exception):
+    """The CA file or the proxy of requests to providers cannot be used; the message says why."""
+
+
+class TlsFailed(httpx.ConnectError):
+    """The TLS handshake failed; the message says why."""
+
+
+class ConnectionClosed(httpx.NetworkError):
+    """The server closed the connection, or the network broke it, before a response came.
+
+    Attributes:
+        was_kept: Whether it may have been a connection kept from an earlier request, which the server was about to close.
+    """
+
+    was_kept = False
+
+
+class ResponseTooLarge(httpx.TransportError):
+    """The response is longer than a response may be, as it comes or after decompression."""
+
+
+class DeadlineExceeded(httpx.TimeoutException):
+    """The deadline of the call was reached.
+
+    Attributes:
+        request_was_sent: Whether the request may have been sent by then.
+    """
+
+    def __init__(self, *, request_was_sent: bool) -> None:
+        super().__init__("the deadline of the call was reached")
+        self.request_was_sent = request_was_sent
+
+
+def request_was_sent(error: httpx.HTTPError) -> bool:
+    """Whether the server may have received the request that failed so."""
+    if isinstance(error, DeadlineExceeded):
+        return error.request_was_sent
+    never_sent = (
+        httpx.ConnectError,
+        httpx.ConnectTimeout,
+        httpx.PoolTimeout,
+        httpx.ProxyError,
+        httpx.LocalProtocolError,
+    )
+    return not isinstance(error, never_sent)
+
+
+def may_pass(error: httpx.HTTPError) -> bool:
+    """Whether the failure may be over in a moment: not a broken certificate, an endless response or a spent deadline."""
+    if isinstance(error, TlsFailed | DeadlineExceeded):
+        return False
+    return isinstance(error, httpx.NetworkError | httpx.TimeoutException)
+
+
+def error_code(error: httpx.HTTPError) -> ErrorCode:
+    """The kind of error that a failed request is to a caller."""
+    match error:
+        case httpx.TimeoutException():
+            return ErrorCode.GATEWAY_TIMEOUT_ERROR
+        case httpx.NetworkError() | httpx.ProxyError():
+            return ErrorCode.SERVICE_UNAVAILABLE_ERROR
+        case _:
+            return ErrorCode.BAD_GATEWAY_ERROR
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """What bounds every request.
+
+    Attributes:
+        connect_timeout: Seconds to make a connection, with its TLS handshake and the way through a proxy.
+        pool_timeout: Seconds to wait for a connection when all are in use.
+        read_timeout: Seconds to wait for the head of a response, and for each further part of it.
+        max_connections: Connections to one server that are in use at a time.
+        max_response_bytes: Longest response, as it comes and after decompression.
+    """
+
+    connect_timeout: float = 5.0
+    pool_timeout: float = 5.0
+    read_timeout: float = 20.0
+    max_connections: int = 200
+    max_response_bytes: int = 32 * 1024 * 1024
+
+
+class HttpTransport(httpx.AsyncBaseTransport):
+    """Sends httpx's requests by pyqwest, and reads each response to its end, or to the longest that it may be.
+
+    HTTP/1.1. Redirects are not followed, cookies are not kept, and no request is sent twice that a server may have received.
+    """
+
+    def __init__(
+        self, limits: HttpLimits, proxies: Proxies, authorities: bytes | None, *, keep_connections: bool
+    ) -> None:
+        """Makes a transport.
+
+        Args:
+            limits: What bounds every request.
+            proxies: Where requests go through.
+            authorities: PEM certificates that are trusted beside the system's.
+            keep_connections: Whether a connection is kept for further requests.
+
+        Raises:
+            InvalidHttpSettings: The authorities or a proxy cannot be used.
+        """
+        self._limits = limits
+        try:
+            self._engine = self._make(proxies, authorities, keep_connections=keep_connections, system_authorities=True)
+        except RuntimeError as error:
+            if "No CA certificates were loaded" not in str(error):
+                raise InvalidHttpSettings(_reason(error)) from None
+            # Enough for plain HTTP, and every TLS handshake fails and says why.
+            log.warning(
+                "no_certificate_authorities", what_to_do="install the system's, or set SEQSTEP_PROVIDER_CA_FILE"
+            )
+            self._engine = self._make(proxies, authorities, keep_connections=keep_connections, system_authorities=False)
+        except ValueError as error:
+            raise InvalidHttpSettings(_reason(error)) from None
+
+    def _make(
+        self, proxies: Proxies, authorities: bytes | None, *, keep_connections: bool, system_authorities: bool
+    ) -> pyqwest.HTTPTransport:
+        return pyqwest.HTTPTransport(
+            http_version=pyqwest.HTTPVersion.HTTP1,
+            tls_ca_cert=authorities,
+            tls_include_system_certs=system_authorities,
+            proxy=_engine_proxies(proxies),
+            connect_timeout=self._limits.connect_timeout,
+            read_timeout=self._limits.read_timeout,
+            pool_idle_timeout=_IDLE_SECONDS,
+            pool_max_idle_per_host=self._limits.max_connections if keep_connections else 0,
+            use_system_dns=True,
+            enable_brotli=False,
+            enable_zstd=False,
+            follow_redirects=False,
+            enable_otel=False,
+        )
+
+    async def aclose(self) -> None:
+        """Closes the connections that are not in use."""
+        await self._engine.aclose()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Sends one request and reads the whole response, whatever its status.
+
+        Raises:
+            httpx.TransportError: There is none, or not a whole one.
+        """
+        try:
+            response = await self._engine.execute(_engine_request(request))
+        except ValueError:
+            raise _unsendable() from None
+        except (OSError, RuntimeError, pyqwest.RemoteProtocolError, pyqwest.WriteError, pyqwest.ReadError) as error:
+            raise self._failure_before_response(error) from None
+        if response.status < 200:
+            await response.aclose()
+            raise httpx.RemoteProtocolError(f"its answer cannot be understood (status {response.status})")
+        body = await self._read(response)
+        # What the engine unpacks comes without this header, and what it leaves alone is taken as it is.
+        headers = [(name, value) for name, value in response.headers.items() if name != "content-encoding"]
+        return httpx.Response(response.status, headers=headers, stream=httpx.ByteStream(body), request=request)
+
+    async def _read(self, response: pyqwest.Response) -> bytes:
+        chunks = []
+        left = self._limits.max_response_bytes
+        try:
+            async for chunk in response.content:
+                left -= len(chunk)
+                if left < 0:
+                    await response.aclose()
+                    raise ResponseTooLarge(f"its answer is longer than {self._limits.max_response_bytes} bytes")
+                chunks.append(chunk)
+        except (OSError, RuntimeError, pyqwest.RemoteProtocolError, pyqwest.ReadError) as error:
+            raise self._failure_in_body(error) from None
+        return b"".join(chunks)
+
+    def _failure_before_response(self, error: Exception) -> httpx.TransportError:
+        reason = _reason(error)
+        match error:
+            case pyqwest.ConnectTimeout():
+                return httpx.ConnectTimeout(f"no connection could be made within {self._limits.connect_timeout:g} s")
+            case ConnectionError():
+                return _connect_failure(reason)
+            case TimeoutError():
+                return self._read_timeout()
+            case pyqwest.RemoteProtocolError() if not _CLOSED.search(reason):
+                return httpx.RemoteProtocolError(f"its answer is not HTTP ({reason})")
+            case _:
+                return ConnectionClosed(f"the connection was closed before an answer came ({reason})")
+
+    def _failure_in_body(self, error: Exception) -> httpx.TransportError | httpx.DecodingError:
+        reason = _reason(error)
+        if isinstance(error, TimeoutError):
+            return self._read_timeout()
+        if not reason.startswith(_FROM_BODY):
+            return httpx.DecodingError(f"its answer cannot be decompressed ({reason})")
+        reason = reason.removeprefix(_FROM_BODY)
+        if isinstance(error, pyqwest.RemoteProtocolError) and not _CLOSED.search(reason):
+            return httpx.RemoteProtocolError(f"its answer is not HTTP ({reason})")
+        return httpx.ReadError(f"the connection broke in the middle of its answer ({reason})")
+
+    def _read_timeout(self) -> httpx.ReadTimeout:
+        return httpx.ReadTimeout(f"nothing came for {self._limits.read_timeout:g} s")
+
+
+class HttpClient:
+    """Sends requests to providers, within limits and deadlines. Belongs to the event loop that it is used in."""
+
+    def __init__(
+        self, limits: HttpLimits | None = None, *, proxies: Proxies | None = None, ca_file: Path | None = None
+    ) -> None:
+        """Makes a client.
+
+        Args:
+            limits: What bounds every request.
+            proxies: Where requests go through; None for none, whatever the environment says.
+            ca_file: PEM certificates of authorities that are trusted beside the system's.
+
+        Raises:
+            InvalidHttpSettings: The file or a proxy cannot be used.
+        """
+        self.limits = limits or HttpLimits()
+        self._proxies = proxies or Proxies()
+        self._authorities = _read_authorities(ca_file) if ca_file else None
+        self._keeping = self._transport(keep_connections=True)
+        self._not_keeping: HttpTransport | None = None
+        self._slots: dict[_Origin, asyncio.Semaphore] = {}
+        self._unkept_until: dict[_Origin, float] = {}
+
+    async def close(self) -> None:
+        """Closes the connections that are not in use."""
+        await self._keeping.aclose()
+        if self._not_keeping is not None:
+            await self._not_keeping.aclose()
+
+    def build_request(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> httpx.Request:
+        """Makes a request.
+
+        Raises:
+            httpx.LocalProtocolError: The URL or a header has a character that it cannot have; the message shows neither.
+        """
+        try:
+            encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+            return httpx.Request(method, url, headers=[_USER_AGENT_HEADER, *encoded], stream=httpx.ByteStream(body))
+        except (ValueError, httpx.InvalidURL):
+            raise _unsendable() from None
+
+    async def send(self, request: httpx.Request, deadline: Deadline) -> httpx.Response:
+        """Sends one request and reads the whole response, whatever its status.
+
+        A caller who is cancelled ends the request: its connection is closed.
+
+        Raises:
+            httpx.HTTPError: There is none, or not a whole one; `request_was_sent` tells whether it may have arrived.
+        """
+        seconds = deadline.remaining()
+        if seconds <= 0:
+            raise DeadlineExceeded(request_was_sent=False)
+        origin = (request.url.raw_scheme, request.url.netloc)
+        slots = self._slots.get(origin)
+        if slots is None:
+            slots = self._slots[origin] = asyncio.Semaphore(self.limits.max_connections)
+        was_sent = False
+        try:
+            async with asyncio.timeout(seconds):
+                await self._take_slot(slots)
+                try:
+                    was_sent = True
+                    response = await self._exchange(origin, request)
+                finally:
+                    slots.release()
+        except TimeoutError:
+            raise DeadlineExceeded(request_was_sent=was_sent) from None
+        response.read()
+        return response
+
+    async def _take_slot(self, slots: asyncio.Semaphore) -> None:
+        if not slots.locked():  # and then this does not wait
+            await slots.acquire()
+            return
+        try:
+            async with asyncio.timeout(self.limits.pool_timeout):
+                await slots.acquire()
+        except TimeoutError:
+            raise httpx.PoolTimeout(f"all connections were in use for {self.limits.pool_timeout:g} s") from None
+
+    async def _exchange(self, origin: _Origin, request: httpx.Request) -> httpx.Response:
+        if self._unkept_until and time.monotonic() < self._unkept_until.get(origin, 0.0):
+            if self._not_keeping is None:
+                self._not_keeping = self._transport(keep_connections=False)
+            return await self._not_keeping.handle_async_request(request)
+        try:
+            return await self._keeping.handle_async_request(request)
+        except ConnectionClosed as error:
+            error.was_kept = True
+            self._unkept_until[origin] = time.monotonic() + _UNKEPT_SECONDS
+            raise
+
+    def _transport(self, *, keep_connections: bool) -> HttpTransport:
+        return HttpTransport(self.limits, self._proxies, self._authorities, keep_connections=keep_connections)
+
+
+def _read_authorities(ca_file: Path) -> bytes:
+    try:
+        return ca_file.read_bytes()
+    except OSError as error:
+        raise InvalidHttpSettings(f"cannot read {ca_file}: {error.strerror}") from None
+
+
+def _engine_proxies(proxies: Proxies) -> list[pyqwest.Proxy]:
+    excluded = ",".join((*LOOPBACK, *proxies.no_proxy))
+    found = []
+    if proxies.http:
+        found.append(pyqwest.Proxy(proxies.http, scheme="http", no_proxy=excluded))
+    if proxies.https:
+        found.append(pyqwest.Proxy(proxies.https, scheme="https", no_proxy=excluded))
+    return found or [_NO_PROXY]
+
+
+def _engine_request(request: httpx.Request) -> pyqwest.Request:
+    headers = pyqwest.Headers([(name.decode(), value.decode()) for name, value in request.headers.raw])
+    return pyqwest.Request(request.method, str(request.url), headers, request.read() or None)
+
+
+def _connect_failure(reason: str) -> httpx.TransportError:
+    if "proxy authorization required" in reason:
+        return httpx.ProxyError("the proxy wants another user or password")
+    if _TLS.search(reason):
+        return TlsFailed(f"the TLS handshake failed: {reason}")
+    return httpx.ConnectError(f"no connection could be made ({reason})")
+
+
+def _unsendable() -> httpx.LocalProtocolError:
+    return httpx.LocalProtocolError("the URL or a header of the request has a character that it cannot have")
+
+
+def _reason(error: Exception) -> str:
+    """What the engine says, without what it repeats, and without the URL."""
+    text = str(error)
+    prefixes = _PREFIXES.match(text)
+    reason = text[prefixes.end() :] if prefixes else text
+    return _PLAIN_WORDS.get(reason, reason)
