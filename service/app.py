@@ -1,6 +1,7 @@
 """The composition root: the only place that knows every part."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -26,7 +27,6 @@ from service.connections import (
 )
 from service.domain.deadline import Deadline
 from service.domain.step import Provider
-from service.http1 import Limits
 from service.observability.call_log import StructuredCallLog
 from service.observability.metrics import CallMetrics
 from service.rest import server as rest
@@ -35,8 +35,9 @@ from service.rpc import server as rpc
 from service.rpc.servicer import SequenceStepServicer
 from service.settings import Settings
 from service.update_step import UpdateStep
+from service.upstream.http import HttpClient, HttpLimits
 from service.upstream.oauth import TokenRefresher
-from service.upstream.old_http import Upstream
+from service.upstream.proxy import InvalidHttpSettings, Proxies
 from service.upstream.session import ProviderSessions
 
 _REFRESH_SECONDS: Final = 1.0
@@ -48,7 +49,15 @@ class NotAllowed(Exception):
     """The settings ask for something unsafe; the message says what, why, and how to go on."""
 
 
-STARTUP_FAILURES: Final = (NotAllowed, SchemaMismatch, KeyringError, StoreUnavailable, TlsError, PortInUse)
+STARTUP_FAILURES: Final = (
+    NotAllowed,
+    SchemaMismatch,
+    KeyringError,
+    StoreUnavailable,
+    TlsError,
+    InvalidHttpSettings,
+    PortInUse,
+)
 """What keeps a service from starting that the people who run it can put right; the messages say how."""
 
 
@@ -79,7 +88,7 @@ class App:
         await self.connections.finish(end.remaining())
 
 
-def provider_sessions(settings: Settings, http: Upstream) -> Mapping[Provider, ProviderSessions]:
+def provider_sessions(settings: Settings, http: HttpClient) -> Mapping[Provider, ProviderSessions]:
     """How every provider is called that can be updated."""
     return {
         provider: ProviderSessions(adapter, http)
@@ -87,30 +96,40 @@ def provider_sessions(settings: Settings, http: Upstream) -> Mapping[Provider, P
     }
 
 
-def token_endpoints(sessions: Mapping[Provider, ProviderSessions], http: Upstream) -> Mapping[Provider, TokenRefresher]:
+def token_endpoints(
+    sessions: Mapping[Provider, ProviderSessions], http: HttpClient
+) -> Mapping[Provider, TokenRefresher]:
     """Where OAuth tokens are renewed, for every provider."""
     return {provider: TokenRefresher(provider, each.adapter.token_url, http) for provider, each in sessions.items()}
 
 
-def upstream_limits(settings: Settings) -> Limits:
-    """What bounds every request to a provider."""
-    return Limits(
+@asynccontextmanager
+async def provider_http(settings: Settings) -> AsyncIterator[HttpClient]:
+    """What sends requests to providers, until the end of the block.
+
+    Raises:
+        InvalidHttpSettings: A proxy in the settings or the environment, or the CA file, cannot be used.
+    """
+    limits = HttpLimits(
         connect_timeout=settings.provider_connect_timeout_seconds,
         pool_timeout=settings.provider_pool_timeout_seconds,
         read_timeout=settings.provider_read_timeout_seconds,
         max_connections=settings.provider_max_connections,
-        max_answer_bytes=settings.provider_max_answer_bytes,
+        max_response_bytes=settings.provider_max_answer_bytes,
     )
+    proxies = Proxies.find(settings.provider_proxy.get_secret_value(), os.environ)
+    client = HttpClient(limits, proxies=proxies, ca_file=settings.provider_ca_file)
+    try:
+        yield client
+    finally:
+        await client.close()
 
 
 @asynccontextmanager
 async def sessions_for_checks(settings: Settings) -> AsyncIterator[Mapping[Provider, ProviderSessions]]:
     """How `seqstep connection check` calls each provider, until the end of the block."""
-    http = Upstream(upstream_limits(settings))
-    try:
+    async with provider_http(settings) as http:
         yield provider_sessions(settings, http)
-    finally:
-        await http.close()
 
 
 @asynccontextmanager
@@ -122,6 +141,7 @@ async def running(settings: Settings) -> AsyncIterator[App]:
         SchemaMismatch: The store wants `seqstep db upgrade`.
         KeyringError: The encryption keys cannot be used.
         TlsError: The TLS files cannot be used.
+        InvalidHttpSettings: The CA file or a proxy for requests to providers cannot be used.
         PortInUse: An address cannot be listened on.
     """
     tls = _tls(settings)
@@ -131,13 +151,12 @@ async def running(settings: Settings) -> AsyncIterator[App]:
         stack.push_async_callback(store.close)
         await store.check_schema()
         await ConnectionAdministration(store, keyring).check_keys()
-        upstream = Upstream(upstream_limits(settings))
-        stack.push_async_callback(upstream.close)
-        sessions = provider_sessions(settings, upstream)
+        provider_client = await stack.enter_async_context(provider_http(settings))
+        sessions = provider_sessions(settings, provider_client)
         connections = Connections(
             store,
             keyring,
-            token_endpoints(sessions, upstream),
+            token_endpoints(sessions, provider_client),
             cache_seconds=settings.cache_seconds,
             refresh_margin_seconds=settings.token_refresh_margin_seconds,
         )

@@ -83,12 +83,24 @@ class Settings(_ProviderUrls):
         5.0, description="Longest wait, beside that, for one of the open connections to a provider when all are in use."
     )
     provider_read_timeout_seconds: Seconds = Field(
-        20.0,
-        description="Longest silence of a provider while an answer is awaited or read.",
+        20.0, description="Longest wait for the head of a provider's answer, and for each further part of it."
     )
-    provider_max_connections: int = Field(200, ge=1, description="Open connections to one provider, for each worker.")
+    provider_max_connections: int = Field(
+        200, ge=1, description="Connections to one provider in use at a time, for each worker."
+    )
     provider_max_answer_bytes: int = Field(
         32 * 1024 * 1024, ge=1024, description="Longest provider answer that is read, after decompression."
+    )
+    provider_proxy: SecretStr = Field(
+        SecretStr(""),
+        description="A proxy for requests to providers: `http://[USER:PASSWORD@]HOST[:PORT]`, or `https`, `socks5`, "
+        "`socks5h`; `none` for none. Empty for what `HTTPS_PROXY`, `HTTP_PROXY` and `ALL_PROXY` say. Hosts in `NO_PROXY` "
+        "and this machine are never asked through a proxy.",
+    )
+    provider_ca_file: Path | None = Field(
+        None,
+        description="Authorities that providers' certificates are trusted from, a PEM file, in addition to the system's "
+        "(which `SSL_CERT_FILE` replaces).",
     )
 
     tls_certificate: Path | None = Field(None, description="The certificate chain of both doors, a PEM file.")

@@ -15,7 +15,7 @@ import structlog
 
 from service.domain.deadline import Deadline
 from service.domain.errors import ErrorCode
-from service.upstream.proxy import LOOPBACK, Proxies
+from service.upstream.proxy import LOOPBACK, InvalidHttpSettings, Proxies
 
 USER_AGENT: Final = f"seqstep/{version('seqstep')}"
 
@@ -29,8 +29,8 @@ _IDLE_SECONDS: Final = 30.0
 # How long a server that closed a kept connection in the face of a request is asked over new connections only.
 _UNKEPT_SECONDS: Final = 60.0
 
-# Without an explicit proxy the engine would read the environment by its own rules; this one is for no host at all.
-_NO_PROXY: Final = pyqwest.Proxy("http://127.0.0.1:9", no_proxy="*")
+# Without an explicit proxy the engine would read the environment by its own rules; this one is for no host and no address.
+_NO_PROXY: Final = pyqwest.Proxy("http://127.0.0.1:9", no_proxy="*,0.0.0.0/0,::/0")
 
 # What the engine's messages begin with: each error repeats the kind of the one that caused it.
 _PREFIXES: Final = re.compile(
@@ -49,10 +49,6 @@ _PLAIN_WORDS: Final = {
 }
 
 _Origin: TypeAlias = tuple[bytes, bytes]
-
-
-class InvalidHttpSettings(Exception):
-    """The CA file or the proxy of requests to providers cannot be used; the message says why."""
 
 
 class TlsFailed(httpx.ConnectError):

@@ -5,16 +5,15 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlencode
 
+import httpx
 import msgspec
 
 from service.domain.credentials import OAuthCredentials, Secret, TokenGrant
 from service.domain.deadline import Deadline
 from service.domain.errors import ErrorCode, RefreshFailed, RefreshRefused
 from service.domain.step import Provider
-from service.http1 import NoAnswer
-from service.providers.adapter import ProviderRequest, ProviderResponse
 from service.providers.responses import code_of, retry_after
-from service.upstream.old_http import SILENCES, Upstream
+from service.upstream.http import HttpClient, error_code
 
 _HEADERS: Final = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
 
@@ -35,7 +34,7 @@ class _Refusal(msgspec.Struct):
 class TokenRefresher:
     """Trades refresh tokens for access tokens at one provider."""
 
-    def __init__(self, provider: Provider, token_url: str, http: Upstream) -> None:
+    def __init__(self, provider: Provider, token_url: str, http: HttpClient) -> None:
         self._provider = provider
         self._token_url = token_url
         self._http = http
@@ -50,15 +49,15 @@ class TokenRefresher:
         if credentials.refresh_token is None:
             raise RefreshRefused("there is no refresh token")
         title = self._provider.title
-        request = ProviderRequest(
-            "POST", "", "oauth/token", "", urlencode(_fields(credentials, credentials.refresh_token)).encode()
-        )
+        form = urlencode(_fields(credentials, credentials.refresh_token)).encode()
         asked_at = time.time()
         try:
-            answer = await self._http.send(self._token_url, request, _HEADERS, deadline)
-        except NoAnswer as silence:
-            raise RefreshFailed(f"{title} renewed no token: {silence}", SILENCES[silence.why]) from None
-        return _grant(title, answer, asked_at)
+            response = await self._http.send(
+                self._http.build_request("POST", self._token_url, _HEADERS, form), deadline
+            )
+        except httpx.HTTPError as error:
+            raise RefreshFailed(f"{title} renewed no token: {error}", error_code(error)) from None
+        return _grant(title, response, asked_at)
 
 
 def _fields(credentials: OAuthCredentials, refresh_token: Secret) -> Mapping[str, str]:
@@ -73,10 +72,10 @@ def _fields(credentials: OAuthCredentials, refresh_token: Secret) -> Mapping[str
     return fields
 
 
-def _grant(title: str, answer: ProviderResponse, asked_at: float) -> TokenGrant:
-    if 200 <= answer.status < 300:
+def _grant(title: str, response: httpx.Response, asked_at: float) -> TokenGrant:
+    if 200 <= response.status_code < 300:
         try:
-            grant = msgspec.json.decode(answer.body, type=_Grant)
+            grant = msgspec.json.decode(response.content, type=_Grant)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise RefreshFailed(
                 f"{title}'s token endpoint answered something unreadable", ErrorCode.BAD_GATEWAY_ERROR
@@ -88,15 +87,15 @@ def _grant(title: str, answer: ProviderResponse, asked_at: float) -> TokenGrant:
             asked_at + grant.expires_in if grant.expires_in is not None else None,
         )
     try:
-        error = msgspec.json.decode(answer.body, type=_Refusal).error
+        error = msgspec.json.decode(response.content, type=_Refusal).error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         error = None
-    if answer.status in (400, 401) and error in _FINAL:
+    if response.status_code in (400, 401) and error in _FINAL:
         raise RefreshRefused(f"{title} answered {error}")
     # A refusal that is none of the above is not the caller's doing, nor the customer's.
-    is_passing = answer.status == 429 or answer.status >= 500
+    is_passing = response.status_code == 429 or response.status_code >= 500
     raise RefreshFailed(
-        f"{title}'s token endpoint answered {answer.status}",
-        code_of(answer.status) if is_passing else ErrorCode.BAD_GATEWAY_ERROR,
-        retry_after(answer.headers, "retry-after", "x-ratelimit-reset", now=time.time()) if is_passing else None,
+        f"{title}'s token endpoint answered {response.status_code}",
+        code_of(response.status_code) if is_passing else ErrorCode.BAD_GATEWAY_ERROR,
+        retry_after(response.headers, "retry-after", "x-ratelimit-reset", now=time.time()) if is_passing else None,
     )

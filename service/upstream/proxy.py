@@ -15,8 +15,8 @@ _SETTING: Final = "SEQSTEP_PROVIDER_PROXY"
 _SCHEMES: Final = ("http", "https", "socks5", "socks5h")
 
 
-class InvalidProxy(Exception):
-    """A setting or variable that should name a proxy does not; the message says which, and never its value."""
+class InvalidHttpSettings(Exception):
+    """The proxy or the CA file of requests to providers cannot be used; the message says why, without the proxy's URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Proxies:
     Attributes:
         http: The URL of the proxy for `http://`; empty for none.
         https: The URL of the proxy for `https://`; empty for none.
-        no_proxy: Further hosts that are not asked through a proxy: names with all below them, addresses, networks, `*`.
+        no_proxy: Further hosts that are not asked through a proxy: names with all below them, addresses, networks.
         sources: The setting or the variables that name them.
     """
 
@@ -45,13 +45,15 @@ class Proxies:
             environment: The process's environment; of a variable in both cases, the one in lower case counts.
 
         Raises:
-            InvalidProxy: One of them is no URL of a proxy.
+            InvalidHttpSettings: One of them is no URL of a proxy.
         """
         if setting == DIRECT:
             return cls(sources=(_SETTING,))
         _, excluded = _variable(environment, "NO_PROXY")
         # `*.example.com` is how some write what others write as `.example.com` or `example.com`.
         no_proxy = tuple(host.removeprefix("*.") for part in excluded.split(",") if (host := part.strip()))
+        if "*" in no_proxy:
+            return cls()
         if setting:
             url = _checked(_SETTING, setting)
             return cls(url, url, no_proxy, (_SETTING,))
@@ -68,7 +70,7 @@ class Proxies:
 
     def __str__(self) -> str:
         """What people are shown: without user and password."""
-        if not (self.http or self.https) or "*" in self.no_proxy:
+        if not (self.http or self.https):
             return "none"
         if self.http == self.https:
             shown = _without_user(self.https)
@@ -92,7 +94,7 @@ def _checked(name: str, url: str) -> str:
     """The URL, with a scheme.
 
     Raises:
-        InvalidProxy: It is none.
+        InvalidHttpSettings: It is none.
     """
     full = url if "://" in url else f"http://{url}"
     try:
@@ -101,7 +103,7 @@ def _checked(name: str, url: str) -> str:
     except ValueError:
         good = False
     if not good or " " in full:
-        raise InvalidProxy(
+        raise InvalidHttpSettings(
             f"{name} is not the URL of a proxy; write http://[USER:PASSWORD@]HOST[:PORT], or https, socks5, socks5h"
         )
     return full

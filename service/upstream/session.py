@@ -4,15 +4,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeAlias
 
+import httpx
 from msgspec.structs import replace
 
 from service.domain.credentials import Connection, OAuthCredentials
 from service.domain.deadline import Deadline
 from service.domain.errors import ErrorCode, Origin, Outcome, Problem, UpdateFailed, failed
-from service.http1 import NoAnswer, Silence
 from service.providers.adapter import ProviderAdapter, ProviderRequest, ProviderResponse
 from service.providers.responses import secrets_of
-from service.upstream.old_http import SILENCES, Upstream
+from service.upstream.http import ConnectionClosed, DeadlineExceeded, HttpClient, error_code, may_pass, request_was_sent
 from service.upstream.rate_limits import RateLimits
 from service.upstream.retry import LONGEST_WAIT_SECONDS, CircuitBreaker, RetryBudget, wait_before_retry
 from service.upstream.sequence_lock import SequenceLocks
@@ -22,10 +22,6 @@ Renew: TypeAlias = Callable[[Connection, Deadline], Awaitable[Connection]]
 
 MAY_BE_APPLIED: Final = "The write may have been carried out; repeating the call is safe and settles it."
 
-# What may be over in a moment. A read that stayed silent is repeated; a broken certificate or an endless answer is not.
-_PASSING_SILENCES: Final = frozenset(
-    {Silence.NAME, Silence.REFUSED, Silence.CUT, Silence.CONNECT_TIMEOUT, Silence.READ_TIMEOUT}
-)
 _PASSING_STATUSES: Final = frozenset({502, 503, 504})
 _PASSING_CODES: Final = frozenset({ErrorCode.CONFLICT_ERROR, ErrorCode.TOO_MANY_REQUESTS_ERROR})
 
@@ -44,7 +40,7 @@ class ProviderSessions:
         locks: The sequences that are being updated.
     """
 
-    def __init__(self, adapter: ProviderAdapter, http: Upstream) -> None:
+    def __init__(self, adapter: ProviderAdapter, http: HttpClient) -> None:
         self.adapter = adapter
         self.limits = RateLimits()
         self.budget = RetryBudget()
@@ -89,7 +85,13 @@ class ProviderSessions:
 
 
 class _MayPass(UpdateFailed):
-    """A failure that repeating the request may cure."""
+    """A failure that repeating the request may cure.
+
+    Attributes:
+        was_kept: Whether it met a kept connection that the server was closing; the next request makes a new one.
+    """
+
+    was_kept = False
 
 
 class ProviderSession:
@@ -147,6 +149,9 @@ class ProviderSession:
     def _wait_before_retry(self, failure: UpdateFailed, attempt: int) -> float | None:
         if not isinstance(failure, _MayPass):
             return None
+        if failure.was_kept and attempt == 1:
+            # Says nothing about how the provider is, so that it costs neither time nor the budget.
+            return wait_before_retry(attempt, 0.0, self._deadline.remaining())
         wait = wait_before_retry(attempt, failure.problems[0].retry_after, self._deadline.remaining())
         return wait if wait is not None and self._shared.budget.spend() else None
 
@@ -174,39 +179,50 @@ class ProviderSession:
 
     async def _send(self, request: ProviderRequest, *, is_write: bool) -> ProviderResponse:
         if self._deadline.remaining() <= 0:
-            raise self._unanswered(request, NoAnswer(Silence.DEADLINE, sent=False), is_write=is_write)
+            raise self._unanswered(request, DeadlineExceeded(request_was_sent=False), is_write=is_write)
         shared, adapter, connection = self._shared, self._adapter, self._connection
         scope = adapter.rate_scope(request)
         await shared.admit(connection.id, scope, self._deadline)
         self.requests_sent += 1
         headers = adapter.headers(connection.credentials)
+        url = f"{adapter.base_url}{request.path}"
         try:
-            response = await shared.http.send(
-                adapter.base_url, request, headers, self._deadline, secrets_of(connection.credentials)
-            )
-        except NoAnswer as silence:
-            shared.breaker.failed(connection.id)
-            raise self._unanswered(request, silence, is_write=is_write) from None
-        if response.status in _PASSING_STATUSES:
+            sent = shared.http.build_request(request.method, url, headers, request.body or b"")
+            answer = await shared.http.send(sent, self._deadline)
+        except httpx.HTTPError as error:
+            if not _was_kept(error):
+                shared.breaker.failed(connection.id)
+            raise self._unanswered(request, error, is_write=is_write) from None
+        if answer.status_code in _PASSING_STATUSES:
             shared.breaker.failed(connection.id)
         else:
             shared.breaker.succeeded(connection.id)
+        secrets = secrets_of(connection.credentials)
+        response = ProviderResponse(answer.status_code, answer.headers, answer.content, secrets)
         shared.limits.learn(connection.id, scope, adapter.rate_windows(response))
         return response
 
-    def _unanswered(self, request: ProviderRequest, silence: NoAnswer, *, is_write: bool) -> UpdateFailed:
-        unknown = is_write and silence.sent
-        code = SILENCES[silence.why]
+    def _unanswered(self, request: ProviderRequest, error: httpx.HTTPError, *, is_write: bool) -> UpdateFailed:
+        unknown = is_write and request_was_sent(error)
+        code = error_code(error)
         if unknown and code is ErrorCode.SERVICE_UNAVAILABLE_ERROR:
             code = ErrorCode.GATEWAY_TIMEOUT_ERROR
         what_now = MAY_BE_APPLIED if unknown else "Nothing was changed; try again later."
         problem = Problem(
             code,
-            f"{self._adapter.provider.title} gave no answer to {request.endpoint}: {silence}. {what_now}",
+            f"{self._adapter.provider.title} gave no answer to {request.endpoint}: {error}. {what_now}",
             origin=Origin.PROVIDER,
             outcome=Outcome.UNKNOWN if unknown else Outcome.NOT_APPLIED,
         )
-        return _MayPass(problem) if silence.why in _PASSING_SILENCES else UpdateFailed(problem)
+        if not may_pass(error):
+            return UpdateFailed(problem)
+        failure = _MayPass(problem)
+        failure.was_kept = _was_kept(error)
+        return failure
+
+
+def _was_kept(error: httpx.HTTPError) -> bool:
+    return isinstance(error, ConnectionClosed) and error.was_kept
 
 
 def _may_have_been_carried_out(status: int, problem: Problem) -> bool:

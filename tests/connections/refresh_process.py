@@ -17,8 +17,8 @@ from service.domain.deadline import Deadline
 from service.domain.errors import UpdateFailed
 from service.domain.step import Provider
 from service.providers.outreach import Outreach
+from service.upstream.http import HttpClient
 from service.upstream.oauth import TokenRefresher
-from service.upstream.old_http import Upstream
 
 STEPS = ("lease taken", "request sent", "token minted", "before commit", "after commit")
 
@@ -60,12 +60,12 @@ def crash_around_commit(step: str) -> None:
 
 
 async def main(options: dict[str, Any]) -> None:
-    upstream = Upstream()
+    http = HttpClient()
     store = Store.open(options["database_url"])
     step = options.get("crash_at", "")
     crash_around_commit(step)
     endpoint = CrashingEndpoint(
-        TokenRefresher(Outreach.provider, Outreach(options["outreach_url"]).token_url, upstream), step
+        TokenRefresher(Outreach.provider, Outreach(options["outreach_url"]).token_url, http), step
     )
     connections = Connections(
         store,
@@ -88,7 +88,7 @@ async def main(options: dict[str, Any]) -> None:
     ended = await asyncio.gather(*(call() for _ in range(options.get("calls", 1))))
     print(json.dumps(sorted(set(ended))), flush=True)  # noqa: T201
     await store.close()
-    await upstream.close()
+    await http.close()
 
 
 if __name__ == "__main__":

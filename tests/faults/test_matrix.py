@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
 import pytest
 import trustme
 from engagement.v1 import envelope_pb2
@@ -16,10 +17,10 @@ from engagement.v1 import envelope_pb2
 from sandbox import seed
 from sandbox.server import running_sandbox
 from service.domain.credentials import OAuthCredentials, Secret
+from service.domain.deadline import Deadline
 from service.domain.errors import Outcome
 from service.domain.step import Provider
-from service.providers.adapter import ProviderRequest, ProviderResponse
-from service.upstream.old_http import Upstream
+from service.upstream.http import HttpClient
 from tests.faults.matrix import Cell, cells, table
 from tests.support.service import CUSTOMER, CallResult, RunningService, outreach_grant, running_service
 
@@ -90,21 +91,20 @@ def order(cell: Cell) -> dict[str, Any]:
 @pytest.fixture
 def rerouted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Cell, str], list[str]]:
     """Sends one kind of request elsewhere, as if the provider had moved between two requests; gives those it sent."""
-    send = Upstream.send
+    send = HttpClient.send
 
     def reroute(cell: Cell, elsewhere: str) -> list[str]:
         method, path = PLACES[cell.provider, cell.call]
         sent: list[str] = []
 
-        async def send_elsewhere(
-            self: Upstream, base_url: str, request: ProviderRequest, *rest: Any
-        ) -> ProviderResponse:
-            if request.method == method and path in f"{base_url}{request.path}":
-                sent.append(request.path)
-                base_url = elsewhere
-            return await send(self, base_url, request, *rest)
+        async def send_elsewhere(self: HttpClient, request: httpx.Request, deadline: Deadline) -> httpx.Response:
+            if request.method == method and path in request.url.path:
+                sent.append(request.url.path)
+                url = f"{elsewhere}{request.url.raw_path.decode()}"
+                request = httpx.Request(method, url, headers=request.headers.raw, content=request.read())
+            return await send(self, request, deadline)
 
-        monkeypatch.setattr(Upstream, "send", send_elsewhere)
+        monkeypatch.setattr(HttpClient, "send", send_elsewhere)
         return sent
 
     return reroute

@@ -14,7 +14,6 @@ import atheris
 with atheris.instrument_imports(include=["service", "tests.fuzz"]):
     from service.domain.step import Provider
     from service.providers.adapter import ProviderResponse
-    from tests.fuzz.http1 import one_answer
     from tests.fuzz.targets import one_update, request_of, whole_metadata
 
 _KEYS = ["x-customer-id", "x-provider-name", "x-request-id", "x-error-mode", "x-api-key"]
@@ -46,13 +45,10 @@ _CORPUS = (
 def once(data: bytes) -> None:
     """One try."""
     given = atheris.FuzzedDataProvider(data)
-    what = given.ConsumeIntInRange(0, 4)
+    what = given.ConsumeIntInRange(0, 3)
     if what == 0:
         count = given.ConsumeIntInRange(0, 4)
         whole_metadata([(given.PickValueInList(_KEYS), given.ConsumeBytes(40)) for _ in range(count)])
-        return
-    if what == 4:
-        one_answer(given.ConsumeBytes(given.remaining_bytes()))
         return
     provider = Provider("apollo") if given.ConsumeBool() else Provider("outreach")
     if what == 1:
@@ -80,9 +76,6 @@ def main() -> None:
         (corpus / f"seed-{number}").write_bytes(
             b"x" * 24 + json.dumps(answer).encode() + bytes(16) + bytes([number % 2, 2])
         )
-    (corpus / "seed-answer").write_bytes(
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n\x04"
-    )
     atheris.Setup(
         [
             sys.argv[0],

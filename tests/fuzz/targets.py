@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import httpx
 from engagement.v1 import sequence_step_service_pb2 as pb
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
@@ -20,12 +21,13 @@ from service.domain.credentials import ApiKeyCredentials, Connection, Credential
 from service.domain.deadline import Deadline
 from service.domain.errors import CallRefused, Outcome
 from service.domain.step import Caller, Provider
-from service.http1 import NoAnswer, Silence
-from service.providers.adapter import ProviderRequest, ProviderResponse
+from service.providers.adapter import ProviderResponse
 from service.providers.apollo import Apollo
 from service.providers.outreach import Outreach
 from service.rpc.request import step_update
 from service.update_step import UpdateStep
+from service.upstream.http import ConnectionClosed
+from service.upstream.session import ProviderSessions
 
 MARK = "s3cr3t-of-the-customer"
 # What may be in a path that is built from ids: anything else would lead elsewhere.
@@ -33,6 +35,7 @@ SEGMENT = r"/(?!\.{1,2}(?:[/?]|$))[\w.~-]+"
 SAFE_PATH = re.compile(rf"({SEGMENT})+(\?[\w.~,=&\[\]%-]*)?", re.ASCII)
 # Too short for a repetition, which would wait.
 SECONDS = 0.19
+BASE_URL = "http://provider"
 
 IDS = {
     Provider("apollo"): (seed.APOLLO_SEQUENCE_ACTIVE, seed.APOLLO_STEP_PLAIN),
@@ -54,41 +57,47 @@ class FakeConnections:
         return connection
 
 
-class FakeUpstream:
-    """Gives the answers that it was given; then none."""
+class FakeHttp:
+    """Gives the responses that it was given; then none."""
 
-    def __init__(self, answers: Sequence[ProviderResponse]) -> None:
-        self._answers = list(answers)
+    def __init__(self, responses: Sequence[ProviderResponse]) -> None:
+        self._responses = list(responses)
 
-    async def send(
-        self, _base: str, request: ProviderRequest, headers: Mapping[str, str], _deadline: Deadline, secrets: Any = ()
-    ) -> ProviderResponse:
-        assert SAFE_PATH.fullmatch(request.path), request.path
+    def build_request(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> httpx.Request:
+        path = url.removeprefix(BASE_URL)
+        assert SAFE_PATH.fullmatch(path), path
         assert not any("\r" in value or "\n" in value for value in headers.values())
-        if request.body is not None:
-            json.loads(request.body)
-        if not self._answers:
-            raise NoAnswer(Silence.CUT, sent=True)
-        given = self._answers.pop(0)
-        return ProviderResponse(given.status, given.headers, given.body, secrets)
+        if body:
+            json.loads(body)
+        return httpx.Request(method, url, headers=headers, content=body)
+
+    async def send(self, _request: httpx.Request, _deadline: Deadline) -> httpx.Response:
+        if not self._responses:
+            raise ConnectionClosed("closed")
+        given = self._responses.pop(0)
+        headers = [(name.encode(), value.encode("utf-8", "replace")) for name, value in given.headers.items()]
+        return httpx.Response(given.status, headers=headers, content=given.body)
 
 
-def one_update(provider: Provider, request: bytes, answers: Sequence[ProviderResponse]) -> pb.UpdateStepResponse | None:
+def one_update(
+    provider: Provider, request: bytes, responses: Sequence[ProviderResponse]
+) -> pb.UpdateStepResponse | None:
     """Makes an update of whatever the caller sends; None if it is refused as such.
 
     Raises:
         AssertionError: It broke a promise.
         Exception: It failed by a bug.
     """
-    return asyncio.run(_one_update(provider, request, answers))
+    return asyncio.run(_one_update(provider, request, responses))
 
 
 async def _one_update(
-    provider: Provider, request: bytes, answers: Sequence[ProviderResponse]
+    provider: Provider, request: bytes, responses: Sequence[ProviderResponse]
 ) -> pb.UpdateStepResponse | None:
-    adapters: Any = {Provider("apollo"): Apollo("http://a", "http://a/t"), Provider("outreach"): Outreach("http://o")}
-    upstream, connections = FakeUpstream(answers), FakeConnections()
-    use_case = UpdateStep(adapters, connections, upstream)  # type: ignore[arg-type]  # the fakes are what is fuzzed with
+    http: Any = FakeHttp(responses)
+    adapters = (Apollo(BASE_URL, f"{BASE_URL}/token"), Outreach(BASE_URL))
+    sessions = {adapter.provider: ProviderSessions(adapter, http) for adapter in adapters}
+    use_case = UpdateStep(sessions, {}, FakeConnections())
     try:
         update = step_update(pb.UpdateStepRequest.FromString(request), provider, "acme")
         result = await use_case(Caller(1, "fuzz"), update, Deadline.after(SECONDS))

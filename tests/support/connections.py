@@ -22,8 +22,8 @@ from service.domain.deadline import Deadline
 from service.domain.errors import Problem, UpdateFailed
 from service.domain.step import Caller, Provider
 from service.providers.outreach import Outreach
+from service.upstream.http import HttpClient
 from service.upstream.oauth import TokenRefresher
-from service.upstream.old_http import Upstream
 from tests.support.processes import ROOT
 from tests.support.service import outreach_grant
 
@@ -153,11 +153,11 @@ class OutreachCustomer:
 @asynccontextmanager
 async def outreach_customer(database_url: str, store: Store, caller: Caller) -> AsyncIterator[OutreachCustomer]:
     """A customer in front of a sandbox that runs until the end of the block."""
-    upstream = Upstream()
+    http = HttpClient()
     async with running_sandbox() as sandbox:
-        endpoint = TokenRefresher(Outreach.provider, Outreach(sandbox.outreach_url).token_url, upstream)
+        endpoint = TokenRefresher(Outreach.provider, Outreach(sandbox.outreach_url).token_url, http)
         yield OutreachCustomer(database_url, store, caller, sandbox, {Provider("outreach"): endpoint})
-    await upstream.close()
+    await http.close()
 
 
 def access_token(connection: Connection) -> str:
