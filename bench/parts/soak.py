@@ -136,11 +136,11 @@ class _Soak:
             provider = (Provider("apollo"), Provider("outreach"))[number % 2]
             many: dict[str, Any] = {"minute": None, "hourly": None, "24-hour": None}
             order: dict[str, Any] = {"provider": provider, "rate_limits": many}
-            if provider is Provider("outreach"):
+            if provider == Provider("outreach"):
                 order |= {"rate_limits": {"hour": 10**8}, "token_lifetime_seconds": 60}
             made = (await self._control.post(f"{self._url}/accounts", json=order)).raise_for_status().json()
             credentials: Credentials
-            if provider is Provider("apollo"):
+            if provider == Provider("apollo"):
                 credentials = ApiKeyCredentials(Secret(made["api_key"]))
             else:
                 await self._control.patch(f"{self._url}/accounts/{made['id']}", json={"mint_interval_seconds": 0})

@@ -37,6 +37,7 @@ _PREFIXES: Final = re.compile(
     r"(?:Request failed: error sending request(?: for url \(\S*\))?: |Error reading content: )?"
     r"(?:(?:request or response body error|client error \(\w+\)|error resolving DNS|dns error): )*"
 )
+_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 _FROM_BODY: Final = "error reading a body from connection: "
 _TLS: Final = re.compile(
     r"invalid peer certificate|received (?:corrupt|unexpected) message|fatal alert|^peer |tls handshake"
@@ -367,15 +368,17 @@ def _engine_proxies(proxies: Proxies) -> list[pyqwest.Proxy]:
 
 
 def _engine_request(request: httpx.Request) -> pyqwest.Request:
+    # Without a body is not the same as with one of length 0.
+    body = request.read() or (b"" if request.method in _WITH_BODY else None)
     headers = pyqwest.Headers([(name.decode(), value.decode()) for name, value in request.headers.raw])
-    return pyqwest.Request(request.method, str(request.url), headers, request.read() or None)
+    return pyqwest.Request(request.method, str(request.url), headers, body)
 
 
 def _connect_failure(reason: str) -> httpx.TransportError:
     if "proxy authorization required" in reason:
         return httpx.ProxyError("the proxy wants another user or password")
     if _TLS.search(reason):
-        return TlsFailed(f"the TLS handshake failed: {reason}")
+        return TlsFailed(f"the TLS handshake failed: {_PLAIN_WORDS.get(reason, reason)}")
     return httpx.ConnectError(f"no connection could be made ({reason})")
 
 
@@ -387,5 +390,4 @@ def _reason(error: Exception) -> str:
     """What the engine says, without what it repeats, and without the URL."""
     text = str(error)
     prefixes = _PREFIXES.match(text)
-    reason = text[prefixes.end() :] if prefixes else text
-    return _PLAIN_WORDS.get(reason, reason)
+    return text[prefixes.end() :] if prefixes else text

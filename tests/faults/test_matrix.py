@@ -46,7 +46,7 @@ SUBJECT, NOTE = "After the fault", "after the fault"
 async def update(service: RunningService, cell: Cell, seconds: float | None = None) -> CallResult:
     ids: tuple[Any, Any] = (seed.APOLLO_SEQUENCE_INACTIVE, seed.APOLLO_STEP_INACTIVE_PLAIN)
     field = "note"
-    if cell.provider is Provider("outreach"):
+    if cell.provider == Provider("outreach"):
         ids = (seed.OUTREACH_SEQUENCE_DISABLED, seed.OUTREACH_STEP_DISABLED_PLAIN)
         field = "taskNote"
     return await service.update(
@@ -57,7 +57,7 @@ async def update(service: RunningService, cell: Cell, seconds: float | None = No
 def ended_grant(provider: Provider) -> OAuthCredentials:
     """A grant whose access token has just ended."""
     ended = time.time() - 1
-    if provider is Provider("outreach"):
+    if provider == Provider("outreach"):
         return outreach_grant(expires_at=ended)
     return OAuthCredentials(
         Secret(seed.APOLLO_ACCESS_TOKEN),
@@ -70,7 +70,7 @@ def ended_grant(provider: Provider) -> OAuthCredentials:
 
 async def held(service: RunningService, provider: Provider) -> tuple[Any, Any]:
     """The subject and the note that the provider holds."""
-    if provider is Provider("apollo"):
+    if provider == Provider("apollo"):
         template = await service.provider_record("apollo", "emailer_templates", seed.APOLLO_TEMPLATE_INACTIVE_PLAIN)
         step = await service.provider_record("apollo", "emailer_steps", seed.APOLLO_STEP_INACTIVE_PLAIN)
         return template["subject"], step["note"]

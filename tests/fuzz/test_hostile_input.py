@@ -97,7 +97,7 @@ def test_any_id(provider: Provider, sequence: str, step: str) -> None:
 @given(PROVIDERS, NUMBERS)
 def test_any_number(provider: Provider, number: float) -> None:
     request = pb.UpdateStepRequest.FromString(request_of(provider))
-    name = "note" if provider is Provider("apollo") else "taskNote"
+    name = "note" if provider == Provider("apollo") else "taskNote"
     request.record.custom_fields.fields[name].number_value = number
     one_update(provider, request.SerializeToString(), [])
 
