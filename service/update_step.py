@@ -4,14 +4,15 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from msgspec.structs import replace
-
 from service.domain import validation
 from service.domain.credentials import Connection
 from service.domain.deadline import Deadline
-from service.domain.errors import ErrorCode, Outcome, Problem, UpdateFailed, invalid
-from service.domain.json_value import json_equal
+from service.domain.errors import ErrorCode, Origin, Outcome, Problem, UpdateFailed, failed, invalid
+from service.domain.html import visible_text
+from service.domain.json_value import JsonValue, json_equal
+from service.domain.outcome import with_outcome
 from service.domain.step import (
+    BODY,
     CUSTOM_FIELDS,
     Caller,
     FieldChange,
@@ -21,8 +22,8 @@ from service.domain.step import (
     UpdateResult,
     WarningType,
 )
-from service.providers.adapter import Plan, Write
-from service.providers.planning import nothing_named
+from service.providers.adapter import Plan, ProviderAdapter, Write
+from service.providers.planning import NO_CHANGE, nothing_named
 from service.tasks import finish
 from service.upstream.sequence_lock import SequenceLock
 from service.upstream.session import ProviderSession, ProviderSessions
@@ -36,6 +37,20 @@ class Connections(Protocol):
 
     async def renewed(self, connection: Connection, deadline: Deadline) -> Connection:
         """The connection with new credentials, after the provider refused the present ones."""
+
+
+class UpdateAbandoned(asyncio.CancelledError):
+    """The caller went away during an update.
+
+    Attributes:
+        requests_sent: Requests that were sent to the provider until then.
+        writing: What finishes the writes that had begun; None if none had.
+    """
+
+    def __init__(self, requests_sent: int, writing: asyncio.Task[UpdateResult] | None = None) -> None:
+        super().__init__()
+        self.requests_sent = requests_sent
+        self.writing = writing
 
 
 class UpdateStep:
@@ -78,6 +93,7 @@ class UpdateStep:
 
         Raises:
             CallRefused: The update breaks a rule; no provider was called.
+            UpdateAbandoned: The caller went away.
         """
         sessions = self._sessions.get(update.provider)
         violations = [*validation.violations(update), *(sessions.adapter.violations(update) if sessions else ())]
@@ -87,69 +103,110 @@ class UpdateStep:
             return UpdateResult((Problem(ErrorCode.NOT_IMPLEMENTED_ERROR, self._unsupported[update.provider]),))
         if update.is_empty:
             return UpdateResult(warnings=(nothing_named(),))
+        session: ProviderSession | None = None
         try:
             connection = await self._connections.usable(
                 caller.application_id, update.customer_id, update.provider, deadline
             )
-        except UpdateFailed as failure:
-            return UpdateResult(failure.problems)
-        session = sessions.open(connection, self._connections.renewed, deadline)
-        try:
+            session = sessions.open(connection, self._connections.renewed, deadline)
             if update.validate_only:
                 return _unwritten(await sessions.adapter.plan(update, session), session)
             lock = sessions.locks.of(connection.id, update.sequence_id)
-            await lock.acquire_until(deadline, update.sequence_id)
-            try:
-                plan = await sessions.adapter.plan(update, session)
-            except BaseException:
-                lock.release()
-                raise
+            plan = await _plan_under(lock, update, sessions.adapter, session, deadline)
         except UpdateFailed as failure:
-            return UpdateResult(failure.problems, provider_calls=session.requests_sent)
-        writing = asyncio.create_task(_write(plan, session, lock))
+            return _failed(failure, update, session)
+        except asyncio.CancelledError:
+            raise UpdateAbandoned(session.requests_sent if session else 0) from None
+        writing = asyncio.create_task(_write(plan, update, session, lock))
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)
-        return await asyncio.shield(writing)
+        try:
+            return await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            raise UpdateAbandoned(session.requests_sent, writing) from None
 
     async def finish(self, seconds: float) -> None:
         """Lets writes end whose callers have gone away, for so many seconds."""
         await finish(self._writing, seconds)
 
 
+def _failed(failure: UpdateFailed, update: StepUpdate, session: ProviderSession | None) -> UpdateResult:
+    """The result of an update that failed before anything was written."""
+    sent = session.requests_sent if session else 0
+    problems = with_outcome(
+        failure.problems,
+        update.provider.title,
+        requests_sent=sent,
+        in_doubt=update.is_retry and not update.validate_only,
+    )
+    return UpdateResult(problems, provider_calls=sent)
+
+
+async def _plan_under(
+    lock: SequenceLock, update: StepUpdate, adapter: ProviderAdapter, session: ProviderSession, deadline: Deadline
+) -> Plan:
+    """Acquires the lock of the sequence and finds out what the update comes to; keeps the lock if that succeeds."""
+    await lock.acquire_until(deadline, update.sequence_id)
+    try:
+        return await adapter.plan(update, session)
+    except BaseException:
+        lock.release()
+        raise
+
+
 def _unwritten(plan: Plan, session: ProviderSession) -> UpdateResult:
     """The result of a plan that is not carried out: what it would change."""
-    changes = tuple(field for write in plan.writes for field in _different(write.fields))
-    return UpdateResult((), plan.warnings, changes, session.requests_sent)
+    needed = [write for write in plan.writes if session.is_needed(write)]
+    changes = tuple(field for write in needed for field in _different(write.fields))
+    return UpdateResult((), _warnings(plan, will_write=bool(needed)), changes, session.requests_sent)
 
 
-async def _write(plan: Plan, session: ProviderSession, lock: SequenceLock) -> UpdateResult:
-    """Sends the writes of a plan, and releases the lock of its sequence."""
+async def _write(plan: Plan, update: StepUpdate, session: ProviderSession, lock: SequenceLock) -> UpdateResult:
+    """Sends the writes of a plan that are needed, and releases the lock of its sequence."""
     changes: list[FieldChange] = []
-    warnings = list(plan.warnings)
+    notes: list[StepWarning] = []
+    was_written = False
     try:
         for write in plan.writes:
+            if not session.is_needed(write):
+                continue
+            was_written = True
             try:
                 stored = _as_stored(write, write.stored(await session.write(write.request)))
+                session.remember(write, stored)
+                changes += _different(stored)
+                notes += _check_stored(write, stored, update)
             except UpdateFailed as failure:
-                problems = tuple(_after(changes, problem) for problem in failure.problems)
-                return UpdateResult(problems, tuple(warnings), tuple(changes), session.requests_sent)
-            changes += _different(stored)
-            warnings += _normalized(write.fields, stored)
+                problems = with_outcome(
+                    failure.problems,
+                    update.provider.title,
+                    requests_sent=session.requests_sent,
+                    changed=[change.field for change in changes],
+                )
+                warnings = (*_warnings(plan, will_write=bool(changes)), *notes) if changes else plan.warnings
+                return UpdateResult(problems, warnings, tuple(changes), session.requests_sent)
     finally:
         lock.release()
-    return UpdateResult((), tuple(warnings), tuple(changes), session.requests_sent)
+    warnings = plan.warnings if was_written and not changes else _warnings(plan, will_write=was_written)
+    return UpdateResult((), (*warnings, *notes), tuple(changes), session.requests_sent)
+
+
+def _warnings(plan: Plan, *, will_write: bool) -> tuple[StepWarning, ...]:
+    return (*plan.warnings, *(plan.write_warnings if will_write else (NO_CHANGE,)))
 
 
 def _different(fields: Sequence[FieldChange]) -> list[FieldChange]:
     return [field for field in fields if not json_equal(field.before, field.after)]
 
 
-def _as_stored(write: Write, stored: Mapping[str, object]) -> list[FieldChange]:
+def _as_stored(write: Write, stored: Mapping[str, JsonValue] | None) -> list[FieldChange]:
     """The fields of a write with what the provider now holds.
 
-    A template's text that the response does not show is taken to be as sent; a custom field that it does not show is not
+    A template's text that the record does not show is taken to be as sent; a custom field that it does not show is not
     there, since providers ignore names that they do not know.
     """
+    if stored is None:
+        return list(write.fields)
     return [
         FieldChange(
             field.field,
@@ -160,24 +217,48 @@ def _as_stored(write: Write, stored: Mapping[str, object]) -> list[FieldChange]:
     ]
 
 
-def _normalized(sent: Sequence[FieldChange], stored: Sequence[FieldChange]) -> list[StepWarning]:
-    different = [each.field for each, now in zip(sent, stored, strict=True) if not json_equal(each.after, now.after)]
-    if not different:
-        return []
-    return [
-        StepWarning(
-            WarningType.CONTENT_NORMALIZED,
-            f"The provider stored {', '.join(different)} differently from what was sent; `changes` shows what it holds.",
+def _check_stored(write: Write, stored: Sequence[FieldChange], update: StepUpdate) -> list[StepWarning]:
+    """The warnings about what the provider stored differently from what it was sent.
+
+    Raises:
+        UpdateFailed: It kept a text of the template as it was, though another one was sent.
+    """
+    odd = [(sent, now) for sent, now in zip(write.fields, stored, strict=True) if not json_equal(sent.after, now.after)]
+    kept = [sent.field for sent, now in odd if _was_dropped(sent, now)]
+    title = update.provider.title
+    if kept:
+        raise failed(
+            ErrorCode.BAD_GATEWAY_ERROR,
+            f"{title} answered that the write was carried out, and shows {', '.join(kept)} as before: it kept the old text.",
+            f"Look at the step in {title}, and report it with the id of this error.",
+            origin=Origin.PROVIDER,
+            outcome=Outcome.UNKNOWN,
         )
-    ]
+    cleaned = [sent.field for sent, now in odd if not json_equal(now.before, now.after)]
+    same = [sent.field for sent, now in odd if json_equal(now.before, now.after)]
+    warnings = []
+    if cleaned:
+        warnings.append(
+            f"{title} stored {', '.join(cleaned)} differently from what was sent; `changes` shows what it holds."
+        )
+    if same:
+        warnings.append(
+            f"{title} holds {', '.join(same)} as before: it ignores or cleans away what is new in the value."
+        )
+    return [StepWarning(WarningType.CONTENT_NORMALIZED, " ".join(warnings))] if warnings else []
 
 
-def _after(applied: Sequence[FieldChange], problem: Problem) -> Problem:
-    if not applied:
-        return problem
-    names = ", ".join(change.field for change in applied)
-    return replace(
-        problem,
-        outcome=Outcome.PARTIALLY_APPLIED,
-        detail=f"{problem.detail} Before that, {names} had been changed; repeating the call does the rest.",
-    )
+def _was_dropped(sent: FieldChange, now: FieldChange) -> bool:
+    """Whether the provider kept the old text of a template in the place of another one.
+
+    A body that reads the same as before may have been cleaned to what was there; a subject is not cleaned.
+    """
+    if sent.field.startswith(CUSTOM_FIELDS) or not json_equal(now.before, now.after):
+        return False
+    if sent.field != BODY:
+        return True
+    before, after = sent.before, sent.after
+    if not isinstance(before, str) or not isinstance(after, str):
+        return True
+    was = visible_text(before)
+    return was is None or was != visible_text(after)

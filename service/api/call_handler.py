@@ -9,6 +9,7 @@ from typing import Final, Protocol, TypeAlias
 import msgspec
 import structlog
 from engagement.v1 import sequence_step_service_pb2
+from msgspec.structs import replace
 
 from service.api import contract, metadata
 from service.api.admission import Admission
@@ -16,14 +17,20 @@ from service.api.deadline_policy import DeadlinePolicy
 from service.api.envelope import envelope
 from service.domain.deadline import Deadline
 from service.domain.errors import CallRefused, ErrorCode, Outcome, Problem, Violation
+from service.domain.outcome import doubted
 from service.domain.step import Caller, Provider, StepUpdate, UpdateResult
 from service.observability.call_log import CallLog, CallRecord
 from service.observability.exceptions import exception_fields
+from service.update_step import UpdateAbandoned
 
 log: Final = structlog.get_logger("service.api")
 
 UseCase: TypeAlias = Callable[[Caller, StepUpdate, Deadline], Awaitable[UpdateResult]]
 """`service.update_step.UpdateStep`, or what stands for it in a test."""
+
+
+# An earlier attempt of a call that breaks a rule broke it too.
+_REFUSED_AT_ANY_TIME: Final = frozenset({ErrorCode.BAD_REQUEST, ErrorCode.VALIDATION_ERROR})
 
 
 class CallerGone(Exception):
@@ -106,6 +113,7 @@ class _CallFacts:
     provider: Provider | None = None
     application_name: str = ""
     provider_calls: int = 0
+    is_retry: bool = False
 
 
 class CallHandler:
@@ -141,7 +149,7 @@ class CallHandler:
             CallerGone: The caller went away, so that there is nobody to answer.
         """
         values, violations = metadata.gather(inbound.metadata_pairs())
-        call = _CallFacts(metadata.request_id(values))
+        call = _CallFacts(metadata.request_id(values), is_retry=metadata.is_retry(inbound.metadata_pairs()))
         try:
             with self._admission.server_permit():
                 deadline = self._deadline(inbound.time_remaining())
@@ -153,10 +161,15 @@ class CallHandler:
                 call.customer_id, call.provider = given.customer_id, given.provider
                 with self._admission.caller_permit(caller.application_id, given.provider, given.customer_id):
                     update = await inbound.read_update(given, deadline)
+                    if call.is_retry:
+                        update = replace(update, is_retry=True)
                     result = await self._update_step(caller, update, deadline)
             outcome = _completed(call, given.error_mode, result)
         except CallRefused as refusal:
             outcome = _refused(call, refusal)
+        except UpdateAbandoned as abandoned:
+            self._record_abandoned(call, inbound.transport_status(None), abandoned)
+            raise
         except (asyncio.CancelledError, CallerGone):
             self._record(call, inbound.transport_status(None), None)
             raise
@@ -194,7 +207,26 @@ class CallHandler:
                 return await self._applications.by_certificate(names)
         return await self._applications.authenticate(key.reveal() if key else None)
 
-    def _record(self, call: _CallFacts, status: TransportStatus, outcome: CallOutcome | None) -> None:
+    def _record_abandoned(self, call: _CallFacts, status: TransportStatus, abandoned: UpdateAbandoned) -> None:
+        """Records a call whose caller went away, when what it had begun has ended."""
+        call.provider_calls = abandoned.requests_sent
+        if abandoned.writing is None:
+            self._record(call, status, None)
+            return
+
+        def record(writing: "asyncio.Task[UpdateResult]") -> None:
+            if writing.cancelled() or writing.exception() is not None:
+                self._record(call, status, None, left_step="unknown")
+                return
+            result = writing.result()
+            outcome = _completed(call, metadata.ErrorMode.ENVELOPE, result)
+            self._record(call, status, outcome, left_step="" if result.problems else "applied")
+
+        abandoned.writing.add_done_callback(record)
+
+    def _record(
+        self, call: _CallFacts, status: TransportStatus, outcome: CallOutcome | None, left_step: str = ""
+    ) -> None:
         problem = outcome.problem if outcome is not None else None
         record = CallRecord(
             request_id=call.request_id,
@@ -204,7 +236,7 @@ class CallHandler:
             grpc_status=status.grpc,
             http_status=status.http,
             code=problem.code.value if problem else "",
-            outcome=problem.outcome.value if problem else "",
+            outcome=problem.outcome.value if problem else left_step,
             error_id=outcome.response.errors[0].id if outcome is not None and problem else "",
             provider_calls=call.provider_calls,
             seconds=time.perf_counter() - call.started,
@@ -227,6 +259,8 @@ def _completed(call: _CallFacts, mode: metadata.ErrorMode, result: UpdateResult)
 
 def _refused(call: _CallFacts, refusal: CallRefused) -> CallOutcome:
     problem = refusal.problem
+    if call.is_retry and problem.code not in _REFUSED_AT_ANY_TIME:
+        problem = doubted(problem)
     response = envelope([problem], application_name=call.application_name, request_id=call.request_id)
     return CallOutcome(call.request_id, response, problem, refused=True, violations=refusal.violations)
 

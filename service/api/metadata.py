@@ -14,6 +14,12 @@ from service.domain.errors import ErrorCode, Violation, invalid
 from service.domain.step import Provider
 from service.providers import providers
 
+PREVIOUS_ATTEMPTS: Final = "grpc-previous-rpc-attempts"
+"""How many attempts of the call gRPC's retry policy has made before."""
+
+ENVOY_ATTEMPT: Final = "x-envoy-attempt-count"
+"""Which attempt of the call this is, by Envoy's count from 1."""
+
 _KEYS: Final = frozenset({CUSTOMER_ID, PROVIDER_NAME, API_KEY, REQUEST_ID, ERROR_MODE})
 _VALUE: Final = re.compile(r"[\x20-\x7e]{1,255}")
 
@@ -75,6 +81,14 @@ def api_key(values: dict[str, str]) -> Secret | None:
     return Secret(value) if value is not None else None
 
 
+def is_retry(pairs: MetadataPairs) -> bool:
+    """Whether the call repeats an earlier attempt, by the word of gRPC's retry policy or of Envoy's."""
+    return any(
+        (key == PREVIOUS_ATTEMPTS and value not in ("0", b"0")) or (key == ENVOY_ATTEMPT and value not in ("1", b"1"))
+        for key, value in pairs
+    )
+
+
 def named_provider(values: dict[str, str]) -> Provider | None:
     """The provider that the caller names, if it is a known one."""
     return _PROVIDERS.get(values.get(PROVIDER_NAME, "").strip().lower())
@@ -97,7 +111,11 @@ def parse(values: dict[str, str], violations: Sequence[Violation]) -> CallMetada
         found.append(Violation(CUSTOMER_ID, "Required: your own id of the customer whose step is to change."))
     provider = named_provider(values)
     if provider is None and PROVIDER_NAME not in wrong:
-        found.append(Violation(PROVIDER_NAME, f"Required: one of {', '.join(_PROVIDERS)}."))
+        named = values.get(PROVIDER_NAME, "").strip()
+        rule = f"one of {', '.join(_PROVIDERS)}."
+        found.append(
+            Violation(PROVIDER_NAME, f"{named[:100]} is not known here; give {rule}" if named else f"Required: {rule}")
+        )
     given = values.get(ERROR_MODE)
     mode = ErrorMode.ENVELOPE if given is None else _MODES.get(given.strip().lower())
     if mode is None and ERROR_MODE not in wrong:

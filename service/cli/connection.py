@@ -18,6 +18,7 @@ from service.connections import Applications, ConnectionAdministration, Connecti
 from service.domain.credentials import ApiKeyCredentials, Credentials, OAuthCredentials, Secret
 from service.domain.deadline import Deadline
 from service.domain.errors import Problem
+from service.domain.outcome import stated
 from service.domain.step import Provider
 from service.providers import REGISTRY, providers
 
@@ -117,7 +118,7 @@ def check(app: App, customer: Customer, provider: ProviderOption) -> None:
     with Console(stderr=True).status(f"Asking {provider.title} …"):
         problems = context.run(main)
     for problem in problems:
-        context.fail(problem.detail)
+        context.fail(stated(problem).detail)
     if problems:
         raise typer.Exit(1)
     typer.echo(f"connection of {customer} to {provider.title} works")

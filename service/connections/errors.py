@@ -4,6 +4,7 @@ from typing import Final
 
 from service.domain.credentials import ConnectionKey
 from service.domain.errors import CallRefused, ErrorCode, Origin, Problem, RefreshFailed, UpdateFailed
+from service.domain.outcome import stated
 
 _RETRY_DATABASE_SECONDS: Final = 1.0
 
@@ -15,8 +16,8 @@ class NoConnection(UpdateFailed):
         super().__init__(
             Problem(
                 ErrorCode.NOT_FOUND_ERROR,
-                f"Customer {key.customer_id} has no connection to {key.provider.title}; nothing was changed. Connect the "
-                "customer, or make the connection with `seqstep connection set`.",
+                f"Customer {key.customer_id} has no connection to {key.provider.title}.",
+                advice="Connect the customer, or make the connection with `seqstep connection set`.",
             )
         )
 
@@ -29,7 +30,7 @@ class NeedsReauth(UpdateFailed):
         super().__init__(
             Problem(
                 ErrorCode.UNAUTHORIZED_ERROR,
-                f"Reconnect customer {key.customer_id} to {title}: {reason}. {title} was not asked, and nothing was changed.",
+                f"Reconnect customer {key.customer_id} to {title}: {reason}.",
             )
         )
 
@@ -41,8 +42,8 @@ class ApiKeyRefused(UpdateFailed):
         super().__init__(
             Problem(
                 ErrorCode.UNAUTHORIZED_ERROR,
-                f"{key.provider.title} refused the API key of customer {key.customer_id}. Have the customer make a new one, "
-                "and set it with `seqstep connection set`.",
+                f"{key.provider.title} refused the API key of customer {key.customer_id}.",
+                advice="Have the customer make a new one, and set it with `seqstep connection set`.",
                 origin=Origin.PROVIDER,
             )
         )
@@ -55,8 +56,8 @@ class CredentialsUnreadable(UpdateFailed):
         super().__init__(
             Problem(
                 ErrorCode.INTERNAL_SERVER_ERROR,
-                f"The stored credentials of customer {key.customer_id} for {key.provider.title} cannot be read: {reason}. "
-                "Nothing was changed. Restore the key, or set the connection again.",
+                f"The stored credentials of customer {key.customer_id} for {key.provider.title} cannot be read: {reason}.",
+                advice="Restore the key, or set the connection again.",
             )
         )
 
@@ -70,8 +71,8 @@ class RefreshDeferred(UpdateFailed):
         return cls(
             Problem(
                 failure.code,
-                f"The token of customer {key.customer_id} for {key.provider.title} could not be renewed: {failure.reason}. "
-                "Nothing was changed; repeat the call later.",
+                f"The token of customer {key.customer_id} for {key.provider.title} could not be renewed: {failure.reason}.",
+                advice="Repeat the call later.",
                 origin=Origin.PROVIDER,
                 retry_after=retry_after,
             )
@@ -83,8 +84,8 @@ class RefreshDeferred(UpdateFailed):
         return cls(
             Problem(
                 ErrorCode.GATEWAY_TIMEOUT_ERROR,
-                f"{key.provider.title}'s token for customer {key.customer_id} was not renewed before the deadline; nothing "
-                "was changed. Repeat the call.",
+                f"{key.provider.title}'s token for customer {key.customer_id} was not renewed before the deadline.",
+                advice="Repeat the call.",
                 origin=Origin.PROVIDER,
             )
         )
@@ -106,12 +107,13 @@ class AuthenticationUnavailable(CallRefused):
     """The database cannot be reached, so that the caller is not known."""
 
     def __init__(self) -> None:
-        super().__init__(_database_unavailable())
+        super().__init__(stated(_database_unavailable()))
 
 
 def _database_unavailable() -> Problem:
     return Problem(
         ErrorCode.SERVICE_UNAVAILABLE_ERROR,
-        "This server cannot reach its database at present; nothing was changed. Repeat the call in a moment.",
+        "This server cannot reach its database at present.",
+        advice="Repeat the call in a moment.",
         retry_after=_RETRY_DATABASE_SECONDS,
     )

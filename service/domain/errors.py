@@ -177,12 +177,13 @@ class Problem(msgspec.Struct, frozen=True):
 
     Attributes:
         code: The kind of error.
-        detail: What happened and what to do about it, for a person.
+        detail: What happened, for a person.
         title: The provider's own short name for it; None means that of the code.
         origin: Who found fault.
         cause: The provider's answer behind it, if there is one.
         outcome: What became of the step.
         retry_after: Seconds after which the same call can succeed, if known.
+        advice: What to do about it, for a person. Between `detail` and it, the use case says what was done to the step.
     """
 
     code: ErrorCode
@@ -192,6 +193,7 @@ class Problem(msgspec.Struct, frozen=True):
     cause: Cause | None = None
     outcome: Outcome = Outcome.NOT_APPLIED
     retry_after: float | None = None
+    advice: str = ""
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -252,13 +254,14 @@ def unauthenticated() -> CallRefused:
 def failed(
     code: ErrorCode,
     detail: str,
+    advice: str = "",
     *,
     origin: Origin = Origin.SERVICE,
     outcome: Outcome = Outcome.NOT_APPLIED,
     retry_after: float | None = None,
 ) -> UpdateFailed:
-    """A failure with one problem that no provider answer stands behind."""
-    return UpdateFailed(Problem(code, detail, origin=origin, outcome=outcome, retry_after=retry_after))
+    """A failure with one problem that no response of a provider stands behind."""
+    return UpdateFailed(Problem(code, detail, advice=advice, origin=origin, outcome=outcome, retry_after=retry_after))
 
 
 class RefreshRefused(Exception):

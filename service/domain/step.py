@@ -84,6 +84,7 @@ class StepUpdate(msgspec.Struct, frozen=True):
         body: The HTML body to set, or None to leave it.
         custom_fields: Fields of the provider's step resource to set, by the provider's names.
         validate_only: Do everything but the writes.
+        is_retry: Whether the call repeats an earlier attempt, which may have been carried out.
     """
 
     provider: Provider
@@ -94,6 +95,7 @@ class StepUpdate(msgspec.Struct, frozen=True):
     body: str | None = None
     custom_fields: Mapping[str, JsonValue] = msgspec.field(default_factory=dict)
     validate_only: bool = False
+    is_retry: bool = False
 
     @property
     def changes_template(self) -> bool:

@@ -61,6 +61,24 @@ class ProviderResponse(msgspec.Struct, frozen=True):
     secrets: tuple[Secret, ...] = ()
 
 
+class ResponseFailure(msgspec.Struct, frozen=True):
+    """A response that is not a good one.
+
+    Attributes:
+        problems: What is wrong, at least one.
+        by_provider: Whether the provider itself answered, and not a proxy or an edge in front of it.
+        refused: Whether the request cannot have had an effect.
+        may_pass: Whether the same request may succeed in a moment.
+        credentials_refused: Whether the provider did not accept the credentials, so that renewed ones may help.
+    """
+
+    problems: tuple[Problem, ...]
+    by_provider: bool
+    refused: bool
+    may_pass: bool
+    credentials_refused: bool = False
+
+
 class Write(msgspec.Struct, frozen=True):
     """One write of a plan.
 
@@ -70,25 +88,28 @@ class Write(msgspec.Struct, frozen=True):
     Attributes:
         request: What to send.
         fields: Each field that is sent, with what the provider holds and what it is to hold.
-        stored: Reads the provider's response into what it now holds, by the names in `fields`. A field that the response
-            does not show is left out. Raises UpdateFailed if the response does not confirm the write.
+        stored: Reads the provider's response into what it now holds, by the names in `fields`. A field that the record in
+            the response does not show is left out; None for a response without a record, by which the provider's protocol
+            says that all is as sent. Raises UpdateFailed if the response does not confirm the write.
     """
 
     request: ProviderRequest
     fields: tuple[FieldChange, ...]
-    stored: Callable[[ProviderResponse], Mapping[str, JsonValue]]
+    stored: Callable[[ProviderResponse], Mapping[str, JsonValue] | None]
 
 
 class Plan(msgspec.Struct, frozen=True):
     """What an update comes to, given what the provider holds.
 
     Attributes:
-        writes: What to write, in order; empty if the provider already holds it all.
-        warnings: What the caller should know.
+        writes: What to write, in order, each unless the provider already holds it all.
+        warnings: What the caller should know in any case.
+        write_warnings: What the caller should know if something is written.
     """
 
     writes: tuple[Write, ...] = ()
     warnings: tuple[StepWarning, ...] = ()
+    write_warnings: tuple[StepWarning, ...] = ()
 
 
 class Reader(Protocol):
@@ -100,6 +121,9 @@ class Reader(Protocol):
         Raises:
             UpdateFailed: The provider could not be reached, or refused.
         """
+
+    def is_needed(self, write: Write) -> bool:
+        """Whether the provider does not hold yet what the write would leave."""
 
 
 class UrlSetting(msgspec.Struct, frozen=True):
@@ -152,10 +176,10 @@ class ProviderAdapter(KnownProvider, Protocol):
     def headers(self, credentials: Credentials) -> Mapping[str, str]:
         """The headers of every request, with the credentials in them."""
 
-    def problems(
+    def failure(
         self, request: ProviderRequest, response: ProviderResponse, connection: Connection
-    ) -> tuple[Problem, ...]:
-        """What is wrong with a response, without the response's secrets; empty if it is a good one."""
+    ) -> ResponseFailure | None:
+        """What is wrong with a response, without the response's secrets; None if it is a good one."""
 
     def rate_scope(self, request: ProviderRequest) -> str:
         """What the provider counts the request under: requests of one customer with the same scope share their windows."""

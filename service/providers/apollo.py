@@ -23,23 +23,44 @@ from service.providers.adapter import (
     ProviderResponse,
     RateWindow,
     Reader,
+    ResponseFailure,
     UrlSetting,
     UrlSettings,
     Write,
 )
 from service.providers.planning import (
+    SEQUENCE_ON,
     Template,
     Variant,
     custom_field_violations,
     custom_fields,
     no_such_step,
     no_template,
+    not_shown,
+    shared_template,
     template_fields,
+    template_not_shown,
     template_warnings,
-    unreadable_template,
-    with_no_change,
 )
-from service.providers.responses import cause, code_of, decode, encode, redact, retry_after, unreadable
+from service.providers.responses import (
+    cause,
+    code_of,
+    decode_object,
+    encode,
+    failure_in_between,
+    failure_member,
+    is_from_edge,
+    is_json,
+    media_type,
+    objects,
+    redact,
+    response_failure,
+    retry_after,
+    text_member,
+    unreadable,
+    wait_seconds,
+    whole_number,
+)
 
 _ID: Final = re.compile(r"[0-9a-fA-F]{24}")
 
@@ -66,57 +87,20 @@ _PLAN_WORDS: Final = re.compile(r"\bpaying\b|\bpaid\b|\bonly available\b|\bupgra
 _OVERLAP_WAIT_SECONDS: Final = 1.0
 
 
+_MASTER_KEY: Final = "a master API key"
+
+# What an answer of Apollo's to a write holds its record in.
+_RECORDS: Final = frozenset({"emailer_template", "emailer_step", "emailer_campaign"})
+_FAULT_MEMBERS: Final = frozenset({"error", "errors", "error_code", "error_details", "message", "retry_after_seconds"})
+
+_ACCEPTED: Final = 202
+_FORBIDDEN: Final = 403
+
 # The windows, by the header that tells what is left of each, with their lengths in seconds.
 _WINDOWS: Final = tuple(
     (name, f"x-{name}-requests-left", length)
     for name, length in (("minute", 60.0), ("hourly", 3600.0), ("24-hour", 86400.0))
 )
-
-
-class _Campaign(msgspec.Struct):
-    active: bool | None = None
-
-
-class _Step(msgspec.Struct):
-    id: str
-    type: str | None = None
-
-
-class _Touch(msgspec.Struct):
-    id: str
-    emailer_step_id: str | None = None
-    emailer_template_id: str | None = None
-    status: str | None = None
-    type: str | None = None
-
-
-class _Template(msgspec.Struct):
-    id: str
-    subject: str | None = None
-    body_html: str | None = None
-    archived: bool | None = None
-
-
-class _Sequence(msgspec.Struct):
-    emailer_campaign: _Campaign
-    emailer_steps: list[_Step] | None = None
-    emailer_touches: list[_Touch] | None = None
-    emailer_templates: list[_Template] | None = None
-
-
-class _RawSteps(msgspec.Struct):
-    emailer_steps: list[dict[str, JsonValue]] | None = None
-
-
-class _Fault(msgspec.Struct):
-    error: JsonValue = None
-    error_code: JsonValue = None
-    message: JsonValue = None
-    retry_after_seconds: JsonValue = None
-
-
-SEQUENCE: Final = msgspec.json.Decoder(_Sequence)
-_FAULT: Final = msgspec.json.Decoder(_Fault)
 
 
 class Apollo:
@@ -167,32 +151,36 @@ class Apollo:
             "POST",
             "/emailer_campaigns/search?per_page=1",
             "emailer_campaigns/search",
-            "a master API key",
+            _MASTER_KEY,
         )
 
     async def plan(self, update: StepUpdate, reader: Reader) -> Plan:
-        """Reads the sequence, which holds its steps, touches and templates, in one call."""
-        response = await reader.read(
-            ProviderRequest(
-                "GET", f"/emailer_campaigns/{update.sequence_id}", "emailer_campaigns/show", "a master API key"
-            )
-        )
-        sequence = decode(self.provider, response, SEQUENCE)
-        raw_steps = decode(self.provider, response, _RawSteps).emailer_steps if update.custom_fields else None
-        return decide(update, sequence, raw_steps or [])
+        """Reads the sequence, which holds its steps, touches and templates, in one request."""
+        path = f"/emailer_campaigns/{update.sequence_id.lower()}"
+        response = await reader.read(ProviderRequest("GET", path, "emailer_campaigns/show", _MASTER_KEY))
+        return decide(update, response)
 
-    def problems(
+    def failure(
         self, request: ProviderRequest, response: ProviderResponse, connection: Connection
-    ) -> tuple[Problem, ...]:
+    ) -> ResponseFailure | None:
         """An error is plain JSON or text of varying shape, and may come with a 2xx status (observed)."""
         good_status = 200 <= response.status < 300
-        # A search for the bytes spares good answers, which have no member of that name, a second decoding.
-        if good_status and b'"error"' not in response.body:
-            return ()
-        fault = _fault(response)
-        if good_status and fault.error is None:
-            return ()
-        return (_problem(request, response, fault, connection),)
+        # A search for the bytes spares good responses, which have no member of that name, a second decoding.
+        if good_status and b'"error' not in response.body:
+            return None
+        fault = _decoded(response)
+        if good_status:
+            # Beside a record it is the record's reader that weighs it: the write may have been carried out.
+            if not fault or failure_member(fault) is None or "id" in fault or _RECORDS & fault.keys():
+                return None
+            return response_failure([_problem(request, response, fault, connection)], response, refused=True)
+        if not _is_own(response, fault):
+            return failure_in_between(self.provider, request, response)
+        return response_failure(
+            [_problem(request, response, fault, connection)],
+            response,
+            credentials_refused=response.status == 401 and not _is_inaccessible(fault),
+        )
 
     def rate_scope(self, request: ProviderRequest) -> str:
         """Apollo counts by team and endpoint (documented)."""
@@ -202,151 +190,234 @@ class Apollo:
         """Three fixed windows for each endpoint; an unlimited one has no count (documented)."""
         headers = response.headers
         return [
-            RateWindow(name, int(left), length)
+            RateWindow(name, left, length)
             for name, header, length in _WINDOWS
-            if (left := headers.get(header, "")).isdecimal()
+            if (left := whole_number(headers.get(header, ""))) is not None
         ]
 
 
-def decide(update: StepUpdate, sequence: _Sequence, raw_steps: Sequence[Mapping[str, JsonValue]]) -> Plan:
-    """What the update comes to, given the sequence as Apollo holds it.
+def decide(update: StepUpdate, response: ProviderResponse) -> Plan:
+    """What the update comes to, given the sequence as Apollo shows it.
 
-    Args:
-        update: What is wanted.
-        sequence: Apollo's response.
-        raw_steps: The steps with all their members; needed only for custom fields.
+    Members that the update does not need may be missing or odd; they appear so all the time (observed).
 
     Raises:
-        UpdateFailed: The step is not in the sequence, or has no template that could be changed.
+        UpdateFailed: The step is not in the sequence, has no template that could be changed, or is not shown.
     """
-    steps = {step.id: step for step in sequence.emailer_steps or []}
-    step = steps.get(update.sequence_step_id)
-    if step is None:
+    sequence = decode_object(Apollo.provider, response)
+    campaign = sequence.get("emailer_campaign")
+    campaign = campaign if isinstance(campaign, dict) else {}
+    if "id" in campaign and not _same_id(campaign["id"], update.sequence_id):
+        raise not_shown(update, "that sequence, but another one")
+    steps = _array(update, sequence, "emailer_steps")
+    step = next((each for each in steps if _same_id(each.get("id"), update.sequence_step_id)), None)
+    if step is None or not _same_id(step.get("emailer_campaign_id", update.sequence_id), update.sequence_id):
         raise no_such_step(update)
-    active = bool(sequence.emailer_campaign.active)
     writes: list[Write] = []
     warnings: list[StepWarning] = []
+    write_warnings = [SEQUENCE_ON] if campaign.get("active") is True else []
     if update.changes_template:
-        write, notes = _decide_template(update, sequence, steps, step)
-        writes += write
+        write, notes, sharing = _plan_template(update, response, sequence, steps, step)
+        writes.append(write)
         warnings += notes
-    if update.custom_fields:
-        raw = next((each for each in raw_steps if each.get("id") == step.id), {})
-        fields = custom_fields(update, raw)
-        if fields:
-            writes.append(_step_write(step.id, fields))
-    return with_no_change(Plan(tuple(writes), tuple(warnings)), active=active)
+        write_warnings = [*sharing, *write_warnings]
+    if update.custom_fields and (fields := custom_fields(update, step)):
+        writes.append(_step_write(update.sequence_step_id.lower(), fields))
+    return Plan(tuple(writes), tuple(warnings), tuple(write_warnings))
 
 
-def _decide_template(
-    update: StepUpdate, sequence: _Sequence, steps: Mapping[str, _Step], step: _Step
-) -> tuple[list[Write], list[StepWarning]]:
-    touches = [touch for touch in sequence.emailer_touches or [] if touch.emailer_step_id == step.id]
+def _plan_template(
+    update: StepUpdate,
+    response: ProviderResponse,
+    sequence: Mapping[str, JsonValue],
+    steps: Sequence[Mapping[str, JsonValue]],
+    step: Mapping[str, JsonValue],
+) -> tuple[Write, list[StepWarning], list[StepWarning]]:
+    """The write of the template, the warnings about it, and those that matter only if it is written."""
+    all_touches = _array(update, sequence, "emailer_touches")
+    touches = [touch for touch in all_touches if _same_id(touch.get("emailer_step_id"), update.sequence_step_id)]
     if not touches:
-        raise no_template(update, step.type)
-    live = [touch for touch in touches if touch.status == "approved"]
+        raise no_template(update, step.get("type"))
+    live = [touch for touch in touches if touch.get("status") == "approved"]
     touch = (live or touches)[0]
-    held = next(
-        (each for each in sequence.emailer_templates or [] if each.id == touch.emailer_template_id),
-        None,
+    template_id = touch.get("emailer_template_id")
+    # It becomes part of a path, so it has to be an id.
+    if not isinstance(template_id, str) or not _ID.fullmatch(template_id):
+        raise template_not_shown(update, template_id)
+    template_id = template_id.lower()
+    record = next(
+        (each for each in objects(sequence.get("emailer_templates")) if _same_id(each.get("id"), template_id)), None
     )
-    # Its id becomes part of a path, so it has to be one.
-    if held is None or not _ID.fullmatch(held.id):
-        raise unreadable_template(update, touch.emailer_template_id)
-    template = Template(held.id, held.subject, held.body_html, archived=bool(held.archived))
-    fields = template_fields(update, template)
-    users = {touch.emailer_step_id for touch in sequence.emailer_touches or [] if touch.emailer_template_id == held.id}
-    sharing = [other.id for other in steps.values() if other.id in users and other.id != step.id]
-    variant = Variant(len(touches), is_reply=touch.type == "reply_to_thread")
-    warnings = template_warnings(update, template, variant, sharing if fields else ())
-    return [_template_write(held.id, fields)] if fields else [], warnings
+    if record is None:
+        raise template_not_shown(update, template_id)
+    where = f"template {template_id}"
+    template = Template(
+        template_id,
+        text_member(Apollo.provider, response, record, "subject", where) if update.subject is not None else None,
+        text_member(Apollo.provider, response, record, "body_html", where) if update.body is not None else None,
+        archived=record.get("archived") is True,
+    )
+    users = [each for each in all_touches if _same_id(each.get("emailer_template_id"), template_id)]
+    sharing = [
+        str(other["id"])
+        for other in steps
+        if other is not step and any(_same_id(each.get("emailer_step_id"), other.get("id")) for each in users)
+    ]
+    variant = Variant(
+        len(touches),
+        is_live=bool(live),
+        is_reply=touch.get("type") == "reply_to_thread",
+        twins=sum(each is not touch for each in touches if each in users),
+    )
+    return (
+        _template_write(template_id, template_fields(update, template)),
+        template_warnings(update, template, variant),
+        [shared_template(template_id, sharing)] if sharing else [],
+    )
+
+
+def _array(update: StepUpdate, sequence: Mapping[str, JsonValue], name: str) -> list[dict[str, JsonValue]]:
+    """The records of an array, which may be null (observed); one that is missing is not an empty one."""
+    value = sequence.get(name, "missing")
+    if value is not None and not isinstance(value, list):
+        raise not_shown(update, f"`{name}`")
+    return objects(value)
+
+
+def _same_id(value: JsonValue, wanted: JsonValue) -> bool:
+    """Whether two ids are the same; Apollo's are in lower case, and callers may write them in upper case."""
+    return isinstance(value, str) and isinstance(wanted, str) and value.lower() == wanted.lower()
 
 
 def _template_write(template_id: str, fields: Sequence[FieldChange]) -> Write:
     names = {SUBJECT: "subject", BODY: "body_html"}
-    # Members that are left out stay as they are (observed), so a value that is right already is not sent.
     body = encode({names[field.field]: field.after for field in fields})
-    request = ProviderRequest(
-        "PUT", f"/emailer_templates/{template_id}", "emailer_templates/update", "a master API key", body
-    )
-    return Write(request, tuple(fields), partial(_stored, "emailer_template", {v: k for k, v in names.items()}))
+    request = ProviderRequest("PUT", f"/emailer_templates/{template_id}", "emailer_templates/update", _MASTER_KEY, body)
+    shown = {name: field for field, name in names.items()}
+    return Write(request, tuple(fields), partial(_stored, "emailer_template", template_id, shown))
 
 
 def _step_write(sequence_step_id: str, fields: Sequence[FieldChange]) -> Write:
     keys = {field.field.partition(".")[2]: field.field for field in fields}
     body = encode({key: field.after for key, field in zip(keys, fields, strict=True)})
-    request = ProviderRequest(
-        "PUT", f"/emailer_steps/{sequence_step_id}", "emailer_steps/update", "a master API key", body
-    )
-    return Write(request, tuple(fields), partial(_stored, "emailer_step", keys))
+    request = ProviderRequest("PUT", f"/emailer_steps/{sequence_step_id}", "emailer_steps/update", _MASTER_KEY, body)
+    return Write(request, tuple(fields), partial(_stored, "emailer_step", sequence_step_id, keys))
 
 
-def _stored(wrapper: str, names: Mapping[str, str], response: ProviderResponse) -> Mapping[str, JsonValue]:
-    """The record of an response, which comes bare or in a member of its own name."""
-    record = decode_write(response)
-    inner = record.get(wrapper)
-    if isinstance(inner, dict):
-        record = inner
-    if "id" not in record:
-        raise UpdateFailed(unreadable(Apollo.provider, response, f"no `{wrapper}` in it", Outcome.UNKNOWN))
-    return {field: record[name] for name, field in names.items() if name in record}
-
-
-def decode_write(response: ProviderResponse) -> dict[str, JsonValue]:
-    """The JSON object that a write answered.
+def _stored(
+    wrapper: str, record_id: str, names: Mapping[str, str], response: ProviderResponse
+) -> Mapping[str, JsonValue]:
+    """What the record of a write's answer holds; it comes bare or in a member of its own name.
 
     Raises:
-        UpdateFailed: It is something else; whether the write was carried out is not known.
+        UpdateFailed: The answer does not confirm the record that was written; whether it was written is not known.
     """
+    answer = decode_object(Apollo.provider, response, Outcome.UNKNOWN)
+    inner = answer.get(wrapper)
+    record = inner if isinstance(inner, dict) else answer
+    failure = failure_member(answer) or failure_member(record)
+    if failure is not None:
+        wrong = f"it speaks of failure in `{failure}`"
+    elif not _same_id(record.get("id"), record_id):
+        wrong = f"it does not show {wrapper} {record_id}"
+    elif response.status == _ACCEPTED:
+        wrong = "the write was accepted and not carried out yet"
+    else:
+        return {field: record[name] for name, field in names.items() if name in record}
+    raise UpdateFailed(unreadable(Apollo.provider, response, wrong, Outcome.UNKNOWN))
+
+
+def _decoded(response: ProviderResponse) -> dict[str, JsonValue]:
+    """The JSON object of a response; empty if it has none."""
     try:
         return msgspec.json.decode(response.body, type=dict[str, JsonValue])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UpdateFailed(unreadable(Apollo.provider, response, f"{error}", Outcome.UNKNOWN)) from None
-
-
-def _fault(response: ProviderResponse) -> _Fault:
-    try:
-        return _FAULT.decode(response.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _Fault()
+        return {}
 
 
-def _problem(request: ProviderRequest, response: ProviderResponse, fault: _Fault, connection: Connection) -> Problem:
+def _is_own(response: ProviderResponse, fault: Mapping[str, JsonValue]) -> bool:
+    """Whether Apollo itself answered: JSON that names an error, or text where it gives text (observed)."""
+    if is_from_edge(response):
+        return False
+    if is_json(response):
+        return bool(_FAULT_MEMBERS & fault.keys())
+    if media_type(response) == "text/plain":
+        # A 403 in text is the edge's (observed).
+        return response.status != _FORBIDDEN
+    return not response.body and "www-authenticate" in response.headers
+
+
+def _problem(
+    request: ProviderRequest, response: ProviderResponse, fault: Mapping[str, JsonValue], connection: Connection
+) -> Problem:
     shown = cause(response)
     words = redact(_provider_words(fault, shown.body), response)
-    code = code_of(response.status)
-    wait = None
-    advice = ""
-    customer = connection.customer_id
-    if response.status == 429:
-        code, wait, advice = _too_many(response, fault, words)
-    elif 200 <= response.status < 300:
-        code = ErrorCode.UNPROCESSABLE_ENTITY_ERROR
-        advice = "Apollo did not carry it out although it answered with a good status; correct the value that it names."
-    elif response.status == 401:
-        advice = f"Set a valid Apollo API key for customer {customer}, or connect the customer again."
-    elif response.status == 403:
-        advice = (
-            f"Give customer {customer} {request.needs}, or an Apollo plan that includes {request.endpoint}: "
-            "the present key may not use it."
-        )
-    elif response.status == 503:
-        wait = retry_after(response.headers, "retry-after", now=time.time())
-        advice = "Try again later."
-    elif response.status == 404:
-        advice = "Check the ids; the record may have been deleted."
+    code, wait, advice = _judged(request, response, fault, words, connection)
     return Problem(
         code,
-        f"Apollo answered {response.status} to {request.endpoint}: {words} {advice}".rstrip(),
+        f"Apollo answered {response.status} to {request.endpoint}: {words}",
+        advice=advice,
         origin=Origin.PROVIDER,
         cause=shown,
         retry_after=wait,
     )
 
 
-def _provider_words(fault: _Fault, body: JsonValue) -> str:
+def _judged(  # noqa: PLR0911  # one for each kind of failure
+    request: ProviderRequest,
+    response: ProviderResponse,
+    fault: Mapping[str, JsonValue],
+    words: str,
+    connection: Connection,
+) -> tuple[ErrorCode, float | None, str]:
+    """The code of a failure, how long to wait, and what to do."""
+    status, customer = response.status, connection.customer_id
+    # The lock of a sequence comes with 429, and has been seen with other statuses too.
+    if 400 <= status < 500 and "already processing" in words.lower():
+        return (
+            ErrorCode.CONFLICT_ERROR,
+            _wait(response, fault) or _OVERLAP_WAIT_SECONDS,
+            "Another change to this sequence is under way; repeat the call in a moment.",
+        )
+    if status == 429:
+        return _too_many(response, fault, words.lower())
+    if 200 <= status < 300:
+        return (
+            ErrorCode.UNPROCESSABLE_ENTITY_ERROR,
+            None,
+            "Apollo did not carry it out although it answered with a good status; correct the value that it names.",
+        )
+    if status == 403 or _is_inaccessible(fault):
+        is_token = isinstance(connection.credentials, OAuthCredentials)
+        advice = (
+            f"The OAuth token of customer {customer} may not use {request.endpoint}, which wants {_MASTER_KEY}; set one."
+            if is_token
+            else f"Give customer {customer} {request.needs}, or an Apollo plan that includes {request.endpoint}: the present "
+            "key may not use it."
+        )
+        return ErrorCode.FORBIDDEN_ERROR, None, advice
+    if status == 401:
+        return (
+            ErrorCode.UNAUTHORIZED_ERROR,
+            None,
+            f"Set a valid Apollo API key for customer {customer}, or connect the customer again.",
+        )
+    if status == 404:
+        return ErrorCode.NOT_FOUND_ERROR, None, "Check the ids; the record may have been deleted."
+    if status >= 500:
+        wait = retry_after(response.headers, "retry-after", now=time.time()) if status == 503 else None
+        return code_of(status), wait, "Try again later."
+    return code_of(status), None, "Correct the value and repeat the call." if status in (400, 422) else ""
+
+
+def _is_inaccessible(fault: Mapping[str, JsonValue]) -> bool:
+    """Whether it is about permission: of the key's scope or of the plan; comes with 403, and with 401 too (observed)."""
+    return fault.get("error_code") == "API_INACCESSIBLE"
+
+
+def _provider_words(fault: Mapping[str, JsonValue], body: JsonValue) -> str:
     """Apollo's own words, wherever in the answer they are."""
-    for words in (fault.error, fault.message, body if isinstance(body, str) else None):
+    for words in (fault.get("error"), fault.get("message"), body if isinstance(body, str) else None):
         if isinstance(words, str) and words.strip():
             text = " ".join(words.split())
             text = text if len(text) <= 500 else text[:500] + "…"
@@ -354,23 +425,27 @@ def _provider_words(fault: _Fault, body: JsonValue) -> str:
     return "no reason given."
 
 
-def _too_many(response: ProviderResponse, fault: _Fault, text: str) -> tuple[ErrorCode, float | None, str]:
-    """Apollo's three kinds of 429 (documented and observed), which call for three different things."""
+def _wait(response: ProviderResponse, fault: Mapping[str, JsonValue]) -> float | None:
     wait = retry_after(response.headers, "retry-after", now=time.time())
-    if wait is None and isinstance(fault.retry_after_seconds, int | float):
-        wait = max(0.0, float(fault.retry_after_seconds))
-    words = text.lower()
-    if "already processing" in words:
-        return (
-            ErrorCode.CONFLICT_ERROR,
-            wait if wait is not None else _OVERLAP_WAIT_SECONDS,
-            "Another change to this sequence is under way; repeat the call in a moment.",
-        )
-    # The kind is told by the words alone: a `retry-after` comes with every 429, whether waiting helps or not.
-    if "maximum number" not in words and _PLAN_WORDS.search(words):
+    return wait if wait is not None else wait_seconds(fault.get("retry_after_seconds"))
+
+
+def _too_many(
+    response: ProviderResponse, fault: Mapping[str, JsonValue], words: str
+) -> tuple[ErrorCode, float | None, str]:
+    """Apollo's other two kinds of 429 (documented and observed), which call for different things.
+
+    Newer answers have a code in `error_details`; where it is not there, the words tell, since a `retry-after` comes with
+    both.
+    """
+    details = fault.get("error_details")
+    named = details.get("code") if isinstance(details, dict) else None
+    is_window = isinstance(named, str) and "RATE_LIMIT" in named.upper()
+    if not is_window and "maximum number" not in words and _PLAN_WORDS.search(words):
         return (
             ErrorCode.PAYMENT_REQUIRED_ERROR,
             None,
             "Waiting does not help: the customer's Apollo plan has to include this operation.",
         )
+    wait = _wait(response, fault)
     return ErrorCode.TOO_MANY_REQUESTS_ERROR, wait, "Wait until the window is over before the next call."

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import ClassVar, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -23,26 +24,45 @@ from service.providers.adapter import (
     ProviderResponse,
     RateWindow,
     Reader,
+    ResponseFailure,
     UrlSetting,
     UrlSettings,
     Write,
 )
 from service.providers.planning import (
+    SEQUENCE_ON,
     Template,
     Variant,
     custom_field_violations,
     custom_fields,
     no_such_step,
     no_template,
+    not_shown,
     shared_template,
     template_fields,
+    template_not_shown,
     template_warnings,
-    unreadable_template,
-    with_no_change,
 )
-from service.providers.responses import cause, code_of, decode, encode, redact, retry_after, unreadable
+from service.providers.responses import (
+    cause,
+    code_of,
+    decode_object,
+    encode,
+    failure_in_between,
+    failure_member,
+    is_from_edge,
+    is_json,
+    objects,
+    redact,
+    response_failure,
+    retry_after,
+    text_member,
+    unreadable,
+    whole_number,
+)
 
 _ID: Final = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
+_LINK: Final = re.compile(r"[!-~]{1,4000}")
 
 # Names that would make a step another step, or hang it elsewhere.
 _FIXED_FIELDS: Final = frozenset(
@@ -55,83 +75,18 @@ _TEMPLATE_QUERY: Final = (
     "&fields[sequenceTemplate]=enabled,isReply,sequenceStep,template"
     "&fields[template]=subject,bodyHtml,archived"
     "&fields[sequence]=enabled"
-    "&count=false"
 )
 _STEP_FIELDS: Final = "&fields[sequenceStep]=stepType,sequence"
 
 
-class _Reference(msgspec.Struct):
-    id: int
+# Collections have pages of 50 and at the most 1000 (documented); what is counted or searched goes over all of them.
+_PAGE: Final = "&page[size]=1000&count=false"
+_MAX_PAGES: Final = 50
 
-
-class _ToOne(msgspec.Struct):
-    data: _Reference | None = None
-
-
-class _Relationships(msgspec.Struct, rename="camel"):
-    sequence: _ToOne | None = None
-    sequence_step: _ToOne | None = None
-    template: _ToOne | None = None
-
-
-class _Attributes(msgspec.Struct, rename="camel"):
-    enabled: bool | None = None
-    is_reply: bool | None = None
-    step_type: str | None = None
-    subject: str | None = None
-    body_html: str | None = None
-    archived: bool | None = None
-
-
-class _Resource(msgspec.Struct):
-    id: int
-    type: str
-    attributes: _Attributes | None = None
-    relationships: _Relationships | None = None
-
-
-class _Collection(msgspec.Struct):
-    data: list[_Resource]
-    included: list[_Resource] | None = None
-
-
-class _Single(msgspec.Struct):
-    data: _Resource
-    included: list[_Resource] | None = None
-
-
-class _RawResource(msgspec.Struct):
-    id: int
-    type: str
-    attributes: dict[str, JsonValue] | None = None
-
-
-class _RawIncluded(msgspec.Struct):
-    included: list[_RawResource] | None = None
-
-
-class _RawSingle(msgspec.Struct):
-    data: _RawResource
-
-
-class _Source(msgspec.Struct):
-    pointer: JsonValue = None
-    parameter: JsonValue = None
-
-
-class _Error(msgspec.Struct):
-    id: JsonValue = None
-    title: JsonValue = None
-    detail: JsonValue = None
-    details: JsonValue = None
-    source: _Source | None = None
-
-
-class _Errors(msgspec.Struct):
-    errors: list[_Error]
-
-
-_COLLECTION: Final = msgspec.json.Decoder(_Collection)
+_ACCEPTED: Final = 202
+_UNAUTHORIZED: Final = 401
+_VALUE_REFUSALS: Final = frozenset({400, 422})
+_NO_CONTENT: Final = 204
 
 
 class Outreach:
@@ -183,100 +138,100 @@ class Outreach:
         )
 
     async def plan(self, update: StepUpdate, reader: Reader) -> Plan:
-        """Reads the step with its variants, templates and sequence in one call.
+        """Reads the step with its variants, templates and sequence in one request.
 
         A step without variants costs a second read, to tell a call step from one that does not exist. With
         `validate_only`, one more read finds the other steps that use the template.
         """
         if not update.changes_template:
-            return await self._plan_fields_only(update, reader)
+            response = await reader.read(_step_read(update))
+            document = decode_object(self.provider, response)
+            return decide_fields(update, document)
         query = _TEMPLATE_QUERY if update.custom_fields else _TEMPLATE_QUERY + _STEP_FIELDS
-        response = await reader.read(
-            ProviderRequest(
-                "GET",
-                _url(f"/sequenceTemplates?filter[sequenceStep][id]={update.sequence_step_id}&{query}"),
-                "sequenceTemplates",
-                "sequenceTemplates.read, templates.read, sequenceSteps.read and sequences.read",
-            )
+        first, variants, included = await self._read_all(
+            f"/sequenceTemplates?filter[sequenceStep][id]={update.sequence_step_id}&{query}{_PAGE}",
+            "sequenceTemplates.read, templates.read, sequenceSteps.read and sequences.read",
+            reader,
         )
-        found = decode(self.provider, response, _COLLECTION)
-        if not found.data:
-            raise await self._why_no_template(update, reader)
-        raw = decode(self.provider, response, _RawIncluded).included if update.custom_fields else None
-        held_fields = next(
-            (
-                each.attributes or {}
-                for each in raw or []
-                if (each.type, str(each.id)) == ("sequenceStep", update.sequence_step_id)
-            ),
-            {},
-        )
-        plan = decide(update, found, held_fields)
-        if update.validate_only and any(write.request.endpoint == "templates" for write in plan.writes):
+        if not variants:
+            document = decode_object(self.provider, await reader.read(_step_read(update)))
+            step = _resource(update, document.get("data"), "sequenceStep", update.sequence_step_id)
+            _require_membership(update, step)
+            raise no_template(update, _attributes(step).get("stepType"))
+        plan = decide(update, first, variants, included)
+        if update.validate_only and reader.is_needed(plan.writes[0]):
             template_id = plan.writes[0].request.path.rpartition("/")[2]
             plan = _with_sharing(plan, template_id, await self._sharing(update, template_id, reader))
         return plan
 
-    async def _plan_fields_only(self, update: StepUpdate, reader: Reader) -> Plan:
-        response = await reader.read(_step_read(update))
-        step = decode(self.provider, response, _Single)
-        _prove_membership(update, step.data)
-        held = decode(self.provider, response, _RawSingle).data.attributes or {}
-        fields = custom_fields(update, held)
-        writes = (_step_write(step.data.id, fields),) if fields else ()
-        return with_no_change(Plan(writes), active=_sequence_is_on(update, step.included))
-
-    async def _why_no_template(self, update: StepUpdate, reader: Reader) -> UpdateFailed:
-        step = decode(self.provider, await reader.read(_step_read(update)), _Single).data
-        _prove_membership(update, step)
-        return no_template(update, step.attributes.step_type if step.attributes else None)
-
     async def _sharing(self, update: StepUpdate, template_id: str, reader: Reader) -> list[str]:
-        response = await reader.read(
-            ProviderRequest(
-                "GET",
-                _url(
-                    f"/sequenceTemplates?filter[template][id]={template_id}"
-                    "&fields[sequenceTemplate]=sequenceStep&count=false"
-                ),
-                "sequenceTemplates",
-                "sequenceTemplates.read",
-            )
+        """The other steps that use a template."""
+        _, users, _ = await self._read_all(
+            f"/sequenceTemplates?filter[template][id]={template_id}&fields[sequenceTemplate]=sequenceStep{_PAGE}",
+            "sequenceTemplates.read",
+            reader,
         )
-        users = {_to_one(each, "sequence_step") for each in decode(self.provider, response, _COLLECTION).data}
-        return [
-            str(step)
-            for step in sorted(step for step in users if step is not None)
-            if str(step) != update.sequence_step_id
-        ]
+        steps = {_to_one(each, "sequenceStep") for each in users} - {None, int(update.sequence_step_id)}
+        return [str(step) for step in sorted(step for step in steps if step is not None)]
 
-    def problems(
+    async def _read_all(
+        self, path: str, needs: str, reader: Reader
+    ) -> tuple[ProviderResponse, list[dict[str, JsonValue]], list[dict[str, JsonValue]]]:
+        """All pages of a collection: the first response, the resources, and what they include.
+
+        Raises:
+            UpdateFailed: A page could not be had, is no collection, or does not end.
+        """
+        first: ProviderResponse | None = None
+        found: list[dict[str, JsonValue]] = []
+        included: list[dict[str, JsonValue]] = []
+        page = _url(path)
+        for _ in range(_MAX_PAGES):
+            response = await reader.read(ProviderRequest("GET", page, "sequenceTemplates", needs))
+            first = first or response
+            document = decode_object(self.provider, response)
+            if not isinstance(document.get("data"), list):
+                raise UpdateFailed(unreadable(self.provider, response, "`data` is no array"))
+            found += objects(document["data"])
+            included += objects(document.get("included"))
+            following = _next_page(document)
+            if following is None:
+                return first, found, included
+            page = following
+        raise UpdateFailed(unreadable(self.provider, response, f"the collection has more than {_MAX_PAGES} pages"))
+
+    def failure(
         self, request: ProviderRequest, response: ProviderResponse, connection: Connection
-    ) -> tuple[Problem, ...]:
+    ) -> ResponseFailure | None:
         """Errors are JSON:API's, several at once; some say `details` for `detail` (documented)."""
-        if 200 <= response.status < 300:
-            return ()
+        status = response.status
+        if 200 <= status < 300:
+            return None
+        errors = _own_errors(response)
+        if not errors:
+            return failure_in_between(self.provider, request, response)
         shown = cause(response)
-        try:
-            errors = msgspec.json.decode(response.body, type=_Errors).errors
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            errors = []
-        code = code_of(response.status)
         wait = None
-        if response.status in (429, 503):
-            names = ("retry-after", "x-ratelimit-reset") if response.status == 429 else ("retry-after",)
+        if status in (429, 503):
+            names = ("retry-after", "x-ratelimit-reset") if status == 429 else ("retry-after",)
             wait = retry_after(response.headers, *names, now=time.time())
-        return tuple(
+        problems = [
             Problem(
-                code,
-                redact(_detail(request, response.status, error, connection), response),
-                title=redact(error.title, response)[:200] if isinstance(error.title, str) and error.title else None,
+                code_of(status),
+                redact(_detail(request, status, error), response),
+                advice=_advice(request, status, error, connection),
+                title=redact(error["title"], response)[:200]
+                if isinstance(error.get("title"), str) and error["title"]
+                else None,
                 origin=Origin.PROVIDER,
                 cause=shown,
                 retry_after=wait,
             )
-            for error in errors[:100] or [_Error()]
-        )
+            for error in errors[:100]
+        ]
+        # In maintenance nothing is carried out (documented).
+        is_maintenance = status == 503 and errors[0].get("id") == "scheduledServerMaintenance"
+        return response_failure(problems, response, refused=is_maintenance or None, credentials_refused=status == 401)
 
     def rate_scope(self, request: ProviderRequest) -> str:  # noqa: ARG002  # the same for all
         """Outreach counts by user, whatever is called (documented)."""
@@ -284,70 +239,138 @@ class Outreach:
 
     def rate_windows(self, response: ProviderResponse) -> Sequence[RateWindow]:
         """One window of an hour for each user (documented)."""
-        left = response.headers.get("x-ratelimit-remaining", "")
-        if not left.isdecimal():
+        left = whole_number(response.headers.get("x-ratelimit-remaining", ""))
+        if left is None:
             return ()
         # When it ends is only of interest when nothing is left.
-        ends_in = retry_after(response.headers, "x-ratelimit-reset", now=time.time()) if int(left) == 0 else None
-        return (RateWindow("hourly", int(left), 3600.0, ends_in),)
+        ends_in = retry_after(response.headers, "x-ratelimit-reset", now=time.time()) if left == 0 else None
+        return (RateWindow("hourly", left, 3600.0, ends_in),)
 
 
-def decide(update: StepUpdate, found: _Collection, held_fields: Mapping[str, JsonValue]) -> Plan:
-    """What the update comes to, given the step's variants as Outreach holds them.
+def decide(
+    update: StepUpdate,
+    response: ProviderResponse,
+    variants: Sequence[Mapping[str, JsonValue]],
+    included: Sequence[Mapping[str, JsonValue]],
+) -> Plan:
+    """What the update comes to, given the step's variants as Outreach shows them.
+
+    Members that the update does not need may be missing or odd.
 
     Args:
         update: What is wanted.
-        found: The step's sequenceTemplates, at least one, with what they include.
-        held_fields: The step's attributes; needed only for custom fields.
+        response: The response that shows them.
+        variants: The step's sequenceTemplates, at least one.
+        included: What they include.
 
     Raises:
-        UpdateFailed: The step is not in the sequence, or has no template that could be changed.
+        UpdateFailed: The step is not in the sequence, has no template that could be changed, or is not shown.
     """
-    included = {(each.type, each.id): each for each in found.included or []}
-    step = included.get(("sequenceStep", int(update.sequence_step_id)))
-    if step is None:
-        raise no_such_step(update)
-    _prove_membership(update, step)
-    live = [each for each in found.data if each.attributes and each.attributes.enabled]
-    variant = (live or found.data)[0]
-    template_id = _to_one(variant, "template")
-    held = included.get(("template", template_id)) if template_id is not None else None
-    if held is None:
-        raise unreadable_template(update, template_id)
-    text = held.attributes or _Attributes()
-    template = Template(str(held.id), text.subject, text.body_html, archived=bool(text.archived))
-    is_reply = bool(variant.attributes and variant.attributes.is_reply)
-    warnings = template_warnings(update, template, Variant(len(found.data), is_reply), ())
-    writes = []
-    if fields := template_fields(update, template):
-        writes.append(_template_write(held.id, fields))
-    if fields := custom_fields(update, held_fields):
-        writes.append(_step_write(step.id, fields))
-    return with_no_change(Plan(tuple(writes), tuple(warnings)), active=_sequence_is_on(update, found.included))
-
-
-def _prove_membership(update: StepUpdate, step: _Resource) -> None:
-    if _to_one(step, "sequence") != int(update.sequence_id):
-        raise no_such_step(update)
-
-
-def _sequence_is_on(update: StepUpdate, included: Sequence[_Resource] | None) -> bool:
-    return any(
-        each.type == "sequence"
-        and each.id == int(update.sequence_id)
-        and bool(each.attributes and each.attributes.enabled)
-        for each in included or ()
+    step = _resource(update, _included(included, "sequenceStep", update.sequence_step_id), "sequenceStep")
+    _require_membership(update, step)
+    live = [each for each in variants if _attributes(each).get("enabled") is True]
+    chosen = (live or variants)[0]
+    template_id = _to_one(chosen, "template")
+    held = _included(included, "template", template_id) if template_id is not None else None
+    if template_id is None or held is None:
+        raise template_not_shown(update, template_id)
+    text, where = _attributes(held), f"template {template_id}"
+    template = Template(
+        str(template_id),
+        text_member(Outreach.provider, response, text, "subject", where) if update.subject is not None else None,
+        text_member(Outreach.provider, response, text, "bodyHtml", where) if update.body is not None else None,
+        archived=text.get("archived") is True,
     )
+    variant = Variant(
+        len(variants),
+        is_live=bool(live),
+        is_reply=_attributes(chosen).get("isReply") is True,
+        twins=sum(each is not chosen and _to_one(each, "template") == template_id for each in variants),
+    )
+    writes = [_template_write(template_id, template_fields(update, template))]
+    if update.custom_fields and (fields := custom_fields(update, _attributes(step))):
+        writes.append(_step_write(int(update.sequence_step_id), fields))
+    return Plan(tuple(writes), tuple(template_warnings(update, template, variant)), _if_written(update, included))
 
 
-def _to_one(resource: _Resource, name: str) -> int | None:
-    link: _ToOne | None = getattr(resource.relationships, name, None)
-    return link.data.id if link is not None and link.data is not None else None
+def decide_fields(update: StepUpdate, document: Mapping[str, JsonValue]) -> Plan:
+    """What an update of custom fields alone comes to, given the step as Outreach shows it.
+
+    Raises:
+        UpdateFailed: The step is not in the sequence, or is not shown.
+    """
+    step = _resource(update, document.get("data"), "sequenceStep", update.sequence_step_id)
+    _require_membership(update, step)
+    fields = custom_fields(update, _attributes(step))
+    writes = (_step_write(int(update.sequence_step_id), fields),) if fields else ()
+    return Plan(writes, (), _if_written(update, objects(document.get("included"))))
+
+
+def _resource(update: StepUpdate, value: JsonValue, kind: str, resource_id: object = None) -> dict[str, JsonValue]:
+    """A resource that the update needs.
+
+    Raises:
+        UpdateFailed: It is not shown, or something else is.
+    """
+    if not isinstance(value, dict) or value.get("type") != kind:
+        raise not_shown(update, f"the {kind}")
+    if resource_id is not None and _id(value.get("id")) != int(str(resource_id)):
+        raise not_shown(update, f"{kind} {resource_id}, but another one")
+    return value
+
+
+def _included(
+    included: Sequence[Mapping[str, JsonValue]], kind: str, resource_id: object
+) -> Mapping[str, JsonValue] | None:
+    wanted = int(str(resource_id))
+    return next((each for each in included if each.get("type") == kind and _id(each.get("id")) == wanted), None)
+
+
+def _require_membership(update: StepUpdate, step: Mapping[str, JsonValue]) -> None:
+    sequence = _to_one(step, "sequence")
+    if sequence is None:
+        raise not_shown(update, "the sequence of the step")
+    if sequence != int(update.sequence_id):
+        raise no_such_step(update)
+
+
+def _if_written(update: StepUpdate, included: Sequence[Mapping[str, JsonValue]]) -> tuple[StepWarning, ...]:
+    sequence = _included(included, "sequence", update.sequence_id)
+    return (SEQUENCE_ON,) if sequence is not None and _attributes(sequence).get("enabled") is True else ()
+
+
+def _attributes(resource: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+    attributes = resource.get("attributes")
+    return attributes if isinstance(attributes, dict) else {}
+
+
+def _id(value: JsonValue) -> int | None:
+    """An id as the integer that it is (documented); JSON:API's own ids are strings, so one in a string does too."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    return int(value) if isinstance(value, str) and _ID.fullmatch(value) else None
+
+
+def _to_one(resource: Mapping[str, JsonValue], name: str) -> int | None:
+    relationships = resource.get("relationships")
+    link = relationships.get(name) if isinstance(relationships, dict) else None
+    end = link.get("data") if isinstance(link, dict) else None
+    return _id(end.get("id")) if isinstance(end, dict) else None
+
+
+def _next_page(document: Mapping[str, JsonValue]) -> str | None:
+    """The path of the next page of a collection: only its query is taken from the link."""
+    links = document.get("links")
+    link = links.get("next") if isinstance(links, dict) else None
+    link = link.get("href") if isinstance(link, dict) else link
+    query = urlsplit(link).query if isinstance(link, str) and _LINK.fullmatch(link) else ""
+    return f"/sequenceTemplates?{_url(query)}" if query else None
 
 
 def _with_sharing(plan: Plan, template_id: str, sharing: Sequence[str]) -> Plan:
-    warnings: tuple[StepWarning, ...] = (shared_template(template_id, sharing),) if sharing else ()
-    return Plan(plan.writes, warnings + plan.warnings)
+    if not sharing:
+        return plan
+    return Plan(plan.writes, plan.warnings, (shared_template(template_id, sharing), *plan.write_warnings))
 
 
 def _url(path: str) -> str:
@@ -385,28 +408,67 @@ def _patch(
         f"{collection}.write",
         encode({"data": {"type": kind, "id": resource_id, "attributes": attributes}}),
     )
-    return Write(request, tuple(fields), partial(_stored, names))
+    return Write(request, tuple(fields), partial(_stored, kind, resource_id, names))
 
 
-def _stored(names: Mapping[str, str], response: ProviderResponse) -> Mapping[str, JsonValue]:
+def _stored(
+    kind: str, resource_id: int, names: Mapping[str, str], response: ProviderResponse
+) -> Mapping[str, JsonValue] | None:
+    """What the record of a write's answer holds; None if there is no record.
+
+    JSON:API lets a server answer 204, or 200 with only `meta`, when it took the values as they were sent.
+
+    Raises:
+        UpdateFailed: The answer does not confirm the record that was written; whether it was written is not known.
+    """
+    if response.status == _NO_CONTENT and not response.body:
+        return None
+    document = decode_object(Outreach.provider, response, Outcome.UNKNOWN)
+    record = document.get("data")
+    failure = failure_member(document) or (failure_member(record) if isinstance(record, dict) else None)
+    if failure is not None:
+        wrong = f"it speaks of failure in `{failure}`"
+    elif response.status == _ACCEPTED:
+        wrong = "the write was accepted and not carried out yet"
+    elif record is None and isinstance(document.get("meta"), dict) and "data" not in document:
+        return None
+    elif not isinstance(record, dict) or record.get("type") != kind or _id(record.get("id")) != resource_id:
+        wrong = f"it does not show {kind} {resource_id}"
+    else:
+        held = _attributes(record)
+        return {field: held[name] for name, field in names.items() if name in held}
+    raise UpdateFailed(unreadable(Outreach.provider, response, wrong, Outcome.UNKNOWN))
+
+
+def _own_errors(response: ProviderResponse) -> list[dict[str, JsonValue]]:
+    """The errors of a response that is Outreach's own; none if it is not.
+
+    Its form is JSON:API's (documented). A refusal of values, which blames no credentials, may be other JSON too.
+    """
+    if not response.body and response.status == _UNAUTHORIZED and "www-authenticate" in response.headers:
+        return [{}]
+    if is_from_edge(response) or not is_json(response):
+        return []
     try:
-        held = msgspec.json.decode(response.body, type=_RawSingle).data.attributes or {}
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UpdateFailed(unreadable(Outreach.provider, response, f"{error}", Outcome.UNKNOWN)) from None
-    return {field: held[name] for name, field in names.items() if name in held}
+        document = msgspec.json.decode(response.body, type=dict[str, JsonValue])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []
+    return objects(document.get("errors")) or ([document] if document and response.status in _VALUE_REFUSALS else [])
 
 
-def _detail(request: ProviderRequest, status: int, error: _Error, connection: Connection) -> str:
-    words = next((text for text in (error.detail, error.details, error.title) if isinstance(text, str) and text), None)
+def _detail(request: ProviderRequest, status: int, error: Mapping[str, JsonValue]) -> str:
+    given = (error.get("detail"), error.get("details"), error.get("title"))
+    words = next((text for text in given if isinstance(text, str) and text), None)
     text = " ".join((words or "no reason given").split())[:500].rstrip(".") + "."
-    where = error.source and (error.source.pointer or error.source.parameter)
+    source = error.get("source")
+    where = (source.get("pointer") or source.get("parameter")) if isinstance(source, dict) else None
     at = f" at {str(where)[:200]}" if where else ""
-    return f"Outreach answered {status} to {request.endpoint}{at}: {text} {_advice(request, status, error, connection)}".rstrip()
+    return f"Outreach answered {status} to {request.endpoint}{at}: {text}"
 
 
-def _advice(request: ProviderRequest, status: int, error: _Error, connection: Connection) -> str:
+def _advice(request: ProviderRequest, status: int, error: Mapping[str, JsonValue], connection: Connection) -> str:
     customer = connection.customer_id
-    if status == 403 and error.id == "unauthorizedOauthScope":
+    if status == 403 and error.get("id") == "unauthorizedOauthScope":
         return f"Reconnect customer {customer} to Outreach with the scopes {request.needs}."
     return {
         401: f"Reconnect customer {customer} to Outreach.",
@@ -415,4 +477,4 @@ def _advice(request: ProviderRequest, status: int, error: _Error, connection: Co
         422: "Correct the value and repeat the call.",
         429: "The user's hour is used up; wait until it is over before the next call.",
         503: "Outreach is under maintenance; try again later.",
-    }.get(status, "")
+    }.get(status, "Try again later." if status >= 500 else "")

@@ -4,16 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import msgspec
-from msgspec.structs import replace
 
 from service.domain.errors import ErrorCode, Origin, UpdateFailed, Violation, failed
-from service.domain.json_value import JsonValue, json_equal
+from service.domain.json_value import JsonValue
 from service.domain.step import BODY, CUSTOM_FIELDS, SUBJECT, FieldChange, StepUpdate, StepWarning, WarningType
-from service.providers.adapter import Plan
 
 _NAMED_STEPS: Final = 20
-
-_NO_CHANGE: Final = StepWarning(WarningType.NO_CHANGE, "The provider already holds exactly this; nothing was written.")
 
 
 class Template(msgspec.Struct, frozen=True):
@@ -30,35 +26,30 @@ class Variant(msgspec.Struct, frozen=True):
 
     Attributes:
         of: How many variants the step has.
+        is_live: Whether it sends anything.
         is_reply: Whether it sends in the thread of an earlier mail, so that its subject is not used.
+        twins: How many other variants of the step use the same template.
     """
 
     of: int
+    is_live: bool
     is_reply: bool
+    twins: int
 
 
 def template_fields(update: StepUpdate, held: Template) -> tuple[FieldChange, ...]:
-    """The subject and the body as far as the update names them; none if the provider holds all of it already."""
+    """The subject and the body, as far as the update names them."""
     wanted = ((SUBJECT, held.subject, update.subject), (BODY, held.body, update.body))
-    return _unless_equal([FieldChange(name, before, after) for name, before, after in wanted if after is not None])
+    return tuple(FieldChange(name, before, after) for name, before, after in wanted if after is not None)
 
 
 def custom_fields(update: StepUpdate, held: Mapping[str, JsonValue]) -> tuple[FieldChange, ...]:
-    """The custom fields that the update names; none if the provider holds all of them already.
-
-    A null for a field that is not there asks for nothing.
-    """
-    return _unless_equal(
-        [
-            FieldChange(f"{CUSTOM_FIELDS}.{key}", held.get(key), value)
-            for key, value in update.custom_fields.items()
-            if value is not None or key in held
-        ]
+    """The custom fields that the update names; a null for one that is not there asks for nothing."""
+    return tuple(
+        FieldChange(f"{CUSTOM_FIELDS}.{key}", held.get(key), value)
+        for key, value in update.custom_fields.items()
+        if value is not None or key in held
     )
-
-
-def _unless_equal(fields: Sequence[FieldChange]) -> tuple[FieldChange, ...]:
-    return () if all(json_equal(field.before, field.after) for field in fields) else tuple(fields)
 
 
 def custom_field_violations(update: StepUpdate, fixed: Collection[str]) -> list[Violation]:
@@ -73,34 +64,23 @@ def custom_field_violations(update: StepUpdate, fixed: Collection[str]) -> list[
     ]
 
 
-def template_warnings(
-    update: StepUpdate, held: Template, variant: Variant, sharing: Sequence[str]
-) -> list[StepWarning]:
-    """What the caller should know about changing this template.
+def template_warnings(update: StepUpdate, held: Template, variant: Variant) -> list[StepWarning]:
+    """What the caller should know about this template, whether it changes or not.
 
     Args:
         update: What is wanted.
         held: The template.
         variant: The variant of the step that it belongs to.
-        sharing: The ids of other steps that are known to use the template; only of interest if it changes.
     """
     warnings: list[StepWarning] = []
-    if sharing:
-        warnings.append(shared_template(held.id, sharing))
     if variant.of > 1:
-        warnings.append(
-            StepWarning(
-                WarningType.MULTIPLE_VARIANTS,
-                f"Step {update.sequence_step_id} is an A/B test with {variant.of} variants. The update concerns only the first "
-                f"one that is live, whose template is {held.id}; the others stay as they are.",
-            )
-        )
+        warnings.append(StepWarning(WarningType.MULTIPLE_VARIANTS, _which_variant(update, held, variant)))
     if variant.is_reply and update.subject is not None:
         warnings.append(
             StepWarning(
                 WarningType.REPLY_SUBJECT_IGNORED,
-                f"Step {update.sequence_step_id} replies in the thread of an earlier mail, so {update.provider.title} sends it "
-                "with that mail's subject, whatever subject the template has.",
+                f"Step {update.sequence_step_id} replies in the thread of an earlier mail, so {update.provider.title} sends "
+                "it with that mail's subject, whatever subject the template has.",
             )
         )
     if held.archived:
@@ -111,6 +91,21 @@ def template_warnings(
             )
         )
     return warnings
+
+
+def _which_variant(update: StepUpdate, held: Template, variant: Variant) -> str:
+    which = "the first one that is live" if variant.is_live else "the first one, since none is live"
+    others = variant.of - 1 - variant.twins
+    rest = []
+    if variant.twins:
+        noun = "other variant uses" if variant.twins == 1 else "other variants use"
+        rest.append(f"{variant.twins} {noun} the same template and changes with it")
+    if others:
+        rest.append(f"{others} with {'another template stays' if others == 1 else 'other templates stay'} as they are")
+    return (
+        f"Step {update.sequence_step_id} is an A/B test with {variant.of} variants. The update concerns {which}, whose "
+        f"template is {held.id}; {'; '.join(rest)}."
+    )
 
 
 def shared_template(template_id: str, sharing: Sequence[str]) -> StepWarning:
@@ -124,17 +119,11 @@ def shared_template(template_id: str, sharing: Sequence[str]) -> StepWarning:
     )
 
 
-def with_no_change(plan: Plan, *, active: bool) -> Plan:
-    """The plan with the warning that nothing changes, or, if the sequence is on, whom the change reaches."""
-    if not plan.writes:
-        note = _NO_CHANGE
-    elif active:
-        note = StepWarning(
-            WarningType.SEQUENCE_ACTIVE, "The sequence is on: people who are already in it get the step as changed."
-        )
-    else:
-        return plan
-    return replace(plan, warnings=(*plan.warnings, note))
+SEQUENCE_ON: Final = StepWarning(
+    WarningType.SEQUENCE_ACTIVE, "The sequence is on: people who are already in it get the step as changed."
+)
+
+NO_CHANGE: Final = StepWarning(WarningType.NO_CHANGE, "The provider already holds exactly this; nothing was written.")
 
 
 def nothing_named() -> StepWarning:
@@ -150,25 +139,39 @@ def no_such_step(update: StepUpdate) -> UpdateFailed:
     return failed(
         ErrorCode.NOT_FOUND_ERROR,
         f"Sequence {update.sequence_id} of customer {update.customer_id} at {update.provider.title} has no step "
-        f"{update.sequence_step_id}; nothing was changed. Check both ids.",
+        f"{update.sequence_step_id}.",
+        "Check both ids.",
     )
 
 
-def no_template(update: StepUpdate, step_type: str | None) -> UpdateFailed:
+def no_template(update: StepUpdate, step_type: object) -> UpdateFailed:
     """The failure of a template change on a step that sends nothing."""
+    named = step_type[:100] if isinstance(step_type, str) and step_type else "unknown"
     return failed(
         ErrorCode.UNPROCESSABLE_ENTITY_ERROR,
-        f"Step {update.sequence_step_id} is of type {(step_type or 'unknown')[:100]} and has no template, so its subject and body "
-        "cannot be set; nothing was changed. Choose an email or message step, or send custom fields only.",
+        f"Step {update.sequence_step_id} is of type {named} and has no template, so its subject and body cannot be set.",
+        "Choose an email or message step, or send custom fields only.",
     )
 
 
-def unreadable_template(update: StepUpdate, template_id: object) -> UpdateFailed:
+def not_shown(update: StepUpdate, what: str) -> UpdateFailed:
+    """The failure of an update that needs something that the provider's response does not show."""
+    return failed(
+        ErrorCode.BAD_GATEWAY_ERROR,
+        f"{update.provider.title}'s answer about sequence {update.sequence_id} does not show {what}, so what the step has is "
+        "not known.",
+        "Try again later; if it stays so, report it with the id of this error.",
+        origin=Origin.PROVIDER,
+    )
+
+
+def template_not_shown(update: StepUpdate, template_id: object) -> UpdateFailed:
     """The failure of a template change whose template the provider does not show."""
     which = f"template {template_id}" if template_id else "no template"
     return failed(
         ErrorCode.BAD_GATEWAY_ERROR,
         f"The variant of step {update.sequence_step_id} that the update concerns refers to {which}, which "
-        f"{update.provider.title} does not show; nothing was changed. Give the step a template there.",
+        f"{update.provider.title} does not show.",
+        "Give the step a template there.",
         origin=Origin.PROVIDER,
     )

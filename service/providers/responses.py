@@ -2,11 +2,13 @@
 
 import base64
 import json
+import math
 import re
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
@@ -15,9 +17,8 @@ from service.domain.credentials import ApiKeyCredentials, Credentials, Secret
 from service.domain.errors import Cause, ErrorCode, Origin, Outcome, Problem, UpdateFailed
 from service.domain.json_value import JsonValue, depth
 from service.domain.step import Provider
-from service.providers.adapter import ProviderResponse
-
-T = TypeVar("T")
+from service.providers.adapter import ProviderRequest, ProviderResponse, ResponseFailure
+from service.providers.statuses import rule_of
 
 MAX_CAUSE_BYTES: Final = 16 * 1024
 """Longest body of a provider's answer that is passed on as a cause."""
@@ -57,33 +58,145 @@ def code_of(status: int) -> ErrorCode:
     return ErrorCode.REMOTE_PROVIDER_ERROR if 400 <= status < 500 else ErrorCode.BAD_GATEWAY_ERROR
 
 
-def decode(provider: Provider, response: ProviderResponse, shape: type[T] | msgspec.json.Decoder[T]) -> T:
-    """The JSON body of an answer as a struct; members that it does not know are ignored.
+def decode_object(
+    provider: Provider, response: ProviderResponse, outcome: Outcome = Outcome.NOT_APPLIED
+) -> dict[str, JsonValue]:
+    """The JSON object of a response.
 
     Raises:
-        UpdateFailed: The body is not JSON of that shape. Names the path to what is wrong.
+        UpdateFailed: The body is something else.
     """
     try:
-        if isinstance(shape, msgspec.json.Decoder):
-            return shape.decode(response.body)
-        return msgspec.json.decode(response.body, type=shape)
+        return msgspec.json.decode(response.body, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UpdateFailed(unreadable(provider, response, f"{error}")) from None
+        raise UpdateFailed(unreadable(provider, response, f"{error}", outcome)) from None
+
+
+def objects(value: JsonValue) -> list[dict[str, JsonValue]]:
+    """The objects of an array; whatever else is in it is passed over, since only what is used may fail an update."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def text_member(
+    provider: Provider, response: ProviderResponse, record: Mapping[str, JsonValue], name: str, where: str
+) -> str | None:
+    """A text of a record that the update needs, or None for null.
+
+    Raises:
+        UpdateFailed: The record does not show it, or shows something else.
+    """
+    if name not in record:
+        raise UpdateFailed(unreadable(provider, response, f"{where} does not show `{name}`"))
+    value = record[name]
+    if value is None or isinstance(value, str):
+        return value
+    raise UpdateFailed(unreadable(provider, response, f"`{name}` of {where} is not a text"))
 
 
 def unreadable(
     provider: Provider, response: ProviderResponse, what: str, outcome: Outcome = Outcome.NOT_APPLIED
 ) -> Problem:
-    """The problem of an answer that cannot be understood."""
+    """The problem of a response that cannot be understood."""
     kind = redact(response.headers.get("content-type", "no content type"), response)[:100]
     return Problem(
         ErrorCode.BAD_GATEWAY_ERROR,
-        f"{provider.title} answered {response.status} with a body that cannot be read ({kind}): {redact(what, response)}. "
-        "Try again later; if it stays so, report it with the id of this error.",
+        f"{provider.title} answered {response.status} with a body that cannot be used ({kind}): "
+        f"{redact(what, response)[:500]}.",
+        advice="Try again later; if it stays so, report it with the id of this error.",
         origin=Origin.PROVIDER,
         cause=cause(response),
         outcome=outcome,
     )
+
+
+def media_type(response: ProviderResponse) -> str:
+    """The media type of a response without its parameters, in lower case; empty if there is none."""
+    return response.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+_PAGE: Final = re.compile(rb"\s*(?:\xef\xbb\xbf)?\s*(?:<!doctype|<html|<head|<body|<\?xml)", re.IGNORECASE)
+_EDGE_TEXT: Final = re.compile(rb"\s*error code: \d+", re.IGNORECASE)
+
+
+def is_from_edge(response: ProviderResponse) -> bool:
+    """Whether a page, or a sign of Cloudflare, shows that the response is not the provider's own (observed)."""
+    return (
+        "cf-mitigated" in response.headers
+        or 520 <= response.status <= 530
+        or media_type(response) in ("text/html", "application/xhtml+xml", "text/xml", "application/xml")
+        or _PAGE.match(response.body[:200]) is not None
+        or _EDGE_TEXT.match(response.body[:200]) is not None
+    )
+
+
+def is_json(response: ProviderResponse) -> bool:
+    """Whether a response says that it is JSON."""
+    kind = media_type(response)
+    return kind == "application/json" or kind.endswith("+json")
+
+
+def response_failure(
+    problems: Sequence[Problem],
+    response: ProviderResponse,
+    *,
+    refused: bool | None = None,
+    credentials_refused: bool = False,
+) -> ResponseFailure:
+    """The failure of a response that the provider itself gave.
+
+    Args:
+        problems: What is wrong.
+        response: The response.
+        refused: Whether the request cannot have had an effect; None if its status tells.
+        credentials_refused: Whether the provider did not accept the credentials.
+    """
+    rule = rule_of(response.status)
+    return ResponseFailure(
+        tuple(problems),
+        by_provider=True,
+        refused=not rule.may_be_applied if refused is None else refused,
+        may_pass=rule.may_pass,
+        credentials_refused=credentials_refused,
+    )
+
+
+def failure_in_between(provider: Provider, request: ProviderRequest, response: ProviderResponse) -> ResponseFailure:
+    """The failure of a response that a proxy or an edge gave in the provider's place.
+
+    It says nothing about the customer, its key, its plan or the record. A request that was turned away with 4xx on the
+    way there may get through in a moment.
+    """
+    kind = media_type(response) or "no content type"
+    waits = response.status in (429, 503)
+    code = code_of(response.status) if response.status >= 500 or response.status == 429 else ErrorCode.BAD_GATEWAY_ERROR
+    problem = Problem(
+        code,
+        f"The request to {provider.title} ({request.endpoint}) was answered {response.status} with {kind[:100]} that is not "
+        f"in {provider.title}'s own form, so by a proxy or an edge on the way there.",
+        advice="Try again later; if it stays so, report it with the id of this error.",
+        origin=Origin.PROVIDER,
+        cause=cause(response),
+        retry_after=retry_after(response.headers, "retry-after", now=time.time()) if waits else None,
+    )
+    may_pass = rule_of(response.status).may_pass or (400 <= response.status < 500 and response.status != 429)
+    return ResponseFailure((problem,), by_provider=False, refused=False, may_pass=may_pass)
+
+
+_FAILURE_MEMBERS: Final = ("error", "errors", "error_message", "error_code", "error_details")
+_SUCCESS_MEMBERS: Final = ("success", "ok", "saved")
+_FAILURE_WORDS: Final = frozenset({"error", "failed", "failure"})
+
+
+def failure_member(members: Mapping[str, JsonValue]) -> str | None:
+    """The member of a write's answer that speaks of failure, if there is one with a content."""
+    for name in _FAILURE_MEMBERS:
+        if members.get(name) not in (None, "", False, [], {}):
+            return name
+    for name in _SUCCESS_MEMBERS:
+        if members.get(name) is False:
+            return name
+    status = members.get("status")
+    return "status" if isinstance(status, str) and status.lower() in _FAILURE_WORDS else None
 
 
 def cause(response: ProviderResponse) -> Cause:
@@ -149,7 +262,7 @@ def redact(text: str, response: ProviderResponse) -> str:
 
 
 def retry_after(headers: Mapping[str, str], *names: str, now: float) -> float | None:
-    """Seconds to wait, by the first of the named headers that can be read.
+    """Seconds to wait, by the first of the named headers that can be read, and a day at the most.
 
     Providers' documents and integrators disagree about the form, so all four are read: seconds, a Unix time, an HTTP
     date, an ISO 8601 timestamp.
@@ -163,33 +276,49 @@ def retry_after(headers: Mapping[str, str], *names: str, now: float) -> float | 
         value = headers.get(name, "").strip()
         seconds = _seconds(value, now) if value else None
         if seconds is not None:
-            return max(0.0, seconds)
+            return min(max(0.0, seconds), LONGEST_WAIT_SECONDS)
     return None
 
 
-# No window lasts a year, so a larger number is a moment and not a time span.
-_LONGEST_WAIT: Final = 366 * 86400.0
+# No window is longer than a day (documented), so a longer wait is a mistake, and a larger number is a moment.
+LONGEST_WAIT_SECONDS: Final = 86400.0
+_LEAST_MOMENT: Final = 1e9
+
+
+def whole_number(value: str) -> int | None:
+    """A count from a header; None if it is none, or has more digits than any count."""
+    text = value.strip()
+    return int(text) if re.fullmatch(r"\d{1,15}", text, re.ASCII) else None
+
+
+def wait_seconds(value: JsonValue) -> float | None:
+    """A waiting time from a body, bounded to a day; None if it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        seconds = float(value)
+    except OverflowError:
+        return None
+    return min(max(0.0, seconds), LONGEST_WAIT_SECONDS) if math.isfinite(seconds) else None
 
 
 def _seconds(value: str, now: float) -> float | None:
     if re.fullmatch(r"\d{1,15}(\.\d{1,9})?", value, re.ASCII):
         number = float(value)
-        return number if number < _LONGEST_WAIT else _near(number - now)
+        return number if number < _LEAST_MOMENT else number - now
     moment = _moment(value)
-    return None if moment is None else _near(moment.timestamp() - now)
-
-
-def _near(seconds: float) -> float | None:
-    return seconds if seconds < _LONGEST_WAIT else None
+    return None if moment is None else moment.timestamp() - now
 
 
 def _moment(value: str) -> datetime | None:
     for parse in (datetime.fromisoformat, parsedate_to_datetime):
         try:
             moment = parse(value)
+            # Years at the edge of the calendar have no moment in every time zone.
+            moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
         except (ValueError, OverflowError):
             continue
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return moment
     return None
 
 

@@ -29,7 +29,7 @@ class SequenceLock(asyncio.Lock):
         except TimeoutError:
             raise failed(
                 ErrorCode.CONFLICT_ERROR,
-                f"Other changes to sequence {sequence_id} were still under way when the deadline came; nothing was changed. "
+                f"Other changes to sequence {sequence_id} were still under way when the deadline came.",
                 "Repeat the call.",
                 retry_after=_RETRY_AFTER_SECONDS,
             ) from None

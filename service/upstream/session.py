@@ -1,7 +1,7 @@
 """The requests of one update at its provider: authenticated, counted, within the deadline, with a true outcome."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeAlias
 
 import httpx
@@ -10,19 +10,20 @@ from msgspec.structs import replace
 from service.domain.credentials import Connection, OAuthCredentials
 from service.domain.deadline import Deadline
 from service.domain.errors import ErrorCode, Origin, Outcome, Problem, UpdateFailed, failed
-from service.providers.adapter import ProviderAdapter, ProviderRequest, ProviderResponse
-from service.providers.responses import secrets_of
+from service.domain.html import same_document
+from service.domain.json_value import json_equal
+from service.domain.step import BODY, FieldChange
+from service.providers.adapter import ProviderAdapter, ProviderRequest, ProviderResponse, ResponseFailure, Write
+from service.providers.responses import cause, secrets_of
 from service.upstream.http import ConnectionClosed, DeadlineExceeded, HttpClient, error_code, may_pass, request_was_sent
 from service.upstream.rate_limits import RateLimits
 from service.upstream.retry import LONGEST_WAIT_SECONDS, CircuitBreaker, RetryBudget, wait_before_retry
 from service.upstream.sequence_lock import SequenceLocks
+from service.upstream.stored_forms import StoredForms
 
 Renew: TypeAlias = Callable[[Connection, Deadline], Awaitable[Connection]]
 """Renews the credentials of a connection that the provider has just refused."""
 
-MAY_BE_APPLIED: Final = "The write may have been carried out; repeating the call is safe and settles it."
-
-_PASSING_STATUSES: Final = frozenset({502, 503, 504})
 _PASSING_CODES: Final = frozenset({ErrorCode.CONFLICT_ERROR, ErrorCode.TOO_MANY_REQUESTS_ERROR})
 
 # What a request needs at the least after a wait.
@@ -38,6 +39,7 @@ class ProviderSessions:
         budget: How many requests may be repeated.
         breaker: Whether it is asked at all.
         locks: The sequences that are being updated.
+        stored_forms: What it made of the texts that it was sent.
     """
 
     def __init__(self, adapter: ProviderAdapter, http: HttpClient) -> None:
@@ -46,6 +48,7 @@ class ProviderSessions:
         self.budget = RetryBudget()
         self.breaker = CircuitBreaker()
         self.locks = SequenceLocks()
+        self.stored_forms = StoredForms()
         self.http = http
 
     def open(self, connection: Connection, renew: Renew, deadline: Deadline) -> "ProviderSession":
@@ -69,8 +72,9 @@ class ProviderSessions:
             if wait > LONGEST_WAIT_SECONDS or wait + _LEAST_SECONDS > deadline.remaining():
                 raise failed(
                     ErrorCode.TOO_MANY_REQUESTS_ERROR,
-                    f"{self.adapter.provider.title}'s rate limit for {scope} is used up for this customer, so the call was "
-                    f"not made; nothing was changed. Repeat it in {wait:.0f} s.",
+                    f"{self.adapter.provider.title}'s rate limit for {scope} is used up for this customer, so the request was "
+                    "not sent.",
+                    f"Repeat the call in {wait:.0f} s.",
                     retry_after=wait,
                 )
             await asyncio.sleep(wait)
@@ -78,8 +82,8 @@ class ProviderSessions:
         if wait:
             raise failed(
                 ErrorCode.SERVICE_UNAVAILABLE_ERROR,
-                f"{self.adapter.provider.title} has just failed for many calls in a row, so it was not asked; nothing was "
-                f"changed. Repeat the call in {wait:.0f} s.",
+                f"{self.adapter.provider.title} has just failed for many calls in a row, so the request was not sent.",
+                f"Repeat the call in {wait:.0f} s.",
                 retry_after=wait,
             )
 
@@ -126,6 +130,21 @@ class ProviderSession:
         """
         return self._exchange(request, is_write=True)
 
+    def is_needed(self, write: Write) -> bool:
+        """Whether the provider does not hold yet what the write would leave."""
+        forms, connection_id, path = self._shared.stored_forms, self._connection.id, write.request.path
+        return not all(
+            json_equal(field.before, field.after)
+            or (field.field == BODY and _is_same_document(field))
+            or forms.is_stored_form(connection_id, path, field)
+            for field in write.fields
+        )
+
+    def remember(self, write: Write, stored: Sequence[FieldChange]) -> None:
+        """Remembers what the provider made of the fields of a write, as its response shows."""
+        for sent, now in zip(write.fields, stored, strict=True):
+            self._shared.stored_forms.remember(self._connection.id, write.request.path, sent, now.after)
+
     async def _exchange(self, request: ProviderRequest, *, is_write: bool) -> ProviderResponse:
         """Sends a request, and repeats it where that may help: writes too, since they set absolute values."""
         may_be_applied = False
@@ -156,28 +175,46 @@ class ProviderSession:
         return wait if wait is not None and self._shared.budget.spend() else None
 
     async def _attempt(self, request: ProviderRequest, *, is_write: bool) -> ProviderResponse:
-        response = await self._send(request, is_write=is_write)
-        if response.status == 401 and isinstance(self._connection.credentials, OAuthCredentials):
-            renewed = await self._renew(self._connection, self._deadline)
-            if renewed is not self._connection:
-                self._connection = renewed
-                response = await self._send(request, is_write=is_write)
-        problems = self._adapter.problems(request, response, self._connection)
-        if not problems:
+        response, failure = await self._send(request, is_write=is_write)
+        if failure is not None and failure.credentials_refused and await self._renew_credentials(response):
+            response, failure = await self._send(request, is_write=is_write)
+        if failure is None:
             return response
-        self._remember(request, response, problems[0])
-        if is_write and _may_have_been_carried_out(response.status, problems[0]):
+        problems = failure.problems
+        if is_write and not failure.refused:
             problems = tuple(map(_may_be_applied, problems))
-        if response.status in _PASSING_STATUSES or _says_when(problems[0]):
+        if failure.may_pass or _says_when(problems[0]):
             raise _MayPass(*problems)
         raise UpdateFailed(*problems)
 
-    def _remember(self, request: ProviderRequest, response: ProviderResponse, problem: Problem) -> None:
-        if response.status == 429 and problem.code is ErrorCode.TOO_MANY_REQUESTS_ERROR and problem.retry_after:
-            scope = self._adapter.rate_scope(request)
-            self._shared.limits.refused(self._connection.id, scope, problem.retry_after)
+    async def _renew_credentials(self, refusal: ProviderResponse) -> bool:
+        """Renews a token that the provider has refused; returns whether there is a new one.
 
-    async def _send(self, request: ProviderRequest, *, is_write: bool) -> ProviderResponse:
+        Raises:
+            UpdateFailed: There is none to be had; the provider's refusal is the cause.
+        """
+        if not isinstance(self._connection.credentials, OAuthCredentials):
+            return False
+        try:
+            renewed = await self._renew(self._connection, self._deadline)
+        except UpdateFailed as failure:
+            refused = cause(refusal)
+            raise UpdateFailed(
+                *(replace(problem, origin=Origin.PROVIDER, cause=refused) for problem in failure.problems)
+            ) from None
+        if renewed is self._connection:
+            return False
+        self._connection = renewed
+        return True
+
+    async def _send(
+        self, request: ProviderRequest, *, is_write: bool
+    ) -> tuple[ProviderResponse, ResponseFailure | None]:
+        """Sends a request once; the response, and what is wrong with it.
+
+        Raises:
+            UpdateFailed: It was not sent, or there is no response.
+        """
         if self._deadline.remaining() <= 0:
             raise self._unanswered(request, DeadlineExceeded(request_was_sent=False), is_write=is_write)
         shared, adapter, connection = self._shared, self._adapter, self._connection
@@ -193,24 +230,29 @@ class ProviderSession:
             if not _was_kept(error):
                 shared.breaker.failed(connection.id)
             raise self._unanswered(request, error, is_write=is_write) from None
-        if answer.status_code in _PASSING_STATUSES:
+        secrets = secrets_of(connection.credentials)
+        response = ProviderResponse(answer.status_code, answer.headers, answer.content, secrets)
+        failure = adapter.failure(request, response, connection)
+        if failure is not None and (failure.may_pass or not failure.by_provider):
             shared.breaker.failed(connection.id)
         else:
             shared.breaker.succeeded(connection.id)
-        secrets = secrets_of(connection.credentials)
-        response = ProviderResponse(answer.status_code, answer.headers, answer.content, secrets)
         shared.limits.learn(connection.id, scope, adapter.rate_windows(response))
-        return response
+        if failure is not None and failure.by_provider:
+            problem = failure.problems[0]
+            if problem.code is ErrorCode.TOO_MANY_REQUESTS_ERROR and problem.retry_after:
+                shared.limits.refused(connection.id, scope, problem.retry_after)
+        return response, failure
 
     def _unanswered(self, request: ProviderRequest, error: httpx.HTTPError, *, is_write: bool) -> UpdateFailed:
         unknown = is_write and request_was_sent(error)
         code = error_code(error)
         if unknown and code is ErrorCode.SERVICE_UNAVAILABLE_ERROR:
             code = ErrorCode.GATEWAY_TIMEOUT_ERROR
-        what_now = MAY_BE_APPLIED if unknown else "Nothing was changed; try again later."
         problem = Problem(
             code,
-            f"{self._adapter.provider.title} gave no answer to {request.endpoint}: {error}. {what_now}",
+            f"{self._adapter.provider.title} gave no answer to {request.endpoint}: {error}.",
+            advice="" if unknown else "Try again later.",
             origin=Origin.PROVIDER,
             outcome=Outcome.UNKNOWN if unknown else Outcome.NOT_APPLIED,
         )
@@ -225,19 +267,12 @@ def _was_kept(error: httpx.HTTPError) -> bool:
     return isinstance(error, ConnectionClosed) and error.was_kept
 
 
-def _may_have_been_carried_out(status: int, problem: Problem) -> bool:
-    """Whether a write that was answered with this status may have been carried out.
-
-    501 says that such requests are never handled, and a 503 with a time that they are not until then. A 503 without one
-    comes as often from a proxy that lost the provider in the middle of a request.
-    """
-    return status >= 500 and status != 501 and not (status == 503 and problem.retry_after is not None)
-
-
 def _may_be_applied(problem: Problem) -> Problem:
-    if problem.outcome is Outcome.UNKNOWN:
-        return problem
-    return replace(problem, outcome=Outcome.UNKNOWN, detail=f"{problem.detail} {MAY_BE_APPLIED}")
+    return problem if problem.outcome is Outcome.UNKNOWN else replace(problem, outcome=Outcome.UNKNOWN)
+
+
+def _is_same_document(field: FieldChange) -> bool:
+    return isinstance(field.before, str) and isinstance(field.after, str) and same_document(field.before, field.after)
 
 
 def _says_when(problem: Problem) -> bool:

@@ -18,7 +18,7 @@ ALLOWED = {
     "service.connections": {"service.domain", "service.tasks"},
     "service.update_step": {"service.domain", "service.tasks", "service.providers", "service.upstream"},
     "service.observability": {"service.domain", "service.settings"},
-    "service.api": {"service.domain", "service.observability", "service.providers"},
+    "service.api": {"service.domain", "service.observability", "service.providers", "service.update_step"},
     "service.rpc": {"service.domain", "service.api", "service.tasks"},
     "service.rest": {"service.domain", "service.api", "service.tasks", "service.providers"},
     "service.client": {"service.domain", "service.api.address", "service.api.contract", "service.api.value"},

@@ -82,7 +82,9 @@ async def test_a_rate_limit_says_how_long_to_wait(service: RunningService) -> No
 
 
 async def test_an_update_that_stops_halfway(service: RunningService) -> None:
-    service.sandbox.order_fault(provider="outreach", method="PATCH", path="sequenceSteps", status=422, body="{}")
+    service.sandbox.order_fault(
+        provider="outreach", method="PATCH", path="sequenceSteps", status=422, body={"errors": [{"id": "x"}]}
+    )
     with pytest.raises(PartiallyApplied) as raised:
         await call(
             service,
@@ -205,7 +207,9 @@ async def test_the_exit_status_tells_the_outcome(service: RunningService) -> Non
     assert "sequence_id: Must be a provider's id" in refused.err
     stranger = await update_step(service, SEQUENCE, STEP, "--subject", "x", key="wrong")
     assert stranger.status == 5
-    service.sandbox.order_fault(provider="outreach", method="PATCH", path="sequenceSteps", status=422, body="{}")
+    service.sandbox.order_fault(
+        provider="outreach", method="PATCH", path="sequenceSteps", status=422, body={"errors": [{"id": "x"}]}
+    )
     partial = await update_step(service, SEQUENCE, STEP, "--subject", "x", "--field", "interval=60")
     assert partial.status == 4
     assert "Changed before it failed:\n  template.subject\n" in partial.err

@@ -69,7 +69,7 @@ async def test_a_damaged_or_moved_row_fails_alone(customer: OutreachCustomer) ->
     await customer.set_columns(ciphertext=row.ciphertext)
     problem = await customer.problem()
     assert problem.code is ErrorCode.INTERNAL_SERVER_ERROR
-    assert "set the connection again" in problem.detail
+    assert "set the connection again" in problem.advice
     await customer.usable(customer="other")
 
 

@@ -83,9 +83,16 @@ def doubtful(code: ErrorCode, write: ErrorCode | None = None, **more: Any) -> On
     return {"read": Expected(code, **more), "write": Expected(write or code, Outcome.UNKNOWN, **more)}
 
 
+OWN_FORM: Final = {
+    Provider("apollo"): {"error": "No."},
+    Provider("outreach"): {"errors": [{"id": "no", "detail": "No."}]},
+}
+"""An error as each provider gives it."""
+
+
 def status(number: int, body: Any = None, **headers: str) -> dict[str, Any]:
-    """An answer in the place of the provider's."""
-    order: dict[str, Any] = {"status": number, "body": body if body is not None else {"error": "No."}}
+    """An answer in the place of the provider's; without a body, an error in the provider's own form."""
+    order: dict[str, Any] = {"status": number} | ({"body": body} if body is not None else {"own_form": True})
     return order | ({"headers": {name.replace("_", "-"): value for name, value in headers.items()}} if headers else {})
 
 
@@ -129,7 +136,7 @@ FAULTS: Final = (
         Fault(
             f"{number} to another host",
             status(number, "", Location="http://other.example/"),
-            **same(C.BAD_GATEWAY_ERROR),
+            **doubtful(C.BAD_GATEWAY_ERROR),
         )
         for number in (301, 302, 307)
     ),
@@ -137,7 +144,7 @@ FAULTS: Final = (
     Fault("400", status(400), **same(C.BAD_REQUEST)),
     Fault(
         "401, again after a renewed token",
-        status(401, "Invalid access credentials."),
+        status(401),
         **same(C.UNAUTHORIZED_ERROR, calls=2),
         only=Provider("outreach"),
     ),
@@ -160,6 +167,14 @@ FAULTS: Final = (
         status(403, jsonapi({"id": "unauthorizedRequest"})),
         **same(C.FORBIDDEN_ERROR),
         only=Provider("outreach"),
+    ),
+    *(
+        Fault(
+            f"{number} with a page of the edge",
+            status(number, HTML, content_type="text/html; charset=UTF-8", cf_mitigated="challenge"),
+            **doubtful(C.BAD_GATEWAY_ERROR, calls=3),
+        )
+        for number in (401, 403, 404)
     ),
     Fault("404", status(404), **same(C.NOT_FOUND_ERROR)),
     Fault("409", status(409), **same(C.CONFLICT_ERROR)),
@@ -197,7 +212,12 @@ FAULTS: Final = (
         **same(C.TOO_MANY_REQUESTS_ERROR, retry_after=120),
         only=Provider("outreach"),
     ),
-    Fault("429 without a time", status(429, "slow down"), **same(C.TOO_MANY_REQUESTS_ERROR)),
+    Fault("429 without a time", status(429), **same(C.TOO_MANY_REQUESTS_ERROR)),
+    Fault(
+        "429 of a proxy",
+        status(429, HTML, content_type="text/html", retry_after="120"),
+        **doubtful(C.TOO_MANY_REQUESTS_ERROR, retry_after=120),
+    ),
     # The provider's own failures.
     Fault("500 with text", status(500, "undefined method '[]' for nil"), **doubtful(C.BAD_GATEWAY_ERROR)),
     Fault("502 with HTML", status(502, HTML, content_type="text/html"), **doubtful(C.BAD_GATEWAY_ERROR, calls=3)),
@@ -205,9 +225,23 @@ FAULTS: Final = (
         "503 with HTML", status(503, HTML, content_type="text/html"), **doubtful(C.SERVICE_UNAVAILABLE_ERROR, calls=3)
     ),
     Fault(
-        "503 until a moment in ISO 8601",
+        "503 with a time, from a proxy",
         status(503, "", retry_after="{in_120_seconds}"),
+        **doubtful(C.SERVICE_UNAVAILABLE_ERROR, retry_after=120),
+    ),
+    Fault(
+        "503 scheduledServerMaintenance until a moment in ISO 8601",
+        status(503, jsonapi({"id": "scheduledServerMaintenance"}), retry_after="{in_120_seconds}"),
         **same(C.SERVICE_UNAVAILABLE_ERROR, retry_after=120),
+        only=Provider("outreach"),
+    ),
+    *(
+        Fault(
+            f"{number} of the edge",
+            status(number, f"error code: {number}", content_type="text/plain; charset=UTF-8"),
+            **doubtful(C.BAD_GATEWAY_ERROR, calls=3),
+        )
+        for number in (520, 525, 530)
     ),
     Fault("504 with HTML", status(504, HTML, content_type="text/html"), **doubtful(C.GATEWAY_TIMEOUT_ERROR, calls=3)),
     # Good statuses with answers that are not good.
@@ -227,6 +261,16 @@ FAULTS: Final = (
     Fault("200 with broken JSON", status(200, '{"data": {"id": '), **doubtful(C.BAD_GATEWAY_ERROR)),
     Fault("200 with another shape", status(200, {"data": 3, "emailer_campaign": "x"}), **doubtful(C.BAD_GATEWAY_ERROR)),
     Fault("200 with nothing", status(200, ""), **doubtful(C.BAD_GATEWAY_ERROR)),
+    Fault(
+        "200 with another record",
+        status(200, {"id": "5f00000000000000000009ff", "data": {"type": "template", "id": 999999, "attributes": {}}}),
+        **doubtful(C.BAD_GATEWAY_ERROR),
+    ),
+    Fault(
+        "202 with nothing done yet",
+        status(202, {"status": "queued"}),
+        **doubtful(C.BAD_GATEWAY_ERROR),
+    ),
     Fault(
         "200 with gzip that is none", status(200, "not gzip", content_encoding="gzip"), **doubtful(C.BAD_GATEWAY_ERROR)
     ),

@@ -21,7 +21,7 @@ from service.domain.deadline import Deadline
 from service.domain.errors import Outcome
 from service.domain.step import Provider
 from service.upstream.http import HttpClient
-from tests.faults.matrix import Cell, cells, table
+from tests.faults.matrix import OWN_FORM, Cell, cells, table
 from tests.support.service import CUSTOMER, CallResult, RunningService, outreach_grant, running_service
 
 OUTCOMES = {
@@ -82,6 +82,11 @@ async def held(service: RunningService, provider: Provider) -> tuple[Any, Any]:
 def order(cell: Cell) -> dict[str, Any]:
     method, path = PLACES[cell.provider, cell.call]
     given = dict(cell.fault.order)
+    if given.pop("own_form", None):
+        given["body"] = OWN_FORM[cell.provider]
+    if "body" in given and cell.provider == Provider("outreach") and isinstance(given["body"], dict):
+        # An answer of Outreach's has its media type.
+        given["headers"] = {"content-type": "application/vnd.api+json"} | given.get("headers", {})
     soon = (datetime.now(UTC) + timedelta(seconds=120)).isoformat()
     if "headers" in given:
         given["headers"] = {name: value.format(in_120_seconds=soon) for name, value in given["headers"].items()}

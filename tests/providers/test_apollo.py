@@ -8,8 +8,7 @@ import pytest
 from service.domain.credentials import ApiKeyCredentials, Connection, Secret
 from service.domain.errors import ErrorCode, Outcome, Problem, UpdateFailed
 from service.domain.step import FieldChange, Provider, StepUpdate, WarningType
-from service.providers.adapter import Plan, ProviderRequest, ProviderResponse
-from service.providers.apollo import SEQUENCE as SHAPE
+from service.providers.adapter import Plan, ProviderRequest, ProviderResponse, ResponseFailure
 from service.providers.apollo import Apollo, decide
 
 SEQUENCE = "5f0000000000000000000001"
@@ -51,11 +50,11 @@ def update(**wanted: Any) -> StepUpdate:
 
 
 def plan(held: dict[str, Any], wanted: StepUpdate) -> Plan:
-    return decide(wanted, SHAPE.decode(json.dumps(held)), held.get("emailer_steps") or [])
+    return decide(wanted, ProviderResponse(200, {}, json.dumps(held).encode()))
 
 
 def kinds(made: Plan) -> list[WarningType]:
-    return [warning.type for warning in made.warnings]
+    return [warning.type for warning in (*made.warnings, *made.write_warnings)]
 
 
 def refusal(held: dict[str, Any], wanted: StepUpdate) -> Problem:
@@ -75,12 +74,6 @@ def test_all_named_fields_are_one_flat_write() -> None:
     )
 
 
-def test_what_is_held_already_is_not_written() -> None:
-    made = plan(answer(), update(subject="Old", body="<p>Old</p>"))
-    assert made.writes == ()
-    assert kinds(made) == [WarningType.NO_CHANGE]
-
-
 def test_an_empty_string_is_a_value() -> None:
     [write] = plan(answer(), update(body="")).writes
     assert json.loads(write.request.body or b"") == {"body_html": ""}
@@ -91,7 +84,7 @@ def test_nothing_held_differs_from_an_empty_string() -> None:
     assert plan(held, update(subject="")).writes[0].fields == (FieldChange("template.subject", None, ""),)
 
 
-@pytest.mark.parametrize("steps", [None, []])
+@pytest.mark.parametrize("steps", [None, [], [None, 3, {}, {"id": None}, {"id": 5}]])
 def test_a_step_that_is_not_there_is_not_found(steps: Any) -> None:
     assert refusal(answer(emailer_steps=steps), update(body="x")).code is ErrorCode.NOT_FOUND_ERROR
 
@@ -106,6 +99,55 @@ def test_custom_fields_of_a_step_without_a_template_can_be_set() -> None:
     [write] = plan(answer(), update(sequence_step_id=OTHER, custom_fields={"note": "ring twice"})).writes
     assert (write.request.method, write.request.path) == ("PUT", f"/emailer_steps/{OTHER}")
     assert json.loads(write.request.body or b"") == {"note": "ring twice"}
+
+
+@pytest.mark.parametrize("name", ["emailer_steps", "emailer_touches"])
+@pytest.mark.parametrize("value", ["missing", "loading", 3, {}])
+def test_what_is_missing_is_not_shown(name: str, value: Any) -> None:
+    held = answer(**{name: value})
+    if value == "missing":
+        del held[name]
+    problem = refusal(held, update(body="x"))
+    assert (problem.code, problem.outcome) == (ErrorCode.BAD_GATEWAY_ERROR, Outcome.NOT_APPLIED)
+    assert f"does not show `{name}`" in problem.detail
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"emailer_campaign": None},
+        {"emailer_campaign": {"active": "loading"}},
+        {"emailer_campaign": 7},
+        {"emailer_touches": [None, "x", {"emailer_step_id": 3}, {k: v for k, v in touch().items() if k != "id"}]},
+        {"emailer_touches": [touch(status=4, type={}, bounce_rate=[])]},
+        {"emailer_templates": [None, 4, {"id": 5}, template(archived="no", name=7)]},
+        {"emailer_steps": [None, {"id": STEP, "type": 9}]},
+        {"attachments": "none", "unknown": {"deep": [[[]]]}},
+    ],
+)
+def test_a_member_that_is_not_needed_may_be_odd(odd: dict[str, Any]) -> None:
+    [write] = plan(answer(**odd), update(subject="New", body="x")).writes
+    assert [field.before for field in write.fields] == ["Old", "<p>Old</p>"]
+
+
+@pytest.mark.parametrize("wrong", [3, [], {"a": 1}, True])
+def test_a_member_that_is_needed_and_wrong_is_named(wrong: Any) -> None:
+    problem = refusal(answer(emailer_templates=[template(subject=wrong)]), update(subject="New"))
+    assert problem.code is ErrorCode.BAD_GATEWAY_ERROR
+    assert "`subject`" in problem.detail
+    assert plan(answer(emailer_templates=[template(subject=wrong)]), update(body="x")).writes
+
+
+def test_another_sequence_in_the_answer_is_not_believed() -> None:
+    held = answer(emailer_campaign={"id": "5f0000000000000000000009"})
+    assert refusal(held, update(body="x")).code is ErrorCode.BAD_GATEWAY_ERROR
+
+
+def test_ids_in_upper_case_are_the_same_ids() -> None:
+    wanted = update(sequence_id=SEQUENCE.upper(), sequence_step_id=STEP.upper(), body="x", custom_fields={"note": "n"})
+    template_write, step_write = plan(answer(), wanted).writes
+    assert template_write.request.path == f"/emailer_templates/{TEMPLATE}"
+    assert step_write.request.path == f"/emailer_steps/{STEP}"
 
 
 @pytest.mark.parametrize("templates", [None, [], [template("5f0000000000000000000399")]])
@@ -139,15 +181,10 @@ def test_the_first_live_variant_is_changed_else_the_first(statuses: list[str | N
 
 def test_steps_that_share_the_template_are_named() -> None:
     made = plan(answer(emailer_touches=[touch(), touch("t2", OTHER)]), update(body="x"))
-    [warning] = made.warnings
+    [warning] = made.write_warnings
     assert warning.type is WarningType.SHARED_TEMPLATE
     assert OTHER in warning.detail
     assert STEP not in warning.detail
-
-
-def test_an_unchanged_shared_template_is_no_news() -> None:
-    made = plan(answer(emailer_touches=[touch(), touch("t2", OTHER)]), update(subject="Old"))
-    assert kinds(made) == [WarningType.NO_CHANGE]
 
 
 def test_a_sequence_that_is_on_is_told() -> None:
@@ -187,10 +224,20 @@ def test_an_id_of_another_form_is_refused(value: str) -> None:
     ]
 
 
-def problems(status: int, body: Any, **headers: str) -> tuple[Problem, ...]:
+def response(status: int, body: Any, **headers: str) -> ProviderResponse:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return ADAPTER.problems(REQUEST, ProviderResponse(status, named, data, (Secret("k-secret"),)), CONNECTION)
+    kind = "text/plain" if isinstance(body, bytes) else "application/json; charset=utf-8"
+    named = {"content-type": kind} | {name.replace("_", "-"): value for name, value in headers.items()}
+    return ProviderResponse(status, named, data, (Secret("k-secret"),))
+
+
+def failure(status: int, body: Any, **headers: str) -> ResponseFailure | None:
+    return ADAPTER.failure(REQUEST, response(status, body, **headers), CONNECTION)
+
+
+def problems(status: int, body: Any, **headers: str) -> tuple[Problem, ...]:
+    found = failure(status, body, **headers)
+    return found.problems if found else ()
 
 
 def test_a_good_answer_has_no_problem() -> None:
@@ -246,7 +293,65 @@ def test_a_text_answer_is_quoted_without_the_key() -> None:
     [problem] = problems(401, b"Invalid access credentials: k-secret")
     assert problem.code is ErrorCode.UNAUTHORIZED_ERROR
     assert "k-secret" not in repr(problem)
-    assert "Set a valid Apollo API key for customer acme" in problem.detail
+    assert "Set a valid Apollo API key for customer acme" in problem.advice
+
+
+PAGE = b"<!DOCTYPE html><html><title>Just a moment...</title></html>"
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 409, 422])
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (PAGE, {"content_type": "text/html; charset=UTF-8"}),
+        (PAGE, {"cf_mitigated": "challenge"}),
+        (b"error code: 1010", {}),
+        (b"\n <html>no</html>", {}),
+        ({"error": "No."}, {"cf_mitigated": "challenge"}),
+        (b"", {}),
+        ([], {}),
+    ],
+)
+def test_who_is_on_the_way_is_not_apollo(status: int, body: Any, headers: dict[str, str]) -> None:
+    found = failure(status, body, **headers) if body != b"" else failure(status, b"", content_type="")
+    assert found is not None
+    assert (found.by_provider, found.refused, found.credentials_refused, found.may_pass) == (False, False, False, True)
+    [problem] = found.problems
+    assert problem.code is ErrorCode.BAD_GATEWAY_ERROR
+    assert "acme" not in problem.detail + problem.advice
+
+
+@pytest.mark.parametrize("status", [520, 522, 526, 530])
+def test_an_edge_without_an_answer_may_pass(status: int) -> None:
+    found = failure(status, b"error code: 520")
+    assert found is not None
+    assert (found.by_provider, found.refused, found.may_pass) == (False, False, True)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_permission_is_not_a_bad_key(status: int) -> None:
+    found = failure(status, {"error": "No.", "error_code": "API_INACCESSIBLE"})
+    assert found is not None
+    assert not found.credentials_refused
+    assert found.problems[0].code is ErrorCode.FORBIDDEN_ERROR
+
+
+@pytest.mark.parametrize("status", [400, 409, 422, 429])
+def test_the_lock_of_a_sequence_is_a_conflict(status: int) -> None:
+    [problem] = problems(status, {"error": "We are already processing the request for your sequence"})
+    assert (problem.code, problem.retry_after) == (ErrorCode.CONFLICT_ERROR, 1)
+
+
+@pytest.mark.parametrize("wait", [1795605746, 10**400, -5, "soon", True, float("1e300")])
+def test_a_wait_from_a_body_is_bounded(wait: Any) -> None:
+    [problem] = problems(429, {"error": "Busy", "retry_after_seconds": wait})
+    assert problem.retry_after is None or 0 <= problem.retry_after <= 86400
+
+
+def test_the_code_of_a_rate_limit_counts_before_the_words() -> None:
+    body = {"error": "Upgrade your plan.", "error_details": {"code": "USAGE.RATE_LIMIT.API_RATE_LIMIT_EXCEEDED"}}
+    [problem] = problems(429, body, retry_after="30")
+    assert (problem.code, problem.retry_after) == (ErrorCode.TOO_MANY_REQUESTS_ERROR, 30)
 
 
 @pytest.mark.parametrize("wrapped", [True, False])
@@ -258,10 +363,55 @@ def test_what_is_held_after_a_write_is_read_from_the_answer(wrapped: bool) -> No
     assert stored == {"template.subject": "New", "template.body": "<b>y</b>"}
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"emailer_template": null}'])
-def test_a_write_whose_answer_makes_no_sense_is_in_doubt(body: bytes) -> None:
+OTHER_TEMPLATE = "5f0000000000000000000399"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b"{}",
+        b'{"emailer_template": null}',
+        *(
+            json.dumps(each).encode()
+            for each in (
+                {"id": "x", "error_message": "not saved"},
+                template(OTHER_TEMPLATE, subject="New"),
+                {"emailer_template": template(OTHER_TEMPLATE)},
+                {"emailer_touch": template()},
+                template(error="not saved"),
+                template(errors=["no"]),
+                template(success=False),
+                template(status="failed"),
+                {"emailer_template": template(error_message="no")},
+                {"emailer_template": template(), "error": {"code": 3}},
+                {"emailer_step": template()},
+            )
+        ),
+    ],
+)
+def test_an_answer_that_confirms_no_write_is_in_doubt(body: bytes) -> None:
     [write] = plan(answer(), update(body="x")).writes
-    with pytest.raises(UpdateFailed) as failure:
-        write.stored(ProviderResponse(200, {}, body))
-    assert failure.value.problems[0].outcome is Outcome.UNKNOWN
-    assert failure.value.problems[0].code is ErrorCode.BAD_GATEWAY_ERROR
+    given = ProviderResponse(200, {"content-type": "application/json"}, body)
+    assert ADAPTER.failure(write.request, given, CONNECTION) is None
+    with pytest.raises(UpdateFailed) as raised:
+        write.stored(given)
+    assert raised.value.problems[0].outcome is Outcome.UNKNOWN
+    assert raised.value.problems[0].code is ErrorCode.BAD_GATEWAY_ERROR
+
+
+@pytest.mark.parametrize("empty", ["", None, False, [], {}])
+def test_an_empty_error_beside_the_record_says_nothing(empty: Any) -> None:
+    [write] = plan(answer(), update(body="x")).writes
+    given = response(200, {"emailer_template": template(body_html="x"), "error": empty})
+    assert ADAPTER.failure(write.request, given, CONNECTION) is None
+    assert (write.stored(given) or {})["template.body"] == "x"
+
+
+def test_a_write_that_was_only_accepted_is_in_doubt() -> None:
+    [write] = plan(answer(), update(body="x")).writes
+    with pytest.raises(UpdateFailed) as raised:
+        write.stored(response(202, template(body_html="x")))
+    assert raised.value.problems[0].outcome is Outcome.UNKNOWN

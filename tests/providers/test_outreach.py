@@ -8,8 +8,8 @@ import pytest
 from service.domain.credentials import Connection, OAuthCredentials, Secret
 from service.domain.errors import ErrorCode, Outcome, Problem, UpdateFailed
 from service.domain.step import Provider, StepUpdate, WarningType
-from service.providers.adapter import Plan, ProviderRequest, ProviderResponse
-from service.providers.outreach import _COLLECTION, Outreach, decide
+from service.providers.adapter import Plan, ProviderRequest, ProviderResponse, ResponseFailure
+from service.providers.outreach import Outreach, decide
 
 SEQUENCE, STEP, TEMPLATE = 54, 7, 18
 
@@ -44,11 +44,11 @@ def template(id: int = TEMPLATE, **more: Any) -> dict[str, Any]:
     return {"type": "template", "id": id, "attributes": attributes}
 
 
-def step(sequence: int | None = SEQUENCE) -> dict[str, Any]:
+def step(sequence: int | None = SEQUENCE, **more: Any) -> dict[str, Any]:
     return {
         "type": "sequenceStep",
         "id": STEP,
-        "attributes": {"stepType": "auto_email", "interval": 3600},
+        "attributes": {"stepType": "auto_email", "interval": 3600} | more,
         "relationships": {"sequence": link("sequence", sequence)},
     }
 
@@ -69,12 +69,13 @@ def update(**wanted: Any) -> StepUpdate:
     return StepUpdate(**{"provider": Provider("outreach"), "customer_id": "acme"} | ids | wanted)
 
 
-def plan(held: dict[str, Any], wanted: StepUpdate, fields: dict[str, Any] | None = None) -> Plan:
-    return decide(wanted, _COLLECTION.decode(json.dumps(held)), fields or {})
+def plan(held: dict[str, Any], wanted: StepUpdate) -> Plan:
+    response = ProviderResponse(200, {}, json.dumps(held).encode())
+    return decide(wanted, response, held["data"], held["included"])
 
 
 def kinds(made: Plan) -> list[WarningType]:
-    return [warning.type for warning in made.warnings]
+    return [warning.type for warning in (*made.warnings, *made.write_warnings)]
 
 
 def refusal(held: dict[str, Any], wanted: StepUpdate) -> Problem:
@@ -93,20 +94,37 @@ def test_all_named_fields_are_one_patch_with_an_integer_id() -> None:
     assert [field.field for field in write.fields] == ["template.subject", "template.body"]
 
 
-def test_what_is_held_already_is_not_written() -> None:
-    made = plan(answer(), update(subject="Old", body="<p>Old</p>"))
-    assert made.writes == ()
-    assert kinds(made) == [WarningType.NO_CHANGE]
-
-
-@pytest.mark.parametrize("other", [55, None])
-def test_a_step_of_another_sequence_is_not_found(other: int | None) -> None:
-    problem = refusal(answer(included=[template(), step(other), sequence()]), update(body="x"))
+def test_a_step_of_another_sequence_is_not_found() -> None:
+    problem = refusal(answer(included=[template(), step(55), sequence()]), update(body="x"))
     assert problem.code is ErrorCode.NOT_FOUND_ERROR
 
 
-def test_a_step_that_is_not_included_is_not_found() -> None:
-    assert refusal(answer(included=[template()]), update(body="x")).code is ErrorCode.NOT_FOUND_ERROR
+@pytest.mark.parametrize("included", [[template()], [template(), step(None)], [], [template(), step() | {"id": 8}]])
+def test_a_step_that_is_not_shown_is_not_missing(included: list[dict[str, Any]]) -> None:
+    problem = refusal(answer(included=included), update(body="x"))
+    assert (problem.code, problem.outcome) == (ErrorCode.BAD_GATEWAY_ERROR, Outcome.NOT_APPLIED)
+    assert "does not show" in problem.detail
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        [template(archived="no"), step(), sequence()],
+        [template(), step(stepType=4), sequence()],
+        [template(), step(), {"type": "sequence", "id": SEQUENCE, "attributes": 3}],
+        [template(), step(), {"type": "user"}, {"id": 5}],
+        [{**template(), "id": str(TEMPLATE), "relationships": 4}, step()],
+    ],
+)
+def test_a_member_that_is_not_needed_may_be_odd(odd: list[dict[str, Any]]) -> None:
+    assert plan(answer(included=odd), update(body="x")).writes[0].fields[0].before == "<p>Old</p>"
+
+
+@pytest.mark.parametrize("wrong", [3, [], {"a": 1}, True])
+def test_a_member_that_is_needed_and_wrong_is_named(wrong: Any) -> None:
+    problem = refusal(answer(included=[template(bodyHtml=wrong), step()]), update(body="x"))
+    assert problem.code is ErrorCode.BAD_GATEWAY_ERROR
+    assert "`bodyHtml`" in problem.detail
 
 
 def test_a_variant_without_its_template_is_a_failure() -> None:
@@ -141,7 +159,7 @@ def test_an_archived_template_is_told() -> None:
 
 def test_template_first_then_custom_fields_with_integers() -> None:
     wanted = update(body="x", custom_fields={"interval": 7200, "taskNote": "a"})
-    made = plan(answer(), wanted, {"interval": 3600, "taskNote": "a"})
+    made = plan(answer(included=[template(), step(taskNote="a"), sequence()]), wanted)
     assert [write.request.path for write in made.writes] == ["/templates/18", "/sequenceSteps/7"]
     assert json.loads(made.writes[1].request.body or b"") == {
         "data": {"type": "sequenceStep", "id": STEP, "attributes": {"interval": 7200, "taskNote": "a"}}
@@ -160,12 +178,20 @@ def test_an_id_that_is_no_positive_integer_is_refused(value: str) -> None:
     assert [found.field for found in ADAPTER.violations(update(sequence_step_id=value))] == ["sequence_step_id"]
 
 
-def problems(status: int, body: Any, **headers: str) -> tuple[Problem, ...]:
+def response(status: int, body: Any, **headers: str) -> ProviderResponse:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return ADAPTER.problems(
-        REQUEST, ProviderResponse(status, named, data, (Secret("a-secret"), Secret("r-secret"))), CONNECTION
-    )
+    named = {"content-type": "application/vnd.api+json"}
+    named |= {name.replace("_", "-"): value for name, value in headers.items()}
+    return ProviderResponse(status, named, data, (Secret("a-secret"), Secret("r-secret")))
+
+
+def failure(status: int, body: Any, **headers: str) -> ResponseFailure | None:
+    return ADAPTER.failure(REQUEST, response(status, body, **headers), CONNECTION)
+
+
+def problems(status: int, body: Any, **headers: str) -> tuple[Problem, ...]:
+    found = failure(status, body, **headers)
+    return found.problems if found else ()
 
 
 def test_a_good_answer_has_no_problem() -> None:
@@ -203,12 +229,12 @@ def test_a_missing_scope_is_named() -> None:
         403, {"errors": [{"id": "unauthorizedOauthScope", "title": "Forbidden", "detail": "No scope."}]}
     )
     assert problem.code is ErrorCode.FORBIDDEN_ERROR
-    assert "scopes templates.write" in problem.detail
+    assert "scopes templates.write" in problem.advice
 
 
 def test_governance_is_an_administrators_business() -> None:
     [problem] = problems(403, {"errors": [{"id": "unauthorizedRequest", "detail": "Not allowed."}]})
-    assert "administrator" in problem.detail
+    assert "administrator" in problem.advice
 
 
 @pytest.mark.parametrize("header", ["retry_after", "x_ratelimit_reset"])
@@ -234,12 +260,77 @@ def test_an_echoed_token_is_taken_out() -> None:
 def test_what_is_held_after_a_write_is_read_from_the_answer() -> None:
     [write] = plan(answer(), update(body="<b>x</b>")).writes
     body = {"data": template(bodyHtml="<b>y</b>")}
-    assert write.stored(ProviderResponse(200, {}, json.dumps(body).encode()))["template.body"] == "<b>y</b>"
+    stored = write.stored(ProviderResponse(200, {}, json.dumps(body).encode()))
+    assert stored == {"template.subject": "Old", "template.body": "<b>y</b>"}
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"data": null}'])
-def test_a_write_whose_answer_makes_no_sense_is_in_doubt(body: bytes) -> None:
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"{}",
+        b'{"data": null}',
+        *(
+            json.dumps(each).encode()
+            for each in (
+                {"data": template(99)},
+                {"data": {**template(), "type": "sequenceStep"}},
+                {"data": [template()]},
+                {"data": template(), "errors": [{"id": "validationError"}]},
+                {"data": {**template(), "error": "not saved"}},
+                {"errors": [{"id": "x"}], "meta": {}},
+                {"meta": 3},
+            )
+        ),
+    ],
+)
+def test_an_answer_that_confirms_no_write_is_in_doubt(body: bytes) -> None:
     [write] = plan(answer(), update(body="x")).writes
-    with pytest.raises(UpdateFailed) as failure:
+    with pytest.raises(UpdateFailed) as raised:
         write.stored(ProviderResponse(200, {}, body))
-    assert failure.value.problems[0].outcome is Outcome.UNKNOWN
+    assert raised.value.problems[0].outcome is Outcome.UNKNOWN
+    assert raised.value.problems[0].code is ErrorCode.BAD_GATEWAY_ERROR
+
+
+@pytest.mark.parametrize(("status", "body"), [(204, b""), (200, b'{"meta": {}}'), (200, b'{"meta": {"took": 3}}')])
+def test_a_write_may_be_answered_without_a_record(status: int, body: bytes) -> None:
+    [write] = plan(answer(), update(body="x")).writes
+    assert write.stored(ProviderResponse(status, {}, body)) is None
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 409])
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"<html>no</html>", {"content_type": "text/html"}),
+        ({"errors": [{"id": "x"}]}, {"cf_mitigated": "challenge"}),
+        ({"message": "no Route matched"}, {"content_type": "application/json"}),
+        ({"errors": []}, {}),
+        (b"No.", {"content_type": "text/plain"}),
+        (b"", {}),
+    ],
+)
+def test_who_is_on_the_way_is_not_outreach(status: int, body: Any, headers: dict[str, str]) -> None:
+    found = failure(status, body, **headers)
+    assert found is not None
+    assert (found.by_provider, found.refused, found.credentials_refused, found.may_pass) == (False, False, False, True)
+    assert "acme" not in found.problems[0].detail + found.problems[0].advice
+
+
+def test_maintenance_is_a_refusal() -> None:
+    found = failure(503, {"errors": [{"id": "scheduledServerMaintenance"}]}, retry_after="2999-01-01T00:00:00Z")
+    assert found is not None
+    assert found.refused
+    assert found.problems[0].retry_after == 86400
+    other = failure(503, {"errors": [{"id": "x"}]})
+    assert other is not None
+    assert not other.refused
+
+
+def test_variants_that_use_one_template_change_together() -> None:
+    [warning] = plan(answer(variant(1), variant(2), variant(3, 99)), update(body="x")).warnings
+    assert "1 other variant uses the same template" in warning.detail
+    assert "1 with another template stays" in warning.detail
+    [warning] = plan(answer(variant(1, enabled=False), variant(2, 99, enabled=False)), update(body="x")).warnings
+    assert "the first one, since none is live" in warning.detail

@@ -1,0 +1,53 @@
+"""What a provider made of texts that it was sent, so that the same text is not written again and again."""
+
+import hashlib
+from collections import OrderedDict
+from typing import Final, TypeAlias
+
+import msgspec
+
+from service.domain.json_value import JsonValue
+from service.domain.step import FieldChange
+
+_MAX_REMEMBERED: Final = 10_000
+
+_Key: TypeAlias = tuple[int, str, str, bytes]
+
+
+class StoredForms:
+    """Remembers, for the latest 10,000 texts that a provider stored differently, what it holds in their place.
+
+    Providers wrap and clean bodies (observed), each by rules of its own that change. Digests are kept, and no texts.
+    """
+
+    def __init__(self) -> None:
+        self._forms: OrderedDict[_Key, bytes] = OrderedDict()
+
+    def remember(self, connection_id: int, path: str, sent: FieldChange, stored: JsonValue) -> None:
+        """Takes note of what the provider holds after it was sent a value.
+
+        Args:
+            connection_id: Whose record it is.
+            path: The path of the record.
+            sent: The field, with the value that was sent.
+            stored: What the provider holds now.
+        """
+        key = (connection_id, path, sent.field, _digest(sent.after))
+        if _digest(stored) == key[3]:
+            self._forms.pop(key, None)
+            return
+        self._forms[key] = _digest(stored)
+        self._forms.move_to_end(key)
+        if len(self._forms) > _MAX_REMEMBERED:
+            self._forms.popitem(last=False)
+
+    def is_stored_form(self, connection_id: int, path: str, field: FieldChange) -> bool:
+        """Whether what the provider holds is what it made of the wanted value before."""
+        if not self._forms:
+            return False
+        form = self._forms.get((connection_id, path, field.field, _digest(field.after)))
+        return form is not None and form == _digest(field.before)
+
+
+def _digest(value: JsonValue) -> bytes:
+    return hashlib.blake2b(msgspec.json.encode(value, order="sorted"), digest_size=16).digest()

@@ -1,0 +1,370 @@
+"""The use case itself: what is written, what the caller learns, and what is true of the step, with scripted responses."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from service.domain.credentials import ApiKeyCredentials, Connection, Credentials, OAuthCredentials, Secret
+from service.domain.deadline import Deadline
+from service.domain.errors import CallRefused, ErrorCode, Origin, Outcome, Problem, UpdateFailed, failed
+from service.domain.step import Caller, Provider, StepUpdate, UpdateResult, WarningType
+from service.providers import unsupported
+from service.providers.apollo import Apollo
+from service.providers.outreach import Outreach
+from service.update_step import UpdateStep
+from service.upstream.session import ProviderSessions
+from tests.providers import test_apollo as apollo
+from tests.providers import test_outreach as outreach
+from tests.support.waiting import until
+
+CALLER = Caller(1, "billing")
+Respond = Callable[[httpx.Request], httpx.Response]
+
+
+class FakeConnections:
+    """One connection, which can be renewed or not."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self.connection = Connection(1, 1, "acme", Provider("any"), credentials)
+        self.failure: UpdateFailed | None = None
+        self.refusal: UpdateFailed | None = None
+
+    async def usable(self, application_id: int, customer_id: str, provider: Provider, deadline: Deadline) -> Connection:
+        if self.failure is not None:
+            raise self.failure
+        return self.connection
+
+    async def renewed(self, connection: Connection, deadline: Deadline) -> Connection:
+        if self.refusal is not None:
+            raise self.refusal
+        return connection
+
+
+class ScriptedHttp:
+    """Answers requests as the test says, and keeps them."""
+
+    def __init__(self, respond: Respond) -> None:
+        self.respond = respond
+        self.requests: list[httpx.Request] = []
+
+    def build_request(self, method: str, url: str, headers: dict[str, str], body: bytes = b"") -> httpx.Request:
+        return httpx.Request(method, url, headers=headers, content=body)
+
+    async def send(self, request: httpx.Request, deadline: Deadline) -> httpx.Response:
+        self.requests.append(request)
+        return self.respond(request)
+
+
+def made(status: int, body: Any, kind: str = "application/json") -> httpx.Response:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return httpx.Response(status, headers={"content-type": kind}, content=content)
+
+
+class ApolloFake:
+    """A provider that holds one template, and makes of texts what the test says."""
+
+    def __init__(self, clean: Callable[[str, Any], Any] = lambda _, value: value) -> None:
+        self.template = apollo.template()
+        self.step: dict[str, Any] = {"id": apollo.STEP, "type": "auto_email", "note": "n"}
+        self.clean = clean
+        self.writes: list[dict[str, Any]] = []
+        self.write_status = 200
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            held = apollo.answer(emailer_templates=[self.template], emailer_steps=[self.step])
+            return made(200, held | {"emailer_campaign": {"active": True}})
+        body = json.loads(request.content)
+        self.writes.append(body)
+        if self.write_status != 200:
+            return made(self.write_status, {"error": "No."})
+        record = self.template if "emailer_templates" in str(request.url) else self.step
+        for name, value in body.items():
+            if name in record:
+                record[name] = self.clean(name, value)
+        return made(200, record)
+
+
+def use_case(
+    respond: Respond, credentials: Credentials | None = None
+) -> tuple[UpdateStep, ScriptedHttp, FakeConnections]:
+    http: Any = ScriptedHttp(respond)
+    connections = FakeConnections(credentials or ApiKeyCredentials(Secret("key")))
+    sessions = {
+        Apollo.provider: ProviderSessions(Apollo("http://apollo.example", "http://apollo.example/token"), http),
+        Outreach.provider: ProviderSessions(Outreach("http://outreach.example"), http),
+    }
+    return UpdateStep(sessions, unsupported(), connections), http, connections
+
+
+async def run(update_step: UpdateStep, update: StepUpdate, seconds: float = 5) -> UpdateResult:
+    return await update_step(CALLER, update, Deadline.after(seconds))
+
+
+def kinds(result: UpdateResult) -> list[WarningType]:
+    return [warning.type for warning in result.warnings]
+
+
+def the(result: UpdateResult) -> Problem:
+    [problem] = result.problems
+    return problem
+
+
+async def test_a_change_is_one_read_and_one_write() -> None:
+    update_step, http, _ = use_case(ApolloFake())
+    result = await run(update_step, apollo.update(subject="New", body="<p>Old</p>"))
+    assert [(change.field, change.before, change.after) for change in result.changes] == [
+        ("template.subject", "Old", "New")
+    ]
+    assert (result.provider_calls, len(http.requests)) == (2, 2)
+    assert kinds(result) == [WarningType.SEQUENCE_ACTIVE]
+
+
+@pytest.mark.parametrize("validate_only", [True, False])
+async def test_what_is_held_already_is_not_written(validate_only: bool) -> None:  # noqa: FBT001
+    update_step, http, _ = use_case(ApolloFake())
+    wanted = apollo.update(subject="Old", custom_fields={"note": "n", "absent": None}, validate_only=validate_only)
+    result = await run(update_step, wanted)
+    assert (kinds(result), result.changes, len(http.requests)) == ([WarningType.NO_CHANGE], (), 1)
+
+
+def wrapped(name: str, value: Any) -> Any:
+    return f"<html><head></head><body>{value}</body></html>" if name == "body_html" else value
+
+
+def without_scripts(name: str, value: Any) -> Any:
+    head, _, rest = str(value).partition("<script>")
+    return head + rest.partition("</script>")[2]
+
+
+@pytest.mark.parametrize("clean", [wrapped, without_scripts, lambda _, value: str(value).upper()])
+async def test_a_text_that_the_provider_changes_settles(clean: Callable[[str, Any], Any]) -> None:
+    provider = ApolloFake(clean)
+    update_step, _, _ = use_case(provider)
+    wanted = apollo.update(body="<p>New <b>text</b></p><script>x()</script>")
+    first = await run(update_step, wanted)
+    assert kinds(first) == [WarningType.SEQUENCE_ACTIVE, WarningType.CONTENT_NORMALIZED]
+    assert first.changes[0].after == provider.template["body_html"]
+    dry = await run(update_step, apollo.update(body=wanted.body, validate_only=True))
+    second = await run(update_step, wanted)
+    for result in (dry, second):
+        assert (kinds(result), result.changes) == ([WarningType.NO_CHANGE], ())
+    assert len(provider.writes) == 1
+
+
+async def test_a_body_that_is_cleaned_to_the_old_one_settles() -> None:
+    provider = ApolloFake(without_scripts)
+    update_step, _, _ = use_case(provider)
+    wanted = apollo.update(body="<p>Old</p><script>x()</script>")
+    first = await run(update_step, wanted)
+    assert (kinds(first), first.changes, first.problems) == ([WarningType.CONTENT_NORMALIZED], (), ())
+    assert kinds(await run(update_step, wanted)) == [WarningType.NO_CHANGE]
+    assert len(provider.writes) == 1
+
+
+async def test_another_text_is_written_after_a_learned_one() -> None:
+    provider = ApolloFake(wrapped)
+    update_step, _, _ = use_case(provider)
+    await run(update_step, apollo.update(body="<p>A</p>"))
+    provider.template["body_html"] = "<p>Somebody else's</p>"
+    assert (await run(update_step, apollo.update(body="<p>A</p>"))).changes
+    assert len(provider.writes) == 2
+
+
+@pytest.mark.parametrize(
+    "wanted", [{"subject": "New"}, {"body": "<p>New</p>"}, {"subject": "New", "body": "<p>New</p>"}]
+)
+async def test_a_text_that_the_provider_kept_is_no_success(wanted: dict[str, str]) -> None:
+    held = apollo.template()
+    update_step, _, _ = use_case(
+        lambda request: made(200, apollo.answer() if request.method == "GET" else held),
+    )
+    result = await run(update_step, apollo.update(**wanted))
+    problem = the(result)
+    assert (problem.code, problem.outcome) == (ErrorCode.BAD_GATEWAY_ERROR, Outcome.UNKNOWN)
+    assert "kept the old text" in problem.detail
+    assert result.changes == ()
+    assert kinds(result) == []
+
+
+async def test_a_text_kept_beside_one_that_changed_is_partial() -> None:
+    provider = ApolloFake()
+    provider.clean = lambda name, value: provider.template["body_html"] if name == "body_html" else value
+    update_step, _, _ = use_case(provider)
+    result = await run(update_step, apollo.update(subject="New", body="<p>New</p>"))
+    assert the(result).outcome is Outcome.PARTIALLY_APPLIED
+    assert [change.field for change in result.changes] == ["template.subject"]
+
+
+@pytest.mark.parametrize("fields", [{"body_text": "zz"}, {"mood": {"a": 1}}, {"x": 0, "y": [None]}])
+async def test_an_ignored_custom_field_is_a_warning(fields: dict[str, Any]) -> None:
+    provider = ApolloFake()
+    update_step, _, _ = use_case(provider)
+    first = await run(update_step, apollo.update(custom_fields=fields))
+    assert (kinds(first), first.changes) == ([WarningType.CONTENT_NORMALIZED], ())
+    assert kinds(await run(update_step, apollo.update(custom_fields=fields))) == [WarningType.NO_CHANGE]
+    assert len(provider.writes) == 1
+
+
+@pytest.mark.parametrize(("status", "body"), [(204, b""), (200, {"meta": {}})])
+async def test_an_answer_without_a_record_is_as_sent(status: int, body: Any) -> None:
+    update_step, _, _ = use_case(
+        lambda request: made(200, outreach.answer()) if request.method == "GET" else made(status, body)
+    )
+    result = await run(update_step, outreach.update(subject="New", custom_fields={"taskNote": "x"}))
+    assert {change.field: change.after for change in result.changes} == {
+        "template.subject": "New",
+        "custom_fields.taskNote": "x",
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "outcome"),
+    [
+        (302, "text/html", Outcome.UNKNOWN),
+        (303, "application/json", Outcome.UNKNOWN),
+        (307, "text/plain", Outcome.UNKNOWN),
+        (403, "text/html", Outcome.UNKNOWN),
+        (408, "application/json", Outcome.UNKNOWN),
+        (422, "application/json", Outcome.NOT_APPLIED),
+        (404, "application/json", Outcome.NOT_APPLIED),
+        (500, "application/json", Outcome.UNKNOWN),
+        (501, "application/json", Outcome.NOT_APPLIED),
+        (503, "application/json", Outcome.UNKNOWN),
+        (520, "text/html", Outcome.UNKNOWN),
+        (599, "application/json", Outcome.UNKNOWN),
+    ],
+)
+async def test_not_applied_needs_a_refusal(status: int, kind: str, outcome: Outcome) -> None:
+    body = {"error": "No."} if kind == "application/json" else b"<html>no</html>"
+    update_step, _, _ = use_case(
+        lambda request: made(200, apollo.answer()) if request.method == "GET" else made(status, body, kind)
+    )
+    problem = the(await run(update_step, apollo.update(body="x"), seconds=1))
+    assert problem.outcome is outcome
+    assert ("Nothing was changed." in problem.detail) == (outcome is Outcome.NOT_APPLIED)
+    assert ("may have been carried out" in problem.detail) == (outcome is Outcome.UNKNOWN)
+
+
+async def test_a_refusal_after_a_doubtful_attempt_stays_unknown() -> None:
+    statuses = iter([502, 422])
+    update_step, http, _ = use_case(
+        lambda request: (
+            made(200, apollo.answer()) if request.method == "GET" else made(next(statuses), {"error": "No."})
+        )
+    )
+    problem = the(await run(update_step, apollo.update(body="x")))
+    assert (problem.code, problem.outcome) == (ErrorCode.UNPROCESSABLE_ENTITY_ERROR, Outcome.UNKNOWN)
+    assert len(http.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("second", "sentence"),
+    [
+        (422, "Before that, template.subject had been changed. Correct the value"),
+        (503, "whether the rest was is not known. Repeating the call is safe"),
+    ],
+)
+async def test_a_failure_of_the_second_write_says_what_was_done(second: int, sentence: str) -> None:
+    provider = ApolloFake()
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        if "emailer_steps" in str(request.url):
+            return made(second, {"error": "No."})
+        return provider(request)
+
+    update_step, _, _ = use_case(respond)
+    result = await run(update_step, apollo.update(subject="New", custom_fields={"note": "x"}), seconds=1)
+    assert the(result).outcome is Outcome.PARTIALLY_APPLIED
+    assert sentence in the(result).detail
+    assert [change.field for change in result.changes] == ["template.subject"]
+
+
+async def test_a_failure_before_any_request_says_so() -> None:
+    update_step, http, connections = use_case(ApolloFake())
+    connections.failure = failed(ErrorCode.UNAUTHORIZED_ERROR, "Reconnect customer acme.")
+    problem = the(await run(update_step, apollo.update(body="x")))
+    assert problem.detail == "Reconnect customer acme. Nothing was changed, and Apollo was not asked."
+    assert http.requests == []
+
+
+async def test_a_refused_token_names_the_providers_answer() -> None:
+    grant = OAuthCredentials(Secret("a"), None, None, "c", Secret("s"))
+    update_step, _, connections = use_case(
+        lambda _: made(401, {"errors": [{"id": "unauthorized"}]}, "application/vnd.api+json"), grant
+    )
+    connections.refusal = failed(ErrorCode.UNAUTHORIZED_ERROR, "Reconnect customer acme: there is no refresh token.")
+    problem = the(await run(update_step, outreach.update(body="x")))
+    assert problem.origin is Origin.PROVIDER
+    assert problem.cause is not None
+    assert problem.cause.status == 401
+    assert "not asked" not in problem.detail
+    assert problem.detail.endswith("Nothing was changed.")
+
+
+async def test_a_page_on_the_way_renews_no_token() -> None:
+    grant = OAuthCredentials(Secret("a"), Secret("r"), None, "c", Secret("s"))
+    update_step, _, connections = use_case(lambda _: made(401, b"<html>", "text/html"), grant)
+    connections.refusal = failed(ErrorCode.INTERNAL_SERVER_ERROR, "renewed")
+    problem = the(await run(update_step, outreach.update(body="x"), seconds=1))
+    assert problem.code is ErrorCode.BAD_GATEWAY_ERROR
+
+
+@pytest.mark.parametrize("status", [429, 404, 401, 503])
+async def test_a_retry_that_read_nothing_is_in_doubt(status: int) -> None:
+    update_step, _, _ = use_case(lambda _: made(status, {"error": "No."}))
+    problem = the(await run(update_step, apollo.update(body="x", is_retry=True), seconds=1))
+    assert problem.outcome is Outcome.UNKNOWN
+    assert "An earlier attempt of this call may have been carried out" in problem.detail
+    dry = the(await run(update_step, apollo.update(body="x", is_retry=True, validate_only=True), seconds=1))
+    assert dry.outcome is Outcome.NOT_APPLIED
+
+
+async def test_a_retry_that_saw_the_present_state_may_be_sure() -> None:
+    provider = ApolloFake()
+    provider.write_status = 422
+    update_step, _, _ = use_case(provider)
+    problem = the(await run(update_step, apollo.update(body="x", is_retry=True)))
+    assert problem.outcome is Outcome.NOT_APPLIED
+
+
+async def test_an_unsupported_provider_needs_no_connection() -> None:
+    update_step, _, connections = use_case(ApolloFake())
+    connections.failure = failed(ErrorCode.NOT_FOUND_ERROR, "no connection")
+    problem = the(await run(update_step, StepUpdate(Provider("salesloft"), "acme", "1", "2", subject="x")))
+    assert problem.code is ErrorCode.NOT_IMPLEMENTED_ERROR
+
+
+async def test_a_rule_that_is_broken_is_refused_before_all_else() -> None:
+    update_step, http, _ = use_case(ApolloFake())
+    with pytest.raises(CallRefused):
+        await run(update_step, apollo.update(sequence_id="no", subject="x"))
+    assert http.requests == []
+
+
+async def test_a_write_is_finished_though_its_caller_left() -> None:
+    provider = ApolloFake()
+    may_write = asyncio.Event()
+    update_step, http, _ = use_case(provider)
+    send = http.send
+
+    async def slow(request: httpx.Request, deadline: Deadline) -> httpx.Response:
+        if request.method == "PUT":
+            http.requests.append(request)
+            await may_write.wait()
+        return await send(request, deadline)
+
+    http.send = slow  # type: ignore[method-assign]
+    call = asyncio.create_task(run(update_step, apollo.update(subject="New")))
+    await until(lambda: http.requests and http.requests[-1].method == "PUT")
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert provider.writes == []
+    may_write.set()
+    await update_step.finish(5)
+    assert provider.template["subject"] == "New"
