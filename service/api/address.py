@@ -1,14 +1,14 @@
-"""Where servers listen."""
+"""Addresses of servers."""
 
 import ipaddress
 
 
 class PortInUse(Exception):
-    """The address cannot be listened on; the message says why."""
+    """A server cannot listen on its address; the message says why."""
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine reaches the address, HOST:PORT or unix:PATH."""
+    """Whether only this machine can reach the address, HOST:PORT or unix:PATH."""
     if address.startswith(("unix:", "unix-abstract:")):
         return True
     host = address.rpartition(":")[0].strip("[]")

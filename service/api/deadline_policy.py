@@ -1,4 +1,4 @@
-"""How long a call may take."""
+"""Sets the deadline of a call."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class DeadlinePolicy:
     longest: float = MAX_DEADLINE_SECONDS
 
     def budget(self, remaining: float | None) -> float:
-        """Seconds for the work, so that a typed answer arrives shortly before the caller's own clock runs out.
+        """Seconds for the work, short enough for a typed response to arrive before the caller's own deadline.
 
         Args:
             remaining: Seconds until the caller's deadline; None if it set none.

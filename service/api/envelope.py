@@ -1,4 +1,4 @@
-"""The envelope that tells what became of an update, within the sizes that every client can read."""
+"""Builds the response of a call: errors, warnings and changes, within the size that every client can read."""
 
 import math
 import uuid
@@ -29,7 +29,7 @@ def envelope(
     application_name: str,
     request_id: str,
 ) -> sequence_step_service_pb2.UpdateStepResponse:
-    """The response that tells what became of an update, less than 1 MiB long."""
+    """The response for an update's problems, warnings and changes, less than 1 MiB long."""
     response = sequence_step_service_pb2.UpdateStepResponse()
     for problem in problems:
         _fill_error(response.errors.add(), problem, application_name, request_id)
@@ -69,7 +69,7 @@ def _fill_error(error: envelope_pb2.Error, problem: Problem, application_name: s
 def fit(
     response: sequence_step_service_pb2.UpdateStepResponse, limit: int
 ) -> sequence_step_service_pb2.UpdateStepResponse:
-    """The response in at most `limit` bytes; what a caller misses least goes first, and what is left says so.
+    """Shortens the response to at most `limit` bytes, the least needed parts first; a value that was cut says so.
 
     First the bodies and headers of causes from the last to the first, then the values of changes, then warnings, then all
     errors but the first, then the length of its detail.
@@ -84,7 +84,7 @@ def fit(
 
 
 def _shortenings(response: sequence_step_service_pb2.UpdateStepResponse) -> Iterator[Callable[[], None]]:
-    """What can be done to make a response shorter, one step after the other."""
+    """The steps that shorten a response, in the order in which they are taken."""
     for error in reversed(response.errors):
         if error.meta.HasField("cause"):
             yield partial(_cut_value, error.meta.cause.body)

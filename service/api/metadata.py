@@ -53,7 +53,7 @@ class CallMetadata(msgspec.Struct, frozen=True):
 
 
 def gather(pairs: MetadataPairs) -> tuple[dict[str, str], list[Violation]]:
-    """The known keys of the metadata with their values, and which of them cannot be read or contradict each other."""
+    """The values of the keys that the service knows, and what is wrong with those that are unusable or contradictory."""
     values: dict[str, str] = {}
     violations: dict[str, Violation] = {}
     for key, value in pairs:

@@ -1,4 +1,4 @@
-"""Where doors listen, and their TLS, read again when its files change."""
+"""Reads the files of a server's TLS, and reads them again when they change."""
 
 import threading
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ log: Final = structlog.get_logger("service.tls")
 
 
 class TlsError(Exception):
-    """The certificate, the key or the authority cannot be used; the message says why."""
+    """The certificate, its key or the authority of client certificates cannot be used; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """Where the server's TLS material is.
+    """The files of a server's TLS.
 
     Attributes:
         certificate: The certificate chain, PEM.
@@ -32,7 +32,7 @@ class TlsFiles:
     client_ca: Path | None = None
 
     def read(self) -> "TlsMaterial":
-        """What the files hold now.
+        """Reads and checks the files.
 
         Raises:
             TlsError: A file cannot be read, or what it holds cannot be used.
@@ -66,7 +66,7 @@ class TlsFiles:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TlsMaterial:
-    """What the files hold."""
+    """The contents of the files."""
 
     certificate: bytes
     private_key: bytes
@@ -74,13 +74,13 @@ class TlsMaterial:
 
 
 class TlsWatch:
-    """The material of files that may change while a server runs.
+    """Reads the files again when they change while a server runs.
 
-    A new state that cannot be used, such as a certificate whose key is not there yet, is logged and left alone; the last
-    good one stays.
+    Files that cannot be used, such as a certificate whose key is not there yet, are logged and ignored; the last good
+    contents stay in use.
 
     Attributes:
-        current: The last good material.
+        current: The last good contents.
     """
 
     def __init__(self, files: TlsFiles) -> None:
@@ -90,7 +90,7 @@ class TlsWatch:
         self.current = files.read()
 
     def changed(self) -> TlsMaterial | None:
-        """The material if it is new since the last look, else None; any thread may ask."""
+        """The contents if they are new since the last call, else None. Any thread may call it."""
         with self._lock:
             stamp = self._stamp()
             if stamp == self._seen:

@@ -9,7 +9,7 @@ from typing import Final
 
 from google.protobuf import struct_pb2
 
-from service.domain.json_value import EXACT_INTEGERS, JsonValue, whole
+from service.domain.json_value import EXACT_INTEGERS, JsonValue, int_if_whole
 
 CUT: Final = "… [cut]"
 """Ends a text that was too long."""
@@ -24,7 +24,7 @@ def to_json(value: struct_pb2.Value) -> JsonValue:
     """
     match value.WhichOneof("kind"):
         case "number_value":
-            return whole(value.number_value)
+            return int_if_whole(value.number_value)
         case "string_value":
             return value.string_value
         case "bool_value":
@@ -38,7 +38,7 @@ def to_json(value: struct_pb2.Value) -> JsonValue:
 
 
 def fill_value(value: struct_pb2.Value, content: JsonValue, max_string_bytes: int | None = None) -> None:
-    """Sets a Value to a JSON value, or to what is nearest to it.
+    """Sets a Value to a JSON value, or to the nearest that it can hold.
 
     Integers beyond ±2^53 and numbers that are not finite become strings. Lone surrogates are replaced.
 
@@ -82,7 +82,7 @@ def encodable(text: str, max_bytes: int | None = None) -> str:
 
 
 def unrepresentable(content: JsonValue, path: str) -> Iterator[tuple[str, str]]:
-    """Finds what JSON does not have or a Value does not hold exactly, so that a request with it can be refused.
+    """Finds the parts that JSON does not have or that a Value cannot hold exactly, so that they can be refused.
 
     Args:
         content: A JSON value, or what a caller takes for one.

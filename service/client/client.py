@@ -125,7 +125,7 @@ class Client:
             NotApplied: The update failed for the customer; nothing was changed.
             PartiallyApplied: Some of it was carried out.
             OutcomeUnknown: It may have been carried out.
-            CallRefused: The service did not take the call; nothing was changed.
+            CallRefused: The service refused the call; nothing was changed.
             ValueError: A custom field is no JSON value.
         """
         call = _Call.prepare(
@@ -229,7 +229,7 @@ class AsyncClient:
             NotApplied: The update failed for the customer; nothing was changed.
             PartiallyApplied: Some of it was carried out.
             OutcomeUnknown: It may have been carried out.
-            CallRefused: The service did not take the call; nothing was changed.
+            CallRefused: The service refused the call; nothing was changed.
             ValueError: A custom field is no JSON value.
         """
         call = _Call.prepare(

@@ -4,7 +4,7 @@ UpdateFailed
 ├── NotApplied           the update was judged for the customer, and nothing was changed
 ├── PartiallyApplied     some of it was carried out; repeating the call does the rest
 ├── OutcomeUnknown       it may have been carried out; repeating the call is safe and settles it
-└── CallRefused          the service did not take the call, and nothing was changed
+└── CallRefused          the service refused the call, and nothing was changed
     ├── Unauthenticated  the API key or the client certificate is not accepted
     └── Unavailable      the service cannot be reached, is full or is stopping; repeat the call
 """
@@ -49,7 +49,7 @@ class ErrorDetail:
         origin: Who found fault; None if neither did, such as for an error that was found in this process.
         outcome: What became of the step.
         retry_after: Seconds after which the same call can succeed; None if not known, or if waiting does not help.
-        application_name: The caller, as the service knows it.
+        application_name: The name that the service has for the caller.
         cause: The provider's response behind it; None if there is none.
     """
 
@@ -158,7 +158,7 @@ class OutcomeUnknown(UpdateFailed):
 
 
 class CallRefused(UpdateFailed):
-    """The service did not take the call, and nothing was changed."""
+    """The service refused the call, and nothing was changed."""
 
     @property
     def violations(self) -> tuple[Violation, ...]:

@@ -12,7 +12,7 @@ from service.domain.json_value import JsonValue
 
 
 class ErrorCode(StrEnum):
-    """The stable name of a kind of error; `service.codes` says what each one maps to."""
+    """The stable name of a kind of error; `CODES` says what each one maps to."""
 
     BAD_REQUEST = "BAD_REQUEST"
     VALIDATION_ERROR = "VALIDATION_ERROR"

@@ -49,7 +49,7 @@ class Provider(str):
 
 
 class WarningType(StrEnum):
-    """The stable name of a kind of warning; `service.codes` says when each one is given."""
+    """The stable name of a kind of warning; `WARNINGS` says when each one is given."""
 
     SHARED_TEMPLATE = "SHARED_TEMPLATE"
     MULTIPLE_VARIANTS = "MULTIPLE_VARIANTS"
@@ -139,7 +139,7 @@ WARNINGS: Final[Mapping[WarningType, WarningSpec]] = MappingProxyType(
     {
         WarningType.SHARED_TEMPLATE: WarningSpec(
             "Other steps change too",
-            "Other steps use the same template and change with it. TransportStatus without spending calls on the write path, and "
+            "Other steps use the same template and change with it. Reported without spending calls on the write path, and "
             "always with `validate_only`.",
         ),
         WarningType.MULTIPLE_VARIANTS: WarningSpec(

@@ -48,6 +48,6 @@ def _serialize(event: Any, **_: Any) -> str:
 
 
 def _drop_internals(logger: Any, name: str, event: Any) -> Any:
-    """Leaves out what `logging` adds for itself, and exceptions' texts, which may hold a value that nobody may read."""
+    """Leaves out what `logging` adds for itself, and exceptions' texts, which may hold a secret."""
     event.pop("exc_info", None)
     return structlog.stdlib.ProcessorFormatter.remove_processors_meta(logger, name, event)

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from service.api.value import to_json
 from service.domain.errors import CODES, CallRefused, ErrorCode, Problem, Violation, invalid
-from service.domain.json_value import JsonValue, depth, whole
+from service.domain.json_value import JsonValue, depth, int_if_whole
 from service.domain.step import WARNINGS
 from service.domain.validation import MAX_CUSTOM_FIELDS_DEPTH, MAX_SUBJECT_CHARACTERS
 
@@ -31,7 +31,7 @@ def _exact(fields: dict[str, JsonValue]) -> dict[str, JsonValue]:
     def exact(value: JsonValue, path: str) -> JsonValue:
         match value:
             case float():
-                return whole(value)
+                return int_if_whole(value)
             case int() if value not in _INT64:
                 too_long.append(path)
                 return None
@@ -289,6 +289,8 @@ def _error(error: envelope_pb2.Error) -> Error:
             application_name=meta.application_name,
             outcome=_OUTCOMES[meta.outcome],
             request_id=meta.request_id,
-            retry_after=whole(meta.retry_after.ToMilliseconds() / 1000) if meta.HasField("retry_after") else MISSING,
+            retry_after=int_if_whole(meta.retry_after.ToMilliseconds() / 1000)
+            if meta.HasField("retry_after")
+            else MISSING,
         ),
     )

@@ -11,7 +11,7 @@ from service.api import contract
 from service.api.call_handler import CallerGone, CallHandler, CallOutcome
 from service.domain.errors import CODES, Problem
 from service.rpc.request import GrpcCall, ends_with_status
-from service.rpc.status import details, grpc_code
+from service.rpc.status import grpc_code, status_details
 
 _DETAILS: Final = "grpc-status-details-bin"
 
@@ -41,7 +41,7 @@ class SequenceStepServicer(SequenceStepServiceServicer):
         if problem is None:
             context.set_trailing_metadata(((contract.REQUEST_ID, outcome.request_id),))
         elif ends_with_status(outcome):
-            message, status = details(problem, outcome.violations, outcome.response)
+            message, status = status_details(problem, outcome.violations, outcome.response)
             trailers = (*_trailers(outcome, problem), (_DETAILS, status))
             await context.abort(grpc_code(problem.code), message, trailers)
         else:

@@ -1,4 +1,4 @@
-"""Failures as gRPC statuses, with details that programs can read."""
+"""Makes gRPC statuses of failures, with details that programs can read."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from service.api.envelope import fit
 from service.domain.errors import CODES, ErrorCode, Problem, Violation
 
 DOMAIN: Final = "seqstep"
-"""`domain` of `google.rpc.ErrorInfo`: whose codes its `reason` is one of."""
+"""The `domain` of `google.rpc.ErrorInfo`: who defines its `reason`."""
 
 MAX_ENVELOPE_BYTES: Final = 4 * 1024
 """Longest envelope in a status: many clients refuse trailers of more than 8 KiB, and base64 adds a third."""
@@ -29,7 +29,7 @@ def grpc_code(code: ErrorCode) -> grpc.StatusCode:
     return grpc.StatusCode[CODES[code].grpc_status]
 
 
-def details(
+def status_details(
     problem: Problem,
     violations: Sequence[Violation],
     response: sequence_step_service_pb2.UpdateStepResponse,
@@ -39,7 +39,7 @@ def details(
     Args:
         problem: The first problem, which the status stands for.
         violations: The parts of the call that break a rule.
-        response: The envelope, which is made to fit.
+        response: The envelope, which is shortened to fit.
     """
     spec = CODES[problem.code]
     message = problem.detail
@@ -52,7 +52,7 @@ def details(
     if violations:
         bad = error_details_pb2.BadRequest()
         for violation in violations[:_MAX_VIOLATIONS]:
-            bad.field_violations.add(field=_short(violation.field), description=_short(violation.description))
+            bad.field_violations.add(field=_shortened(violation.field), description=_shortened(violation.description))
         _pack(status, bad)
     if problem.retry_after is not None:
         retry = error_details_pb2.RetryInfo()
@@ -61,7 +61,7 @@ def details(
     return message, status.SerializeToString()
 
 
-def _short(text: str) -> str:
+def _shortened(text: str) -> str:
     return text.encode("utf-8", "replace").decode()[:_MAX_VIOLATION_CHARACTERS]
 
 
