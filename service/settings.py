@@ -103,7 +103,7 @@ class Settings(_ProviderUrls):
         "(which `SSL_CERT_FILE` replaces).",
     )
 
-    tls_certificate: Path | None = Field(None, description="The certificate chain of both doors, a PEM file.")
+    tls_certificate: Path | None = Field(None, description="The certificate chain of both servers, a PEM file.")
     tls_private_key: Path | None = Field(None, description="The key of that certificate, a PEM file.")
     tls_client_ca: Path | None = Field(
         None, description="The authority whose client certificates stand for applications, a PEM file."

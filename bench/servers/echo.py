@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 import uvloop
 
-from bench.servers.door import listen
+from bench.servers.listening import listen
 
 
 async def _echo(request: bytes, _context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:

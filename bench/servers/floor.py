@@ -10,7 +10,7 @@ import uvloop
 from yarl import URL
 
 from bench.answers import SEQUENCE_ID, TEMPLATE_ID, WANTED_BODY, WANTED_SUBJECT
-from bench.servers.door import listen
+from bench.servers.listening import listen
 
 
 async def main() -> None:

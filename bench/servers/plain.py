@@ -9,7 +9,7 @@ import uvloop
 from engagement.v1 import sequence_step_service_pb2 as messages
 from engagement.v1 import sequence_step_service_pb2_grpc as stubs
 
-from bench.servers.door import listen
+from bench.servers.listening import listen
 
 
 class SequenceStepService(stubs.SequenceStepServiceServicer):

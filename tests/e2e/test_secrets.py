@@ -104,7 +104,7 @@ async def step(
 async def step_over_http(
     search: Search, deployment: Deployment, address: str, provider: str, customer: str, api_key: str
 ) -> None:
-    """The same through the HTTP door, by both of its paths and with a body that quotes the key."""
+    """The same over HTTP, by both of its paths and with a body that quotes the key."""
     headers = {"x-customer-id": customer, "x-provider-name": provider, "x-api-key": api_key}
     ids = (seed.APOLLO_SEQUENCE_INACTIVE, seed.APOLLO_STEP_INACTIVE_PLAIN)
     if provider == "outreach":

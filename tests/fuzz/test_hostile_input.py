@@ -131,7 +131,7 @@ def apollo_answers(template_id: str) -> list[ProviderResponse]:
 
 
 def test_what_is_fuzzed_does_reach_the_provider() -> None:
-    """Without this, everything above could be refused at the door."""
+    """Without this, everything above could be refused before it reaches a provider."""
     response = one_update(
         Provider("apollo"), request_of(Provider("apollo"), template={"subject": "new"}), apollo_answers("a" * 24)
     )
