@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import msgspec
 import uvloop
 from engagement.v1 import sequence_step_service_pb2 as messages
-from multidict import CIMultiDict, CIMultiDictProxy
 
 from bench.answers import APOLLO_HEADERS, SEQUENCE_ID, STEP_ID, WANTED_BODY, WANTED_SUBJECT, routes
 from bench.report import Row, Section, Spread, Table
@@ -29,7 +29,6 @@ from service.domain.deadline import Deadline
 from service.domain.step import Caller, Provider
 from service.observability import logging
 from service.observability.call_log import StructuredCallLog
-from service.providers.adapter import ProviderRequest, ProviderResponse
 from service.providers.apollo import Apollo
 from service.rpc.request import step_update
 from service.rpc.servicer import SequenceStepServicer
@@ -49,10 +48,15 @@ class _Answers:
 
     def __init__(self) -> None:
         by_method = {route.method: route.body for route in routes() if route.prefix.startswith("/api/v1/")}
-        headers = CIMultiDictProxy(CIMultiDict({"content-type": "application/json", **APOLLO_HEADERS}))
-        self._answers = {method: ProviderResponse(200, headers, body) for method, body in by_method.items()}
+        headers = {"content-type": "application/json", **APOLLO_HEADERS}
+        self._answers = {
+            method: httpx.Response(200, headers=headers, content=body) for method, body in by_method.items()
+        }
 
-    async def send(self, _base: str, request: ProviderRequest, *_: object) -> ProviderResponse:
+    def build_request(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> httpx.Request:
+        return httpx.Request(method, url, headers=headers, content=body)
+
+    async def send(self, request: httpx.Request, *_: object) -> httpx.Response:
         return self._answers[request.method]
 
 
@@ -129,7 +133,7 @@ async def _measure(folder: Path, rounds: int) -> tuple[dict[str, list[float]], f
 
 def _sessions() -> dict[Provider, ProviderSessions]:
     http: Any = _Answers()
-    return {Apollo.provider: ProviderSessions(Apollo("", ""), http)}
+    return {Apollo.provider: ProviderSessions(Apollo("http://apollo", "http://apollo"), http)}
 
 
 def _handler(applications: Applications, connections: Connections, key: Secret) -> _Step:

@@ -251,7 +251,7 @@ async def test_wrong_usage_is_explained(service: RunningService, arguments: tupl
     assert service.provider_calls() == []
 
 
-async def test_the_key_comes_from_a_file_or_the_environment_and_never_from_an_argument(
+async def test_the_key_comes_from_a_file_or_the_environment(
     service: RunningService, tmp_path: Path
 ) -> None:
     file = tmp_path / "key"

@@ -157,7 +157,7 @@ async def test_a_call_that_ends_without_a_request_is_cancelled(server: RunningGr
     assert [record.grpc_status for record in server.records] == ["CANCELLED"]
 
 
-async def test_a_caller_that_leaves_before_its_request_frees_its_permits(server: RunningGrpcServer) -> None:
+async def test_a_caller_that_leaves_early_frees_its_permits(server: RunningGrpcServer) -> None:
     for _ in range(5):
         server.records.clear()
         call = server.open()
