@@ -297,7 +297,7 @@ def versions() -> Sequence[str]:
     lines = [
         f"{os.cpu_count()} cores ({_processor()}), Linux {platform.release()}, Python {platform.python_version()}",
         ", ".join(
-            f"{name} {version(name)}" for name in ("grpcio", "httptools", "aiohttp", "httpx", "uvloop", "protobuf")
+            f"{name} {version(name)}" for name in ("grpcio", "pyqwest", "httpx", "aiohttp", "uvloop", "protobuf")
         ),
     ]
     if shutil.which("node"):

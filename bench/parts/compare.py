@@ -22,10 +22,10 @@ _NODE: Final = variants.NODE.name
 Results: TypeAlias = dict[str, list[Result]]
 _Start: TypeAlias = Callable[[], AbstractContextManager[Load]]
 
-OF_FLOOR: Final = 1.5
+OF_FLOOR: Final = 2.6
 """This service's CPU per call may be so many times the floor's."""
 
-_OF_PLAIN: Final = 0.5
+_OF_PLAIN: Final = 0.45
 
 
 def run(stage: Stage) -> Section:

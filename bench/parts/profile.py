@@ -20,7 +20,7 @@ from bench.variants import service
 
 _SAMPLES_A_SECOND: Final = 300
 _PY_SPY: Final = str(Path(sys.executable).with_name("py-spy"))
-_ROOMS: Final = ("calls", "connections", "http1", "observability", "providers", "rest", "rpc")
+_FOLDERS: Final = ("api", "connections", "domain", "observability", "providers", "rest", "rpc", "upstream")
 _OUTSIDE: Final = "without the interpreter: system calls, gRPC's threads"
 _NATIVE: Final = "gRPC and the event loop"
 _OTHER: Final = "other Python"
@@ -45,7 +45,7 @@ def run(stage: Stage) -> Section:
     how = (
         f"Microseconds of CPU per call: samples that py-spy took, {_SAMPLES_A_SECOND} a second, of the thread that has the "
         "interpreter, as shares of the CPU per call that was measured without py-spy in the same run. A sample counts for "
-        "the innermost part of the service that it is in; what aiohttp and structlog do is counted for them."
+        "the innermost part of the service that it is in; what aiohttp, httpx, pyqwest and structlog do is counted for them."
     )
     return Section(
         [Table("CPU per call by part, µs", ("", "floor", "this service", "difference"), rows)],
@@ -98,15 +98,15 @@ def _part(stack: list[str]) -> str:
     for frame in reversed(stack):
         match = _FRAME.match(frame)
         path = match["path"] if match else ""
-        for library in ("aiohttp", "structlog"):
+        for library in ("aiohttp", "httpx", "pyqwest", "structlog"):
             if f"/{library}/" in path:
                 return library
         if "asyncio/runners.py" in path:
             return _NATIVE
         if f"{ROOT}/service/" in path:
             inside = path.removeprefix(f"{ROOT}/service/")
-            room = inside.partition("/")[0]
-            return f"service/{room}/" if room in _ROOMS else f"service/{inside}"
+            folder = inside.partition("/")[0]
+            return f"service/{folder}/" if folder in _FOLDERS else f"service/{inside}"
         if path.startswith(f"{ROOT}/bench/"):
             return "the floor itself"
     return _OTHER

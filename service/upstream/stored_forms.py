@@ -6,7 +6,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from service.domain.json_value import JsonValue
+from service.domain.json_value import JsonValue, json_equal
 from service.domain.step import FieldChange
 
 _MAX_REMEMBERED: Final = 10_000
@@ -32,8 +32,11 @@ class StoredForms:
             sent: The field, with the value that was sent.
             stored: What the provider holds now.
         """
+        is_as_sent = json_equal(sent.after, stored)
+        if is_as_sent and not self._forms:
+            return
         key = (connection_id, path, sent.field, _digest(sent.after))
-        if _digest(stored) == key[3]:
+        if is_as_sent:
             self._forms.pop(key, None)
             return
         self._forms[key] = _digest(stored)
