@@ -50,7 +50,7 @@ class ProviderResponse(msgspec.Struct, frozen=True):
 
     Attributes:
         status: The HTTP status.
-        headers: The headers; look-ups ignore case.
+        headers: The headers, with names in lower case.
         body: The body, decompressed.
         secrets: What must not be shown of it: the credentials that the request was made with, should they be echoed.
     """

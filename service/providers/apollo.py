@@ -286,6 +286,8 @@ def _array(update: StepUpdate, sequence: Mapping[str, JsonValue], name: str) -> 
 
 def _same_id(value: JsonValue, wanted: JsonValue) -> bool:
     """Whether two ids are the same; Apollo's are in lower case, and callers may write them in upper case."""
+    if value == wanted:
+        return isinstance(value, str)
     return isinstance(value, str) and isinstance(wanted, str) and value.lower() == wanted.lower()
 
 

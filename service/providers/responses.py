@@ -285,10 +285,13 @@ LONGEST_WAIT_SECONDS: Final = 86400.0
 _LEAST_MOMENT: Final = 1e9
 
 
+_COUNT: Final = re.compile(r"\d{1,15}", re.ASCII)
+
+
 def whole_number(value: str) -> int | None:
     """A count from a header; None if it is none, or has more digits than any count."""
     text = value.strip()
-    return int(text) if re.fullmatch(r"\d{1,15}", text, re.ASCII) else None
+    return int(text) if _COUNT.fullmatch(text) else None
 
 
 def wait_seconds(value: JsonValue) -> float | None:

@@ -231,7 +231,9 @@ class ProviderSession:
                 shared.breaker.failed(connection.id)
             raise self._unanswered(request, error, is_write=is_write) from None
         secrets = secrets_of(connection.credentials)
-        response = ProviderResponse(answer.status_code, answer.headers, answer.content, secrets)
+        # A plain mapping, since every look-up in httpx's own goes through all headers.
+        named = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in answer.headers.raw}
+        response = ProviderResponse(answer.status_code, named, answer.content, secrets)
         failure = adapter.failure(request, response, connection)
         if failure is not None and (failure.may_pass or not failure.by_provider):
             shared.breaker.failed(connection.id)
