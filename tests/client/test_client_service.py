@@ -251,9 +251,7 @@ async def test_wrong_usage_is_explained(service: RunningService, arguments: tupl
     assert service.provider_calls() == []
 
 
-async def test_the_key_comes_from_a_file_or_the_environment(
-    service: RunningService, tmp_path: Path
-) -> None:
+async def test_the_key_comes_from_a_file_or_the_environment(service: RunningService, tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text(service.key.reveal() + "\n")
     ended = await update_step(service, SEQUENCE, STEP, "--subject", "x", "--api-key-file", str(file), key="wrong")
