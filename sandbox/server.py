@@ -25,10 +25,10 @@ from sandbox import apollo, control, oauth, outreach, seed
 from sandbox.calls import LoggedCall
 from sandbox.faults import Fault
 from sandbox.messages import Answer, Call, Repeated, json_answer, parse_query
+from sandbox.stand_ins import STAND_INS
 from sandbox.state import State
 
 MAX_BODY_BYTES = 20 * 1024 * 1024
-_PROVIDERS = {"apollo": apollo.handle, "outreach": outreach.handle}
 _CHUNK_BYTES = 65_536
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
 
@@ -144,7 +144,7 @@ class Server:
             segments = [unquote(segment) for segment in below.split("/")[1:]]
             pairs = dict(parse_query(query))
             return _response(control.handle(self.state, request.method, segments, pairs, body))
-        if first not in _PROVIDERS:
+        if first not in STAND_INS:
             hint = {"error": "Nothing is here; see /_sandbox/, /apollo/api/v1, /outreach/api/v2."}
             return _response(json_answer(404, hint))
         connection = cast("_Connection", request.protocol)
@@ -196,7 +196,7 @@ class Server:
             await self._pause(before)
             answer = None
             if not (fault and fault.prevents):
-                answer = _PROVIDERS[call.provider](self.state, call)
+                answer = STAND_INS[call.provider].handle(self.state, call)
             await self._pause(after)
         finally:
             if account is not None:

@@ -1,4 +1,4 @@
-"""The command line, `seqstep`: one module for each command."""
+"""The command line, `seqstep`: one module a command."""
 
 from service.cli.root import main
 

@@ -1,4 +1,4 @@
-"""`seqstep app`: the applications that may call, and their keys."""
+"""`seqstep app`: makes, lists and disables the applications that may call, and their keys."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -15,9 +15,9 @@ Name = Annotated[str, typer.Argument(help="The application's name.", show_defaul
 Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
 
 
-def _show_key(name: str, key: Secret, *, as_json: bool) -> None:
+def _print_key(name: str, key: Secret, *, as_json: bool) -> None:
     if as_json:
-        context.show_json({"application": name, "api_key": key.reveal()})
+        context.print_json({"application": name, "api_key": key.reveal()})
         return
     # The key alone is on standard output, so that it can be piped to where it is kept.
     typer.echo(f"Key of {name}; it is shown this once, so keep it now:", err=True)
@@ -29,10 +29,10 @@ def create(name: Name, as_json: Json = False) -> None:
     """Make an application and its first key, which is shown this once."""
 
     async def main() -> Secret:
-        async with context.store() as store:
+        async with context.open_store() as store:
             return await Applications(store, 0).create(name)
 
-    _show_key(name, context.run(main), as_json=as_json)
+    _print_key(name, context.run(main), as_json=as_json)
 
 
 @cli.command("list")
@@ -40,14 +40,14 @@ def list_(as_json: Json = False) -> None:
     """List the applications with the beginnings of their keys."""
 
     async def main() -> list[Application]:
-        async with context.store() as store:
+        async with context.open_store() as store:
             return await Applications(store, 0).list()
 
     found = context.run(main)
     if as_json:
-        context.show_json([asdict(application) for application in found])
+        context.print_json([asdict(application) for application in found])
         return
-    context.show(
+    context.print_table(
         "Applications",
         ("name", "state", "keys", "certificates", "made"),
         [
@@ -55,11 +55,11 @@ def list_(as_json: Json = False) -> None:
                 application.name,
                 "disabled" if application.disabled_at is not None else "active",
                 ", ".join(
-                    f"{key.prefix}…" + (f" until {context.moment(key.expires_at)}" if key.expires_at else "")
+                    f"{key.prefix}…" + (f" until {context.format_time(key.expires_at)}" if key.expires_at else "")
                     for key in application.keys
                 ),
                 ", ".join(application.identities),
-                context.moment(application.created_at),
+                context.format_time(application.created_at),
             )
             for application in found
         ],
@@ -74,13 +74,13 @@ def rotate_key(
     ] = 86400.0,
     as_json: Json = False,
 ) -> None:
-    """Make a new key, which is shown this once; the older ones stay good for a day unless told otherwise."""
+    """Make a new key, which is shown this once; the older ones stay good for a day by default."""
 
     async def main() -> Secret:
-        async with context.store() as store:
+        async with context.open_store() as store:
             return await Applications(store, 0).rotate_key(name, old_keys_end_after)
 
-    _show_key(name, context.run(main), as_json=as_json)
+    _print_key(name, context.run(main), as_json=as_json)
 
 
 @cli.command()
@@ -88,7 +88,7 @@ def disable(name: Name) -> None:
     """Refuse all calls of an application, within 5 seconds; its connections are kept."""
 
     async def main() -> None:
-        async with context.store() as store:
+        async with context.open_store() as store:
             await Applications(store, 0).disable(name)
 
     context.run(main)
@@ -100,7 +100,7 @@ def enable(name: Name) -> None:
     """Serve a disabled application again."""
 
     async def main() -> None:
-        async with context.store() as store:
+        async with context.open_store() as store:
             await Applications(store, 0).enable(name)
 
     context.run(main)
@@ -115,7 +115,7 @@ def map_certificate(
     """Let client certificates with a name stand for an application instead of a key."""
 
     async def main() -> None:
-        async with context.store() as store:
+        async with context.open_store() as store:
             await Applications(store, 0).map_certificate(name, identity)
 
     context.run(main)
@@ -129,7 +129,7 @@ def unmap_certificate(
     """Take the meaning from a certificate's name."""
 
     async def main() -> None:
-        async with context.store() as store:
+        async with context.open_store() as store:
             await Applications(store, 0).unmap_certificate(identity)
 
     context.run(main)

@@ -1,4 +1,4 @@
-"""`seqstep connection`: customers' credentials at providers."""
+"""`seqstep connection`: stores, lists, checks and deletes customers' credentials at providers."""
 
 import getpass
 import sys
@@ -43,7 +43,7 @@ Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
 _CHECK_SECONDS = 20.0
 
 
-class _Input(msgspec.Struct, forbid_unknown_fields=True):
+class _GivenCredentials(msgspec.Struct, forbid_unknown_fields=True):
     api_key: str | None = None
     access_token: str | None = None
     refresh_token: str | None = None
@@ -56,8 +56,8 @@ class _Input(msgspec.Struct, forbid_unknown_fields=True):
 
 @asynccontextmanager
 async def _connections() -> AsyncIterator[tuple[Applications, ConnectionAdministration]]:
-    async with context.store() as store:
-        keyring = Keyring.parse(context.settings().encryption_keys.get_secret_value())
+    async with context.open_store() as store:
+        keyring = Keyring.parse(context.load_settings().encryption_keys.get_secret_value())
         yield Applications(store, 0), ConnectionAdministration(store, keyring)
 
 
@@ -69,11 +69,13 @@ def set_(app: App, customer: Customer, provider: ProviderOption) -> None:
     JSON with api_key, or with access_token, refresh_token, expires_in or expires_at (Unix seconds), client_id, client_secret
     and redirect_uri.
     """
-    if not _kinds(provider):
-        context.fail(f"{provider.title} cannot change a single step, so there is no use for a connection to it")
+    if not _credential_kinds(provider):
+        context.print_error(f"{provider.title} cannot change a single step, so there is no use for a connection to it")
         raise typer.Exit(2)
     _check_customer(customer)
-    credentials = _ask(provider) if sys.stdin.isatty() else _parse(provider, sys.stdin.read())
+    credentials = (
+        _read_from_terminal(provider) if sys.stdin.isatty() else _parse_credentials(provider, sys.stdin.read())
+    )
 
     async def main() -> bool:
         async with _connections() as (applications, connections):
@@ -91,14 +93,14 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List connections, without their credentials."""
-    _show(app, customer, None, as_json=as_json)
+    _print_connections(app, customer, None, as_json=as_json)
 
 
 @cli.command()
 def show(app: App, customer: Customer, provider: ProviderOption, as_json: Json = False) -> None:
     """Show one connection, without its credentials."""
-    if not _show(app, customer, provider, as_json=as_json):
-        context.fail(f"{customer} has no connection to {provider.title} in {app}")
+    if not _print_connections(app, customer, provider, as_json=as_json):
+        context.print_error(f"{customer} has no connection to {provider.title} in {app}")
         raise typer.Exit(1)
 
 
@@ -112,13 +114,13 @@ def check(app: App, customer: Customer, provider: ProviderOption) -> None:
         async with _connections() as (applications, connections):
             application = await applications.find(app)
             connection = await connections.read(application.id, customer, provider)
-        async with composition.sessions_for_checks(context.settings()) as sessions:
+        async with composition.sessions_for_checks(context.load_settings()) as sessions:
             return await check_connection(sessions[provider], connection, Deadline.after(_CHECK_SECONDS))
 
     with Console(stderr=True).status(f"Asking {provider.title} …"):
         problems = context.run(main)
     for problem in problems:
-        context.fail(stated(problem).detail)
+        context.print_error(stated(problem).detail)
     if problems:
         raise typer.Exit(1)
     typer.echo(f"connection of {customer} to {provider.title} works")
@@ -134,7 +136,7 @@ def delete(app: App, customer: Customer, provider: ProviderOption) -> None:
             return await connections.delete(application.id, customer, provider)
 
     if not context.run(main):
-        context.fail(f"{customer} has no connection to {provider.title} in {app}")
+        context.print_error(f"{customer} has no connection to {provider.title} in {app}")
         raise typer.Exit(1)
     typer.echo(f"connection of {customer} to {provider.title} deleted")
 
@@ -157,11 +159,13 @@ def reencrypt() -> None:
     moved, left = context.run(main)
     typer.echo(f"{moved} moved to the first key")
     if left:
-        context.fail(f"{left} could not be read and were left alone; add their keys, or set those connections again")
+        context.print_error(
+            f"{left} could not be read and were left alone; add their keys, or set those connections again"
+        )
         raise typer.Exit(1)
 
 
-def _show(app: str | None, customer: str | None, provider: Provider | None, *, as_json: bool) -> bool:
+def _print_connections(app: str | None, customer: str | None, provider: Provider | None, *, as_json: bool) -> bool:
     async def main() -> list[ConnectionSummary]:
         async with _connections() as (applications, connections):
             if app is not None:
@@ -170,9 +174,9 @@ def _show(app: str | None, customer: str | None, provider: Provider | None, *, a
 
     found = [each for each in context.run(main) if provider in (None, each.provider)]
     if as_json:
-        context.show_json([asdict(each) for each in found])
+        context.print_json([asdict(each) for each in found])
     else:
-        context.show(
+        context.print_table(
             "Connections",
             ("application", "customer", "provider", "state", "since", "why"),
             [
@@ -181,7 +185,7 @@ def _show(app: str | None, customer: str | None, provider: Provider | None, *, a
                     each.customer_id,
                     each.provider,
                     each.state.value,
-                    context.moment(each.state_since),
+                    context.format_time(each.state_since),
                     each.state_reason,
                 )
                 for each in found
@@ -197,22 +201,24 @@ def _check_customer(customer: str) -> None:
         or customer != customer.strip()
         or not (customer.isascii() and customer.isprintable())
     ):
-        context.fail("a customer id has 1 to 255 printable ASCII characters, without space around it")
+        context.print_error("a customer id has 1 to 255 printable ASCII characters, without space around it")
         raise typer.Exit(2)
 
 
-def _kinds(provider: Provider) -> tuple[type[Credentials], ...]:
-    """The types of credentials that a provider takes."""
+def _credential_kinds(provider: Provider) -> tuple[type[Credentials], ...]:
+    """Returns the types of credentials that a provider takes."""
     return next((known.credential_kinds for known in REGISTRY if known.provider == provider), ())
 
 
-def _ask(provider: Provider) -> Credentials:
-    if ApiKeyCredentials in _kinds(provider) and (key := getpass.getpass("API key (empty for OAuth): ").strip()):
+def _read_from_terminal(provider: Provider) -> Credentials:
+    if ApiKeyCredentials in _credential_kinds(provider) and (
+        key := getpass.getpass("API key (empty for OAuth): ").strip()
+    ):
         return ApiKeyCredentials(Secret(key))
     return OAuthCredentials(
         access_token=Secret(getpass.getpass("Access token: ").strip()),
         refresh_token=Secret(getpass.getpass("Refresh token: ").strip()),
-        # When it ends is not known; the provider's 401 will tell.
+        # Its end is not known here; the provider answers 401 once it is over.
         expires_at=None,
         client_id=typer.prompt("Client id").strip(),
         client_secret=Secret(getpass.getpass("Client secret: ").strip()),
@@ -220,27 +226,30 @@ def _ask(provider: Provider) -> Credentials:
     )
 
 
-def _parse(provider: Provider, text: str) -> Credentials:
+def _parse_credentials(provider: Provider, text: str) -> Credentials:
     text = text.strip()
     if not text:
-        _refuse("standard input is empty; give the credentials there")
+        _usage_error("standard input is empty; give the credentials there")
     if not text.startswith("{"):
-        if ApiKeyCredentials not in _kinds(provider) or len(text.split()) != 1:
-            _refuse("standard input must be JSON with the credentials (for Apollo also an API key alone)")
+        if ApiKeyCredentials not in _credential_kinds(provider) or len(text.split()) != 1:
+            _usage_error(
+                "standard input must be JSON with the credentials"
+                + (", or an API key alone" if ApiKeyCredentials in _credential_kinds(provider) else "")
+            )
         return ApiKeyCredentials(Secret(text))
     try:
-        given = msgspec.json.decode(text, type=_Input)
+        given = msgspec.json.decode(text, type=_GivenCredentials)
     except msgspec.DecodeError as error:
         # The message names a member and never quotes a value.
-        _refuse(f"the JSON on standard input is not as expected: {error}")
+        _usage_error(f"the JSON on standard input is not as expected: {error}")
     if given.api_key is not None:
-        if ApiKeyCredentials not in _kinds(provider):
-            _refuse(f"{provider.title} has no API keys; give an OAuth grant")
+        if ApiKeyCredentials not in _credential_kinds(provider):
+            _usage_error(f"{provider.title} has no API keys; give an OAuth grant")
         return ApiKeyCredentials(Secret(given.api_key))
     if not given.access_token:
-        _refuse("the JSON on standard input has neither api_key nor access_token")
+        _usage_error("the JSON on standard input has neither api_key nor access_token")
     if given.refresh_token and not (given.client_id and given.client_secret):
-        _refuse("a refresh_token needs client_id and client_secret")
+        _usage_error("a refresh_token needs client_id and client_secret")
     expires_at = given.expires_at
     if expires_at is None and given.expires_in is not None:
         expires_at = time.time() + given.expires_in
@@ -254,6 +263,6 @@ def _parse(provider: Provider, text: str) -> Credentials:
     )
 
 
-def _refuse(message: str) -> NoReturn:
-    context.fail(message)
+def _usage_error(message: str) -> NoReturn:
+    context.print_error(message)
     raise typer.Exit(2)

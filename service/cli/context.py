@@ -1,4 +1,4 @@
-"""What several commands need: settings, the store, and ways to show things to people and to programs."""
+"""Shares between commands how settings and the store are opened, and how rows, JSON and errors are printed."""
 
 import asyncio
 import sys
@@ -21,24 +21,24 @@ from service.settings import Settings
 T = TypeVar("T")
 
 
-def settings() -> Settings:
-    """The settings of the environment; ends the command if one of them makes no sense."""
+def load_settings() -> Settings:
+    """Reads the settings from the environment; ends the command with status 1 if one of them is not valid."""
     try:
         return Settings()
     except ValidationError as error:
         for problem in error.errors(include_input=False, include_url=False):
             name = "SEQSTEP_" + "_".join(str(part) for part in problem["loc"]).upper() if problem["loc"] else "settings"
-            fail(f"{name}: {problem['msg']}")
+            print_error(f"{name}: {problem['msg']}")
         raise typer.Exit(1) from None
 
 
-def fail(message: str) -> None:
-    """Shows what is wrong, on standard error."""
+def print_error(message: str) -> None:
+    """Prints one line on standard error."""
     Console(stderr=True, soft_wrap=True).print(f"seqstep: {message}", style="red", highlight=False, markup=False)
 
 
 def parse_provider(name: str) -> Provider:
-    """The provider of this name, for an option of a command."""
+    """Parses a provider's name, for an option of a command."""
     provider = providers().get(name)
     if provider is None:
         raise typer.BadParameter(f"{name!r} is not one of {', '.join(map(repr, providers()))}.")
@@ -51,9 +51,9 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 @asynccontextmanager
-async def store() -> AsyncIterator[Store]:
-    """The store of the settings, its schema checked."""
-    opened = Store.open(settings().database_url.get_secret_value())
+async def open_store() -> AsyncIterator[Store]:
+    """Opens the store of the settings and checks its schema."""
+    opened = Store.open(load_settings().database_url.get_secret_value())
     try:
         await opened.check_schema()
         yield opened
@@ -61,8 +61,8 @@ async def store() -> AsyncIterator[Store]:
         await opened.close()
 
 
-def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Shows rows: a table on a terminal, tab-separated lines elsewhere."""
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints rows: as a table on a terminal, as tab-separated lines elsewhere."""
     if not sys.stdout.isatty():
         for row in rows:
             typer.echo("\t".join(row))
@@ -73,11 +73,11 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     Console().print(table)
 
 
-def show_json(value: Any) -> None:
-    """Shows a value as JSON, for programs."""
+def print_json(value: Any) -> None:
+    """Prints a value as JSON, for programs."""
     typer.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode())
 
 
-def moment(seconds: float | None) -> str:
-    """A Unix time for people, in UTC; a dash for none."""
+def format_time(seconds: float | None) -> str:
+    """Formats a Unix time for people, in UTC; a dash for none."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ") if seconds is not None else "-"

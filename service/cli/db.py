@@ -1,4 +1,4 @@
-"""`seqstep db`: the schema of the store."""
+"""`seqstep db`: upgrades and shows the schema of the database."""
 
 import typer
 
@@ -15,7 +15,7 @@ def upgrade() -> None:
     from service.connections.migrations.upgrade import upgrade as migrate  # noqa: PLC0415  # Alembic is slow to load
 
     async def main() -> tuple[str | None, str | None]:
-        store = Store.open(context.settings().database_url.get_secret_value())
+        store = Store.open(context.load_settings().database_url.get_secret_value())
         try:
             before = await store.revision()
             if before is not None and before > REVISION:
@@ -34,7 +34,7 @@ def status() -> None:
     """Show the schema of the database and the one that this version works with; exit status 1 if they differ."""
 
     async def main() -> tuple[str | None, str]:
-        store = Store.open(context.settings().database_url.get_secret_value())
+        store = Store.open(context.load_settings().database_url.get_secret_value())
         try:
             await store.check_schema()
             return await store.revision(), "up to date"

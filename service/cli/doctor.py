@@ -1,4 +1,4 @@
-"""`seqstep doctor`: what keeps a service from working here, and what to do about it."""
+"""`seqstep doctor`: checks what a service needs to work here, and says what to do about the rest."""
 
 import asyncio
 import difflib
@@ -42,7 +42,7 @@ class Finding:
     """What a check found.
 
     Attributes:
-        check: What was looked at.
+        check: The name of the check.
         state: Whether it is as it should be.
         detail: What was found, and what to do.
     """
@@ -63,27 +63,27 @@ def doctor(
     ] = False,
 ) -> None:
     """Check settings, database, keys, ports and providers; the exit status is 1 if something is wrong."""
-    settings = context.settings()
-    findings = asyncio.run(_health(settings) if health else _examine(settings))
-    _show(findings)
+    settings = context.load_settings()
+    findings = asyncio.run(_health(settings) if health else _run_checks(settings))
+    _print(findings)
     raise typer.Exit(int(any(finding.state is State.WRONG for finding in findings)))
 
 
 async def _health(settings: Settings) -> list[Finding]:
-    return [await _serving(settings)]
+    return [await _check_health(settings)]
 
 
-async def _examine(settings: Settings) -> list[Finding]:
-    findings = [_environment()]
-    findings.append(_encryption_keys(settings))
-    findings.append(await _database(settings))
-    findings.append(_tls(settings))
-    findings += await _ports(settings)
-    findings += [finding async for finding in _providers(settings)]
+async def _run_checks(settings: Settings) -> list[Finding]:
+    findings = [_check_environment()]
+    findings.append(_check_encryption_keys(settings))
+    findings.append(await _check_database(settings))
+    findings.append(_check_tls(settings))
+    findings += await _check_addresses(settings)
+    findings += [finding async for finding in _check_providers(settings)]
     return findings
 
 
-def _environment() -> Finding:
+def _check_environment() -> Finding:
     known = {f"SEQSTEP_{name.upper()}" for name in Settings.model_fields} | _CLIENT_NAMES
     unknown = sorted(name for name in os.environ if name.startswith("SEQSTEP_") and name not in known)
     if not unknown:
@@ -95,7 +95,7 @@ def _environment() -> Finding:
     return Finding("settings", State.NOTE, f"not a setting, and ignored: {', '.join(hints)}")
 
 
-def _encryption_keys(settings: Settings) -> Finding:
+def _check_encryption_keys(settings: Settings) -> Finding:
     from service.connections import Keyring, KeyringError  # noqa: PLC0415
 
     try:
@@ -106,7 +106,7 @@ def _encryption_keys(settings: Settings) -> Finding:
     return Finding("encryption keys", State.OK, "one key" if count == 1 else f"{count} keys, the first one encrypts")
 
 
-async def _database(settings: Settings) -> Finding:
+async def _check_database(settings: Settings) -> Finding:
     from service.connections import SchemaMismatch, Store, StoreUnavailable  # noqa: PLC0415
     from service.connections.store import driver_url  # noqa: PLC0415
 
@@ -124,7 +124,7 @@ async def _database(settings: Settings) -> Finding:
     return Finding("database", State.OK, f"{url.render_as_string(hide_password=True)}, schema up to date")
 
 
-def _tls(settings: Settings) -> Finding:
+def _check_tls(settings: Settings) -> Finding:
     from service.api.address import is_loopback  # noqa: PLC0415
     from service.api.tls import TlsError, TlsFiles  # noqa: PLC0415
 
@@ -151,11 +151,11 @@ def _tls(settings: Settings) -> Finding:
     )
 
 
-async def _ports(settings: Settings) -> list[Finding]:
-    findings = [_port("gRPC address", settings.grpc_address)]
+async def _check_addresses(settings: Settings) -> list[Finding]:
+    findings = [_check_address("gRPC address", settings.grpc_address)]
     if settings.http_address:
-        findings.append(_port("HTTP address", settings.http_address))
-    serving = await _serving(settings)
+        findings.append(_check_address("HTTP address", settings.http_address))
+    serving = await _check_health(settings)
     if serving.state is not State.OK:
         return findings
     # A service that runs already has its own addresses.
@@ -165,7 +165,7 @@ async def _ports(settings: Settings) -> list[Finding]:
     ]
 
 
-def _port(check: str, address: str) -> Finding:
+def _check_address(check: str, address: str) -> Finding:
     if address.startswith("unix"):
         return Finding(check, State.OK, address)
     host, _, port = address.rpartition(":")
@@ -185,13 +185,13 @@ def _port(check: str, address: str) -> Finding:
     return Finding(check, State.OK, f"{address} is free")
 
 
-async def _serving(settings: Settings) -> Finding:
+async def _check_health(settings: Settings) -> Finding:
     host, _, port = settings.grpc_address.rpartition(":")
     # A service that listens everywhere is asked from this machine.
     host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104
     address = f"{host}:{port}"
     if settings.tls_certificate is not None:
-        return await _handshake("gRPC address", host.strip("[]"), int(port), trusted=False)
+        return await _check_handshake("gRPC address", host.strip("[]"), int(port), trusted=False)
     import grpc  # noqa: PLC0415  # slow to load
     from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: PLC0415
 
@@ -212,7 +212,7 @@ def _reason(error: "grpc.aio.AioRpcError") -> str:
     return error.details() or error.code().name
 
 
-async def _providers(settings: Settings) -> AsyncIterator[Finding]:
+async def _check_providers(settings: Settings) -> AsyncIterator[Finding]:
     for check, url in (
         *(
             (url.title, settings.provider_url(known.provider, name))
@@ -223,22 +223,22 @@ async def _providers(settings: Settings) -> AsyncIterator[Finding]:
         parts = urlsplit(url)
         host = parts.hostname or ""
         if parts.scheme == "https":
-            yield await _handshake(check, host, parts.port or 443, trusted=True)
+            yield await _check_handshake(check, host, parts.port or 443, trusted=True)
         else:
-            yield await _connect(check, host, parts.port or 80)
+            yield await _check_connection(check, host, parts.port or 80)
 
 
-async def _handshake(check: str, host: str, port: int, *, trusted: bool) -> Finding:
+async def _check_handshake(check: str, host: str, port: int, *, trusted: bool) -> Finding:
     tls = ssl.create_default_context()
     if not trusted:
         # Whether the service is up is asked here, not who it is.
         tls.check_hostname = False
         tls.verify_mode = ssl.CERT_NONE
         tls.set_alpn_protocols(["h2"])
-    return await _connect(check, host, port, tls)
+    return await _check_connection(check, host, port, tls)
 
 
-async def _connect(check: str, host: str, port: int, tls: ssl.SSLContext | None = None) -> Finding:
+async def _check_connection(check: str, host: str, port: int, tls: ssl.SSLContext | None = None) -> Finding:
     try:
         async with asyncio.timeout(_HEALTH_SECONDS):
             _, writer = await asyncio.open_connection(host, port, ssl=tls)
@@ -252,7 +252,7 @@ async def _connect(check: str, host: str, port: int, tls: ssl.SSLContext | None 
     return Finding(check, State.OK, f"{host}:{port} is reached")
 
 
-def _show(findings: list[Finding]) -> None:
+def _print(findings: list[Finding]) -> None:
     styles = {State.OK: "green", State.NOTE: "yellow", State.WRONG: "bold red"}
     if not sys.stdout.isatty():
         for finding in findings:

@@ -1,4 +1,4 @@
-"""One `UpdateStep` call and what is shown of it."""
+"""Makes one `UpdateStep` call and prints its result."""
 
 import asyncio
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ from service.client import (
 )
 from service.client.messages import request_of
 
-# Shorter waits need no explanation.
-_PATIENCE_SECONDS: Final = 1.0
+# A shorter wait needs no progress line.
+_PROGRESS_AFTER_SECONDS: Final = 1.0
 
 
 class Exit(IntEnum):
-    """The exit statuses, by what became of the step."""
+    """The exit statuses, by the outcome of the update."""
 
     DONE = 0
     NOT_APPLIED = 1
@@ -41,13 +41,13 @@ class Exit(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """One call.
+class CallOptions:
+    """The options of one call.
 
     Attributes:
         address: Where the service is.
         api_key: The application's key; None where a client certificate stands for it.
-        tls: How to speak TLS; None for plaintext.
+        tls: The TLS files; None for plaintext.
         customer_id: The caller's own id of its customer.
         provider: The provider's name.
         timeout: Seconds that the call may take.
@@ -65,10 +65,10 @@ class Call:
     update: StepUpdate
 
 
-def security(
+def tls_options(
     address: str, *, tls: bool | None, ca: Path | None, certificate: Path | None, key: Path | None
 ) -> Tls | None:
-    """How to speak TLS with an address: plaintext on this machine and TLS elsewhere, unless told otherwise."""
+    """Reads the TLS files of the options; None for plaintext, which is the default on this machine only."""
     if (certificate is None) != (key is None):
         raise typer.BadParameter("give both, or neither", param_hint="--tls-cert and --tls-key")
     if tls is False and (ca or certificate):
@@ -89,86 +89,94 @@ def _pem(path: Path | None, option: str) -> bytes | None:
         raise typer.BadParameter(f"cannot read {path}: {error.strerror}", param_hint=option) from None
 
 
-def carry_out(call: Call, *, as_json: bool) -> None:
-    """Makes the call and shows what became of it.
+def make_call(options: CallOptions, *, as_json: bool) -> None:
+    """Makes the call and prints its result or failure.
 
     Raises:
         typer.Exit: It did not succeed; the status says how.
     """
     err = output.console(stderr=True)
     try:
-        request_of(call.update)
+        request_of(options.update)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     try:
-        result = asyncio.run(_update(call))
+        result = asyncio.run(_update(options))
     except KeyboardInterrupt:
-        only = call.update.validate_only
-        left = "Nothing was changed." if only else "The update may have been carried out; repeating it is safe."
-        err.print(Text(f"Interrupted. {left}"))
+        outcome = (
+            "Nothing was changed."
+            if options.update.validate_only
+            else "The update may have been carried out; repeating it is safe."
+        )
+        err.print(Text(f"Interrupted. {outcome}"))
         raise typer.Exit(Exit.INTERRUPTED) from None
     except UpdateFailed as failure:
         if as_json:
             _print_json(failure.failure.response)
         else:
-            show_failure(failure)
+            print_failure(failure)
         raise typer.Exit(_status(failure)) from None
     if as_json:
         _print_json(result.response)
     else:
-        show_result(result, validate_only=call.update.validate_only)
+        print_result(result, validate_only=options.update.validate_only)
 
 
-async def _update(call: Call) -> UpdateResult:
+async def _update(options: CallOptions) -> UpdateResult:
     err = output.console(stderr=True)
-    async with AsyncClient(call.address, api_key=call.api_key, tls=call.tls, timeout=call.timeout) as client:
-        calling = asyncio.create_task(
+    async with AsyncClient(
+        options.address, api_key=options.api_key, tls=options.tls, timeout=options.timeout
+    ) as client:
+        call = asyncio.create_task(
             client.update_step(
-                call.update, customer_id=call.customer_id, provider=call.provider, request_id=call.request_id
+                options.update,
+                customer_id=options.customer_id,
+                provider=options.provider,
+                request_id=options.request_id,
             )
         )
         try:
-            await asyncio.wait({calling}, timeout=_PATIENCE_SECONDS)
-            if not calling.done() and err.is_terminal:
-                with err.status(f"Waiting for {call.provider} by way of {call.address} …"):
-                    return await calling
-            return await calling
+            await asyncio.wait({call}, timeout=_PROGRESS_AFTER_SECONDS)
+            if not call.done() and err.is_terminal:
+                with err.status(f"Waiting for {options.provider} by way of {options.address} …"):
+                    return await call
+            return await call
         finally:
-            calling.cancel()
+            call.cancel()
 
 
-def show_result(result: UpdateResult, *, validate_only: bool) -> None:
-    """Shows what an update did, on standard output."""
+def print_result(result: UpdateResult, *, validate_only: bool) -> None:
+    """Prints what an update changed, on standard output."""
     out = output.console()
     out.print(_headline(result, validate_only=validate_only))
     for change in result.changes:
-        out.print(output.change(change))
+        out.print(output.format_change(change))
     for warning in result.warnings:
-        out.print(output.warning(warning))
-    out.print(Text(f"request id: {output.harmless(result.request_id)}", style="dim"))
+        out.print(output.format_warning(warning))
+    out.print(Text(f"request id: {output.escape(result.request_id)}", style="dim"))
 
 
 def _headline(result: UpdateResult, *, validate_only: bool) -> Text:
     if not result.changes:
         return Text.assemble(("✓ ", "bold green"), "Nothing to change.")
-    names = output.harmless(", ".join(change.field for change in result.changes))
+    names = output.escape(", ".join(change.field for change in result.changes))
     if validate_only:
         return Text.assemble(("✓ ", "bold green"), f"Would change {names}. Nothing was written.")
     return Text.assemble(("✓ ", "bold green"), f"Changed {names}.")
 
 
-def show_failure(failure: UpdateFailed) -> None:
-    """Shows why an update failed and what it left behind, on standard error."""
+def print_failure(failure: UpdateFailed) -> None:
+    """Prints why an update failed and what it changed before, on standard error."""
     err = output.console(stderr=True)
     for error in failure.errors:
-        err.print(output.error(error))
+        err.print(output.format_error(error))
     if failure.changes:
         err.print(Text("Changed before it failed:"))
         for change in failure.changes:
-            err.print(output.change(change))
+            err.print(output.format_change(change))
     for warning in failure.warnings:
-        err.print(output.warning(warning))
-    err.print(Text(f"request id: {output.harmless(failure.request_id)}", style="dim"))
+        err.print(output.format_warning(warning))
+    err.print(Text(f"request id: {output.escape(failure.request_id)}", style="dim"))
 
 
 def _status(failure: UpdateFailed) -> Exit:

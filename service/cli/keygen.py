@@ -1,4 +1,4 @@
-"""`seqstep keygen`: a new encryption key."""
+"""`seqstep keygen`: makes an encryption key."""
 
 import typer
 

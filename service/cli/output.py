@@ -1,4 +1,4 @@
-"""How results look to a person: colours and folding on a terminal, plain lines on a pipe."""
+"""Formats results for people: colours on a terminal, plain lines on a pipe."""
 
 import difflib
 import json
@@ -13,25 +13,25 @@ if TYPE_CHECKING:
     # gRPC is slow to load.
     from service.client import ErrorDetail, FieldChange, StepWarning
 
-# Texts come from providers and their customers. What would steer a terminal is shown, not obeyed.
-_STEERING: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-_FINDERS: Final = {"provider": "the provider", "service": "the service"}
+# Texts come from providers and their customers. Characters that would control the terminal are printed as escapes.
+_CONTROL_CHARACTERS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_ORIGINS: Final = {"provider": "the provider", "service": "the service"}
 _BETWEEN_TAGS: Final = re.compile(r"(?<=>)(?=<)")
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Where things are shown; long lines are left to the terminal, so that they can be copied and searched."""
+    """Makes a console that leaves long lines to the terminal, so that they can be copied and searched."""
     return Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False, markup=False)
 
 
-def harmless(text: str) -> str:
-    """The text with control characters written out."""
-    return _STEERING.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+def escape(text: str) -> str:
+    """Replaces control characters by their escapes."""
+    return _CONTROL_CHARACTERS.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
-def change(item: "FieldChange") -> Text:
-    """What a change does to a value, as a unified diff; HTML is broken between tags to be readable."""
-    out = Text.assemble((f"  {harmless(item.field)}\n", "bold"))
+def format_change(item: "FieldChange") -> Text:
+    """Formats a change as a unified diff; HTML is broken between tags to be readable."""
+    out = Text.assemble((f"  {escape(item.field)}\n", "bold"))
     for line in _diff(_lines(item.before), _lines(item.after)):
         out.append(f"  {line}\n", style={"+": "green", "-": "red", "@": "cyan"}.get(line[0], ""))
     out.rstrip()
@@ -42,7 +42,7 @@ def _lines(value: Any) -> list[str]:
     if value is None:
         return []
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
-    return [harmless(line) for line in _BETWEEN_TAGS.sub("\n", text).split("\n")]
+    return [escape(line) for line in _BETWEEN_TAGS.sub("\n", text).split("\n")]
 
 
 def _diff(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
@@ -55,25 +55,25 @@ def _diff(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
     return (line for line in lines if not (short and line.startswith("@@")))
 
 
-def warning(item: "StepWarning") -> Text:
-    """A warning in one line."""
+def format_warning(item: "StepWarning") -> Text:
+    """Formats a warning in one line."""
     return Text.assemble(
-        ("! ", "bold yellow"), (harmless(item.problem_type), "yellow"), f": {harmless(item.detail or item.title)}"
+        ("! ", "bold yellow"), (escape(item.problem_type), "yellow"), f": {escape(item.detail or item.title)}"
     )
 
 
-def error(item: "ErrorDetail") -> Text:
-    """An error: what happened and what to do, then the facts for whoever digs deeper."""
+def format_error(item: "ErrorDetail") -> Text:
+    """Formats an error: what happened and what to do, then its outcome, origin and cause."""
     facts = [f"outcome: {item.outcome}"]
-    if item.origin in _FINDERS:
-        facts.append(f"found by {_FINDERS[item.origin]}")
+    if item.origin in _ORIGINS:
+        facts.append(f"found by {_ORIGINS[item.origin]}")
     if item.cause is not None:
         facts.append(f"the provider answered {item.cause.code}")
     if item.retry_after is not None:
         facts.append(f"try again in {item.retry_after:g} s")
     return Text.assemble(
         ("✗ ", "bold red"),
-        (f"{harmless(item.code)} ({item.status})", "red"),
-        f": {harmless(item.detail or item.title)}\n",
+        (f"{escape(item.code)} ({item.status})", "red"),
+        f": {escape(item.detail or item.title)}\n",
         (f"  {', '.join(facts)}", "dim"),
     )

@@ -1,4 +1,4 @@
-"""The root of the command line: which commands there are, and how their failures are shown."""
+"""Puts the commands together, and prints the failures that people can put right."""
 
 import sys
 
@@ -10,10 +10,11 @@ from service.cli.demo import command as demo
 from service.connections import KeyringError, SchemaMismatch, StoreUnavailable
 from service.connections.applications import ApplicationError
 from service.domain.errors import UpdateFailed
+from service.providers import supported
 
 cli = typer.Typer(
     name="seqstep",
-    help="Changes one step of a customer's sequence at Apollo or Outreach.",
+    help=f"Changes one step of a customer's sequence at {' or '.join(provider.title for provider in supported())}.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,

@@ -1,4 +1,4 @@
-"""`seqstep sandbox`: stand-ins for the providers."""
+"""`seqstep sandbox`: runs the stand-ins for the providers."""
 
 from typing import Annotated
 
@@ -10,11 +10,11 @@ from service.cli import context
 def sandbox(
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 picks a free one.")] = 8090,
 ) -> None:
-    """Run stand-ins for Apollo and Outreach on this machine until Ctrl-C; nothing of them reaches the real ones."""
+    """Run stand-ins for the providers on this machine until Ctrl-C; nothing reaches the real ones."""
     from sandbox.server import main  # noqa: PLC0415  # slow to load
 
     try:
         main("127.0.0.1", port)
     except OSError as error:
-        context.fail(f"cannot listen on 127.0.0.1:{port}: {error.strerror}; another --port may be free")
+        context.print_error(f"cannot listen on 127.0.0.1:{port}: {error.strerror}; another --port may be free")
         raise typer.Exit(1) from None

@@ -1,4 +1,4 @@
-"""`seqstep serve`: the service."""
+"""`seqstep serve`: runs the service."""
 
 import typer
 
@@ -9,4 +9,4 @@ def serve() -> None:
     """Serve until SIGTERM or Ctrl-C, with the settings of the environment; docs/settings.md lists them."""
     from service import workers  # noqa: PLC0415  # slow to load
 
-    raise typer.Exit(workers.serve(context.settings()))
+    raise typer.Exit(workers.serve(context.load_settings()))

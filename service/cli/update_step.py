@@ -1,4 +1,4 @@
-"""`seqstep update-step`: one call from a shell."""
+"""`seqstep update-step`: makes one call from a shell."""
 
 import json
 import os
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
+
+from service.providers import providers
 
 API_KEY: Final = "SEQSTEP_API_KEY"
 
@@ -21,7 +23,7 @@ def update_step(
     sequence: Annotated[str, typer.Argument(help="The provider's id of the sequence.")],
     step: Annotated[str, typer.Argument(help="The provider's id of the step.")],
     customer: Annotated[str, typer.Option(help="Your own id of the customer.")],
-    provider: Annotated[str, typer.Option(help="apollo, outreach or salesloft.")],
+    provider: Annotated[str, typer.Option(help="The provider.", metavar=f"[{'|'.join(providers())}]")],
     address: Annotated[
         str, typer.Option(envvar="SEQSTEP_ADDRESS", help="Where the service is, as HOST:PORT.")
     ] = "127.0.0.1:50051",
@@ -49,7 +51,7 @@ def update_step(
         bool | None,
         typer.Option(
             "--tls/--plaintext",
-            help="How to reach the service. By default plaintext on this machine and TLS elsewhere.",
+            help="Whether the channel has TLS. By default plaintext on this machine and TLS elsewhere.",
             show_default=False,
         ),
     ] = None,
@@ -71,10 +73,10 @@ def update_step(
     from service.cli import grpc_call  # noqa: PLC0415  # gRPC is slow to load
     from service.client import StepUpdate  # noqa: PLC0415
 
-    call = grpc_call.Call(
+    options = grpc_call.CallOptions(
         address=address,
         api_key=_api_key(api_key_file, needed=tls_cert is None),
-        tls=grpc_call.security(address, tls=tls, ca=tls_ca, certificate=tls_cert, key=tls_key),
+        tls=grpc_call.tls_options(address, tls=tls, ca=tls_ca, certificate=tls_cert, key=tls_key),
         customer_id=customer,
         provider=provider,
         timeout=timeout,
@@ -88,7 +90,7 @@ def update_step(
             validate_only=validate_only,
         ),
     )
-    grpc_call.carry_out(call, as_json=as_json)
+    grpc_call.make_call(options, as_json=as_json)
 
 
 def _body(path: Path | None) -> str | None:

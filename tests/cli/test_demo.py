@@ -56,7 +56,7 @@ async def test_the_demonstration_ends_well_and_leaves_nothing(tmp_path: Path) ->
         "  -Quick question",
         "  +A quick question about {{company}}",
         "  +<p>Shall we talk on Thursday?</p>",
-        "The provider holds what it held before.",
+        "At the provider nothing changed.",
     ):
         assert f"{line}\n" in shown
     assert left_in(tmp_path) == []
@@ -85,7 +85,9 @@ async def test_what_does_not_end_as_it_should_is_noticed(tmp_path: Path) -> None
         service.sandbox.order_fault(provider="outreach", method="GET", times=None, status=503, body="")
         out = io.StringIO()
         console = Console(file=out, soft_wrap=True)
-        wrong = await scenarios.play(console, service.sandbox.url, service.app.rpc.address, service.key.reveal())
+        wrong = await scenarios.run_scenarios(
+            console, service.sandbox.url, service.app.rpc.address, service.key.reveal()
+        )
     # Apollo, Outreach and the mistake at Outreach; Salesloft is never asked.
     assert wrong == 3
     assert "✗ not as it should be: it was meant to succeed" in out.getvalue()

@@ -1,1 +1,1 @@
-"""`seqstep demo`: a real service in front of the sandbox, and the calls that are shown."""
+"""`seqstep demo`: the command, the environment of its service, and the calls that it makes."""

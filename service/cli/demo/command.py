@@ -1,4 +1,4 @@
-"""`seqstep demo`: a step changed at each provider through a real service, and what the provider held before and after."""
+"""`seqstep demo`: changes a step at each provider through a real service, and prints what the provider has before and after."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ _APPLICATION: Final = "demo"
 
 
 class NotStarted(Exception):
-    """A process of the demonstration did not start; the message has what it said."""
+    """A process of the demonstration did not start; the message has its output."""
 
 
 def demo() -> None:
@@ -37,13 +37,13 @@ def demo() -> None:
 
 
 async def _demo() -> int:
-    """Runs it all and returns how many calls did not end as they should."""
+    """Runs sandbox, service and scenarios; returns how many scenarios did not end as they should."""
     from service.cli.demo import scenarios  # noqa: PLC0415  # gRPC is slow to load
 
-    _interruptible_once()
+    _stop_on_first_signal()
     out = output.console()
     with tempfile.TemporaryDirectory(prefix="seqstep-demo-") as folder:
-        async with _process("sandbox", ("sandbox", "--port", "0"), None, _listening) as sandbox:
+        async with _process("sandbox", ("sandbox", "--port", "0"), None, _sandbox_url) as sandbox:
             out.print(f"Sandbox (Apollo and Outreach stand-ins): {sandbox}")
             demo = await _prepare(Path(folder), sandbox)
             out.print(f"Database, encryption key, application {_APPLICATION}, connections of customer {CUSTOMER}: made")
@@ -53,14 +53,14 @@ async def _demo() -> int:
                 "SEQSTEP_HTTP_ADDRESS": "",
                 "SEQSTEP_LOG_FORMAT": "json",
             }
-            async with _process("service", ("serve",), environment, _serving) as address:
+            async with _process("service", ("serve",), environment, _grpc_address) as address:
                 out.print(f"Service (gRPC): {address}")
                 api_key = demo.api_key_file.read_text(encoding="utf-8").strip()
-                return await scenarios.play(out, sandbox, address, api_key)
+                return await scenarios.run_scenarios(out, sandbox, address, api_key)
 
 
-def _interruptible_once() -> None:
-    """Lets the first Ctrl-C or SIGTERM end the demonstration in order; more of them do not hurry it."""
+def _stop_on_first_signal() -> None:
+    """Lets the first SIGINT or SIGTERM end the demonstration in order, and ignores further ones."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None  # noqa: S101
 
@@ -83,12 +83,12 @@ async def _prepare(folder: Path, sandbox: str) -> DemoEnvironment:
         raise
 
 
-def _listening(line: str) -> str | None:
+def _sandbox_url(line: str) -> str | None:
     _, found, url = line.partition("listening on ")
     return url.strip() if found else None
 
 
-def _serving(line: str) -> str | None:
+def _grpc_address(line: str) -> str | None:
     try:
         event = json.loads(line)
     except ValueError:
@@ -106,16 +106,16 @@ async def _process(
     """Runs a command of `seqstep` until the end of the block.
 
     Args:
-        name: What to call it.
-        arguments: Of the command.
+        name: Its name in messages.
+        arguments: The arguments of the command.
         environment: Its environment; None for this process's own.
-        ready: Reads a line of its output into what says that it is ready, or None.
+        ready: Returns the address in a line of its output that says it is ready, else None.
 
     Yields:
-        What `ready` read.
+        What `ready` returned.
 
     Raises:
-        NotStarted: It ended, or said nothing in time.
+        NotStarted: It ended, or was not ready in time.
     """
     process = await asyncio.create_subprocess_exec(
         *SEQSTEP,
@@ -124,7 +124,7 @@ async def _process(
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        # Ctrl-C is for the demonstration, which stops the others in order.
+        # Ctrl-C reaches the demonstration only, which stops the others in order.
         start_new_session=True,
     )
     assert process.stdout is not None  # noqa: S101
@@ -147,17 +147,17 @@ async def _process(
 
 
 async def _until_ready(name: str, output: asyncio.StreamReader, ready: Callable[[str], str | None]) -> str:
-    said = []
+    lines = []
     try:
         async with asyncio.timeout(_START_SECONDS):
             async for line in output:
                 text = line.decode("utf-8", "replace")
                 if found := ready(text):
                     return found
-                said.append(text)
+                lines.append(text)
     except TimeoutError:
-        raise NotStarted(f"the {name} was not ready in {_START_SECONDS:g} s: {''.join(said).strip()}") from None
-    raise NotStarted(f"the {name} did not start: {''.join(said).strip()}")
+        raise NotStarted(f"the {name} was not ready in {_START_SECONDS:g} s: {''.join(lines).strip()}") from None
+    raise NotStarted(f"the {name} did not start: {''.join(lines).strip()}")
 
 
 async def _discard(output: asyncio.StreamReader) -> None:

@@ -1,4 +1,4 @@
-"""Everything that a service in front of the sandbox needs, made by the real commands: for `demo` and `make serve`."""
+"""Prepares what a service in front of the sandbox needs, by the real commands: for `demo` and `make serve`."""
 
 import json
 import os
@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sandbox import seed
-from service.domain.step import Provider
+from sandbox.stand_ins import STAND_INS, provider_settings
 
 CUSTOMER: Final = "acme"
 """The customer that is connected to the sandbox's accounts."""
@@ -20,28 +19,17 @@ SEQSTEP: Final = (sys.executable, "-m", "service.cli")
 
 _COMMAND_SECONDS: Final = 60.0
 
-_CREDENTIALS: Final[Mapping[Provider, Mapping[str, str]]] = {
-    Provider("apollo"): {"api_key": seed.APOLLO_MASTER_KEY},
-    Provider("outreach"): {
-        "access_token": seed.OUTREACH_ACCESS_TOKEN,
-        "refresh_token": seed.OUTREACH_REFRESH_TOKEN,
-        "client_id": seed.OUTREACH_CLIENT_ID,
-        "client_secret": seed.OUTREACH_CLIENT_SECRET,
-        "redirect_uri": seed.REDIRECT_URI,
-    },
-}
-
 
 class CommandFailed(Exception):
-    """A command of the set-up did not succeed; the message is the command and what it said."""
+    """A command of the preparation failed; the message is the command and its error output."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoEnvironment:
-    """A folder with a database, keys and connections.
+    """A folder with a database, encryption keys and connections.
 
     Attributes:
-        folder: Where all of it is; its owner's only.
+        folder: Where all of it is; only its owner can read it.
         application: The application that may call.
         environment: The environment of the service.
     """
@@ -52,43 +40,41 @@ class DemoEnvironment:
 
     @property
     def api_key_file(self) -> Path:
-        """Where the application's API key is."""
+        """The file with the application's API key."""
         return self.folder / "api-key"
 
     @classmethod
     def prepare(cls, folder: Path, application: str, sandbox_url: str) -> "DemoEnvironment":
-        """Makes what is not there yet, and connects the customer to the sandbox's accounts.
+        """Makes what is missing, and connects the customer to the sandbox's accounts.
 
         Raises:
             CommandFailed: A command did not succeed.
         """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
-        outside = {name: value for name, value in os.environ.items() if not name.startswith("SEQSTEP_")}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("SEQSTEP_")}
         settings = {
             "SEQSTEP_DATABASE_URL": f"sqlite:///{folder.absolute() / 'seqstep.sqlite3'}",
-            "SEQSTEP_APOLLO_BASE_URL": f"{sandbox_url}/apollo/api/v1",
-            "SEQSTEP_APOLLO_TOKEN_URL": f"{sandbox_url}/apollo/api/v1/oauth/token",
-            "SEQSTEP_OUTREACH_BASE_URL": f"{sandbox_url}/outreach",
+            **provider_settings(sandbox_url),
         }
         keys = folder / "encryption-keys"
         if not keys.exists():
-            _write_private(keys, run(outside, "keygen"))
+            _write_private(keys, run(inherited, "keygen"))
         settings["SEQSTEP_ENCRYPTION_KEYS"] = keys.read_text(encoding="utf-8").strip()
-        demo = cls(folder, application, outside | settings)
-        demo._fill()
+        demo = cls(folder, application, inherited | settings)
+        demo._prepare_database()
         return demo
 
-    def _fill(self) -> None:
+    def _prepare_database(self) -> None:
         run(self.environment, "db", "upgrade")
         known = {each["name"] for each in json.loads(run(self.environment, "app", "list", "--json"))}
         if self.application not in known:
             _write_private(self.api_key_file, run(self.environment, "app", "create", self.application))
         elif not self.api_key_file.exists():
             _write_private(self.api_key_file, run(self.environment, "app", "rotate-key", self.application))
-        for provider, credentials in _CREDENTIALS.items():
-            owner = ("--app", self.application, "--customer", CUSTOMER, "--provider", provider)
-            run(self.environment, "connection", "set", *owner, stdin=json.dumps(credentials))
+        for provider, stand_in in STAND_INS.items():
+            connection = ("--app", self.application, "--customer", CUSTOMER, "--provider", provider)
+            run(self.environment, "connection", "set", *connection, stdin=json.dumps(stand_in.credentials))
 
 
 def run(environment: Mapping[str, str], *arguments: str, stdin: str = "") -> str:
@@ -106,7 +92,7 @@ def run(environment: Mapping[str, str], *arguments: str, stdin: str = "") -> str
         text=True,
         timeout=_COMMAND_SECONDS,
         check=False,
-        # Ctrl-C is for whoever wants the command done.
+        # Ctrl-C on the terminal is handled by the caller, who still needs this command to finish.
         start_new_session=True,
     )
     if done.returncode != 0:

@@ -1,4 +1,4 @@
-"""The calls of the demonstration, and how each of them should end."""
+"""Runs the calls of the demonstration, and checks how each of them ends."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from service.cli import output
 from service.cli.demo.environment import CUSTOMER
 from service.client import AsyncClient, FieldChange, NotApplied, StepUpdate, UpdateFailed, UpdateResult
 
-Held = Mapping[str, Any]
-"""Subject and body of a template, and what else is shown of a step."""
+Content = Mapping[str, Any]
+"""Subject and body of a template, by the names of the contract."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Where the sandbox shows what a provider holds of a step.
+    """Where the sandbox shows the template of a step.
 
     Attributes:
         path: Of the template, below `/_sandbox/`.
@@ -35,22 +35,22 @@ class Record:
     body: str
 
     def read(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Subject and body, by the names of the contract."""
+        """Returns subject and body of a record."""
         attributes = record.get("attributes", record)
         return {"template.subject": attributes[self.subject], "template.body": attributes[self.body]}
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class Scenario:
     """One call of the demonstration.
 
     Attributes:
         title: What it shows.
         provider: The provider.
         update: What is asked for.
-        record: Where to look at the provider; None if there is nowhere to look.
+        record: The template at the provider; None if the provider has none.
         expected_calls: How many calls the provider should get.
-        verdict: Whether it ended as it should: from the result or failure to what is wrong, or None.
+        check: Takes the result or failure and the template before and after; returns what is wrong, or None.
     """
 
     title: str
@@ -58,33 +58,33 @@ class Scene:
     update: StepUpdate
     record: Record | None
     expected_calls: int
-    verdict: Callable[[UpdateResult | UpdateFailed, Held, Held], str | None]
+    check: Callable[[UpdateResult | UpdateFailed, Content, Content], str | None]
 
 
-def _changed(result: UpdateResult | UpdateFailed, before: Held, after: Held) -> str | None:
+def _changed(result: UpdateResult | UpdateFailed, before: Content, after: Content) -> str | None:
     if not isinstance(result, UpdateResult):
         return "it was meant to succeed"
-    told = {change.field: (change.before, change.after) for change in result.changes}
-    held = {name: (before[name], after[name]) for name in after if before[name] != after[name]}
-    if not held:
-        return "the provider holds what it held before"
-    return None if told == held else f"the answer tells of other changes than the provider: {told} and {held}"
+    reported = {change.field: (change.before, change.after) for change in result.changes}
+    made = {name: (before[name], after[name]) for name in after if before[name] != after[name]}
+    if not made:
+        return "nothing changed at the provider"
+    return None if reported == made else f"the response lists other changes than were made: {reported} and {made}"
 
 
-def _refused_as(code: str) -> Callable[[UpdateResult | UpdateFailed, Held, Held], str | None]:
-    def verdict(result: UpdateResult | UpdateFailed, before: Held, after: Held) -> str | None:
+def _refused_as(code: str) -> Callable[[UpdateResult | UpdateFailed, Content, Content], str | None]:
+    def check(result: UpdateResult | UpdateFailed, before: Content, after: Content) -> str | None:
         if not isinstance(result, NotApplied) or result.code != code:
             return f"it was meant to end with {code}"
         return None if before == after else "the provider was changed all the same"
 
-    return verdict
+    return check
 
 
 _SUBJECT: Final = "A quick question about {{company}}"
 _BODY: Final = "<p>Hi {{first_name}},</p><p>Shall we talk on Thursday?</p><p>Best,<br>Sam</p>"
 
-SCENES: Final = (
-    Scene(
+SCENARIOS: Final = (
+    Scenario(
         "Apollo: a new subject and body",
         "apollo",
         StepUpdate(
@@ -97,7 +97,7 @@ SCENES: Final = (
         2,
         _changed,
     ),
-    Scene(
+    Scenario(
         "Outreach: a new subject and body",
         "outreach",
         StepUpdate(
@@ -110,7 +110,7 @@ SCENES: Final = (
         2,
         _changed,
     ),
-    Scene(
+    Scenario(
         "Salesloft: has no such operation",
         "salesloft",
         StepUpdate(sequence_id="1", sequence_step_id="1", subject=_SUBJECT),
@@ -118,7 +118,7 @@ SCENES: Final = (
         0,
         _refused_as("NOT_IMPLEMENTED_ERROR"),
     ),
-    Scene(
+    Scenario(
         "A mistake: the step is not in that sequence",
         "outreach",
         StepUpdate(
@@ -133,81 +133,81 @@ SCENES: Final = (
 )
 
 
-async def play(out: Console, sandbox: str, address: str, api_key: str) -> int:
-    """Plays every scene.
+async def run_scenarios(out: Console, sandbox: str, address: str, api_key: str) -> int:
+    """Runs every scenario.
 
     Args:
-        out: Where it is shown.
+        out: The console to print on.
         sandbox: The sandbox's URL.
-        address: Where the service is.
+        address: The service's gRPC address.
         api_key: The application's key.
 
     Returns:
-        How many scenes did not end as they should.
+        How many scenarios did not end as they should.
     """
     wrong = 0
     async with AsyncClient(address, api_key=api_key) as client, httpx.AsyncClient(base_url=sandbox) as provider:
-        for scene in SCENES:
-            complaint = await _act(out, scene, client, provider)
-            wrong += complaint is not None
-            if complaint is None:
+        for scenario in SCENARIOS:
+            problem = await _run(out, scenario, client, provider)
+            wrong += problem is not None
+            if problem is None:
                 out.print(Text("✓ as it should be", style="bold green"))
             else:
-                out.print(Text(f"✗ not as it should be: {complaint}", style="bold red"))
+                out.print(Text(f"✗ not as it should be: {problem}", style="bold red"))
     out.print()
-    verdict = "All as it should be." if not wrong else f"{wrong} of {len(SCENES)} not as it should be."
-    out.print(Text(verdict, style="bold green" if not wrong else "bold red"))
+    summary = "All as it should be." if not wrong else f"{wrong} of {len(SCENARIOS)} not as it should be."
+    out.print(Text(summary, style="bold green" if not wrong else "bold red"))
     return wrong
 
 
-async def _act(out: Console, scene: Scene, client: AsyncClient, provider: httpx.AsyncClient) -> str | None:
-    """Plays one scene and returns what is wrong with it."""
+async def _run(out: Console, scenario: Scenario, client: AsyncClient, provider: httpx.AsyncClient) -> str | None:
+    """Runs one scenario and returns what is wrong with it."""
     out.print()
     if out.is_terminal:
-        out.print(Rule(scene.title, align="left"))
+        out.print(Rule(scenario.title, align="left"))
     else:
-        out.print(Text(f"== {scene.title}"))
-    before = await _held(scene, provider)
+        out.print(Text(f"== {scenario.title}"))
+    before = await _read(scenario, provider)
     await provider.delete("/_sandbox/calls")
-    ended: UpdateResult | UpdateFailed
+    outcome: UpdateResult | UpdateFailed
     try:
-        ended = await client.update_step(scene.update, customer_id=CUSTOMER, provider=scene.provider)
-        response = ended.response
+        outcome = await client.update_step(scenario.update, customer_id=CUSTOMER, provider=scenario.provider)
+        response = outcome.response
     except UpdateFailed as failure:
-        ended, response = failure, failure.failure.response
+        outcome, response = failure, failure.failure.response
     out.print(Text("The envelope:", style="bold"))
     _print_json(out, json_format.MessageToJson(response, ensure_ascii=False))
     calls = (await provider.get("/_sandbox/calls")).raise_for_status().json()
-    after = await _held(scene, provider)
+    after = await _read(scenario, provider)
     count = {0: "no call.", 1: "1 call:"}.get(len(calls), f"{len(calls)} calls:")
     out.print(Text(f"The provider got {count}", style="bold"))
     for call in calls:
-        out.print(Text(f"  {call['method']} {output.harmless(call['path'])} → {call['status']}"))
-    if scene.record is not None:
-        _show_held(out, before, after)
-    if len(calls) != scene.expected_calls:
-        return f"the provider got {len(calls)} calls in place of {scene.expected_calls}"
-    return scene.verdict(ended, before, after)
+        out.print(Text(f"  {call['method']} {output.escape(call['path'])} → {call['status']}"))
+    if scenario.record is not None:
+        _print_difference(out, before, after)
+    if len(calls) != scenario.expected_calls:
+        return f"the provider got {len(calls)} calls in place of {scenario.expected_calls}"
+    return scenario.check(outcome, before, after)
 
 
-async def _held(scene: Scene, provider: httpx.AsyncClient) -> Held:
-    if scene.record is None:
+async def _read(scenario: Scenario, provider: httpx.AsyncClient) -> Content:
+    if scenario.record is None:
         return {}
-    answer = await provider.get(f"/_sandbox/{scene.record.path}")
-    return scene.record.read(answer.raise_for_status().json())
+    response = await provider.get(f"/_sandbox/{scenario.record.path}")
+    return scenario.record.read(response.raise_for_status().json())
 
 
-def _show_held(out: Console, before: Held, after: Held) -> None:
+def _print_difference(out: Console, before: Content, after: Content) -> None:
     if before == after:
-        out.print(Text("The provider holds what it held before.", style="bold"))
+        out.print(Text("At the provider nothing changed.", style="bold"))
         return
-    out.print(Text("What the provider held before (-) and holds now (+):", style="bold"))
+    out.print(Text("At the provider, before (-) and now (+):", style="bold"))
     for name, now in after.items():
-        out.print(output.change(FieldChange(name, before[name], now)))
+        out.print(output.format_change(FieldChange(name, before[name], now)))
 
 
 def _print_json(out: Console, text: str) -> None:
-    indented = "\n".join(f"  {output.harmless(line)}" for line in text.splitlines())
+    indented = "\n".join(f"  {output.escape(line)}" for line in text.splitlines())
     if out.is_terminal:
         out.print(Syntax(indented, "json", theme="ansi_dark", background_color="default", word_wrap=True))
     else:
