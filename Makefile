@@ -55,7 +55,7 @@ test: setup ## Run the tests
 	@$(PY) -m pytest $(PYTEST_ARGS)
 
 .PHONY: fuzz
-fuzz: setup ## Look for input that breaks an update, for ten minutes unless FUZZ_SECONDS says otherwise
+fuzz: setup ## Search for input that breaks an update, for ten minutes unless FUZZ_SECONDS says otherwise
 	@$(PY) -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 .PHONY: check

@@ -22,7 +22,7 @@ class LoggedCall:
     """One received call.
 
     Attributes:
-        seq: Its place in the order of arrival, from 1.
+        seq: Its number in the order received, from 1.
         call: What was received.
         status: The status answered; None while unanswered, and when the answer was withheld or cut.
         fault: The id of the fault that shaped the answer.
@@ -65,7 +65,7 @@ class CallLog:
         self._counters: Counter[tuple[str, str | None, str, str, int | None]] = Counter()
 
     def received(self, call: Call) -> LoggedCall:
-        """Log a call on its arrival."""
+        """Log a call as soon as it is received."""
         self._seq += 1
         entry = LoggedCall(self._seq, call)
         self._calls.append(entry)
@@ -92,7 +92,7 @@ class CallLog:
     def describe(
         self, provider: str | None = None, account: str | None = None
     ) -> list[dict[str, Any]]:
-        """Show the calls in their order of arrival, of one provider or account if given."""
+        """Return the calls in the order received, of one provider or account if given."""
         return [
             entry.describe()
             for entry in self._calls

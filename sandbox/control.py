@@ -1,4 +1,4 @@
-"""The control API below ``/_sandbox/``: look at the sandbox, change its terms, order faults."""
+"""The control API below ``/_sandbox/``: shows what the sandbox holds, changes accounts and settings, orders faults."""
 
 import json
 from dataclasses import asdict
@@ -199,8 +199,8 @@ def _records(account: Account, collection: str, rest: list[str]) -> Any:
     if account.provider == "apollo" and collection in _APOLLO_COLLECTIONS:
         records = getattr(account.apollo, _APOLLO_COLLECTIONS[collection])
     elif account.provider == "outreach" and collection in COLLECTIONS:
-        held = account.outreach.resources[COLLECTIONS[collection]]
-        records = {str(number): asdict(resource) for number, resource in held.items()}
+        resources = account.outreach.resources[COLLECTIONS[collection]]
+        records = {str(number): asdict(resource) for number, resource in resources.items()}
     else:
         raise _Refused(404, f"{account.provider} has no {collection}")
     if not rest or rest == [""]:

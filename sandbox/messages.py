@@ -44,7 +44,7 @@ class Call:
         connection: A number for the TCP connection, never used twice by one server.
         origin: Scheme and authority that the client used, for links in answers.
         account: Whose credentials the call carries, valid or not; None when nobody's.
-        sequence_busy: Whether another write on the same sequence was under way on arrival.
+        sequence_busy: Whether another write on the same sequence was under way when it came.
     """
 
     provider: str

@@ -178,20 +178,18 @@ class Server:
     async def _operate(self, call: Call, fault: Fault | None) -> Answer | None:
         """Carry out the operation, with all delays; None when the fault prevents it.
 
-        A write holds its sequences until it is done, so that another one meanwhile is refused.
+        A write locks its sequences until it is done, so that another one meanwhile is refused.
         """
         account = call.account
         latency = self.state.latency + (account.latency if account else 0.0)
         delay = fault.delay if fault else 0.0
         before, after = (latency, delay) if fault and fault.after else (latency + delay, 0.0)
-        held: set[str] = set()
+        locked: set[str] = set()
         if account is not None and (account.busy or before or after):
-            written = (
-                apollo.sequences_written(account, call) if call.provider == "apollo" else set()
-            )
+            written = STAND_INS[call.provider].sequences_written(account, call)
             call.sequence_busy = bool(written & account.busy)
-            held = set() if call.sequence_busy else written
-            account.busy |= held
+            locked = set() if call.sequence_busy else written
+            account.busy |= locked
         try:
             await self._pause(before)
             answer = None
@@ -200,7 +198,7 @@ class Server:
             await self._pause(after)
         finally:
             if account is not None:
-                account.busy -= held
+                account.busy -= locked
         return answer
 
     async def _pause(self, seconds: float) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sandbox import apollo, outreach, seed
+from sandbox.accounts import Account
 from sandbox.messages import Answer, Call
 from sandbox.state import State
 
@@ -16,11 +17,14 @@ class StandIn:
         handle: Answers a call below the provider's path.
         urls: Its paths below the sandbox's URL, by the name of the service's setting.
         credentials: What opens its main account, as ``seqstep connection set`` reads it.
+        sequences_written: The sequences that a write locks until it is done, where the provider
+            refuses another write meanwhile.
     """
 
     handle: Callable[[State, Call], Answer]
     urls: Mapping[str, str]
     credentials: Mapping[str, str]
+    sequences_written: Callable[[Account, Call], set[str]] = lambda _account, _call: set()
 
 
 STAND_INS: Mapping[str, StandIn] = {
@@ -31,6 +35,7 @@ STAND_INS: Mapping[str, StandIn] = {
             "token_url": f"/apollo{apollo.PREFIX}/oauth/token",
         },
         {"api_key": seed.APOLLO_MASTER_KEY},
+        apollo.sequences_written,
     ),
     "outreach": StandIn(
         outreach.handle,

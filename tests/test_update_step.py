@@ -76,8 +76,8 @@ class ApolloFake:
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         if request.method == "GET":
-            held = apollo.answer(emailer_templates=[self.template], emailer_steps=[self.step])
-            return made(200, held | {"emailer_campaign": {"active": True}})
+            stored = apollo.answer(emailer_templates=[self.template], emailer_steps=[self.step])
+            return made(200, stored | {"emailer_campaign": {"active": True}})
         body = json.loads(request.content)
         self.writes.append(body)
         if self.write_status != 200:
@@ -179,9 +179,9 @@ async def test_another_text_is_written_after_a_learned_one() -> None:
     "wanted", [{"subject": "New"}, {"body": "<p>New</p>"}, {"subject": "New", "body": "<p>New</p>"}]
 )
 async def test_a_text_that_the_provider_kept_is_no_success(wanted: dict[str, str]) -> None:
-    held = apollo.template()
+    stored = apollo.template()
     update_step, _, _ = use_case(
-        lambda request: made(200, apollo.answer() if request.method == "GET" else held),
+        lambda request: made(200, apollo.answer() if request.method == "GET" else stored),
     )
     result = await run(update_step, apollo.update(**wanted))
     problem = the(result)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks that the contract breaks no client of the one before it.
 #
-# The one before it is the newest commit on main whose protos differ from those here. So a change is held against main
+# The one before it is the newest commit on main whose protos differ from those here. So a change is compared with main
 # before it is committed, and against what it replaced once it is there.
 set -euo pipefail
 

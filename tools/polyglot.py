@@ -91,7 +91,7 @@ class Run:
 
     Attributes:
         name: The language and the variant.
-        results: What it said of the vectors, over plaintext.
+        results: What it output of the vectors, over plaintext.
         tls: The same over TLS.
         trouble: Why it could not run, or what else is wrong with it.
         seconds: How long its vectors took.
@@ -106,9 +106,9 @@ class Run:
     @property
     def failures(self) -> list[str]:
         """What is wrong, one line each."""
-        told = [f"{each.name or 'the runner'}: {each.why}" for each in self.results if each.why]
-        told += [f"{each.name or 'the runner'} (TLS): {each.why}" for each in self.tls if each.why]
-        return ([self.trouble] if self.trouble else []) + told
+        failed = [f"{each.name or 'the runner'}: {each.why}" for each in self.results if each.why]
+        failed += [f"{each.name or 'the runner'} (TLS): {each.why}" for each in self.tls if each.why]
+        return ([self.trouble] if self.trouble else []) + failed
 
 
 @dataclass(frozen=True)
@@ -202,8 +202,8 @@ class Polyglot:
         build = language.folder / "build.sh"
         if not build.exists():
             return ""
-        status, said = await _output(build)
-        return f"build.sh failed with status {status}:\n{_end(said)}" if status else ""
+        status, output = await _output(build)
+        return f"build.sh failed with status {status}:\n{_end(output)}" if status else ""
 
     async def _stale_stubs(self, language: Language) -> str:
         """Says which of the checked-in stubs are not what the contract gives."""
@@ -211,9 +211,9 @@ class Polyglot:
         if not template.exists():
             return ""
         scratch = self._folder / f"stubs-{language.name}"
-        status, said = await _output("buf", "generate", "--template", template, "--output", scratch)
+        status, output = await _output("buf", "generate", "--template", template, "--output", scratch)
         if status:
-            return f"buf generate failed with status {status}:\n{_end(said)}"
+            return f"buf generate failed with status {status}:\n{_end(output)}"
         outs = sorted(set(re.findall(r"^ *(?:- )?out: *(\S+)", template.read_text(encoding="utf-8"), re.MULTILINE)))
         stale = [path for out in outs for path in _differences(ROOT / out, scratch / out)]
         again = f"buf generate --template {template.relative_to(ROOT)}"
@@ -251,12 +251,12 @@ async def _output(*command: str | Path) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
         *command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
-    said, _ = await process.communicate()
-    return process.returncode or 0, said.decode("utf-8", "replace")
+    output, _ = await process.communicate()
+    return process.returncode or 0, output.decode("utf-8", "replace")
 
 
-def _end(said: str) -> str:
-    return "\n".join(said.splitlines()[-40:])
+def _end(output: str) -> str:
+    return "\n".join(output.splitlines()[-40:])
 
 
 def _differences(checked_in: Path, made: Path) -> list[str]:
@@ -324,7 +324,7 @@ def main() -> int:
     asked = parser.parse_args().languages or names
     if unknown := sorted({*asked} - {*names}):
         parser.error(f"no such language: {', '.join(unknown)}; there are {', '.join(names)}")
-    # A log has room for all columns.
+    # A log is wide enough for all columns.
     console = Console(width=None if sys.stdout.isatty() else 160)
     lack = {each.name: why for each in LANGUAGES if each.name in asked and (why := lacking(each))}
     for name, why in lack.items():

@@ -59,7 +59,7 @@ def show(response: pb.UpdateStepResponse) -> bool:
         print(f"{warning.problem_type}: {warning.detail}")
     for error in response.errors:
         print(f"{error.code}: {error.detail}")
-        print(f"  {OUTCOMES.get(error.meta.outcome, 'no outcome told')}; request id {error.meta.request_id}")
+        print(f"  {OUTCOMES.get(error.meta.outcome, 'no outcome')}; request id {error.meta.request_id}")
         if error.meta.HasField("retry_after"):
             print(f"  repeat the call in {error.meta.retry_after.ToTimedelta().total_seconds():g} s")
         if error.meta.HasField("cause"):

@@ -192,9 +192,9 @@ async def test_a_check_makes_one_read(cli: CommandLine, provider: str) -> None:
 async def test_a_check_says_what_is_wrong(cli: CommandLine, credentials: dict[str, str], said: str) -> None:
     where = (*ACME, "--provider", "apollo")
     await cli.run("connection", "set", *where, stdin=json.dumps(credentials))
-    told = await cli.refused("connection", "check", *where)
-    assert said in told
-    assert not any(secret in told for secret in credentials.values() if secret != "wrong")
+    output = await cli.refused("connection", "check", *where)
+    assert said in output
+    assert not any(secret in output for secret in credentials.values() if secret != "wrong")
 
 
 async def test_everything_moves_to_a_new_key_with_progress_for_people(cli: CommandLine) -> None:
@@ -212,5 +212,5 @@ async def test_everything_moves_to_a_new_key_with_progress_for_people(cli: Comma
 
 async def test_a_row_that_no_key_opens_is_counted_and_left_alone(cli: CommandLine) -> None:
     cli.environment["SEQSTEP_ENCRYPTION_KEYS"] = generate_key()
-    told = await cli.refused("connection", "reencrypt")
-    assert "2 could not be read" in told
+    output = await cli.refused("connection", "reencrypt")
+    assert "2 could not be read" in output

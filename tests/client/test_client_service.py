@@ -49,8 +49,8 @@ async def test_a_change_and_then_no_change(service: RunningService) -> None:
     assert [(change.field, change.before, change.after) for change in result.changes] == [
         ("template.subject", "Quick question", "Hello")
     ]
-    held = await service.provider_record("outreach", "templates", seed.OUTREACH_TEMPLATE_PLAIN)
-    assert held["attributes"]["subject"] == "Hello"
+    record = await service.provider_record("outreach", "templates", seed.OUTREACH_TEMPLATE_PLAIN)
+    assert record["attributes"]["subject"] == "Hello"
     again = await call(service)
     assert again.changes == ()
     assert "NO_CHANGE" in [warning.problem_type for warning in again.warnings]
@@ -162,8 +162,8 @@ async def test_a_person_sees_what_changed(service: RunningService) -> None:
     assert "  -<p>Do you have a minute?</p>\n  +<p>Thursday?</p>\n" in ended.out
     assert "! SEQUENCE_ACTIVE: " in ended.out
     assert re.search(r"request id: [0-9a-f-]{36}\n$", ended.out)
-    held = await service.provider_record("outreach", "templates", seed.OUTREACH_TEMPLATE_PLAIN)
-    assert held["attributes"]["bodyHtml"] == body
+    record = await service.provider_record("outreach", "templates", seed.OUTREACH_TEMPLATE_PLAIN)
+    assert record["attributes"]["bodyHtml"] == body
 
 
 async def test_a_dry_run_says_so(service: RunningService) -> None:

@@ -28,8 +28,8 @@ BURST = 12
 
 
 async def subject(service: RunningService, at: tuple[Any, ...]) -> Any:
-    held = await service.provider_record(at[0], at[3], at[4])
-    return held.get("attributes", held)["subject"]
+    record = await service.provider_record(at[0], at[3], at[4])
+    return record.get("attributes", record)["subject"]
 
 
 async def burst(service: RunningService, at: tuple[Any, ...], subjects: list[str]) -> list[CallResult]:

@@ -73,7 +73,7 @@ async def test_two_workers_on_sqlite_mint_once(tmp_path: Path) -> None:
 
 
 class Load:
-    """Calls that go on until they are told to stop; every answer is kept."""
+    """Calls that go on until the block ends; every result is kept."""
 
     def __init__(self, deployment: Deployment, addresses: list[str], **options: Any) -> None:
         self.deployment = deployment

@@ -163,10 +163,10 @@ async def test_no_failure_writes_a_secret(tmp_path: Path) -> None:
             # Providers that give the credentials back, in both ways of failing.
             for provider, secret in (("apollo", key), ("outreach", access)):
                 for number, fault in enumerate(echoes(secret)):
-                    # A connection of its own for each, since a told rate limit is remembered.
+                    # A connection of its own for each, since its rate limit is remembered.
                     customer = f"{provider}-{number}"
-                    held = ApiKeyCredentials(Secret(key)) if provider == "apollo" else grant
-                    await connections.set(deployment.application_id, customer, Provider(provider), held)
+                    credentials = ApiKeyCredentials(Secret(key)) if provider == "apollo" else grant
+                    await connections.set(deployment.application_id, customer, Provider(provider), credentials)
                     deployment.sandbox.reset()
                     deployment.sandbox.order_fault(provider=provider, path="/api/", times=None, **fault)
                     mode = "status" if number % 2 else "envelope"

@@ -105,14 +105,14 @@ OUTREACH = Steps(
 both = pytest.mark.parametrize("at", [APOLLO, OUTREACH], ids=["apollo", "outreach"])
 
 
-def attributes(at: Steps, held: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = held.get("attributes", held) if at.provider == "outreach" else held
+def attributes(at: Steps, record: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = record.get("attributes", record) if at.provider == "outreach" else record
     return found
 
 
 async def text(service: RunningService, at: Steps, template: object) -> tuple[Any, Any]:
-    held = attributes(at, await service.provider_record(at.provider, at.templates, template))
-    return held["subject"], held[at.body]
+    stored = attributes(at, await service.provider_record(at.provider, at.templates, template))
+    return stored["subject"], stored[at.body]
 
 
 async def step(service: RunningService, at: Steps, sequence_step_id: object) -> dict[str, Any]:
@@ -217,9 +217,9 @@ async def test_an_archived_template_is_told(service: RunningService, at: Steps) 
 async def test_what_the_provider_cleans_up_is_shown_as_it_holds_it(service: RunningService, at: Steps) -> None:
     answer = await service.update(at.provider, at.inactive, at.quiet[0], body="<p>Hi</p><script>alert(1)</script>")
     assert answer.warnings == ["CONTENT_NORMALIZED"]
-    held = (await text(service, at, at.quiet[1]))[1]
-    assert answer.changes["template.body"][1] == held
-    assert "script" not in held
+    stored = (await text(service, at, at.quiet[1]))[1]
+    assert answer.changes["template.body"][1] == stored
+    assert "script" not in stored
 
 
 @both
@@ -273,10 +273,10 @@ async def test_custom_fields_go_to_the_step(service: RunningService, at: Steps) 
     )
     assert answer.errors == []
     assert answer.changes[f"custom_fields.{at.text_field}"] == (before[at.text_field], at.field_value)
-    held = await step(service, at, at.quiet[0])
-    assert held[at.text_field] == at.field_value
-    assert held[at.number_field] == 7
-    assert type(held[at.number_field]) is int
+    stored = await step(service, at, at.quiet[0])
+    assert stored[at.text_field] == at.field_value
+    assert stored[at.number_field] == 7
+    assert type(stored[at.number_field]) is int
     _read, _write, fields = service.provider_calls(at.provider)
     assert fields.startswith(at.field_write)
 

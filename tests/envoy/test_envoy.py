@@ -347,7 +347,7 @@ async def test_a_provider_that_is_down_is_not_asked_again_for_callers_of_statuse
         assert [code for code, _ in asked] == [grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE]
         assert asked[0][1] == asked[1][1]
         assert (await front.counters("seqstep_grpc.upstream_rq_retry$"))["cluster.seqstep_grpc.upstream_rq_retry"] == 0
-        # Nor is what providers do held against replicas.
+        # Nor do providers' failures count against replicas.
         await healthy(front, 2)
 
 

@@ -13,14 +13,14 @@ FAR: Final = "2999-01-01T00:00:00Z"
 
 @dataclass(frozen=True)
 class Expected:
-    """What a caller is told, and what it cost.
+    """The response that a caller gets, and what it cost.
 
     Attributes:
         code: The code of the first error; None for success.
         outcome: What became of the step.
         calls: How often the request was sent.
         origin: Who found fault: the provider, or this service.
-        retry_after: Seconds that the caller is told to wait: a number, or None for none.
+        retry_after: Seconds to wait that the response names: a number, or None for none.
         errors: How many errors there are.
     """
 
@@ -38,7 +38,7 @@ class Fault:
 
     Attributes:
         name: What goes wrong, for people.
-        order: What the sandbox is told to do.
+        order: The fault that the sandbox is asked for.
         read: What it comes to when it meets the read.
         write: What it comes to when it meets a write.
         only: The provider that it is peculiar to.

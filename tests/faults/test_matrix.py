@@ -1,4 +1,4 @@
-"""Every fault at every call of every provider, staged over real sockets: what the caller is told, and whether it is true."""
+"""Every fault at every call of every provider, made by real sockets: what the caller's response says, and whether it is true."""
 
 import ssl
 import time
@@ -68,7 +68,7 @@ def ended_grant(provider: Provider) -> OAuthCredentials:
     )
 
 
-async def held(service: RunningService, provider: Provider) -> tuple[Any, Any]:
+async def stored(service: RunningService, provider: Provider) -> tuple[Any, Any]:
     """The subject and the note that the provider holds."""
     if provider == Provider("apollo"):
         template = await service.provider_record("apollo", "emailer_templates", seed.APOLLO_TEMPLATE_INACTIVE_PLAIN)
@@ -116,10 +116,10 @@ def rerouted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Cell, str], list[str]
 
 
 @asynccontextmanager
-async def staged(
+async def faulty(
     cell: Cell, service: RunningService, rerouted: Callable[[Cell, str], list[str]]
 ) -> AsyncIterator[Callable[[], int]]:
-    """Stages the fault of a cell; gives what counts the requests that met it."""
+    """Makes the fault of a cell; yields what counts the requests that met it."""
     method, path = PLACES[cell.provider, cell.call]
     at = cell.fault.order.get("at")
     if at is None:
@@ -145,10 +145,10 @@ async def test_a_cell_of_the_matrix(
 ) -> None:
     async with AsyncExitStack() as stack:
         service = await stack.enter_async_context(running_service(tmp_path, provider_max_answer_bytes=8 * 1024 * 1024))
-        before = await held(service, cell.provider)
+        before = await stored(service, cell.provider)
         if cell.call == "token":
             await service.connect(CUSTOMER, cell.provider, ended_grant(cell.provider))
-        requests = await stack.enter_async_context(staged(cell, service, rerouted))
+        requests = await stack.enter_async_context(faulty(cell, service, rerouted))
         started = time.monotonic()
         answer = await update(service, cell)
         took = time.monotonic() - started
@@ -156,7 +156,7 @@ async def test_a_cell_of_the_matrix(
         # The typed answer beats the caller's own clock; a bare DEADLINE_EXCEEDED would have no envelope.
         assert answer.code is grpc.StatusCode.OK
         assert took < cell.fault.deadline
-        now = await held(service, cell.provider)
+        now = await stored(service, cell.provider)
         assert requests() == cell.expected.calls
         if cell.expected.code is None:
             assert answer.errors == []
@@ -182,7 +182,7 @@ def check_envelope(answer: CallResult, cell: Cell) -> None:
 
 
 def check_truth(cell: Cell, before: tuple[Any, Any], now: tuple[Any, Any]) -> None:
-    """What the caller was told is what the provider holds."""
+    """The response says what the provider holds."""
     match cell.expected.outcome:
         case Outcome.NOT_APPLIED:
             assert now == before
@@ -203,10 +203,10 @@ async def test_repeating_a_call_that_is_in_doubt_settles_it(cell: Cell, tmp_path
         answer = await update(service, cell)
         assert answer.error.meta.outcome == envelope_pb2.ERROR_OUTCOME_UNKNOWN
         await service.control_sandbox("DELETE", "/faults")
-        assert (await held(service, cell.provider))[0] == SUBJECT
+        assert (await stored(service, cell.provider))[0] == SUBJECT
         again = await update(service, cell, seconds=20)
         assert again.errors == []
-        assert await held(service, cell.provider) == (SUBJECT, NOTE)
+        assert await stored(service, cell.provider) == (SUBJECT, NOTE)
 
 
 def test_the_matrix_has_every_cell() -> None:

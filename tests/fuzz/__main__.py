@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz`: lets a coverage-guided fuzzer look for input that breaks an update.
+"""`python -m tests.fuzz`: runs a coverage-guided fuzzer in search of input that breaks an update.
 
 What it finds is kept in a folder, and is where the next run begins; input that breaks something is written to a file
 there, whose name is in the last lines that it prints.

@@ -83,7 +83,7 @@ def test_a_break_is_found_after_it_was_committed_too(repository: Path) -> None:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of what `make generated-fresh` and `make proto` look at, with the virtual environment of this one."""
+    """A copy of what `make generated-fresh` and `make proto` read, with the virtual environment of this one."""
     assert run(ROOT, "make", "setup").returncode == 0
     for name in ("protos", "generated", "tools"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))

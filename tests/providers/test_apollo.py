@@ -49,17 +49,17 @@ def update(**wanted: Any) -> StepUpdate:
     )
 
 
-def plan(held: dict[str, Any], wanted: StepUpdate) -> Plan:
-    return decide(wanted, ProviderResponse(200, {}, json.dumps(held).encode()))
+def plan(stored: dict[str, Any], wanted: StepUpdate) -> Plan:
+    return decide(wanted, ProviderResponse(200, {}, json.dumps(stored).encode()))
 
 
 def kinds(made: Plan) -> list[WarningType]:
     return [warning.type for warning in (*made.warnings, *made.write_warnings)]
 
 
-def refusal(held: dict[str, Any], wanted: StepUpdate) -> Problem:
+def refusal(stored: dict[str, Any], wanted: StepUpdate) -> Problem:
     with pytest.raises(UpdateFailed) as failure:
-        plan(held, wanted)
+        plan(stored, wanted)
     [problem] = failure.value.problems
     return problem
 
@@ -80,8 +80,8 @@ def test_an_empty_string_is_a_value() -> None:
 
 
 def test_nothing_held_differs_from_an_empty_string() -> None:
-    held = answer(emailer_templates=[template(subject=None)])
-    assert plan(held, update(subject="")).writes[0].fields == (FieldChange("template.subject", None, ""),)
+    stored = answer(emailer_templates=[template(subject=None)])
+    assert plan(stored, update(subject="")).writes[0].fields == (FieldChange("template.subject", None, ""),)
 
 
 @pytest.mark.parametrize("steps", [None, [], [None, 3, {}, {"id": None}, {"id": 5}]])
@@ -104,10 +104,10 @@ def test_custom_fields_of_a_step_without_a_template_can_be_set() -> None:
 @pytest.mark.parametrize("name", ["emailer_steps", "emailer_touches"])
 @pytest.mark.parametrize("value", ["missing", "loading", 3, {}])
 def test_what_is_missing_is_not_shown(name: str, value: Any) -> None:
-    held = answer(**{name: value})
+    stored = answer(**{name: value})
     if value == "missing":
-        del held[name]
-    problem = refusal(held, update(body="x"))
+        del stored[name]
+    problem = refusal(stored, update(body="x"))
     assert (problem.code, problem.outcome) == (ErrorCode.BAD_GATEWAY_ERROR, Outcome.NOT_APPLIED)
     assert f"does not show `{name}`" in problem.detail
 
@@ -139,8 +139,8 @@ def test_a_member_that_is_needed_and_wrong_is_named(wrong: Any) -> None:
 
 
 def test_another_sequence_in_the_answer_is_not_believed() -> None:
-    held = answer(emailer_campaign={"id": "5f0000000000000000000009"})
-    assert refusal(held, update(body="x")).code is ErrorCode.BAD_GATEWAY_ERROR
+    stored = answer(emailer_campaign={"id": "5f0000000000000000000009"})
+    assert refusal(stored, update(body="x")).code is ErrorCode.BAD_GATEWAY_ERROR
 
 
 def test_ids_in_upper_case_are_the_same_ids() -> None:
@@ -192,14 +192,14 @@ def test_a_sequence_that_is_on_is_told() -> None:
 
 
 def test_the_subject_of_a_reply_is_not_used() -> None:
-    held = answer(emailer_touches=[touch(type="reply_to_thread")], emailer_templates=[template(subject=None)])
-    assert WarningType.REPLY_SUBJECT_IGNORED in kinds(plan(held, update(subject="New")))
-    assert kinds(plan(held, update(body="x"))) == []
+    stored = answer(emailer_touches=[touch(type="reply_to_thread")], emailer_templates=[template(subject=None)])
+    assert WarningType.REPLY_SUBJECT_IGNORED in kinds(plan(stored, update(subject="New")))
+    assert kinds(plan(stored, update(body="x"))) == []
 
 
 def test_an_archived_template_is_told() -> None:
-    held = answer(emailer_templates=[template(archived=True)])
-    assert kinds(plan(held, update(body="x"))) == [WarningType.TEMPLATE_ARCHIVED]
+    stored = answer(emailer_templates=[template(archived=True)])
+    assert kinds(plan(stored, update(body="x"))) == [WarningType.TEMPLATE_ARCHIVED]
 
 
 def test_template_first_then_custom_fields() -> None:

@@ -69,18 +69,18 @@ def update(**wanted: Any) -> StepUpdate:
     return StepUpdate(**{"provider": Provider("outreach"), "customer_id": "acme"} | ids | wanted)
 
 
-def plan(held: dict[str, Any], wanted: StepUpdate) -> Plan:
-    response = ProviderResponse(200, {}, json.dumps(held).encode())
-    return decide(wanted, response, held["data"], held["included"])
+def plan(stored: dict[str, Any], wanted: StepUpdate) -> Plan:
+    response = ProviderResponse(200, {}, json.dumps(stored).encode())
+    return decide(wanted, response, stored["data"], stored["included"])
 
 
 def kinds(made: Plan) -> list[WarningType]:
     return [warning.type for warning in (*made.warnings, *made.write_warnings)]
 
 
-def refusal(held: dict[str, Any], wanted: StepUpdate) -> Problem:
+def refusal(stored: dict[str, Any], wanted: StepUpdate) -> Problem:
     with pytest.raises(UpdateFailed) as failure:
-        plan(held, wanted)
+        plan(stored, wanted)
     [problem] = failure.value.problems
     return problem
 
@@ -128,8 +128,8 @@ def test_a_member_that_is_needed_and_wrong_is_named(wrong: Any) -> None:
 
 
 def test_a_variant_without_its_template_is_a_failure() -> None:
-    for held in (answer(variant(template=None)), answer(included=[step(), sequence()])):
-        assert refusal(held, update(body="x")).code is ErrorCode.BAD_GATEWAY_ERROR
+    for stored in (answer(variant(template=None)), answer(included=[step(), sequence()])):
+        assert refusal(stored, update(body="x")).code is ErrorCode.BAD_GATEWAY_ERROR
 
 
 @pytest.mark.parametrize(("enabled", "chosen"), [([False, True, True], 1), ([True, False], 0), ([False, False], 0)])
@@ -142,19 +142,19 @@ def test_the_first_live_variant_is_changed_else_the_first(enabled: list[bool], c
 
 
 def test_a_sequence_that_is_on_is_told() -> None:
-    held = answer(included=[template(), step(), sequence(enabled=True)])
-    assert kinds(plan(held, update(body="x"))) == [WarningType.SEQUENCE_ACTIVE]
+    stored = answer(included=[template(), step(), sequence(enabled=True)])
+    assert kinds(plan(stored, update(body="x"))) == [WarningType.SEQUENCE_ACTIVE]
 
 
 def test_the_subject_of_a_reply_is_not_used() -> None:
-    held = answer(variant(is_reply=True))
-    assert kinds(plan(held, update(subject="New"))) == [WarningType.REPLY_SUBJECT_IGNORED]
-    assert kinds(plan(held, update(body="x"))) == []
+    stored = answer(variant(is_reply=True))
+    assert kinds(plan(stored, update(subject="New"))) == [WarningType.REPLY_SUBJECT_IGNORED]
+    assert kinds(plan(stored, update(body="x"))) == []
 
 
 def test_an_archived_template_is_told() -> None:
-    held = answer(included=[template(archived=True), step(), sequence()])
-    assert kinds(plan(held, update(body="x"))) == [WarningType.TEMPLATE_ARCHIVED]
+    stored = answer(included=[template(archived=True), step(), sequence()])
+    assert kinds(plan(stored, update(body="x"))) == [WarningType.TEMPLATE_ARCHIVED]
 
 
 def test_template_first_then_custom_fields_with_integers() -> None:

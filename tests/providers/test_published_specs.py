@@ -125,7 +125,7 @@ APOLLO = [
 
 @pytest.mark.parametrize("update", APOLLO)
 async def test_what_apollo_is_sent_is_as_observed(update: StepUpdate) -> None:
-    """Writes of templates and steps are observed only, so their members are held against the observed resources."""
+    """Writes of templates and steps are observed only, so their members are compared with the observed resources."""
     document = spec("apollo-observed")
     schemas = document["components"]["schemas"]
     read, *writes = await requests(

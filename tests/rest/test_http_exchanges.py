@@ -1,6 +1,6 @@
 """The REST page's own request and error, as exchanges over HTTP that were recorded once and stay the same.
 
-A recording is a file of `exchanges/`: what the provider is told to do, the request, the response. What no two calls have in
+A recording is a file of `exchanges/`: the faults of the provider, the request, the response. What no two calls have in
 common is replaced, here and nowhere else: see `fixed`. `RECORD=1` writes the responses again.
 
 The page's example nests `errors` one level deeper than its own schema, which is an artefact of the generator of the page;

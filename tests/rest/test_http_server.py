@@ -180,7 +180,7 @@ HEAD = f"PATCH {PATH} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
 
 
 async def test_an_offer_of_http2_is_served_over_http1(server: RunningHttpServer) -> None:
-    # As Java's own client sends it, body and all, unless it is told to speak HTTP/1.1.
+    # As Java's own client sends it, body and all, unless it is set to HTTP/1.1.
     offer = "connection: Upgrade, HTTP2-Settings, close\r\nhttp2-settings: AAEAAEAAAAIAAAAA\r\nupgrade: h2c\r\n"
     response = await exchange(
         server.http.address, f"{HEAD}{offer}content-length: 13\r\n\r\n".encode(), b'{"record":{}}', seconds=5

@@ -85,7 +85,7 @@ class OutreachCustomer:
         )
 
     async def problem(self, connections: Connections | None = None, seconds: float = 20) -> Problem:
-        """What a call is told that cannot use the connection."""
+        """The problem of a call that cannot use the connection."""
         with pytest.raises(UpdateFailed) as failure:
             await self.usable(connections, seconds)
         return failure.value.problems[0]

@@ -122,7 +122,7 @@ def test_backoff_is_jittered_and_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("attempt", "told", "remaining", "expected"),
+    ("attempt", "asked", "remaining", "expected"),
     [
         (1, 1.0, 10.0, 1.0),
         (1, 1.0, 1.1, None),
@@ -132,9 +132,9 @@ def test_backoff_is_jittered_and_bounded() -> None:
     ],
 )
 def test_a_retry_waits_as_told_within_the_deadline(
-    attempt: int, told: float, remaining: float, expected: float | None
+    attempt: int, asked: float, remaining: float, expected: float | None
 ) -> None:
-    assert wait_before_retry(attempt, told, remaining) == expected
+    assert wait_before_retry(attempt, asked, remaining) == expected
 
 
 def trip(breaker: CircuitBreaker) -> None:

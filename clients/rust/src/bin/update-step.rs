@@ -41,14 +41,14 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     if let Err(status) = &ended {
         println!("{:?}: {}", status.code(), status.message());
     }
-    let told = envelope(&ended).unwrap_or_default();
-    for change in &told.changes {
+    let response = envelope(&ended).unwrap_or_default();
+    for change in &response.changes {
         println!("Changed {}.", change.field);
     }
-    for warning in &told.warnings {
+    for warning in &response.warnings {
         println!("{}: {}", warning.problem_type, warning.detail);
     }
-    for error in &told.errors {
+    for error in &response.errors {
         println!("{}: {}", error.code, error.detail);
         if let Some(wait) = error.meta.as_ref().and_then(|meta| meta.retry_after) {
             println!("  repeat the call in {wait}");

@@ -29,9 +29,9 @@ const (
 type ErrorOrigin int32
 
 const (
-	// Not told.
+	// Not given.
 	ErrorOrigin_ERROR_ORIGIN_UNSPECIFIED ErrorOrigin = 0
-	// The provider, by its answer or by its silence. The REST page calls it `remote-provider`.
+	// The provider, by its answer or by giving none. The REST page calls it `remote-provider`.
 	ErrorOrigin_ERROR_ORIGIN_REMOTE_PROVIDER ErrorOrigin = 1
 	// This service. The REST page calls it `supaglue`.
 	ErrorOrigin_ERROR_ORIGIN_SERVICE ErrorOrigin = 2
@@ -82,7 +82,7 @@ func (ErrorOrigin) EnumDescriptor() ([]byte, []int) {
 type ErrorOutcome int32
 
 const (
-	// Not told.
+	// Not given.
 	ErrorOutcome_ERROR_OUTCOME_UNSPECIFIED ErrorOutcome = 0
 	// Nothing was changed.
 	ErrorOutcome_ERROR_OUTCOME_NOT_APPLIED ErrorOutcome = 1
@@ -253,7 +253,7 @@ type ErrorMeta struct {
 	Origin ErrorOrigin `protobuf:"varint,2,opt,name=origin,proto3,enum=engagement.v1.ErrorOrigin" json:"origin,omitempty"`
 	// The name of the application that made the call, as registered with this service. Empty when the caller is unknown.
 	ApplicationName string `protobuf:"bytes,3,opt,name=application_name,json=applicationName,proto3" json:"application_name,omitempty"`
-	// What the step looks like after the failure. Always set.
+	// What became of the step. Always set.
 	Outcome ErrorOutcome `protobuf:"varint,4,opt,name=outcome,proto3,enum=engagement.v1.ErrorOutcome" json:"outcome,omitempty"`
 	// How long to wait before the same call can succeed. Unset when it is not known, or when waiting does not help.
 	RetryAfter *durationpb.Duration `protobuf:"bytes,5,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
@@ -341,7 +341,7 @@ type ErrorCause struct {
 	// The HTTP status of the provider's answer.
 	Code int32 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
 	// The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-	// given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when there is no room for it.
+	// given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
 	Body *structpb.Value `protobuf:"bytes,2,opt,name=body,proto3" json:"body,omitempty"`
 	// The headers of the answer, names in lower case. Cookies and whatever carries a credential are left out.
 	Headers       map[string]string `protobuf:"bytes,3,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -470,7 +470,7 @@ type FieldChange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Which value: `template.subject`, `template.body`, or `custom_fields.KEY` with the provider's own name.
 	Field string `protobuf:"bytes,1,opt,name=field,proto3" json:"field,omitempty"`
-	// What the provider held before; null if it held nothing. A string longer than 64 KiB is cut and ends in `… [cut]`.
+	// The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
 	Before *structpb.Value `protobuf:"bytes,2,opt,name=before,proto3" json:"before,omitempty"`
 	// What the provider holds now, by its own answer, which may differ from what was sent (see `CONTENT_NORMALIZED`). With
 	// `validate_only`, or when the outcome is unknown, what was asked for. Cut in the same way.

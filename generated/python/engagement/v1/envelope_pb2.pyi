@@ -33,9 +33,9 @@ class _ErrorOrigin:
 class _ErrorOriginEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorOrigin.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ERROR_ORIGIN_UNSPECIFIED: _ErrorOrigin.ValueType  # 0
-    """Not told."""
+    """Not given."""
     ERROR_ORIGIN_REMOTE_PROVIDER: _ErrorOrigin.ValueType  # 1
-    """The provider, by its answer or by its silence. The REST page calls it `remote-provider`."""
+    """The provider, by its answer or by giving none. The REST page calls it `remote-provider`."""
     ERROR_ORIGIN_SERVICE: _ErrorOrigin.ValueType  # 2
     """This service. The REST page calls it `supaglue`."""
 
@@ -43,9 +43,9 @@ class ErrorOrigin(_ErrorOrigin, metaclass=_ErrorOriginEnumTypeWrapper):
     """Who found fault with a call."""
 
 ERROR_ORIGIN_UNSPECIFIED: ErrorOrigin.ValueType  # 0
-"""Not told."""
+"""Not given."""
 ERROR_ORIGIN_REMOTE_PROVIDER: ErrorOrigin.ValueType  # 1
-"""The provider, by its answer or by its silence. The REST page calls it `remote-provider`."""
+"""The provider, by its answer or by giving none. The REST page calls it `remote-provider`."""
 ERROR_ORIGIN_SERVICE: ErrorOrigin.ValueType  # 2
 """This service. The REST page calls it `supaglue`."""
 Global___ErrorOrigin: _TypeAlias = ErrorOrigin  # noqa: Y015
@@ -57,7 +57,7 @@ class _ErrorOutcome:
 class _ErrorOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorOutcome.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ERROR_OUTCOME_UNSPECIFIED: _ErrorOutcome.ValueType  # 0
-    """Not told."""
+    """Not given."""
     ERROR_OUTCOME_NOT_APPLIED: _ErrorOutcome.ValueType  # 1
     """Nothing was changed."""
     ERROR_OUTCOME_UNKNOWN: _ErrorOutcome.ValueType  # 2
@@ -71,7 +71,7 @@ class ErrorOutcome(_ErrorOutcome, metaclass=_ErrorOutcomeEnumTypeWrapper):
     """What a failed call did to the step at the provider."""
 
 ERROR_OUTCOME_UNSPECIFIED: ErrorOutcome.ValueType  # 0
-"""Not told."""
+"""Not given."""
 ERROR_OUTCOME_NOT_APPLIED: ErrorOutcome.ValueType  # 1
 """Nothing was changed."""
 ERROR_OUTCOME_UNKNOWN: ErrorOutcome.ValueType  # 2
@@ -161,7 +161,7 @@ class ErrorMeta(_message.Message):
     application_name: _builtins.str
     """The name of the application that made the call, as registered with this service. Empty when the caller is unknown."""
     outcome: Global___ErrorOutcome.ValueType
-    """What the step looks like after the failure. Always set."""
+    """What became of the step. Always set."""
     request_id: _builtins.str
     """The id of the call: the caller's own `x-request-id`, or the one that was made for it."""
     @_builtins.property
@@ -226,7 +226,7 @@ class ErrorCause(_message.Message):
     @_builtins.property
     def body(self) -> _struct_pb2.Value:
         """The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-        given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when there is no room for it.
+        given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
         """
 
     @_builtins.property
@@ -293,7 +293,7 @@ class FieldChange(_message.Message):
     """Which value: `template.subject`, `template.body`, or `custom_fields.KEY` with the provider's own name."""
     @_builtins.property
     def before(self) -> _struct_pb2.Value:
-        """What the provider held before; null if it held nothing. A string longer than 64 KiB is cut and ends in `… [cut]`."""
+        """The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`."""
 
     @_builtins.property
     def after(self) -> _struct_pb2.Value:

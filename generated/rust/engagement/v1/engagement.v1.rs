@@ -43,7 +43,7 @@ pub struct ErrorMeta {
     /// The name of the application that made the call, as registered with this service. Empty when the caller is unknown.
     #[prost(string, tag="3")]
     pub application_name: ::prost::alloc::string::String,
-    /// What the step looks like after the failure. Always set.
+    /// What became of the step. Always set.
     #[prost(enumeration="ErrorOutcome", tag="4")]
     pub outcome: i32,
     /// How long to wait before the same call can succeed. Unset when it is not known, or when waiting does not help.
@@ -60,7 +60,7 @@ pub struct ErrorCause {
     #[prost(int32, tag="1")]
     pub code: i32,
     /// The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-    /// given as a string that ends in `… \[cut\]`; inside a gRPC status the body is left out when there is no room for it.
+    /// given as a string that ends in `… \[cut\]`; inside a gRPC status the body is left out when it does not fit.
     #[prost(message, optional, tag="2")]
     pub body: ::core::option::Option<::prost_types::Value>,
     /// The headers of the answer, names in lower case. Cookies and whatever carries a credential are left out.
@@ -87,7 +87,7 @@ pub struct FieldChange {
     /// Which value: `template.subject`, `template.body`, or `custom_fields.KEY` with the provider's own name.
     #[prost(string, tag="1")]
     pub field: ::prost::alloc::string::String,
-    /// What the provider held before; null if it held nothing. A string longer than 64 KiB is cut and ends in `… \[cut\]`.
+    /// The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… \[cut\]`.
     #[prost(message, optional, tag="2")]
     pub before: ::core::option::Option<::prost_types::Value>,
     /// What the provider holds now, by its own answer, which may differ from what was sent (see `CONTENT_NORMALIZED`). With
@@ -99,9 +99,9 @@ pub struct FieldChange {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum ErrorOrigin {
-    /// Not told.
+    /// Not given.
     Unspecified = 0,
-    /// The provider, by its answer or by its silence. The REST page calls it `remote-provider`.
+    /// The provider, by its answer or by giving none. The REST page calls it `remote-provider`.
     RemoteProvider = 1,
     /// This service. The REST page calls it `supaglue`.
     Service = 2,
@@ -132,7 +132,7 @@ impl ErrorOrigin {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum ErrorOutcome {
-    /// Not told.
+    /// Not given.
     Unspecified = 0,
     /// Nothing was changed.
     NotApplied = 1,

@@ -113,7 +113,7 @@ export type ErrorMeta = Message<"engagement.v1.ErrorMeta"> & {
   applicationName: string;
 
   /**
-   * What the step looks like after the failure. Always set.
+   * What became of the step. Always set.
    *
    * @generated from field: engagement.v1.ErrorOutcome outcome = 4;
    */
@@ -156,7 +156,7 @@ export type ErrorCause = Message<"engagement.v1.ErrorCause"> & {
 
   /**
    * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-   * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when there is no room for it.
+   * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
    *
    * @generated from field: google.protobuf.Value body = 2;
    */
@@ -227,7 +227,7 @@ export type FieldChange = Message<"engagement.v1.FieldChange"> & {
   field: string;
 
   /**
-   * What the provider held before; null if it held nothing. A string longer than 64 KiB is cut and ends in `… [cut]`.
+   * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
    *
    * @generated from field: google.protobuf.Value before = 2;
    */
@@ -256,14 +256,14 @@ export const FieldChangeSchema: GenMessage<FieldChange> = /*@__PURE__*/
  */
 export enum ErrorOrigin {
   /**
-   * Not told.
+   * Not given.
    *
    * @generated from enum value: ERROR_ORIGIN_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * The provider, by its answer or by its silence. The REST page calls it `remote-provider`.
+   * The provider, by its answer or by giving none. The REST page calls it `remote-provider`.
    *
    * @generated from enum value: ERROR_ORIGIN_REMOTE_PROVIDER = 1;
    */
@@ -290,7 +290,7 @@ export const ErrorOriginSchema: GenEnum<ErrorOrigin> = /*@__PURE__*/
  */
 export enum ErrorOutcome {
   /**
-   * Not told.
+   * Not given.
    *
    * @generated from enum value: ERROR_OUTCOME_UNSPECIFIED = 0;
    */

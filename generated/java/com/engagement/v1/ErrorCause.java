@@ -85,7 +85,7 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-   * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when there is no room for it.
+   * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
    * </pre>
    *
    * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>
@@ -98,7 +98,7 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-   * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when there is no room for it.
+   * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
    * </pre>
    *
    * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>
@@ -111,7 +111,7 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-   * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when there is no room for it.
+   * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
    * </pre>
    *
    * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>
@@ -671,7 +671,7 @@ java.lang.String defaultValue) {
     /**
      * <pre>
      * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-     * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when there is no room for it.
+     * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
      * </pre>
      *
      * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>
@@ -683,7 +683,7 @@ java.lang.String defaultValue) {
     /**
      * <pre>
      * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-     * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when there is no room for it.
+     * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
      * </pre>
      *
      * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>
@@ -699,7 +699,7 @@ java.lang.String defaultValue) {
     /**
      * <pre>
      * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-     * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when there is no room for it.
+     * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
      * </pre>
      *
      * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>
@@ -718,7 +718,7 @@ java.lang.String defaultValue) {
     /**
      * <pre>
      * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-     * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when there is no room for it.
+     * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
      * </pre>
      *
      * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>
@@ -737,7 +737,7 @@ java.lang.String defaultValue) {
     /**
      * <pre>
      * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-     * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when there is no room for it.
+     * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
      * </pre>
      *
      * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>
@@ -763,7 +763,7 @@ java.lang.String defaultValue) {
     /**
      * <pre>
      * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-     * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when there is no room for it.
+     * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
      * </pre>
      *
      * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>
@@ -781,7 +781,7 @@ java.lang.String defaultValue) {
     /**
      * <pre>
      * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-     * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when there is no room for it.
+     * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
      * </pre>
      *
      * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>
@@ -794,7 +794,7 @@ java.lang.String defaultValue) {
     /**
      * <pre>
      * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-     * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when there is no room for it.
+     * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
      * </pre>
      *
      * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>
@@ -810,7 +810,7 @@ java.lang.String defaultValue) {
     /**
      * <pre>
      * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-     * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when there is no room for it.
+     * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
      * </pre>
      *
      * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>

@@ -23,7 +23,7 @@ public interface ErrorCauseOrBuilder extends
   /**
    * <pre>
    * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-   * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when there is no room for it.
+   * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
    * </pre>
    *
    * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>
@@ -33,7 +33,7 @@ public interface ErrorCauseOrBuilder extends
   /**
    * <pre>
    * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-   * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when there is no room for it.
+   * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
    * </pre>
    *
    * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>
@@ -43,7 +43,7 @@ public interface ErrorCauseOrBuilder extends
   /**
    * <pre>
    * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-   * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when there is no room for it.
+   * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
    * </pre>
    *
    * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>

@@ -175,7 +175,7 @@ private static final long serialVersionUID = 0L;
   private int outcome_ = 0;
   /**
    * <pre>
-   * What the step looks like after the failure. Always set.
+   * What became of the step. Always set.
    * </pre>
    *
    * <code>.engagement.v1.ErrorOutcome outcome = 4 [json_name = "outcome"];</code>
@@ -186,7 +186,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What the step looks like after the failure. Always set.
+   * What became of the step. Always set.
    * </pre>
    *
    * <code>.engagement.v1.ErrorOutcome outcome = 4 [json_name = "outcome"];</code>
@@ -1064,7 +1064,7 @@ private static final long serialVersionUID = 0L;
     private int outcome_ = 0;
     /**
      * <pre>
-     * What the step looks like after the failure. Always set.
+     * What became of the step. Always set.
      * </pre>
      *
      * <code>.engagement.v1.ErrorOutcome outcome = 4 [json_name = "outcome"];</code>
@@ -1075,7 +1075,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the step looks like after the failure. Always set.
+     * What became of the step. Always set.
      * </pre>
      *
      * <code>.engagement.v1.ErrorOutcome outcome = 4 [json_name = "outcome"];</code>
@@ -1090,7 +1090,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the step looks like after the failure. Always set.
+     * What became of the step. Always set.
      * </pre>
      *
      * <code>.engagement.v1.ErrorOutcome outcome = 4 [json_name = "outcome"];</code>
@@ -1103,7 +1103,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the step looks like after the failure. Always set.
+     * What became of the step. Always set.
      * </pre>
      *
      * <code>.engagement.v1.ErrorOutcome outcome = 4 [json_name = "outcome"];</code>
@@ -1120,7 +1120,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the step looks like after the failure. Always set.
+     * What became of the step. Always set.
      * </pre>
      *
      * <code>.engagement.v1.ErrorOutcome outcome = 4 [json_name = "outcome"];</code>

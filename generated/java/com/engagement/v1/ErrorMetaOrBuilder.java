@@ -81,7 +81,7 @@ public interface ErrorMetaOrBuilder extends
 
   /**
    * <pre>
-   * What the step looks like after the failure. Always set.
+   * What became of the step. Always set.
    * </pre>
    *
    * <code>.engagement.v1.ErrorOutcome outcome = 4 [json_name = "outcome"];</code>
@@ -90,7 +90,7 @@ public interface ErrorMetaOrBuilder extends
   int getOutcomeValue();
   /**
    * <pre>
-   * What the step looks like after the failure. Always set.
+   * What became of the step. Always set.
    * </pre>
    *
    * <code>.engagement.v1.ErrorOutcome outcome = 4 [json_name = "outcome"];</code>

@@ -17,7 +17,7 @@ public enum ErrorOrigin
     implements com.google.protobuf.ProtocolMessageEnum {
   /**
    * <pre>
-   * Not told.
+   * Not given.
    * </pre>
    *
    * <code>ERROR_ORIGIN_UNSPECIFIED = 0;</code>
@@ -25,7 +25,7 @@ public enum ErrorOrigin
   ERROR_ORIGIN_UNSPECIFIED(0),
   /**
    * <pre>
-   * The provider, by its answer or by its silence. The REST page calls it `remote-provider`.
+   * The provider, by its answer or by giving none. The REST page calls it `remote-provider`.
    * </pre>
    *
    * <code>ERROR_ORIGIN_REMOTE_PROVIDER = 1;</code>
@@ -53,7 +53,7 @@ public enum ErrorOrigin
   }
   /**
    * <pre>
-   * Not told.
+   * Not given.
    * </pre>
    *
    * <code>ERROR_ORIGIN_UNSPECIFIED = 0;</code>
@@ -61,7 +61,7 @@ public enum ErrorOrigin
   public static final int ERROR_ORIGIN_UNSPECIFIED_VALUE = 0;
   /**
    * <pre>
-   * The provider, by its answer or by its silence. The REST page calls it `remote-provider`.
+   * The provider, by its answer or by giving none. The REST page calls it `remote-provider`.
    * </pre>
    *
    * <code>ERROR_ORIGIN_REMOTE_PROVIDER = 1;</code>

@@ -17,7 +17,7 @@ public enum ErrorOutcome
     implements com.google.protobuf.ProtocolMessageEnum {
   /**
    * <pre>
-   * Not told.
+   * Not given.
    * </pre>
    *
    * <code>ERROR_OUTCOME_UNSPECIFIED = 0;</code>
@@ -62,7 +62,7 @@ public enum ErrorOutcome
   }
   /**
    * <pre>
-   * Not told.
+   * Not given.
    * </pre>
    *
    * <code>ERROR_OUTCOME_UNSPECIFIED = 0;</code>

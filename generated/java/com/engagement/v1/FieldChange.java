@@ -105,7 +105,7 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Value before_;
   /**
    * <pre>
-   * What the provider held before; null if it held nothing. A string longer than 64 KiB is cut and ends in `… [cut]`.
+   * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
    * </pre>
    *
    * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>
@@ -117,7 +117,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What the provider held before; null if it held nothing. A string longer than 64 KiB is cut and ends in `… [cut]`.
+   * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
    * </pre>
    *
    * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>
@@ -129,7 +129,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * What the provider held before; null if it held nothing. A string longer than 64 KiB is cut and ends in `… [cut]`.
+   * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
    * </pre>
    *
    * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>
@@ -660,7 +660,7 @@ private static final long serialVersionUID = 0L;
         com.google.protobuf.Value, com.google.protobuf.Value.Builder, com.google.protobuf.ValueOrBuilder> beforeBuilder_;
     /**
      * <pre>
-     * What the provider held before; null if it held nothing. A string longer than 64 KiB is cut and ends in `… [cut]`.
+     * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
      * </pre>
      *
      * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>
@@ -671,7 +671,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the provider held before; null if it held nothing. A string longer than 64 KiB is cut and ends in `… [cut]`.
+     * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
      * </pre>
      *
      * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>
@@ -686,7 +686,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the provider held before; null if it held nothing. A string longer than 64 KiB is cut and ends in `… [cut]`.
+     * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
      * </pre>
      *
      * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>
@@ -704,7 +704,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the provider held before; null if it held nothing. A string longer than 64 KiB is cut and ends in `… [cut]`.
+     * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
      * </pre>
      *
      * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>
@@ -722,7 +722,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the provider held before; null if it held nothing. A string longer than 64 KiB is cut and ends in `… [cut]`.
+     * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
      * </pre>
      *
      * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>
@@ -747,7 +747,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the provider held before; null if it held nothing. A string longer than 64 KiB is cut and ends in `… [cut]`.
+     * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
      * </pre>
      *
      * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>
@@ -764,7 +764,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the provider held before; null if it held nothing. A string longer than 64 KiB is cut and ends in `… [cut]`.
+     * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
      * </pre>
      *
      * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>
@@ -776,7 +776,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the provider held before; null if it held nothing. A string longer than 64 KiB is cut and ends in `… [cut]`.
+     * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
      * </pre>
      *
      * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>
@@ -791,7 +791,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * What the provider held before; null if it held nothing. A string longer than 64 KiB is cut and ends in `… [cut]`.
+     * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
      * </pre>
      *
      * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>

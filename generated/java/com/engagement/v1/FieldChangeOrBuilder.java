@@ -32,7 +32,7 @@ public interface FieldChangeOrBuilder extends
 
   /**
    * <pre>
-   * What the provider held before; null if it held nothing. A string longer than 64 KiB is cut and ends in `… [cut]`.
+   * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
    * </pre>
    *
    * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>
@@ -41,7 +41,7 @@ public interface FieldChangeOrBuilder extends
   boolean hasBefore();
   /**
    * <pre>
-   * What the provider held before; null if it held nothing. A string longer than 64 KiB is cut and ends in `… [cut]`.
+   * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
    * </pre>
    *
    * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>
@@ -50,7 +50,7 @@ public interface FieldChangeOrBuilder extends
   com.google.protobuf.Value getBefore();
   /**
    * <pre>
-   * What the provider held before; null if it held nothing. A string longer than 64 KiB is cut and ends in `… [cut]`.
+   * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
    * </pre>
    *
    * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>
