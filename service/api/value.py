@@ -14,6 +14,9 @@ from service.domain.json_value import EXACT_INTEGERS, JsonValue, int_if_whole
 CUT: Final = "… [cut]"
 """Ends a text that was too long."""
 
+MAX_LEVELS: Final = 20
+"""Deepest nesting of objects and arrays; readers of protobuf stop at about thirty levels of `google.protobuf.Value`."""
+
 _CUT_BYTES: Final = len(CUT.encode())
 
 
@@ -37,7 +40,9 @@ def to_json(value: struct_pb2.Value) -> JsonValue:
             return None
 
 
-def fill_value(value: struct_pb2.Value, content: JsonValue, max_string_bytes: int | None = None) -> None:
+def fill_value(
+    value: struct_pb2.Value, content: JsonValue, max_string_bytes: int | None = None, levels: int = MAX_LEVELS
+) -> None:
     """Sets a Value to a JSON value, or to the nearest that it can hold.
 
     Integers beyond ±2^53 and numbers that are not finite become strings. Lone surrogates are replaced.
@@ -46,6 +51,7 @@ def fill_value(value: struct_pb2.Value, content: JsonValue, max_string_bytes: in
         value: What to set.
         content: The JSON value; mappings and tuples do for objects and arrays.
         max_string_bytes: Longer strings are cut, and say so; None for no limit.
+        levels: How many levels of objects and arrays are kept; what is deeper is cut, and says so.
     """
     match content:
         case None:
@@ -54,21 +60,28 @@ def fill_value(value: struct_pb2.Value, content: JsonValue, max_string_bytes: in
             value.bool_value = content
         case str():
             value.string_value = encodable(content, max_string_bytes)
-        case int() if abs(content) > EXACT_INTEGERS:
-            # A double would show another number.
-            value.string_value = encodable(str(content), max_string_bytes)
-        case float() if not math.isfinite(content):
-            value.string_value = str(content)
         case int() | float():
-            value.number_value = content
+            _fill_number(value, content, max_string_bytes)
+        case Mapping() | list() | tuple() if levels == 0:
+            value.string_value = CUT
         case Mapping():
             value.struct_value.SetInParent()
             for key, member in content.items():
-                fill_value(value.struct_value.fields[encodable(key)], member, max_string_bytes)
+                fill_value(value.struct_value.fields[encodable(key)], member, max_string_bytes, levels - 1)
         case _:
             value.list_value.SetInParent()
             for item in content:
-                fill_value(value.list_value.values.add(), item, max_string_bytes)
+                fill_value(value.list_value.values.add(), item, max_string_bytes, levels - 1)
+
+
+def _fill_number(value: struct_pb2.Value, number: float, max_string_bytes: int | None) -> None:
+    # A double would show another number.
+    if isinstance(number, int) and abs(number) > EXACT_INTEGERS:
+        value.string_value = encodable(str(number), max_string_bytes)
+    elif math.isfinite(number):
+        value.number_value = number
+    else:
+        value.string_value = str(number)
 
 
 def encodable(text: str, max_bytes: int | None = None) -> str:
@@ -105,6 +118,12 @@ def unrepresentable(content: JsonValue, path: str) -> Iterator[tuple[str, str]]:
                 yield path, rule
 
 
+_NOT_EXACT: Final = (
+    "Must be within ±(2^53 - 1), since a double does not hold larger integers exactly. Send it as a string, or over HTTP, "
+    "where it is exact."
+)
+
+
 def _broken_rule(content: object) -> str | None:
     match content:
         case None | bool():
@@ -113,9 +132,11 @@ def _broken_rule(content: object) -> str | None:
             is_text = content.isascii() or encodable(content) == content
             return None if is_text else "Must not have lone surrogates, which UTF-8 does not have."
         case int():
-            is_exact = abs(content) <= EXACT_INTEGERS
-            return None if is_exact else "Must not be beyond ±2^53; it would arrive as another number."
+            return None if abs(content) < EXACT_INTEGERS else _NOT_EXACT
         case float():
-            return None if math.isfinite(content) else "Must be a finite number; JSON has no other."
+            if not math.isfinite(content):
+                return "Must be a finite number; JSON has no other."
+            # A whole number of this size may have been another integer of 64 bits before it became a double.
+            return _NOT_EXACT if content.is_integer() and EXACT_INTEGERS <= abs(content) <= 2.0**64 else None
         case _:
             return f"Must be a JSON value; {type(content).__name__} is none."

@@ -14,17 +14,18 @@ from service.domain.validation import MAX_BODY_BYTES
 from service.rpc.interceptors import UnreadRequestInterceptor
 from service.rpc.reflection import add_reflection
 from service.rpc.servicer import SequenceStepServicer
-from service.rpc.status import MAX_ENVELOPE_BYTES
 
 SERVICE_NAME: Final = sequence_step_service_pb2.DESCRIPTOR.services_by_name["SequenceStepService"].full_name
 
 # Longer messages than the contract allows are read too, up to a point, so that they are refused with a reason.
 _MAX_MESSAGE_BYTES: Final = 3 * MAX_BODY_BYTES
 
+_MAX_METADATA_BYTES: Final = 16 * 1024
+
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
-    ("grpc.max_metadata_size", 4 * MAX_ENVELOPE_BYTES),
+    ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
     ("grpc.so_reuseport", 1),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from typing import Final
+from urllib.parse import quote
 
 import grpc
 from engagement.v1 import sequence_step_service_pb2
@@ -11,17 +12,23 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from service.api.envelope import fit
+from service.api.value import encodable
 from service.domain.errors import CODES, ErrorCode, Problem, Violation
 
 DOMAIN: Final = "seqstep"
 """The `domain` of `google.rpc.ErrorInfo`: who defines its `reason`."""
 
-MAX_ENVELOPE_BYTES: Final = 4 * 1024
-"""Longest envelope in a status: many clients refuse trailers of more than 8 KiB, and base64 adds a third."""
+MAX_STATUS_BYTES: Final = 4200
+"""Longest serialized status. Base64 adds a third, and default clients of Java and Go refuse trailers of more than 8 KiB."""
 
-_MAX_MESSAGE_CHARACTERS: Final = 500
-_MAX_VIOLATIONS: Final = 20
-_MAX_VIOLATION_CHARACTERS: Final = 200
+_MAX_MESSAGE_BYTES: Final = 1200
+_MAX_VIOLATION_BYTES: Final = 200
+
+# What gRPC sends of a message as it is: printable ASCII but the percent sign.
+_UNENCODED: Final = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
+
+# What a detail costs beside its own bytes: its type's name, and lengths.
+_DETAIL_BYTES: Final = 80
 
 
 def grpc_code(code: ErrorCode) -> grpc.StatusCode:
@@ -42,27 +49,53 @@ def status_details(
         response: The envelope, which is shortened to fit.
     """
     spec = CODES[problem.code]
-    message = problem.detail
-    if len(message) > _MAX_MESSAGE_CHARACTERS:
-        message = message[:_MAX_MESSAGE_CHARACTERS] + "…"
+    message = _message(problem.detail)
     status = status_pb2.Status(code=code_pb2.Code.Value(spec.grpc_status), message=message)
-    _pack(status, fit(response, MAX_ENVELOPE_BYTES))
     info = {"http_status": str(spec.http_status), "outcome": problem.outcome.value, "origin": problem.origin.value}
-    _pack(status, error_details_pb2.ErrorInfo(reason=problem.code.value, domain=DOMAIN, metadata=info))
-    if violations:
-        bad = error_details_pb2.BadRequest()
-        for violation in violations[:_MAX_VIOLATIONS]:
-            bad.field_violations.add(field=_shortened(violation.field), description=_shortened(violation.description))
-        _pack(status, bad)
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=problem.code.value, domain=DOMAIN, metadata=info)]
     if problem.retry_after is not None:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromMilliseconds(math.ceil(problem.retry_after * 1000))
-        _pack(status, retry)
+        details.append(retry)
+    left = MAX_STATUS_BYTES - status.ByteSize() - sum(detail.ByteSize() + _DETAIL_BYTES for detail in details)
+    envelope = fit(response, (left // 2 if violations else left) - _DETAIL_BYTES)
+    left -= envelope.ByteSize() + _DETAIL_BYTES
+    if violations:
+        details.insert(1, _bad_request(violations, left - _DETAIL_BYTES))
+    for detail in (envelope, *details):
+        _pack(status, detail)
     return message, status.SerializeToString()
 
 
+def _message(text: str) -> str:
+    """The text, cut so that it stays short as gRPC sends it: percent-encoded."""
+    if len(quote(text, safe=_UNENCODED)) <= _MAX_MESSAGE_BYTES:
+        return text
+    kept = 0
+    left = _MAX_MESSAGE_BYTES - len(quote("…"))
+    for character in text:
+        left -= len(quote(character.encode("utf-8", "replace"), safe=_UNENCODED))
+        if left < 0:
+            break
+        kept += 1
+    return text[:kept] + "…"
+
+
+def _bad_request(violations: Sequence[Violation], limit: int) -> error_details_pb2.BadRequest:
+    """The violations, as many as there are bytes for; the last one says how many more there are."""
+    bad = error_details_pb2.BadRequest()
+    for number, violation in enumerate(violations):
+        shown = bad.field_violations.add(
+            field=_shortened(violation.field), description=_shortened(violation.description)
+        )
+        if bad.ByteSize() > limit - _DETAIL_BYTES and number + 1 < len(violations):
+            shown.field, shown.description = "", f"{len(violations) - number} more are not shown."
+            break
+    return bad
+
+
 def _shortened(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()[:_MAX_VIOLATION_CHARACTERS]
+    return encodable(text, _MAX_VIOLATION_BYTES)
 
 
 def _pack(status: status_pb2.Status, message: Message) -> None:

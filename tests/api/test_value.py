@@ -8,13 +8,14 @@ from google.protobuf import struct_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.api.value import CUT, encodable, fill_value, to_json, unrepresentable
-from service.domain.json_value import json_equal
+from service.api.value import CUT, MAX_LEVELS, encodable, fill_value, to_json, unrepresentable
+from service.domain.json_value import depth, json_equal
 
 EXACT = 2**53
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+FLOATS = st.floats(allow_nan=False, allow_infinity=False).filter(lambda x: not EXACT <= abs(x) <= 2.0**64)
 EXACT_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-EXACT, EXACT) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    st.none() | st.booleans() | st.integers(1 - EXACT, EXACT - 1) | FLOATS | TEXT,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
     max_leaves=20,
 )
@@ -73,10 +74,25 @@ def test_a_text_of_just_the_limit_is_not_cut(text: str) -> None:
     assert encodable(text, 64) == text
 
 
-@pytest.mark.parametrize("content", [EXACT + 1, -EXACT - 1, math.nan, math.inf, "\ud800", {1, 2}, b"x", object()])
+@pytest.mark.parametrize(
+    "content",
+    [EXACT, EXACT + 1, -EXACT, float(EXACT + 2), 2.0**63, math.nan, math.inf, "\ud800", {1, 2}, b"x", object()],
+)
 def test_what_a_value_cannot_hold_is_found_with_its_path(content: Any) -> None:
     assert broken({"b": [0, {"c": content}], "d": "é"}) == ["a.b[1].c"]
 
 
 def test_every_broken_part_is_found() -> None:
     assert broken({"b": [math.nan, math.inf], "c": {1: "x"}}) == ["a.b[0]", "a.b[1]", "a.c"]
+
+
+@pytest.mark.parametrize("levels", [21, 60, 400])
+def test_what_is_nested_deeper_than_readers_go_is_cut(levels: int) -> None:
+    content: Any = "deep"
+    for number in range(levels):
+        content = [content] if number % 2 else {"a": content}
+    value = struct_pb2.Value()
+    fill_value(value, content)
+    again = struct_pb2.Value.FromString(value.SerializeToString())
+    assert depth(to_json(again)) == MAX_LEVELS
+    assert CUT in str(to_json(again))

@@ -32,7 +32,9 @@ def test_a_record_is_required() -> None:
 
 
 def test_whole_numbers_become_integers() -> None:
-    fields = parse({"record": {"custom_fields": {"a": 3, "b": 3.5, "c": [2**53], "d": -0.0, "e": True}}}).custom_fields
+    fields = parse(
+        {"record": {"custom_fields": {"a": 3, "b": 3.5, "c": [2**53 - 1], "d": -0.0, "e": True}}}
+    ).custom_fields
     assert [type(value) for value in (fields["a"], fields["b"], fields["c"][0], fields["d"], fields["e"])] == [
         int,
         float,

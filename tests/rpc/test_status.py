@@ -1,14 +1,18 @@
 """Failures as gRPC statuses with details."""
 
+import base64
 from typing import Any
+from urllib.parse import quote
 
+import pytest
 from engagement.v1 import envelope_pb2
 from engagement.v1 import sequence_step_service_pb2 as pb
+from google.rpc import error_details_pb2, status_pb2
 
 from service.api.envelope import envelope
-from service.domain.errors import Cause, ErrorCode, Outcome, Problem
+from service.domain.errors import Cause, ErrorCode, Outcome, Problem, Violation
 from service.domain.step import StepWarning, WarningType
-from service.rpc.status import MAX_ENVELOPE_BYTES, status_details
+from service.rpc.status import MAX_STATUS_BYTES, status_details
 
 
 def response_of(*problems: Problem, **more: Any) -> pb.UpdateStepResponse:
@@ -21,10 +25,39 @@ def test_a_status_stays_small_and_keeps_what_matters() -> None:
     warnings = tuple(StepWarning(WarningType.SHARED_TEMPLATE, "w" * 500) for _ in range(20))
     response = response_of(*[problem] * 10, warnings=warnings)
     _, status = status_details(problem, (), response)
-    assert response.ByteSize() <= MAX_ENVELOPE_BYTES
-    assert len(status) <= 2 * MAX_ENVELOPE_BYTES
+    assert len(status) <= MAX_STATUS_BYTES
     assert response.errors[0].meta.outcome == envelope_pb2.ERROR_OUTCOME_UNKNOWN
     assert response.errors[0].meta.request_id == "r-1"
+
+
+def as_sent(message: str, status: bytes) -> int:
+    """Bytes of the trailers by the count of HTTP/2: each with 32 more, and room for our own three and gRPC's."""
+    encoded = quote(message.encode(), safe="".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%"))
+    details = len(base64.b64encode(status))
+    return len(encoded) + details + len("grpc-message" + "grpc-status-details-bin") + 2 * 32 + 700
+
+
+@pytest.mark.parametrize(
+    ("detail", "violations"),
+    [
+        ("No.", [Violation(f"record.custom_fields.{'n' * 43}{number}", "Must be finite.") for number in range(25)]),
+        ("é🚀%" * 2000, []),
+        ("é" * 3000, [Violation("ü" * 255, "ß" * 300)] * 200),
+        ("\n" * 5000, [Violation("a", "b")]),
+        ("d" * 5000, [Violation("f" * 300, "r" * 900)] * 3),
+    ],
+)
+def test_trailers_stay_below_what_default_clients_take(detail: str, violations: list[Violation]) -> None:
+    problem = Problem(ErrorCode.VALIDATION_ERROR, detail, cause=Cause(400, "x" * 9000, {"a": "b" * 500}), retry_after=1)
+    message, status = status_details(problem, violations, response_of(problem))
+    assert as_sent(message, status) < 8192
+    details = status_pb2.Status.FromString(status).details
+    bad = error_details_pb2.BadRequest()
+    shown = [bad.field_violations[:] for each in details if each.Unpack(bad)]
+    assert len(shown) == (1 if violations else 0)
+    if violations:
+        assert shown[0]
+        assert len(shown[0]) == len(violations) or "more are not shown" in shown[0][-1].description
 
 
 def test_a_small_status_keeps_its_cause() -> None:
