@@ -1,0 +1,145 @@
+"""Pairs of updates of one step that begin at almost the same time, and whether what came of each pair is true."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import httpx
+from engagement.v1 import sequence_step_service_pb2 as pb
+from google.protobuf import json_format
+
+from sandbox import seed
+
+CUSTOMER: Final = "racing"
+LONGEST_GAP_SECONDS: Final = 0.3
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step that is raced on.
+
+    Attributes:
+        provider: Its provider.
+        sequence: Its sequence.
+        step: Its id.
+        template: The path of its template in the sandbox's control API.
+        account: The account that has it.
+    """
+
+    provider: str
+    sequence: str
+    step: str
+    template: str
+    account: str
+
+
+STEPS: Final = (
+    Step(
+        "apollo",
+        seed.APOLLO_SEQUENCE_INACTIVE,
+        seed.APOLLO_STEP_INACTIVE_PLAIN,
+        f"apollo/emailer_templates/{seed.APOLLO_TEMPLATE_INACTIVE_PLAIN}",
+        seed.APOLLO_UNLIMITED_ACCOUNT,
+    ),
+    Step(
+        "outreach",
+        str(seed.OUTREACH_SEQUENCE_DISABLED),
+        str(seed.OUTREACH_STEP_DISABLED_PLAIN),
+        f"outreach/templates/{seed.OUTREACH_TEMPLATE_DISABLED_PLAIN}",
+        "",
+    ),
+)
+
+
+@dataclass
+class Findings:
+    """What came of the pairs.
+
+    Attributes:
+        pairs: How many there were.
+        mixtures: What the provider held that neither caller had asked for.
+        untrue: Results that were not so.
+    """
+
+    pairs: int = 0
+    mixtures: list[str] = field(default_factory=list)
+    untrue: list[str] = field(default_factory=list)
+
+
+Texts = tuple[str, str]
+
+
+class Racing:
+    """Runs pairs through one or two servers and checks them."""
+
+    def __init__(self, control_url: str, stubs: Sequence[Any], key: str, gap: float = LONGEST_GAP_SECONDS) -> None:
+        """Takes what the pairs go through.
+
+        Args:
+            control_url: The sandbox's control API.
+            stubs: One server for both updates of a pair, or one for each.
+            key: The application's key.
+            gap: Longest time between the two, in seconds.
+        """
+        self._url = control_url
+        self._stubs = stubs
+        self._key = key
+        self._gap = gap
+        self._random = random.Random(20261125)
+        self.findings = Findings()
+
+    async def run(self, step: Step, pairs: int) -> None:
+        """Runs so many pairs on one step, one after the other."""
+        async with httpx.AsyncClient() as control:
+            for number in range(pairs):
+                await self._pair(step, number, control)
+
+    async def _pair(self, step: Step, number: int, control: httpx.AsyncClient) -> None:
+        old = await self._held(step, control)
+        first: Texts = (f"A {number}", f"<p>A {number}</p>")
+        second: Texts = (old[0] if self._random.random() < 0.5 else f"B {number}", f"<p>B {number}</p>")
+        results = await asyncio.gather(
+            self._update(step, first, self._stubs[0], 0.0),
+            self._update(step, second, self._stubs[-1], self._random.uniform(0, self._gap)),
+        )
+        now = await self._held(step, control)
+        self.findings.pairs += 1
+        where = f"{step.provider} {number}: {old} -> {now} by {first} and {second}"
+        if now not in (first, second):
+            self.findings.mixtures.append(where)
+        for wanted, response in zip((first, second), results, strict=True):
+            if not self._is_true(old, first, second, wanted, response):
+                self.findings.untrue.append(f"{where}: {response}")
+
+    def _is_true(self, old: Texts, first: Texts, second: Texts, wanted: Texts, response: Any) -> bool:
+        """Whether a result is true: a success tells of a state that was there before, and of its own texts after."""
+        if response.errors:
+            return False
+        seen = [old, first, second]
+        shown = {change["field"]: (change["before"], change["after"]) for change in _changes(response)}
+        before = (
+            shown.get("template.subject", (wanted[0],))[0],
+            shown.get("template.body", (wanted[1],))[0],
+        )
+        after = (shown.get("template.subject", (0, wanted[0]))[1], shown.get("template.body", (0, wanted[1]))[1])
+        return before in seen and after == wanted
+
+    async def _update(self, step: Step, texts: Texts, stub: Any, wait: float) -> Any:
+        await asyncio.sleep(wait)
+        request = pb.UpdateStepRequest(sequence_id=step.sequence, sequence_step_id=step.step)
+        request.record.template.subject, request.record.template.body = texts
+        metadata = (("x-api-key", self._key), ("x-customer-id", CUSTOMER), ("x-provider-name", step.provider))
+        return await stub.UpdateStep(request, metadata=metadata, timeout=20)
+
+    async def _held(self, step: Step, control: httpx.AsyncClient) -> Texts:
+        given = {"account": step.account} if step.account else {}
+        answer = (await control.get(f"{self._url}/{step.template}", params=given)).raise_for_status().json()
+        record = answer.get("attributes", answer)
+        return record["subject"], record.get("body_html", record.get("bodyHtml"))
+
+
+def _changes(response: Any) -> list[dict[str, Any]]:
+    changes: list[dict[str, Any]] = json_format.MessageToDict(response).get("changes", [])
+    return changes
