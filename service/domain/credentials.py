@@ -108,7 +108,7 @@ class TokenGrant(msgspec.Struct, frozen=True):
     Attributes:
         access_token: The new access token.
         refresh_token: The new refresh token; None means that the old one stays good.
-        expires_at: When the access token ends, as a Unix time in seconds; None if not told.
+        expires_at: When the access token ends, as a Unix time in seconds; None if the provider did not say.
     """
 
     access_token: Secret

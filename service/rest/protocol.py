@@ -30,7 +30,7 @@ class HttpProtocol(H11Protocol):
     """One connection.
 
     uvicorn's parser in C would be faster, but loses the body of a request that offers an upgrade to HTTP/2, as Java's client
-    does unless told otherwise, and reads it as the next request.
+    does by default, and reads it as the next request.
     """
 
     _header_timeout: asyncio.TimerHandle | None = None

@@ -1,4 +1,4 @@
-"""What providers told about their rate limits, so that no call is spent on a refusal that is certain."""
+"""What providers said about their rate limits, so that no call is spent on a refusal that is certain."""
 
 import time
 from collections import OrderedDict
@@ -46,7 +46,7 @@ class RateLimits:
         known.blocked_until = max(known.blocked_until, time.monotonic() + retry_after)
 
     def learn(self, connection_id: int, scope: str, windows: Iterable[RateWindow]) -> None:
-        """Takes in what an answer told.
+        """Takes in what a response said.
 
         Where the provider does not say when a window ends (Apollo), it ends no later than its length after the first
         call that was seen in it.

@@ -9,7 +9,7 @@ MAX_ATTEMPTS: Final = 3
 """How often one request is sent at most, the repetition after a renewed token aside."""
 
 LONGEST_WAIT_SECONDS: Final = 10.0
-"""Longest wait before a repetition; a caller with a longer wait ahead is told so instead."""
+"""Longest wait before a repetition; a caller with a longer wait ahead gets an error that says so."""
 
 _FIRST_BACKOFF_SECONDS: Final = 0.1
 _LONGEST_BACKOFF_SECONDS: Final = 2.0
@@ -52,17 +52,17 @@ def backoff(attempt: int) -> float:
     return random.uniform(0, longest)  # noqa: S311  # jitter is no secret
 
 
-def wait_before_retry(attempt: int, told: float | None, remaining: float) -> float | None:
+def wait_before_retry(attempt: int, asked_for: float | None, remaining: float) -> float | None:
     """Seconds to wait before trying again, or None if it cannot be in time.
 
     Args:
         attempt: The number of the attempt that failed, from 1.
-        told: What the provider said about waiting, in seconds.
+        asked_for: What the provider said about waiting, in seconds.
         remaining: Seconds until the deadline.
     """
     if attempt >= MAX_ATTEMPTS:
         return None
-    wait = backoff(attempt) if told is None else told
+    wait = backoff(attempt) if asked_for is None else asked_for
     return wait if wait <= LONGEST_WAIT_SECONDS and wait + _LEAST_SECONDS <= remaining else None
 
 

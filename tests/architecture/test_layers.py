@@ -1,6 +1,7 @@
 """Imports point one way: servers, what they share, the use case, providers and connections, the domain."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,9 +34,8 @@ FOREIGN = {
     "uvicorn": {"service.rest", "sandbox"},
     "prometheus_client": {"service.observability"},
     "sqlalchemy": {"service.connections", "service.cli"},
-    "aiohappyeyeballs": {"service.http1"},
     "aiohttp": {"sandbox"},
-    "httptools": {"service.http1"},
+    "httptools": set[str](),
     "httpx": {"service.upstream", "service.app", "service.cli"},
     "pyqwest": {"service.upstream"},
 }
@@ -81,3 +81,43 @@ def test_a_library_stays_in_its_parts(library: str, parts: set[str]) -> None:
         for target in imported(path):
             if target == library or target.startswith(f"{library}."):
                 assert within(module, parts), f"{module} imports {target}"
+
+
+def table_of(page: str, head: str) -> dict[str, str]:
+    """The rows of a table in a page of docs/, by their first cell."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    rows = text[text.index(head) :].split("\n\n", 1)[0].splitlines()[2:]
+    return {(cells := row.strip("| ").split(" | "))[0]: cells[1] for row in rows}
+
+
+def test_the_page_names_what_each_part_may_import() -> None:
+    listed = {
+        part.strip("`"): set(re.findall(r"`([\w.]+)`", allowed))
+        for part, allowed in table_of("docs/architecture.md", "| part | may import |").items()
+    }
+    assert listed == ALLOWED
+
+
+def test_the_page_and_the_readme_name_every_folder() -> None:
+    folders = {path.name for path in (ROOT / "service").iterdir() if (path / "__init__.py").exists()}
+    page = " ".join(table_of("docs/architecture.md", "| folder | what it holds |"))
+    readme = " ".join(table_of("README.md", "| Where | What |"))
+    assert {name for name in folders if f"`{name}/`" not in page} == set()
+    assert {name for name in folders if f"`service/{name}/`" not in readme} == set()
+
+
+def test_every_path_that_the_readme_names_exists() -> None:
+    for cell in table_of("README.md", "| Where | What |"):
+        first, *others = re.findall(r"`([^`]+)`", cell)
+        for path in (first, *(str(Path(first).parent / other) for other in others)):
+            assert (ROOT / path).exists(), path
+
+
+RETIRED = re.compile(r"\b(doors?|rooms?|arrivals?|told|silences?|nonsense|sparing|house|scenes?)\b", re.IGNORECASE)
+
+
+@pytest.mark.parametrize(("module", "path"), MODULES, ids=[name for name, _ in MODULES])
+def test_retired_words_do_not_come_back(module: str, path: Path) -> None:
+    if module.startswith("service"):
+        words = [found[0] for line in path.read_text().splitlines() if (found := RETIRED.search(line))]
+        assert words == [], module
