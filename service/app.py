@@ -103,6 +103,15 @@ def token_endpoints(
     return {provider: TokenRefresher(provider, each.adapter.token_url, http) for provider, each in sessions.items()}
 
 
+def provider_proxies(settings: Settings) -> Proxies:
+    """The proxies of requests to providers, by the settings and the environment.
+
+    Raises:
+        InvalidHttpSettings: One of them is no URL of a proxy.
+    """
+    return Proxies.find(settings.provider_proxy.get_secret_value(), os.environ)
+
+
 @asynccontextmanager
 async def provider_http(settings: Settings) -> AsyncIterator[HttpClient]:
     """What sends requests to providers, until the end of the block.
@@ -117,8 +126,7 @@ async def provider_http(settings: Settings) -> AsyncIterator[HttpClient]:
         max_connections=settings.provider_max_connections,
         max_response_bytes=settings.provider_max_answer_bytes,
     )
-    proxies = Proxies.find(settings.provider_proxy.get_secret_value(), os.environ)
-    client = HttpClient(limits, proxies=proxies, ca_file=settings.provider_ca_file)
+    client = HttpClient(limits, proxies=provider_proxies(settings), ca_file=settings.provider_ca_file)
     try:
         yield client
     finally:

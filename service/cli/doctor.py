@@ -6,7 +6,6 @@ import os
 import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Final
@@ -19,13 +18,17 @@ from rich.table import Table
 from rich.text import Text
 
 from service.cli import context
+from service.domain.deadline import Deadline
 from service.providers import REGISTRY
 from service.settings import Settings
 
 if TYPE_CHECKING:
     import grpc
 
+    from service.upstream.http import HttpClient
+
 _HEALTH_SECONDS: Final = 3.0
+_PROVIDER_SECONDS: Final = 5.0
 _CLIENT_NAMES: Final = frozenset({"SEQSTEP_ADDRESS", "SEQSTEP_API_KEY", "SEQSTEP_WORKER_INDEX"})
 
 
@@ -64,30 +67,27 @@ def doctor(
 ) -> None:
     """Check settings, database, keys, ports and providers; the exit status is 1 if something is wrong."""
     settings = context.load_settings()
-    findings = asyncio.run(_health(settings) if health else _run_checks(settings))
+    findings = [asyncio.run(_check_health(settings))] if health else asyncio.run(_run_checks(settings))
     _print(findings)
     raise typer.Exit(int(any(finding.state is State.WRONG for finding in findings)))
 
 
-async def _health(settings: Settings) -> list[Finding]:
-    return [await _check_health(settings)]
-
-
 async def _run_checks(settings: Settings) -> list[Finding]:
-    findings = [_check_environment()]
-    findings.append(_check_encryption_keys(settings))
-    findings.append(await _check_database(settings))
-    findings.append(_check_tls(settings))
-    findings += await _check_addresses(settings)
-    findings += [finding async for finding in _check_providers(settings)]
-    return findings
+    return [
+        _check_environment(),
+        _check_encryption_keys(settings),
+        await _check_database(settings),
+        _check_tls(settings),
+        *await _check_addresses(settings),
+        *await _check_providers(settings),
+    ]
 
 
 def _check_environment() -> Finding:
     known = {f"SEQSTEP_{name.upper()}" for name in Settings.model_fields} | _CLIENT_NAMES
     unknown = sorted(name for name in os.environ if name.startswith("SEQSTEP_") and name not in known)
     if not unknown:
-        return Finding("settings", State.OK, "all of them make sense")
+        return Finding("settings", State.OK, "all of them are valid")
     hints = []
     for name in unknown:
         near = difflib.get_close_matches(name, known, n=1)
@@ -191,7 +191,7 @@ async def _check_health(settings: Settings) -> Finding:
     host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104
     address = f"{host}:{port}"
     if settings.tls_certificate is not None:
-        return await _check_handshake("gRPC address", host.strip("[]"), int(port), trusted=False)
+        return await _check_handshake("gRPC address", host.strip("[]"), int(port))
     import grpc  # noqa: PLC0415  # slow to load
     from grpc_health.v1 import health_pb2, health_pb2_grpc  # noqa: PLC0415
 
@@ -212,44 +212,61 @@ def _reason(error: "grpc.aio.AioRpcError") -> str:
     return error.details() or error.code().name
 
 
-async def _check_providers(settings: Settings) -> AsyncIterator[Finding]:
-    for check, url in (
-        *(
-            (url.title, settings.provider_url(known.provider, name))
-            for known in REGISTRY
-            for name, url in known.urls.items()
-        ),
-    ):
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        if parts.scheme == "https":
-            yield await _check_handshake(check, host, parts.port or 443, trusted=True)
-        else:
-            yield await _check_connection(check, host, parts.port or 80)
+async def _check_providers(settings: Settings) -> list[Finding]:
+    from service import app as composition  # noqa: PLC0415  # gRPC and HTTP are slow to load
+    from service.upstream.proxy import InvalidHttpSettings  # noqa: PLC0415
+
+    urls = {
+        url.title: settings.provider_url(known.provider, name) for known in REGISTRY for name, url in known.urls.items()
+    }
+    try:
+        proxies = composition.provider_proxies(settings)
+        async with composition.provider_http(settings) as http:
+            reached = await asyncio.gather(*(_check_url(check, url, http) for check, url in urls.items()))
+    except InvalidHttpSettings as error:
+        return [Finding("requests to providers", State.WRONG, str(error))]
+    authorities = "the system's certificate authorities"
+    if settings.provider_ca_file is not None:
+        authorities += f" and those of {settings.provider_ca_file}"
+    return [Finding("requests to providers", State.OK, f"proxy: {proxies}; {authorities} are trusted"), *reached]
 
 
-async def _check_handshake(check: str, host: str, port: int, *, trusted: bool) -> Finding:
+async def _check_url(check: str, url: str, http: "HttpClient") -> Finding:
+    """Asks for a URL as updates do, without credentials: whatever the status, the provider is reached."""
+    import httpx  # noqa: PLC0415  # slow to load
+
+    from service.upstream.http import TlsFailed  # noqa: PLC0415
+
+    host = urlsplit(url).netloc
+    try:
+        await http.send(http.build_request("GET", url, {}), Deadline.after(_PROVIDER_SECONDS))
+    except TlsFailed as error:
+        advice = "If a proxy of yours signs certificates, set SEQSTEP_PROVIDER_CA_FILE to its authority"
+        return Finding(check, State.WRONG, f"{host} is not trusted: {error}. {advice}")
+    except httpx.TimeoutException:
+        return Finding(check, State.WRONG, f"{host} does not answer; if only a proxy can reach it, set HTTPS_PROXY")
+    except httpx.HTTPError as error:
+        return Finding(check, State.WRONG, f"{host} cannot be reached: {error}")
+    return Finding(check, State.OK, f"{host} is reached")
+
+
+async def _check_handshake(check: str, host: str, port: int) -> Finding:
+    # This asks whether the service is up, not who it is.
     tls = ssl.create_default_context()
-    if not trusted:
-        # Whether the service is up is asked here, not who it is.
-        tls.check_hostname = False
-        tls.verify_mode = ssl.CERT_NONE
-        tls.set_alpn_protocols(["h2"])
-    return await _check_connection(check, host, port, tls)
-
-
-async def _check_connection(check: str, host: str, port: int, tls: ssl.SSLContext | None = None) -> Finding:
+    tls.check_hostname = False
+    tls.verify_mode = ssl.CERT_NONE
+    tls.set_alpn_protocols(["h2"])
     try:
         async with asyncio.timeout(_HEALTH_SECONDS):
             _, writer = await asyncio.open_connection(host, port, ssl=tls)
     except TimeoutError:
-        return Finding(check, State.WRONG, f"{host}:{port} does not answer; is a firewall in the way?")
-    except ssl.SSLError as error:
-        return Finding(check, State.WRONG, f"{host}:{port} is not trusted: {error.reason or error}")
+        return Finding(check, State.WRONG, f"{host}:{port} does not answer")
     except OSError as error:
-        return Finding(check, State.WRONG, f"{host}:{port} cannot be reached: {error.strerror or error}")
+        return Finding(
+            check, State.WRONG, f"{host}:{port} does not complete a TLS handshake: {error.strerror or error}"
+        )
     writer.transport.abort()
-    return Finding(check, State.OK, f"{host}:{port} is reached")
+    return Finding(check, State.OK, f"{host}:{port} completes a TLS handshake")
 
 
 def _print(findings: list[Finding]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import trustme
 
 from tests.support.processes import free_port
+from tests.support.scripted_server import Script, ServerConnection, scripted_server
 from tests.support.service import RunningService, running_service
 
 
@@ -22,7 +24,7 @@ async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
 
 
 def environment(service: RunningService, **more: str) -> dict[str, str]:
-    """The environment of the service that the service runs."""
+    """The settings of the running service, as environment variables."""
     given = service.settings
     return {
         "SEQSTEP_DATABASE_URL": given.database_url.get_secret_value(),
@@ -36,7 +38,11 @@ def environment(service: RunningService, **more: str) -> dict[str, str]:
 
 
 async def doctor(folder: Path, settings: dict[str, str], *arguments: str) -> tuple[int | None, dict[str, list[str]]]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("SEQSTEP_")}
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("SEQSTEP_") and not name.lower().endswith("_proxy")
+    }
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "service.cli", "doctor", *arguments),
         cwd=folder,
@@ -56,23 +62,49 @@ def left_in(folder: Path) -> list[Path]:
     return list(folder.iterdir())
 
 
+async def answer_once(connection: ServerConnection) -> None:
+    await connection.request()
+    await connection.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+
+def tunnel(port: int) -> Script:
+    """A proxy that connects every CONNECT to one port of this machine."""
+
+    async def run(connection: ServerConnection) -> None:
+        head, _ = await connection.request()
+        assert head.startswith("CONNECT ")
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        await connection.send(b"HTTP/1.1 200 Connected\r\n\r\n")
+        await asyncio.gather(copy(connection.reader, writer), copy(reader, connection.writer))
+
+    return run
+
+
+async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    while data := await source.read(65_536):
+        target.write(data)
+        await target.drain()
+    target.close()
+
+
 async def test_all_is_well(service: RunningService, tmp_path: Path) -> None:
     status, found = await doctor(tmp_path, environment(service))
     assert status == 0, found
     assert {row[0] for name, row in found.items() if name != "all"} == {"ok"}
     assert found["gRPC address"][1] == f"the service at {service.app.rpc.address} says SERVING"
+    assert found["requests to providers"][1] == "proxy: none; the system's certificate authorities are trusted"
     for secret in (service.settings.encryption_keys.get_secret_value(), service.key.reveal()):
         assert secret not in found["all"][0]
 
 
-async def test_a_machine_without_any_setting_is_told_what_to_do(tmp_path: Path) -> None:
+async def test_a_machine_without_any_setting_learns_what_to_do(tmp_path: Path) -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
     settings = {
         "SEQSTEP_APOLLO_BASE_URL": nobody,
         "SEQSTEP_APOLLO_TOKEN_URL": nobody,
         "SEQSTEP_OUTREACH_BASE_URL": nobody,
         "SEQSTEP_GRPC_ADDRESS": f"0.0.0.0:{free_port()}",
-        "SEQSTEP_HTTP_ADDRESS": "nonsense",
+        "SEQSTEP_HTTP_ADDRESS": "everywhere",
         "SEQSTEP_WORKRES": "2",
     }
     status, found = await doctor(tmp_path, settings)
@@ -81,7 +113,7 @@ async def test_a_machine_without_any_setting_is_told_what_to_do(tmp_path: Path) 
     assert "seqstep keygen" in found["encryption keys"][1]
     assert found["database"] == ["wrong", "seqstep.sqlite3 does not exist; run `seqstep db upgrade`"]
     assert found["TLS"][0] == "wrong"
-    assert found["HTTP address"] == ["wrong", "nonsense is not HOST:PORT"]
+    assert found["HTTP address"] == ["wrong", "everywhere is not HOST:PORT"]
     assert found["Apollo"][0] == "wrong"
     assert left_in(tmp_path) == []
 
@@ -96,6 +128,59 @@ async def test_a_port_that_something_else_has_is_named(service: RunningService, 
     assert status == 1
     assert found["gRPC address"] == ["wrong", f"cannot listen on {address}: Address already in use"]
     assert found["HTTP address"] == ["wrong", f"cannot listen on {address}: Address already in use"]
+
+
+async def test_the_proxy_and_the_ca_file_are_shown_without_passwords(service: RunningService, tmp_path: Path) -> None:
+    """A provider that only the proxy reaches is reached; the sandbox on this machine is asked without it."""
+    authority = trustme.CA()
+    (tmp_path / "ca.pem").write_bytes(authority.cert_pem.bytes())
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("api.provider.example").configure_cert(tls)
+    async with scripted_server(answer_once, tls=tls) as provider, scripted_server(tunnel(provider.port)) as proxy:
+        settings = environment(
+            service,
+            SEQSTEP_APOLLO_BASE_URL="https://api.provider.example/api",
+            SEQSTEP_PROVIDER_CA_FILE=str(tmp_path / "ca.pem"),
+            https_proxy=f"http://user:s3cr3t@127.0.0.1:{proxy.port}",
+            no_proxy="internal.example",
+        )
+        status, found = await doctor(tmp_path, settings)
+    assert status == 0, found
+    shown = found["requests to providers"][1]
+    assert f"proxy: http://***@127.0.0.1:{proxy.port} for https (by https_proxy)" in shown
+    assert "not for this machine, internal.example" in shown
+    assert f"those of {tmp_path}/ca.pem are trusted" in shown
+    assert found["Apollo"] == ["ok", "api.provider.example is reached"]
+    assert len(proxy.connections) == 1
+    assert "s3cr3t" not in found["all"][0]
+
+
+async def test_a_certificate_of_an_unknown_authority_is_named(service: RunningService, tmp_path: Path) -> None:
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
+    async with scripted_server(answer_once, tls=tls) as provider:
+        status, found = await doctor(tmp_path, environment(service, SEQSTEP_APOLLO_BASE_URL=provider.url))
+    assert status == 1
+    assert "its certificate is signed by an unknown authority" in found["Apollo"][1]
+    assert "SEQSTEP_PROVIDER_CA_FILE" in found["Apollo"][1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("SEQSTEP_PROVIDER_PROXY", "ftp://s3cr3t", "SEQSTEP_PROVIDER_PROXY is not the URL of a proxy"),
+        ("https_proxy", "ftp://s3cr3t", "https_proxy is not the URL of a proxy"),
+        ("SEQSTEP_PROVIDER_CA_FILE", "missing.pem", "cannot read missing.pem: No such file"),
+    ],
+)
+async def test_a_proxy_or_ca_file_of_no_use_is_named(
+    service: RunningService, tmp_path: Path, name: str, value: str, message: str
+) -> None:
+    status, found = await doctor(tmp_path, environment(service, **{name: value}))
+    assert status == 1
+    assert found["requests to providers"][0] == "wrong"
+    assert message in found["requests to providers"][1]
+    assert "s3cr3t" not in found["all"][0]
 
 
 @pytest.mark.parametrize(
