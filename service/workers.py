@@ -16,6 +16,7 @@ import structlog
 import uvloop
 
 from service.observability import logging
+from service.process_exit import exit_process
 from service.settings import Settings
 
 log: Final = structlog.get_logger("service.workers")
@@ -159,4 +160,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_process(main())

@@ -125,7 +125,7 @@ async def test_a_change_is_one_read_and_one_write() -> None:
 
 
 @pytest.mark.parametrize("validate_only", [True, False])
-async def test_what_is_held_already_is_not_written(validate_only: bool) -> None:  # noqa: FBT001
+async def test_what_is_stored_already_is_not_written(validate_only: bool) -> None:  # noqa: FBT001
     update_step, http, _ = use_case(ApolloFake())
     wanted = apollo.update(subject="Old", custom_fields={"note": "n", "absent": None}, validate_only=validate_only)
     result = await run(update_step, wanted)

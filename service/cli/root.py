@@ -1,15 +1,15 @@
 """Puts the commands together, and prints the failures that people can put right."""
 
-import sys
+from typing import NoReturn
 
 import typer
-from rich.console import Console
 
-from service.cli import app, connection, db, doctor, keygen, sandbox, serve, update_step
+from service.cli import app, connection, context, db, doctor, keygen, sandbox, serve, update_step
 from service.cli.demo import command as demo
 from service.connections import KeyringError, SchemaMismatch, StoreUnavailable
 from service.connections.applications import ApplicationError
 from service.domain.errors import UpdateFailed
+from service.process_exit import exit_process
 from service.providers import supported
 
 cli = typer.Typer(
@@ -30,10 +30,17 @@ cli.command("demo")(demo.demo)
 cli.command("doctor")(doctor.doctor)
 
 
-def main() -> None:
-    """Runs the command line; what people can put right is one line and exit status 1, and no traceback."""
+def main() -> NoReturn:
+    """Runs the command line and ends the process.
+
+    A failure that people can put right is printed in one line, and the exit status is 1.
+    """
+    status: object = 0
     try:
         cli()
+    except SystemExit as end:
+        status = end.code
     except (ApplicationError, KeyringError, SchemaMismatch, StoreUnavailable, UpdateFailed) as failure:
-        Console(stderr=True, soft_wrap=True).print(f"seqstep: {failure}", style="red", highlight=False, markup=False)
-        sys.exit(1)
+        context.print_error(str(failure))
+        status = 1
+    exit_process(status if isinstance(status, int) else int(status is not None))

@@ -50,7 +50,7 @@ class UpdateResult:
     """What became of an update that did not fail.
 
     Attributes:
-        changes: What was changed, or would be with `validate_only`; empty if the provider already held it all. Long texts in
+        changes: What was changed, or would be with `validate_only`; empty if the provider already had it all. Long texts in
             them are cut, and say so.
         warnings: What else to know.
         request_id: What to quote when asking about the call.

@@ -113,7 +113,7 @@ class FieldChange(msgspec.Struct, frozen=True):
 
     Attributes:
         field: `template.subject`, `template.body` or `custom_fields.KEY`.
-        before: What the provider held.
+        before: The value at the provider before.
         after: What it holds now, or would hold.
     """
 

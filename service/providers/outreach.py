@@ -271,10 +271,10 @@ def decide(
     live = [each for each in variants if _attributes(each).get("enabled") is True]
     chosen = (live or variants)[0]
     template_id = _to_one(chosen, "template")
-    held = _included(included, "template", template_id) if template_id is not None else None
-    if template_id is None or held is None:
+    resource = _included(included, "template", template_id) if template_id is not None else None
+    if template_id is None or resource is None:
         raise template_not_shown(update, template_id)
-    text, where = _attributes(held), f"template {template_id}"
+    text, where = _attributes(resource), f"template {template_id}"
     template = Template(
         str(template_id),
         text_member(Outreach.provider, response, text, "subject", where) if update.subject is not None else None,
@@ -435,8 +435,8 @@ def _stored(
     elif not isinstance(record, dict) or record.get("type") != kind or _id(record.get("id")) != resource_id:
         wrong = f"it does not show {kind} {resource_id}"
     else:
-        held = _attributes(record)
-        return {field: held[name] for name, field in names.items() if name in held}
+        attributes = _attributes(record)
+        return {field: attributes[name] for name, field in names.items() if name in attributes}
     raise UpdateFailed(unreadable(Outreach.provider, response, wrong, Outcome.UNKNOWN))
 
 

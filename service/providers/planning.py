@@ -37,18 +37,18 @@ class Variant(msgspec.Struct, frozen=True):
     twins: int
 
 
-def template_fields(update: StepUpdate, held: Template) -> tuple[FieldChange, ...]:
+def template_fields(update: StepUpdate, template: Template) -> tuple[FieldChange, ...]:
     """The subject and the body, as far as the update names them."""
-    wanted = ((SUBJECT, held.subject, update.subject), (BODY, held.body, update.body))
+    wanted = ((SUBJECT, template.subject, update.subject), (BODY, template.body, update.body))
     return tuple(FieldChange(name, before, after) for name, before, after in wanted if after is not None)
 
 
-def custom_fields(update: StepUpdate, held: Mapping[str, JsonValue]) -> tuple[FieldChange, ...]:
+def custom_fields(update: StepUpdate, current: Mapping[str, JsonValue]) -> tuple[FieldChange, ...]:
     """The custom fields that the update names; a null for one that is not there asks for nothing."""
     return tuple(
-        FieldChange(f"{CUSTOM_FIELDS}.{key}", held.get(key), value)
+        FieldChange(f"{CUSTOM_FIELDS}.{key}", current.get(key), value)
         for key, value in update.custom_fields.items()
-        if value is not None or key in held
+        if value is not None or key in current
     )
 
 
@@ -64,17 +64,17 @@ def custom_field_violations(update: StepUpdate, fixed: Collection[str]) -> list[
     ]
 
 
-def template_warnings(update: StepUpdate, held: Template, variant: Variant) -> list[StepWarning]:
+def template_warnings(update: StepUpdate, template: Template, variant: Variant) -> list[StepWarning]:
     """What the caller should know about this template, whether it changes or not.
 
     Args:
         update: What is wanted.
-        held: The template.
+        template: The template.
         variant: The variant of the step that it belongs to.
     """
     warnings: list[StepWarning] = []
     if variant.of > 1:
-        warnings.append(StepWarning(WarningType.MULTIPLE_VARIANTS, _which_variant(update, held, variant)))
+        warnings.append(StepWarning(WarningType.MULTIPLE_VARIANTS, _which_variant(update, template, variant)))
     if variant.is_reply and update.subject is not None:
         warnings.append(
             StepWarning(
@@ -83,17 +83,17 @@ def template_warnings(update: StepUpdate, held: Template, variant: Variant) -> l
                 "it with that mail's subject, whatever subject the template has.",
             )
         )
-    if held.archived:
+    if template.archived:
         warnings.append(
             StepWarning(
                 WarningType.TEMPLATE_ARCHIVED,
-                f"Template {held.id} is archived at {update.provider.title}. Restore it there if it is to be used.",
+                f"Template {template.id} is archived at {update.provider.title}. Restore it there if it is to be used.",
             )
         )
     return warnings
 
 
-def _which_variant(update: StepUpdate, held: Template, variant: Variant) -> str:
+def _which_variant(update: StepUpdate, template: Template, variant: Variant) -> str:
     which = "the first one that is live" if variant.is_live else "the first one, since none is live"
     others = variant.of - 1 - variant.twins
     rest = []
@@ -104,7 +104,7 @@ def _which_variant(update: StepUpdate, held: Template, variant: Variant) -> str:
         rest.append(f"{others} with {'another template stays' if others == 1 else 'other templates stay'} as they are")
     return (
         f"Step {update.sequence_step_id} is an A/B test with {variant.of} variants. The update concerns {which}, whose "
-        f"template is {held.id}; {'; '.join(rest)}."
+        f"template is {template.id}; {'; '.join(rest)}."
     )
 
 

@@ -238,8 +238,8 @@ def secrets_of(credentials: Credentials) -> tuple[Secret, ...]:
     """Every secret of a customer's credentials."""
     if isinstance(credentials, ApiKeyCredentials):
         return (credentials.api_key,)
-    held = (credentials.access_token, credentials.client_secret, credentials.refresh_token)
-    return tuple(secret for secret in held if secret is not None)
+    secrets = (credentials.access_token, credentials.client_secret, credentials.refresh_token)
+    return tuple(secret for secret in secrets if secret is not None)
 
 
 def _forms(secrets: Iterable[Secret]) -> Iterable[str]:

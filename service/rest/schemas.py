@@ -162,7 +162,7 @@ class FieldChange(_Response):
     """One value that was changed, or would be."""
 
     field: str = Field(description="`template.subject`, `template.body` or `custom_fields.KEY`.")
-    before: Any = Field(description="What the provider held.")
+    before: Any = Field(description="The value before; null if there was none.")
     after: Any = Field(description="What it holds now, or would hold.")
 
 

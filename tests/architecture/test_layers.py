@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,9 +19,9 @@ ALLOWED = {
     "service.upstream": {"service.domain", "service.providers.adapter", "service.providers.responses"},
     "service.connections": {"service.domain", "service.tasks"},
     "service.update_step": {"service.domain", "service.tasks", "service.providers", "service.upstream"},
-    "service.observability": {"service.domain", "service.settings"},
+    "service.observability": {"service.settings"},
     "service.api": {"service.domain", "service.observability", "service.providers", "service.update_step"},
-    "service.rpc": {"service.domain", "service.api", "service.tasks"},
+    "service.rpc": {"service.domain", "service.api"},
     "service.rest": {"service.domain", "service.api", "service.tasks", "service.providers"},
     "service.client": {"service.domain", "service.api.address", "service.api.contract", "service.api.value"},
 }
@@ -113,11 +114,60 @@ def test_every_path_that_the_readme_names_exists() -> None:
             assert (ROOT / path).exists(), path
 
 
-RETIRED = re.compile(r"\b(doors?|rooms?|arrivals?|told|silences?|nonsense|sparing|house|scenes?)\b", re.IGNORECASE)
+def test_the_pictures_arrows_are_the_imports() -> None:
+    """Left out are what every part stands on, and what puts the parts together."""
+    left_out = {"domain", "settings", "tasks", "app", "workers", "cli", "process_exit", "service"}
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    picture = page[page.index("```mermaid") :].split("```")[1]
+    arrows = set(re.findall(r"(\w+)(?:\[[^\]]*\])? --> (\w+)", picture))
+    imports = {
+        (part_of(module).removeprefix("service."), part_of(target).removeprefix("service."))
+        for module, path in MODULES
+        if module.startswith("service")
+        for target in imported(path)
+        if within(target, {"service"})
+    }
+    assert arrows == {(a, b) for a, b in imports if a != b and not {a, b} & left_out}
 
 
-@pytest.mark.parametrize(("module", "path"), MODULES, ids=[name for name, _ in MODULES])
-def test_retired_words_do_not_come_back(module: str, path: Path) -> None:
-    if module.startswith("service"):
-        words = [found[0] for line in path.read_text().splitlines() if (found := RETIRED.search(line))]
-        assert words == [], module
+@pytest.mark.parametrize(("part", "allowed"), ALLOWED.items())
+def test_nothing_is_allowed_that_no_module_needs(part: str, allowed: set[str]) -> None:
+    targets = {target for module, path in MODULES if within(module, {part}) for target in imported(path)}
+    assert {each for each in allowed if not any(within(target, {each}) for target in targets)} == set()
+
+
+WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+RETIRED = {
+    *(
+        "arrival",
+        "arrivals",
+        "door",
+        "doors",
+        "guard",
+        "guards",
+        "held",
+        "house",
+        "houses",
+        "nonsense",
+        "room",
+        "rooms",
+    ),
+    *("scene", "scenes", "silence", "silences", "silent", "sparing", "told", "trial", "trials"),
+}
+SOURCES = [path for folder in ("service", "sandbox", "tools", "tests") for _, path in modules(folder)]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=[str(path.relative_to(ROOT)) for path in SOURCES])
+def test_retired_words_do_not_come_back(path: Path) -> None:
+    """In names and in sentences."""
+    if path != Path(__file__):
+        words = {word.lower() for word in WORD.findall(path.read_text(encoding="utf-8"))}
+        assert words & RETIRED == set()
+
+
+def test_a_file_name_says_which_file_is_meant() -> None:
+    """Two servers have the same parts, and each package its failures; commands are named as they are called."""
+    shared = {"__init__.py", "app.py", "errors.py", "request.py", "server.py"}
+    paths = [path for _, path in modules("service") if path.parent != ROOT / "service" / "cli"]
+    counts = Counter(path.name for path in paths if path.name not in shared)
+    assert [name for name, count in counts.items() if count > 1] == []

@@ -56,7 +56,7 @@ async def test_a_sandbox_whose_port_is_taken_says_so(tmp_path: Path) -> None:
     assert "Traceback" not in out
 
 
-async def test_a_trial_serves_and_can_be_prepared_again(tmp_path: Path) -> None:
+async def test_a_prepared_environment_serves_and_can_be_prepared_again(tmp_path: Path) -> None:
     """What `make serve` stands on: made once by the real commands, private, and kept from then on."""
     sandbox = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "service.cli", "sandbox", "--port", "0"), stdout=asyncio.subprocess.PIPE

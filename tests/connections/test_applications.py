@@ -77,7 +77,7 @@ async def test_wrong_keys_are_refused_alike_after_the_same_queries(
     wrong = [
         None,
         "",
-        "nonsense",
+        "gibberish",
         "é" * 50,
         f"seqstep_{'0' * 12}_{secret}",
         f"seqstep_{prefix}_{secret[:-2]}{other}{secret[-1]}",

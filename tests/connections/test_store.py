@@ -66,7 +66,7 @@ async def test_every_lookup_of_a_call_has_an_index(store: Store, database_url: s
 
 
 @pytest.mark.parametrize(
-    "url", ["", "nonsense", "mysql://x/y", "sqlite://", "sqlite:///:memory:", "postgresql+psycopg2://x/y"]
+    "url", ["", "gibberish", "mysql://x/y", "sqlite://", "sqlite:///:memory:", "postgresql+psycopg2://x/y"]
 )
 def test_a_url_of_no_supported_database_is_refused(url: str) -> None:
     with pytest.raises(StoreUnavailable, match="SEQSTEP_DATABASE_URL"):

@@ -167,7 +167,7 @@ async def test_nothing_named_costs_no_call(service: RunningService, at: Steps) -
 
 
 @both
-async def test_an_active_sequence_is_told(service: RunningService, at: Steps) -> None:
+async def test_an_active_sequence_has_a_warning(service: RunningService, at: Steps) -> None:
     answer = await service.update(at.provider, at.active, at.plain[0], subject="New")
     assert (answer.errors, answer.warnings) == ([], ["SEQUENCE_ACTIVE"])
     assert len(service.provider_calls(at.provider)) == 2
@@ -207,7 +207,7 @@ async def test_a_shared_template_costs_no_call_more_on_the_write_path(service: R
 
 
 @both
-async def test_an_archived_template_is_told(service: RunningService, at: Steps) -> None:
+async def test_an_archived_template_has_a_warning(service: RunningService, at: Steps) -> None:
     answer = await service.update(at.provider, at.active, at.archived[0], subject="New")
     assert answer.errors == []
     assert "TEMPLATE_ARCHIVED" in answer.warnings
@@ -282,7 +282,9 @@ async def test_custom_fields_go_to_the_step(service: RunningService, at: Steps) 
 
 
 @both
-async def test_custom_fields_alone_cost_two_calls_and_one_if_they_are_held(service: RunningService, at: Steps) -> None:
+async def test_custom_fields_alone_cost_two_calls_and_one_without_a_difference(
+    service: RunningService, at: Steps
+) -> None:
     answer = await service.update(at.provider, at.inactive, at.quiet[0], custom_fields={at.text_field: at.field_value})
     assert (answer.errors, answer.warnings) == ([], [])
     assert len(service.provider_calls(at.provider)) == 2
@@ -336,7 +338,7 @@ async def test_salesloft_is_not_supported_and_needs_no_connection(service: Runni
     assert service.provider_calls() == []
 
 
-async def test_apollo_keys_without_the_right_are_told_what_is_missing(service: RunningService) -> None:
+async def test_apollo_keys_without_the_right_learn_what_is_missing(service: RunningService) -> None:
     await service.connect("scoped", Provider("apollo"), ApiKeyCredentials(Secret(seed.APOLLO_SCOPED_KEY)))
     answer = await service.update("apollo", APOLLO.active, APOLLO.plain[0], customer="scoped", body=BODY)
     assert answer.error.code == "FORBIDDEN_ERROR"
@@ -348,7 +350,7 @@ async def test_apollo_keys_without_the_right_are_told_what_is_missing(service: R
     assert not answer.error.meta.HasField("retry_after")
 
 
-async def test_outreach_tokens_without_the_scope_are_told_which(service: RunningService) -> None:
+async def test_outreach_tokens_without_a_scope_learn_which(service: RunningService) -> None:
     await service.connect("reader", Provider("outreach"), outreach_grant(seed.OUTREACH_READONLY_TOKEN))
     answer = await service.update("outreach", OUTREACH.active, OUTREACH.plain[0], customer="reader", body=BODY)
     assert answer.error.code == "FORBIDDEN_ERROR"

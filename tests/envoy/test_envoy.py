@@ -311,7 +311,7 @@ async def test_a_refused_call_keeps_its_details(tmp_path: Path) -> None:
         assert answer.trailers["x-error-status"] == "401"
 
 
-async def test_the_rest_door_is_reached_and_metrics_are_not(tmp_path: Path) -> None:
+async def test_the_http_server_is_reached_and_metrics_are_not(tmp_path: Path) -> None:
     async with fronted(tmp_path) as front, front.client() as client:
         path = (
             f"/engagement/v2/sequences/{seed.APOLLO_SEQUENCE_INACTIVE}/sequence_steps/{seed.APOLLO_STEP_INACTIVE_PLAIN}"

@@ -79,7 +79,7 @@ def test_an_empty_string_is_a_value() -> None:
     assert json.loads(write.request.body or b"") == {"body_html": ""}
 
 
-def test_nothing_held_differs_from_an_empty_string() -> None:
+def test_null_differs_from_an_empty_string() -> None:
     stored = answer(emailer_templates=[template(subject=None)])
     assert plan(stored, update(subject="")).writes[0].fields == (FieldChange("template.subject", None, ""),)
 
@@ -187,7 +187,7 @@ def test_steps_that_share_the_template_are_named() -> None:
     assert STEP not in warning.detail
 
 
-def test_a_sequence_that_is_on_is_told() -> None:
+def test_a_sequence_that_is_on_has_a_warning() -> None:
     assert kinds(plan(answer(emailer_campaign={"active": True}), update(body="x"))) == [WarningType.SEQUENCE_ACTIVE]
 
 
@@ -197,7 +197,7 @@ def test_the_subject_of_a_reply_is_not_used() -> None:
     assert kinds(plan(stored, update(body="x"))) == []
 
 
-def test_an_archived_template_is_told() -> None:
+def test_an_archived_template_has_a_warning() -> None:
     stored = answer(emailer_templates=[template(archived=True)])
     assert kinds(plan(stored, update(body="x"))) == [WarningType.TEMPLATE_ARCHIVED]
 
@@ -282,7 +282,9 @@ def test_a_good_status_with_an_error_is_a_failure() -> None:
         (b"slow down", {}, ErrorCode.TOO_MANY_REQUESTS_ERROR, None),
     ],
 )
-def test_the_three_kinds_of_429_are_told_apart(body: Any, headers: dict[str, str], code: ErrorCode, wait: Any) -> None:
+def test_the_three_kinds_of_429_are_distinguished(
+    body: Any, headers: dict[str, str], code: ErrorCode, wait: Any
+) -> None:
     [problem] = problems(429, body, **headers)
     assert (problem.code, problem.retry_after) == (code, wait)
     assert problem.cause is not None
@@ -355,7 +357,7 @@ def test_the_code_of_a_rate_limit_counts_before_the_words() -> None:
 
 
 @pytest.mark.parametrize("wrapped", [True, False])
-def test_what_is_held_after_a_write_is_read_from_the_answer(wrapped: bool) -> None:  # noqa: FBT001
+def test_the_state_after_a_write_is_read_from_the_response(wrapped: bool) -> None:  # noqa: FBT001
     [write] = plan(answer(), update(subject="New", body="<b>x</b>")).writes
     record = template(subject="New", body_html="<b>y</b>")
     body = {"emailer_template": record} if wrapped else record

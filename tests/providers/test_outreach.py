@@ -141,7 +141,7 @@ def test_the_first_live_variant_is_changed_else_the_first(enabled: list[bool], c
     assert kinds(made) == [WarningType.MULTIPLE_VARIANTS]
 
 
-def test_a_sequence_that_is_on_is_told() -> None:
+def test_a_sequence_that_is_on_has_a_warning() -> None:
     stored = answer(included=[template(), step(), sequence(enabled=True)])
     assert kinds(plan(stored, update(body="x"))) == [WarningType.SEQUENCE_ACTIVE]
 
@@ -152,7 +152,7 @@ def test_the_subject_of_a_reply_is_not_used() -> None:
     assert kinds(plan(stored, update(body="x"))) == []
 
 
-def test_an_archived_template_is_told() -> None:
+def test_an_archived_template_has_a_warning() -> None:
     stored = answer(included=[template(archived=True), step(), sequence()])
     assert kinds(plan(stored, update(body="x"))) == [WarningType.TEMPLATE_ARCHIVED]
 
@@ -257,7 +257,7 @@ def test_an_echoed_token_is_taken_out() -> None:
     assert "r-secret" not in repr(problem)
 
 
-def test_what_is_held_after_a_write_is_read_from_the_answer() -> None:
+def test_the_state_after_a_write_is_read_from_the_response() -> None:
     [write] = plan(answer(), update(body="<b>x</b>")).writes
     body = {"data": template(bodyHtml="<b>y</b>")}
     stored = write.stored(ProviderResponse(200, {}, json.dumps(body).encode()))

@@ -132,7 +132,7 @@ async def test_a_body_that_is_too_large_gets_a_reason(server: RunningHttpServer,
     assert error_of(response)["detail"] == "The body is longer than 15 MiB."
 
 
-async def test_a_refused_caller_with_a_large_body_is_told_why(server: RunningHttpServer) -> None:
+async def test_a_refused_caller_with_a_large_body_learns_why(server: RunningHttpServer) -> None:
     content = json.dumps({"record": {"template": {"body": "x" * 4 * 2**20}}}).encode()
     assert (await server.refused(content=content, x_api_key="bad"))["code"] == "UNAUTHORIZED_ERROR"
 
@@ -267,7 +267,7 @@ async def test_the_status_is_that_of_the_table(server: RunningHttpServer, code: 
     assert (server.records[0].http_status, server.records[0].grpc_status) == (CODES[code].http_status, "")
 
 
-async def test_a_bug_is_told_by_an_id_and_nothing_else(server: RunningHttpServer) -> None:
+async def test_a_bug_is_shown_by_an_id_and_nothing_else(server: RunningHttpServer) -> None:
     server.raising(ValueError("the password is hunter2"))
     response = await server.patch(x_request_id="r-9")
     error = error_of(response)

@@ -31,7 +31,7 @@ def test_a_status_stays_small_and_keeps_what_matters() -> None:
 
 
 def as_sent(message: str, status: bytes) -> int:
-    """Bytes of the trailers by the count of HTTP/2: each with 32 more, and room for our own three and gRPC's."""
+    """Bytes of the trailers by the count of HTTP/2: each with 32 more, and space for our own three and gRPC's."""
     encoded = quote(message.encode(), safe="".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%"))
     details = len(base64.b64encode(status))
     return len(encoded) + details + len("grpc-message" + "grpc-status-details-bin") + 2 * 32 + 700

@@ -59,7 +59,7 @@ class Findings:
 
     Attributes:
         pairs: How many there were.
-        mixtures: What the provider held that neither caller had asked for.
+        mixtures: States at the provider that neither caller had asked for.
         untrue: Results that were not so.
     """
 
@@ -97,14 +97,14 @@ class Racing:
                 await self._pair(step, number, control)
 
     async def _pair(self, step: Step, number: int, control: httpx.AsyncClient) -> None:
-        old = await self._held(step, control)
+        old = await self._read(step, control)
         first: Texts = (f"A {number}", f"<p>A {number}</p>")
         second: Texts = (old[0] if self._random.random() < 0.5 else f"B {number}", f"<p>B {number}</p>")
         results = await asyncio.gather(
             self._update(step, first, self._stubs[0], 0.0),
             self._update(step, second, self._stubs[-1], self._random.uniform(0, self._gap)),
         )
-        now = await self._held(step, control)
+        now = await self._read(step, control)
         self.findings.pairs += 1
         where = f"{step.provider} {number}: {old} -> {now} by {first} and {second}"
         if now not in (first, second):
@@ -133,7 +133,7 @@ class Racing:
         metadata = (("x-api-key", self._key), ("x-customer-id", CUSTOMER), ("x-provider-name", step.provider))
         return await stub.UpdateStep(request, metadata=metadata, timeout=20)
 
-    async def _held(self, step: Step, control: httpx.AsyncClient) -> Texts:
+    async def _read(self, step: Step, control: httpx.AsyncClient) -> Texts:
         given = {"account": step.account} if step.account else {}
         answer = (await control.get(f"{self._url}/{step.template}", params=given)).raise_for_status().json()
         record = answer.get("attributes", answer)

@@ -59,7 +59,7 @@ def test_a_shorter_refusal_does_not_shorten_a_longer_one(advance: Advance) -> No
     assert limits.wait(1, "show") == 30
 
 
-def test_an_empty_window_blocks_until_the_end_that_was_told(advance: Advance) -> None:
+def test_an_empty_window_blocks_until_its_stated_end(advance: Advance) -> None:
     limits = RateLimits()
     limits.learn(1, "api", [RateWindow("hourly", 0, 3600, ends_in=1200)])
     assert limits.wait(1, "api") == 1200
@@ -131,7 +131,7 @@ def test_backoff_is_jittered_and_bounded() -> None:
         (1, 0.0, 10.0, 0.0),
     ],
 )
-def test_a_retry_waits_as_told_within_the_deadline(
+def test_a_retry_waits_as_asked_within_the_deadline(
     attempt: int, asked: float, remaining: float, expected: float | None
 ) -> None:
     assert wait_before_retry(attempt, asked, remaining) == expected
@@ -204,7 +204,7 @@ def test_failure_opens_it_again(advance: Advance) -> None:
     assert breaker.wait() == 5
 
 
-def test_a_trial_that_never_ends_does_not_hold_it_open_for_ever(advance: Advance) -> None:
+def test_a_probe_that_never_ends_does_not_keep_it_open_for_ever(advance: Advance) -> None:
     breaker = CircuitBreaker()
     trip(breaker)
     advance(5)
@@ -230,7 +230,7 @@ async def test_a_short_wait_is_waited_out() -> None:
     assert sessions.limits.wait(1, "x") == 0
 
 
-async def test_a_short_wait_that_does_not_fit_the_deadline_is_told() -> None:
+async def test_a_short_wait_that_does_not_fit_the_deadline_is_named() -> None:
     sessions = shared()
     sessions.limits.refused(1, "x", 2)
     with pytest.raises(UpdateFailed):

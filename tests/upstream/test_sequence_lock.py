@@ -37,8 +37,8 @@ async def test_the_lock_of_an_idle_sequence_is_forgotten() -> None:
 
 async def test_other_sequences_and_connections_do_not_wait() -> None:
     locks = SequenceLocks()
-    held = [locks.of(*key) for key in ((1, "a"), (1, "b"), (2, "a"))]
-    for lock in held:
+    different = [locks.of(*key) for key in ((1, "a"), (1, "b"), (2, "a"))]
+    for lock in different:
         await lock.acquire_until(Deadline.after(0.1), "a")
 
 
