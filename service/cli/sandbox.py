@@ -11,8 +11,11 @@ def sandbox(
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 picks a free one.")] = 8090,
 ) -> None:
     """Run stand-ins for the providers on this machine until Ctrl-C; nothing reaches the real ones."""
-    from sandbox.server import main  # noqa: PLC0415  # slow to load
-
+    try:
+        from sandbox.server import main  # noqa: PLC0415  # slow to load
+    except ModuleNotFoundError as error:
+        context.print_error(f"the sandbox needs {error.name}; install seqstep[sandbox]")
+        raise typer.Exit(1) from None
     try:
         main("127.0.0.1", port)
     except OSError as error:

@@ -10,13 +10,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def run(*command: str | Path, cwd: Path) -> str:
+def run(*command: str | Path, cwd: Path, status: int = 0) -> str:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("SEQSTEP_", "PYTHON"))}
     done = subprocess.run(
         command, cwd=cwd, env=clean, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout if status == 0 else done.stderr
 
 
 @pytest.mark.slow
@@ -38,5 +38,8 @@ def test_the_wheel_is_all_that_a_machine_needs(tmp_path: Path) -> None:
     package, file = run(python, "-c", imported, cwd=tmp_path).split()
     assert package == "engagement.v1"
     assert Path(file).is_relative_to(tmp_path)
+    # The stand-ins are for development, and what they need is an extra.
+    assert "install seqstep[sandbox]" in run(seqstep, "sandbox", cwd=tmp_path, status=1)
+    run(*into, f"{wheel}[sandbox]", cwd=tmp_path)
     # With the databases' migrations, the sandbox and everything else that a module of the wheel needs.
     assert run(seqstep, "demo", cwd=tmp_path).endswith("All as it should be.\n")
