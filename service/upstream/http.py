@@ -48,6 +48,10 @@ _PLAIN_WORDS: Final = {
     "invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))": "its certificate is self-signed",
     "received corrupt message of type InvalidContentType": "it does not speak TLS there",
 }
+_PROXY_WORDS: Final = {
+    "tunnel error: failed to create underlying connection": "to the proxy",
+    "tunnel error: unsuccessful": "the proxy did not make one",
+}
 
 _Origin: TypeAlias = tuple[bytes, bytes]
 
@@ -368,17 +372,20 @@ def _engine_proxies(proxies: Proxies) -> list[pyqwest.Proxy]:
 
 
 def _engine_request(request: httpx.Request) -> pyqwest.Request:
-    # Without a body is not the same as with one of length 0.
-    body = request.read() or (b"" if request.method in _WITH_BODY else None)
-    headers = pyqwest.Headers([(name.decode(), value.decode()) for name, value in request.headers.raw])
-    return pyqwest.Request(request.method, str(request.url), headers, body)
+    headers = [(name.decode(), value.decode()) for name, value in request.headers.raw]
+    body = request.read()
+    if not body and request.method in _WITH_BODY:
+        headers.append(("content-length", "0"))
+    return pyqwest.Request(request.method, str(request.url), pyqwest.Headers(headers), body or None)
 
 
 def _connect_failure(reason: str) -> httpx.TransportError:
     if "proxy authorization required" in reason:
-        return httpx.ProxyError("the proxy wants another user or password")
+        return httpx.ProxyError("the proxy requires another user or password")
     if _TLS.search(reason):
         return TlsFailed(f"the TLS handshake failed: {_PLAIN_WORDS.get(reason, reason)}")
+    for engine_words, words in _PROXY_WORDS.items():
+        reason = reason.replace(engine_words, words)
     return httpx.ConnectError(f"no connection could be made ({reason})")
 
 
