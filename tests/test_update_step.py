@@ -17,8 +17,7 @@ from service.providers.apollo import Apollo
 from service.providers.outreach import Outreach
 from service.update_step import UpdateStep
 from service.upstream.session import ProviderSessions
-from tests.providers import test_apollo as apollo
-from tests.providers import test_outreach as outreach
+from tests.support import apollo, outreach
 from tests.support.waiting import until
 
 CALLER = Caller(1, "billing")

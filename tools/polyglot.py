@@ -28,6 +28,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from tests.readme.reader import play_as_reader
+from tests.support.certificates import tls_settings
 from tests.support.processes import ROOT, ServerProcess, server_process
 from tests.vectors.environment import FOLDER, Result, VectorEnvironment, missing, running_environment, topics
 
@@ -130,20 +131,14 @@ class Services:
 async def running_services(environment: VectorEnvironment, folder: Path) -> AsyncIterator[Services]:
     """Two services on free ports of this machine, one of them with TLS, over the same store."""
     authority = trustme.CA()
-    certificate = authority.issue_cert("localhost", "127.0.0.1")
-    ca, chain, key = folder / "ca.pem", folder / "certificate.pem", folder / "key.pem"
-    authority.cert_pem.write_to_path(ca)
-    certificate.private_key_pem.write_to_path(key)
-    for blob in certificate.cert_chain_pems:
-        blob.write_to_path(chain, append=True)
-    tls = {"SEQSTEP_TLS_CERTIFICATE": str(chain), "SEQSTEP_TLS_PRIVATE_KEY": str(key)}
+    tls = tls_settings(folder, authority)
     async with (
         server_process(folder, dict(environment.settings)) as plaintext,
         server_process(folder, {**environment.settings, **tls}, wait=False) as secure,
     ):
         await _ready(secure, authority.cert_pem.bytes())
         # Some libraries do not check certificates against addresses.
-        yield Services(plaintext.address, secure.address.replace("127.0.0.1", "localhost"), ca)
+        yield Services(plaintext.address, secure.address.replace("127.0.0.1", "localhost"), folder / "ca.crt")
 
 
 async def _ready(service: ServerProcess, ca: bytes) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from sandbox import seed
 from sandbox.server import RunningSandbox, running_sandbox
+from sandbox.stand_ins import provider_settings
 from service.cli.demo.environment import SEQSTEP, CommandFailed, DemoEnvironment, run
 from service.connections.encryption import generate_key
 
@@ -73,8 +74,7 @@ async def cli(prepared: DemoEnvironment, tmp_path: Path) -> AsyncIterator[Comman
     async with running_sandbox() as sandbox:
         own = {
             "SEQSTEP_DATABASE_URL": f"sqlite:///{folder}/seqstep.sqlite3",
-            "SEQSTEP_APOLLO_BASE_URL": sandbox.apollo_url,
-            "SEQSTEP_OUTREACH_BASE_URL": sandbox.outreach_url,
+            **provider_settings(sandbox.url),
         }
         yield CommandLine({**prepared.environment, **own}, sandbox)
 

@@ -5,7 +5,6 @@ import os
 import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
@@ -14,13 +13,7 @@ import trustme
 
 from tests.support.processes import free_port
 from tests.support.scripted_server import Script, ServerConnection, scripted_server
-from tests.support.service import RunningService, running_service
-
-
-@pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
-    async with running_service(tmp_path) as running:
-        yield running
+from tests.support.service import RunningService
 
 
 def environment(service: RunningService, **more: str) -> dict[str, str]:

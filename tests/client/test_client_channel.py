@@ -201,11 +201,6 @@ async def test_a_server_of_something_else_refuses(client_kind: Any) -> None:
     assert raised.value.outcome is Outcome.NOT_APPLIED  # type: ignore[attr-defined]
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
 def pem(certificate: trustme.LeafCert) -> tuple[bytes, bytes]:
     return certificate.private_key_pem.bytes(), b"".join(each.bytes() for each in certificate.cert_chain_pems)
 

@@ -6,7 +6,6 @@ import os
 import pty
 import re
 import sys
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,17 +24,11 @@ from service.client import (
     Unauthenticated,
 )
 from tests.support.processes import free_port
-from tests.support.service import CUSTOMER, RunningService, running_service
+from tests.support.service import CUSTOMER, RunningService
 
 SEQUENCE, STEP = str(seed.OUTREACH_SEQUENCE_ENABLED), str(seed.OUTREACH_STEP_PLAIN)
 CALL_STEP = str(seed.OUTREACH_STEP_CALL)
 HELLO = StepUpdate(sequence_id=SEQUENCE, sequence_step_id=STEP, subject="Hello")
-
-
-@pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
-    async with running_service(tmp_path) as running:
-        yield running
 
 
 async def call(service: RunningService, update: StepUpdate = HELLO, **more: Any) -> Any:

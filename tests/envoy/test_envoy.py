@@ -22,6 +22,7 @@ from engagement.v1 import sequence_step_service_pb2 as pb
 from engagement.v1 import sequence_step_service_pb2_grpc
 
 from sandbox import seed
+from tests.support.certificates import replace_files
 from tests.support.deployment import Deployment, prepared_deployment, update_subject
 from tests.support.processes import ROOT, ServerProcess, free_port, server_process
 from tests.support.service import CallResult
@@ -94,9 +95,7 @@ def configured(replacements: dict[str, str]) -> str:
 async def envoy(
     folder: Path, grpc_addresses: list[str], http_addresses: list[str], ca: trustme.CA
 ) -> AsyncIterator[tuple[str, str]]:
-    certificate = ca.issue_cert("localhost", "127.0.0.1")
-    certificate.private_key_pem.write_to_path(str(folder / "tls.key"))
-    certificate.cert_chain_pems[0].write_to_path(str(folder / "tls.crt"))
+    replace_files(ca.issue_cert("localhost", "127.0.0.1"), folder)
     port, admin = free_port(), free_port()
     replaced = {
         "0.0.0.0, port_value: 8443": f"127.0.0.1, port_value: {port}",

@@ -10,43 +10,11 @@ from service.domain.errors import ErrorCode, Outcome, Problem, UpdateFailed
 from service.domain.step import FieldChange, Provider, StepUpdate, WarningType
 from service.providers.adapter import Plan, ProviderRequest, ProviderResponse, ResponseFailure
 from service.providers.apollo import Apollo, decide
-
-SEQUENCE = "5f0000000000000000000001"
-STEP, OTHER = "5f0000000000000000000101", "5f0000000000000000000102"
-TEMPLATE = "5f0000000000000000000301"
+from tests.support.apollo import OTHER, SEQUENCE, STEP, TEMPLATE, answer, template, touch, update
 
 ADAPTER = Apollo("https://api.apollo.example/api/v1", "https://app.apollo.example/oauth/token")
 CONNECTION = Connection(1, 1, "acme", Provider("apollo"), ApiKeyCredentials(Secret("k-secret")))
 REQUEST = ProviderRequest("PUT", "/emailer_templates/1", "emailer_templates/update", "a master API key")
-
-
-def touch(id: str = "t1", step: str = STEP, template: str | None = TEMPLATE, **more: Any) -> dict[str, Any]:
-    base = {"id": id, "emailer_step_id": step, "emailer_template_id": template, "status": "approved"}
-    return base | {"type": "new_thread", "bounce_rate": "loading"} | more
-
-
-def template(id: str = TEMPLATE, **more: Any) -> dict[str, Any]:
-    return {"id": id, "subject": "Old", "body_html": "<p>Old</p>", "archived": False, "unknown": [{}]} | more
-
-
-def answer(**parts: Any) -> dict[str, Any]:
-    whole = {
-        "emailer_campaign": {"id": SEQUENCE, "active": False},
-        "emailer_steps": [
-            {"id": STEP, "type": "auto_email", "position": 1, "wait_time": 3, "note": None},
-            {"id": OTHER, "type": "call", "position": 2},
-        ],
-        "emailer_touches": [touch()],
-        "emailer_templates": [template()],
-    }
-    return whole | parts
-
-
-def update(**wanted: Any) -> StepUpdate:
-    return StepUpdate(
-        **{"provider": Provider("apollo"), "customer_id": "acme", "sequence_id": SEQUENCE, "sequence_step_id": STEP}
-        | wanted
-    )
 
 
 def plan(stored: dict[str, Any], wanted: StepUpdate) -> Plan:

@@ -16,7 +16,7 @@ from service.providers import supported
 from service.providers.adapter import ProviderAdapter, ProviderRequest, ProviderResponse, Write
 from service.providers.apollo import Apollo
 from service.providers.outreach import Outreach
-from tests.providers import test_apollo, test_outreach
+from tests.support import apollo, outreach
 
 SPECS = Path(__file__).parents[3] / "shared" / "provider-specs"
 
@@ -66,13 +66,13 @@ def check_body(document: dict[str, Any], schema: dict[str, Any], body: Any) -> N
     jsonschema.Draft202012Validator({**schema, "components": document["components"]}).validate(body)
 
 
-STEP = {"data": test_outreach.step(), "included": [test_outreach.sequence()]}
+STEP = {"data": outreach.step(), "included": [outreach.sequence()]}
 OUTREACH = [
-    (test_outreach.update(subject="S", body="B"), [test_outreach.answer()]),
-    (test_outreach.update(body="B", validate_only=True), [test_outreach.answer(), {"data": [test_outreach.variant()]}]),
-    (test_outreach.update(body="B", custom_fields={"interval": 60, "taskNote": "x"}), [test_outreach.answer()]),
-    (test_outreach.update(custom_fields={"interval": 60}), [STEP]),
-    (test_outreach.update(body="B"), [{"data": []}, STEP]),
+    (outreach.update(subject="S", body="B"), [outreach.answer()]),
+    (outreach.update(body="B", validate_only=True), [outreach.answer(), {"data": [outreach.variant()]}]),
+    (outreach.update(body="B", custom_fields={"interval": 60, "taskNote": "x"}), [outreach.answer()]),
+    (outreach.update(custom_fields={"interval": 60}), [STEP]),
+    (outreach.update(body="B"), [{"data": []}, STEP]),
 ]
 
 
@@ -118,8 +118,8 @@ def check_query(document: dict[str, Any], request: ProviderRequest) -> None:
 
 
 APOLLO = [
-    test_apollo.update(subject="S", body="B"),
-    test_apollo.update(custom_fields={"wait_time": 2, "wait_mode": "hour", "note": "x"}),
+    apollo.update(subject="S", body="B"),
+    apollo.update(custom_fields={"wait_time": 2, "wait_mode": "hour", "note": "x"}),
 ]
 
 
@@ -129,7 +129,7 @@ async def test_what_apollo_is_sent_is_as_observed(update: StepUpdate) -> None:
     document = spec("apollo-observed")
     schemas = document["components"]["schemas"]
     read, *writes = await requests(
-        Apollo("https://api.apollo.example", "https://app.apollo.example"), update, test_apollo.answer()
+        Apollo("https://api.apollo.example", "https://app.apollo.example"), update, apollo.answer()
     )
     assert operation(document, read) is not None
     assert read.body is None

@@ -16,6 +16,7 @@ from sandbox.server import running_sandbox
 from service.cli.demo.environment import DemoEnvironment
 from tests.readme.play import commands
 from tests.readme.test_readme import PAGE
+from tests.support.certificates import tls_settings
 from tests.support.processes import server_process
 
 GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4"
@@ -36,19 +37,6 @@ def grpcurls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return found
 
 
-@pytest.fixture
-def tls(tmp_path: Path) -> dict[str, str]:
-    authority = trustme.CA()
-    certificate = authority.issue_cert("localhost", "127.0.0.1")
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
-    certificate.cert_chain_pems[0].write_to_path(tmp_path / "certificate.pem")
-    return {
-        "SEQSTEP_TLS_CERTIFICATE": str(tmp_path / "certificate.pem"),
-        "SEQSTEP_TLS_PRIVATE_KEY": str(tmp_path / "key.pem"),
-    }
-
-
 def adapted(code: str, grpcurl: str, address: str, ca: Path | None) -> str:
     """A command of the page for a service elsewhere; what docs/clients.md says about TLS is done here."""
     if ca is not None:
@@ -63,13 +51,13 @@ def adapted(code: str, grpcurl: str, address: str, ca: Path | None) -> str:
 @pytest.mark.timeout(500)  # Go compiles grpcurl once
 @pytest.mark.parametrize("secure", [False, True], ids=["plaintext", "TLS"])
 async def test_the_calls_of_the_page(
-    grpcurls: dict[str, str], tls: dict[str, str], tmp_path: Path, *, secure: bool
+    grpcurls: dict[str, str], authority: trustme.CA, tmp_path: Path, *, secure: bool
 ) -> None:
     async with running_sandbox() as sandbox:
         demo = await asyncio.to_thread(DemoEnvironment.prepare, tmp_path / "demo", "dev", sandbox.url)
         settings = {name: value for name, value in demo.environment.items() if name.startswith("SEQSTEP_")}
-        environment = settings | (tls if secure else {})
-        ca = tmp_path / "ca.pem" if secure else None
+        environment = settings | (tls_settings(tmp_path, authority) if secure else {})
+        ca = tmp_path / "ca.crt" if secure else None
         async with server_process(tmp_path, environment, wait=not secure) as service:
             environment = os.environ | {"SEQSTEP_API_KEY": demo.api_key_file.read_text().strip()}
             for grpcurl in grpcurls.values():

@@ -5,7 +5,6 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,30 +16,9 @@ from service.api.tls import TlsError, TlsFiles
 from service.domain.deadline import Deadline
 from service.domain.step import Caller, StepUpdate, UpdateResult
 from service.rest import protocol
+from tests.support.certificates import replace_files
 from tests.support.http_server import EMPTY, GOOD, PATH, RunningHttpServer, error_of, exchange, running_http_server
 from tests.support.waiting import until
-
-
-@pytest.fixture
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def files(tmp_path: Path, authority: trustme.CA) -> TlsFiles:
-    write(authority.issue_cert("localhost"), tmp_path)
-    return TlsFiles(tmp_path / "chain.pem", tmp_path / "key.pem")
-
-
-def write(certificate: trustme.LeafCert, folder: Path) -> None:
-    certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
-    certificate.cert_chain_pems[0].write_to_path(str(folder / "chain.pem"))
-
-
-def mutual(files: TlsFiles, authority: trustme.CA) -> TlsFiles:
-    path = files.certificate.with_name("ca.pem")
-    authority.cert_pem.write_to_path(str(path))
-    return TlsFiles(files.certificate, files.private_key, path)
 
 
 @asynccontextmanager
@@ -60,8 +38,8 @@ async def call(client: httpx.AsyncClient, **headers: Any) -> httpx.Response:
     return await client.patch(PATH, headers=GOOD | headers, json=EMPTY)
 
 
-async def test_tls_with_the_certificate_of_the_settings(files: TlsFiles, authority: trustme.CA) -> None:
-    async with running_http_server(tls=files) as server:
+async def test_tls_with_the_certificate_of_the_settings(tls_files: TlsFiles, authority: trustme.CA) -> None:
+    async with running_http_server(tls=tls_files) as server:
         async with trusting(server, authority) as client:
             assert (await call(client)).status_code == 200
         async with trusting(server, trustme.CA()) as stranger:
@@ -71,8 +49,10 @@ async def test_tls_with_the_certificate_of_the_settings(files: TlsFiles, authori
             await server.patch()
 
 
-async def test_a_client_certificate_stands_for_an_application(files: TlsFiles, authority: trustme.CA) -> None:
-    async with running_http_server(tls=mutual(files, authority)) as server:
+async def test_a_client_certificate_stands_for_an_application(
+    mutual_tls_files: TlsFiles, authority: trustme.CA
+) -> None:
+    async with running_http_server(tls=mutual_tls_files) as server:
         async with trusting(server, authority, authority.issue_cert("billing.example")) as client:
             given = {key: value for key, value in GOOD.items() if key != "x-api-key"}
             assert (await client.patch(PATH, headers=given, json=EMPTY)).status_code == 200
@@ -84,8 +64,8 @@ async def test_a_client_certificate_stands_for_an_application(files: TlsFiles, a
             assert error_of(response)["code"] == "UNAUTHORIZED_ERROR"
 
 
-async def test_clients_of_another_authority_are_refused(files: TlsFiles, authority: trustme.CA) -> None:
-    async with running_http_server(tls=mutual(files, authority)) as server:
+async def test_clients_of_another_authority_are_refused(mutual_tls_files: TlsFiles, authority: trustme.CA) -> None:
+    async with running_http_server(tls=mutual_tls_files) as server:
         for certificate in (None, trustme.CA().issue_cert("billing.example")):
             async with trusting(server, authority, certificate) as client:
                 with pytest.raises(httpx.HTTPError):
@@ -93,12 +73,12 @@ async def test_clients_of_another_authority_are_refused(files: TlsFiles, authori
         assert server.callers == []
 
 
-async def test_a_new_certificate_is_shown_without_a_restart(files: TlsFiles, authority: trustme.CA) -> None:
+async def test_a_new_certificate_is_shown_without_a_restart(tls_files: TlsFiles, authority: trustme.CA) -> None:
     other = trustme.CA()
-    async with running_http_server(tls=files) as server:
+    async with running_http_server(tls=tls_files) as server:
         async with trusting(server, authority) as old:
             assert (await call(old)).status_code == 200
-            write(other.issue_cert("localhost"), files.certificate.parent)
+            replace_files(other.issue_cert("localhost"), tls_files.certificate.parent)
             async with trusting(server, other) as new:
                 assert (await call(new)).status_code == 200
             # A connection that is open stays so.
@@ -108,9 +88,11 @@ async def test_a_new_certificate_is_shown_without_a_restart(files: TlsFiles, aut
                 await call(late)
 
 
-async def test_a_new_authority_of_clients_counts_without_a_restart(files: TlsFiles, authority: trustme.CA) -> None:
+async def test_a_new_authority_of_clients_counts_without_a_restart(
+    mutual_tls_files: TlsFiles, authority: trustme.CA
+) -> None:
     other = trustme.CA()
-    both = mutual(files, authority)
+    both = mutual_tls_files
     async with running_http_server(tls=both) as server:
         assert both.client_ca is not None
         other.cert_pem.write_to_path(str(both.client_ca))
@@ -121,17 +103,19 @@ async def test_a_new_authority_of_clients_counts_without_a_restart(files: TlsFil
                 await call(client)
 
 
-async def test_a_certificate_without_its_key_leaves_the_last_good_pair(files: TlsFiles, authority: trustme.CA) -> None:
-    async with running_http_server(tls=files) as server:
-        authority.issue_cert("localhost").cert_chain_pems[0].write_to_path(str(files.certificate))
+async def test_a_certificate_without_its_key_leaves_the_last_good_pair(
+    tls_files: TlsFiles, authority: trustme.CA
+) -> None:
+    async with running_http_server(tls=tls_files) as server:
+        authority.issue_cert("localhost").cert_chain_pems[0].write_to_path(str(tls_files.certificate))
         async with trusting(server, authority) as client:
             assert (await call(client)).status_code == 200
 
 
-async def test_unusable_tls_files_fail_the_start(files: TlsFiles) -> None:
-    files.private_key.unlink()
+async def test_unusable_tls_files_fail_the_start(tls_files: TlsFiles) -> None:
+    tls_files.private_key.unlink()
     with pytest.raises(TlsError, match="cannot read"):
-        async with running_http_server(tls=files):
+        async with running_http_server(tls=tls_files):
             pass
 
 

@@ -1,13 +1,10 @@
-"""A gRPC server for each test, and certificates."""
+"""A gRPC server for each test."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.certificates import authority, mutual_tls_files, tls_files
 from tests.support.grpc_server import RunningGrpcServer
-
-__all__ = ["authority", "mutual_tls_files", "server", "tls_files"]
 
 
 @pytest.fixture

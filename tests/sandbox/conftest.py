@@ -8,29 +8,31 @@ from sandbox.server import RunningSandbox, running_sandbox
 
 
 @pytest.fixture
-async def sb() -> AsyncIterator[RunningSandbox]:
+async def sandbox() -> AsyncIterator[RunningSandbox]:
     async with running_sandbox() as running:
         yield running
 
 
 @pytest.fixture
-async def apollo(sb: RunningSandbox) -> AsyncIterator[httpx.AsyncClient]:
+async def apollo(sandbox: RunningSandbox) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"x-api-key": seed.APOLLO_MASTER_KEY}
-    async with httpx.AsyncClient(base_url=sb.apollo_url, headers=headers) as client:
+    async with httpx.AsyncClient(base_url=sandbox.apollo_url, headers=headers) as client:
         yield client
 
 
 @pytest.fixture
-async def outreach(sb: RunningSandbox) -> AsyncIterator[httpx.AsyncClient]:
+async def outreach(sandbox: RunningSandbox) -> AsyncIterator[httpx.AsyncClient]:
     headers = {
         "Authorization": f"Bearer {seed.OUTREACH_ACCESS_TOKEN}",
         "Content-Type": "application/vnd.api+json",
     }
-    async with httpx.AsyncClient(base_url=f"{sb.outreach_url}/api/v2", headers=headers) as client:
+    async with httpx.AsyncClient(
+        base_url=f"{sandbox.outreach_url}/api/v2", headers=headers
+    ) as client:
         yield client
 
 
 @pytest.fixture
-async def control(sb: RunningSandbox) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=f"{sb.url}/_sandbox") as client:
+async def control(sandbox: RunningSandbox) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=f"{sandbox.url}/_sandbox") as client:
         yield client

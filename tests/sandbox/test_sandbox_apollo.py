@@ -128,19 +128,19 @@ async def test_bodies_are_utf8_json_objects(
     ],
 )
 async def test_credentials(
-    sb: RunningSandbox, headers: dict[str, str], status: int, text: str
+    sandbox: RunningSandbox, headers: dict[str, str], status: int, text: str
 ) -> None:
     async with httpx.AsyncClient() as client:
-        answer = await client.get(sb.apollo_url + ACTIVE, headers=headers)
+        answer = await client.get(sandbox.apollo_url + ACTIVE, headers=headers)
     assert answer.status_code == status
     assert text in answer.text
     if status in (401, 403):
         assert not [name for name in answer.headers if name.startswith("x-")]
 
 
-async def test_a_key_in_the_query_or_the_body_is_not_accepted(sb: RunningSandbox) -> None:
+async def test_a_key_in_the_query_or_the_body_is_not_accepted(sandbox: RunningSandbox) -> None:
     key = {"api_key": seed.APOLLO_MASTER_KEY}
-    async with httpx.AsyncClient(base_url=sb.apollo_url) as client:
+    async with httpx.AsyncClient(base_url=sandbox.apollo_url) as client:
         assert (await client.get(ACTIVE, params=key)).status_code == 401
         assert (await client.put(PLAIN, json=key)).status_code == 401
 
@@ -169,9 +169,9 @@ async def test_windows_count_down_for_each_endpoint_and_then_refuse(
 
 
 async def test_writes_to_one_sequence_must_not_overlap(
-    sb: RunningSandbox, apollo: httpx.AsyncClient, control: httpx.AsyncClient
+    sandbox: RunningSandbox, apollo: httpx.AsyncClient, control: httpx.AsyncClient
 ) -> None:
-    sb.order_fault(provider="apollo", method="PUT", delay_seconds=1)
+    sandbox.order_fault(provider="apollo", method="PUT", delay_seconds=1)
     first = asyncio.create_task(apollo.put(PLAIN, json={"subject": "first"}))
     while not (await control.get("/calls")).json():
         pass
@@ -218,14 +218,16 @@ async def test_search_pages_and_matches_names(apollo: httpx.AsyncClient) -> None
     assert [c["id"] for c in answer["emailer_campaigns"]] == [seed.APOLLO_SEQUENCE_ARCHIVED]
 
 
-async def test_accounts_do_not_share_data(sb: RunningSandbox, apollo: httpx.AsyncClient) -> None:
+async def test_accounts_do_not_share_data(
+    sandbox: RunningSandbox, apollo: httpx.AsyncClient
+) -> None:
     await apollo.put(PLAIN, json={"subject": "mine"})
     other = await apollo.get(ACTIVE, headers={"x-api-key": seed.APOLLO_SECOND_KEY})
     assert "mine" not in other.text
 
 
 async def test_refresh_rotates_without_a_mint_limit(
-    sb: RunningSandbox, apollo: httpx.AsyncClient
+    sandbox: RunningSandbox, apollo: httpx.AsyncClient
 ) -> None:
     form = {
         "grant_type": "refresh_token",
@@ -233,11 +235,11 @@ async def test_refresh_rotates_without_a_mint_limit(
         "client_id": seed.APOLLO_CLIENT_ID,
         "client_secret": seed.APOLLO_CLIENT_SECRET,
     }
-    first = (await apollo.post(sb.apollo_token_url, data=form)).json()
-    again = await apollo.post(sb.apollo_token_url, data=form)
+    first = (await apollo.post(sandbox.apollo_token_url, data=form)).json()
+    again = await apollo.post(sandbox.apollo_token_url, data=form)
     assert (again.status_code, again.json()["error"]) == (400, "invalid_grant")
     form["refresh_token"] = first["refresh_token"]
-    second = (await apollo.post(sb.apollo_token_url, data=form)).json()
+    second = (await apollo.post(sandbox.apollo_token_url, data=form)).json()
     bearer = {"Authorization": f"Bearer {second['access_token']}"}
     async with httpx.AsyncClient() as client:
-        assert (await client.get(sb.apollo_url + ACTIVE, headers=bearer)).status_code == 200
+        assert (await client.get(sandbox.apollo_url + ACTIVE, headers=bearer)).status_code == 200

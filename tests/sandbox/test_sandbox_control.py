@@ -21,14 +21,14 @@ async def subject(control: httpx.AsyncClient) -> str:
 
 
 async def test_calls_are_logged_without_credentials(
-    sb: RunningSandbox, apollo: httpx.AsyncClient, control: httpx.AsyncClient
+    sandbox: RunningSandbox, apollo: httpx.AsyncClient, control: httpx.AsyncClient
 ) -> None:
     await apollo.put(PLAIN, json={"subject": "é"})
     await apollo.get(ACTIVE, params=[("a", "1"), ("api_key", "secret")])
     form = {"refresh_token": "secret", "client_id": "c"}
-    await control.post(f"{sb.outreach_url}/oauth/token", data=form)
+    await control.post(f"{sandbox.outreach_url}/oauth/token", data=form)
     calls = (await control.get("/calls")).json()
-    assert calls == sb.calls()
+    assert calls == sandbox.calls()
     assert [c["seq"] for c in calls] == [1, 2, 3]
     assert [c["status"] for c in calls] == [200, 422, 400]
     assert calls[0]["body"] == {"subject": "é"}
@@ -38,9 +38,9 @@ async def test_calls_are_logged_without_credentials(
     assert calls[2]["body"] == {"refresh_token": "REDACTED", "client_id": "c"}
     assert seed.APOLLO_MASTER_KEY not in str(calls)
     assert calls[0]["connection"] == calls[1]["connection"] != calls[2]["connection"]
-    assert [c["seq"] for c in sb.calls("outreach")] == [3]
+    assert [c["seq"] for c in sandbox.calls("outreach")] == [3]
     await control.delete("/calls")
-    assert sb.calls() == []
+    assert sandbox.calls() == []
 
 
 async def test_counters(apollo: httpx.AsyncClient, control: httpx.AsyncClient) -> None:
@@ -59,31 +59,31 @@ async def test_counters(apollo: httpx.AsyncClient, control: httpx.AsyncClient) -
 
 
 async def test_new_accounts_have_the_same_data_and_their_own_credentials(
-    sb: RunningSandbox, control: httpx.AsyncClient
+    sandbox: RunningSandbox, control: httpx.AsyncClient
 ) -> None:
     key = (await control.post("/accounts", json={"provider": "apollo", "auth": "api_key"})).json()
     order = {"provider": "outreach", "auth": "oauth", "token_lifetime_seconds": 30}
     oauth = (await control.post("/accounts", json=order)).json()
-    answer = await control.get(sb.apollo_url + ACTIVE, headers={"x-api-key": key["api_key"]})
+    answer = await control.get(sandbox.apollo_url + ACTIVE, headers={"x-api-key": key["api_key"]})
     assert answer.status_code == 200
     assert oauth.keys() >= {"redirect_uri", "expires_at", "access_token"}
     form = {"grant_type": "refresh_token"} | {
         name: oauth[name]
         for name in ("refresh_token", "client_id", "client_secret", "redirect_uri")
     }
-    minted = (await control.post(f"{sb.outreach_url}/oauth/token", data=form)).json()
+    minted = (await control.post(f"{sandbox.outreach_url}/oauth/token", data=form)).json()
     assert minted["expires_in"] == 30
 
 
 async def test_reset_brings_everything_back(
-    sb: RunningSandbox, apollo: httpx.AsyncClient, control: httpx.AsyncClient
+    sandbox: RunningSandbox, apollo: httpx.AsyncClient, control: httpx.AsyncClient
 ) -> None:
     await apollo.put(PLAIN, json={"subject": "changed"})
-    sb.order_fault(provider="apollo", status=500, times=None)
+    sandbox.order_fault(provider="apollo", status=500, times=None)
     await control.patch(f"/accounts/{seed.APOLLO_ACCOUNT}", json={"rate_limits": {"minute": 0}})
     assert (await control.post("/reset")).status_code == 204
     assert await subject(control) == "Quick question"
-    assert sb.calls() == []
+    assert sandbox.calls() == []
     assert (await apollo.get(ACTIVE)).headers["x-minute-usage"] == "1"
 
 
@@ -115,28 +115,28 @@ async def test_orders_that_make_no_sense(
 
 
 async def test_before_prevents_and_after_does_not(
-    sb: RunningSandbox, apollo: httpx.AsyncClient, control: httpx.AsyncClient
+    sandbox: RunningSandbox, apollo: httpx.AsyncClient, control: httpx.AsyncClient
 ) -> None:
-    sb.order_fault(provider="apollo", method="put", path="emailer_templates", status=503)
+    sandbox.order_fault(provider="apollo", method="put", path="emailer_templates", status=503)
     before = await apollo.put(PLAIN, json={"subject": "before"})
     assert (before.status_code, before.content) == (503, b"")
     assert await subject(control) == "Quick question"
-    fault = sb.order_fault(
+    fault = sandbox.order_fault(
         provider="apollo", when="after", body={"error": "no"}, headers={"X-A": ["1", "2"]}
     )
     after = await apollo.put(PLAIN, json={"subject": "after"})
     assert (after.status_code, after.json()) == (200, {"error": "no"})
     assert after.headers.get_list("x-a") == ["1", "2"]
     assert await subject(control) == "after"
-    assert sb.calls()[-1]["fault"] == fault
+    assert sandbox.calls()[-1]["fault"] == fault
     listed = (await control.get("/faults")).json()
     assert [(f["used"], f["left"]) for f in listed] == [(1, 0), (1, 0)]
 
 
 async def test_headers_alone_change_nothing_else(
-    sb: RunningSandbox, apollo: httpx.AsyncClient
+    sandbox: RunningSandbox, apollo: httpx.AsyncClient
 ) -> None:
-    sb.order_fault(provider="apollo", headers={"content-type": "text/html", "x-a": "b"})
+    sandbox.order_fault(provider="apollo", headers={"content-type": "text/html", "x-a": "b"})
     answer = await apollo.put(PLAIN, json={"subject": "new"})
     assert answer.headers.get_list("content-type") == ["text/html"]
     assert answer.headers["x-a"] == "b"
@@ -154,61 +154,65 @@ async def test_headers_alone_change_nothing_else(
     ],
 )
 async def test_cuts(
-    sb: RunningSandbox,
+    sandbox: RunningSandbox,
     apollo: httpx.AsyncClient,
     control: httpx.AsyncClient,
     cut: str,
     error: type[Exception],
     when: str,
 ) -> None:
-    sb.order_fault(provider="apollo", cut=cut, when=when)
+    sandbox.order_fault(provider="apollo", cut=cut, when=when)
     with pytest.raises(error):
         await apollo.put(PLAIN, json={"subject": "cut"})
-    assert sb.calls()[0]["status"] is None
+    assert sandbox.calls()[0]["status"] is None
     assert await subject(control) == ("cut" if when == "after" else "Quick question")
     assert (await apollo.get(ACTIVE)).status_code == 200
 
 
-async def test_hang_ends_with_the_client(sb: RunningSandbox, apollo: httpx.AsyncClient) -> None:
-    sb.order_fault(provider="apollo", hang=True)
+async def test_hang_ends_with_the_client(
+    sandbox: RunningSandbox, apollo: httpx.AsyncClient
+) -> None:
+    sandbox.order_fault(provider="apollo", hang=True)
     with pytest.raises(httpx.ReadTimeout):
         await apollo.get(ACTIVE, timeout=0.05)
     assert (await apollo.get(ACTIVE)).status_code == 200
 
 
 async def test_stopping_ends_what_hangs_drips_and_waits() -> None:
-    async with running_sandbox() as sb, httpx.AsyncClient(timeout=60) as client:
-        sb.order_fault(provider="apollo", hang=True)
-        sb.order_fault(provider="apollo", delay_seconds=3600)
-        sb.order_fault(provider="apollo", drip_seconds=3600, body="slow")
-        waiting = [asyncio.create_task(client.get(sb.apollo_url + ACTIVE)) for _ in range(3)]
-        while len((await client.get(f"{sb.url}/_sandbox/calls")).json()) < 3:
+    async with running_sandbox() as sandbox, httpx.AsyncClient(timeout=60) as client:
+        sandbox.order_fault(provider="apollo", hang=True)
+        sandbox.order_fault(provider="apollo", delay_seconds=3600)
+        sandbox.order_fault(provider="apollo", drip_seconds=3600, body="slow")
+        waiting = [asyncio.create_task(client.get(sandbox.apollo_url + ACTIVE)) for _ in range(3)]
+        while len((await client.get(f"{sandbox.url}/_sandbox/calls")).json()) < 3:
             pass
     assert len(await asyncio.gather(*waiting, return_exceptions=True)) == 3
 
 
-async def test_odd_bodies(sb: RunningSandbox, apollo: httpx.AsyncClient) -> None:
-    sb.order_fault(provider="apollo", body_repeat={"text": "xyz", "bytes": 1_000_000})
+async def test_odd_bodies(sandbox: RunningSandbox, apollo: httpx.AsyncClient) -> None:
+    sandbox.order_fault(provider="apollo", body_repeat={"text": "xyz", "bytes": 1_000_000})
     large = await apollo.get(ACTIVE)
     assert (len(large.content), large.text[:4]) == (1_000_000, "xyzx")
-    sb.order_fault(provider="apollo", json_depth=10_000)
+    sandbox.order_fault(provider="apollo", json_depth=10_000)
     assert (await apollo.get(ACTIVE)).text.count("{") == 10_000
-    sb.order_fault(provider="apollo", body_base64="/wA=")
+    sandbox.order_fault(provider="apollo", body_base64="/wA=")
     assert (await apollo.get(ACTIVE)).content == b"\xff\x00"
-    sb.order_fault(provider="apollo", body="drip", drip_seconds=0.001)
+    sandbox.order_fault(provider="apollo", body="drip", drip_seconds=0.001)
     assert (await apollo.get(ACTIVE)).text == "drip"
-    sb.order_fault(provider="apollo", body="raw", headers={"Content-Encoding": "gzip"})
+    sandbox.order_fault(provider="apollo", body="raw", headers={"Content-Encoding": "gzip"})
     with pytest.raises(httpx.DecodingError):
         await apollo.get(ACTIVE)
-    sb.order_fault(provider="apollo", body="short", headers={"Content-Length": "100"})
+    sandbox.order_fault(provider="apollo", body="short", headers={"Content-Length": "100"})
     with pytest.raises(httpx.RemoteProtocolError):
         await apollo.get(ACTIVE)
 
 
-async def test_probability_is_repeatable(sb: RunningSandbox, apollo: httpx.AsyncClient) -> None:
+async def test_probability_is_repeatable(
+    sandbox: RunningSandbox, apollo: httpx.AsyncClient
+) -> None:
     async def run() -> list[int]:
-        sb.reset()
-        sb.order_fault(provider="apollo", status=500, times=None, probability=0.5, seed=7)
+        sandbox.reset()
+        sandbox.order_fault(provider="apollo", status=500, times=None, probability=0.5, seed=7)
         return [(await apollo.get(ACTIVE)).status_code for _ in range(20)]
 
     first = await run()
@@ -216,17 +220,19 @@ async def test_probability_is_repeatable(sb: RunningSandbox, apollo: httpx.Async
     assert await run() == first
 
 
-async def test_faults_for_one_account(sb: RunningSandbox, apollo: httpx.AsyncClient) -> None:
-    sb.order_fault(provider="apollo", account=seed.APOLLO_SECOND_ACCOUNT, status=500, times=None)
+async def test_faults_for_one_account(sandbox: RunningSandbox, apollo: httpx.AsyncClient) -> None:
+    sandbox.order_fault(
+        provider="apollo", account=seed.APOLLO_SECOND_ACCOUNT, status=500, times=None
+    )
     assert (await apollo.get(ACTIVE)).status_code == 200
     second = {"x-api-key": seed.APOLLO_SECOND_KEY}
     assert (await apollo.get(ACTIVE, headers=second)).status_code == 500
 
 
 async def test_an_exception_inside_is_answered_and_printed(
-    sb: RunningSandbox, apollo: httpx.AsyncClient, capsys: pytest.CaptureFixture[str]
+    sandbox: RunningSandbox, apollo: httpx.AsyncClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sb.state.accounts[seed.APOLLO_ACCOUNT].apollo.steps["broken"] = {}
+    sandbox.state.accounts[seed.APOLLO_ACCOUNT].apollo.steps["broken"] = {}
     assert (await apollo.get(ACTIVE)).status_code == 500
     assert "KeyError" in capsys.readouterr().err
     assert (await apollo.put(PLAIN, json={})).status_code == 200
@@ -247,14 +253,14 @@ async def test_https() -> None:
     authority.configure_trust(trust)
     headers = {"x-api-key": seed.APOLLO_MASTER_KEY}
     async with (
-        running_sandbox(ssl_context=server) as sb,
+        running_sandbox(ssl_context=server) as sandbox,
         httpx.AsyncClient(verify=trust, headers=headers) as client,
     ):
-        assert sb.url.startswith("https://")
-        assert (await client.get(sb.apollo_url + ACTIVE)).status_code == 200
-        sb.order_fault(provider="apollo", cut="reset")
+        assert sandbox.url.startswith("https://")
+        assert (await client.get(sandbox.apollo_url + ACTIVE)).status_code == 200
+        sandbox.order_fault(provider="apollo", cut="reset")
         with pytest.raises(httpx.TransportError):
-            await client.get(sb.apollo_url + ACTIVE)
+            await client.get(sandbox.apollo_url + ACTIVE)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

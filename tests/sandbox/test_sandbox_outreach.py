@@ -91,11 +91,13 @@ async def test_unknown_parameters_are_refused(
 
 
 @pytest.mark.parametrize("kind", [None, "application/json", "application/vnd.api+json; a=b"])
-async def test_every_request_needs_the_media_type(sb: RunningSandbox, kind: str | None) -> None:
+async def test_every_request_needs_the_media_type(
+    sandbox: RunningSandbox, kind: str | None
+) -> None:
     headers = {"Authorization": f"Bearer {seed.OUTREACH_ACCESS_TOKEN}"}
     headers |= {"Content-Type": kind} if kind else {}
     async with httpx.AsyncClient() as client:
-        answer = await client.get(f"{sb.outreach_url}/api/v2/templates/18", headers=headers)
+        answer = await client.get(f"{sandbox.outreach_url}/api/v2/templates/18", headers=headers)
     assert answer.status_code == 415
     assert answer.json()["errors"][0]["id"] == "unsupportedMediaType"
 
@@ -219,9 +221,9 @@ def grant(refresh_token: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("encoding", ["data", "json"])
 async def test_tokens_rotate_and_are_minted_once_a_minute(
-    sb: RunningSandbox, control: httpx.AsyncClient, encoding: str
+    sandbox: RunningSandbox, control: httpx.AsyncClient, encoding: str
 ) -> None:
-    url = f"{sb.outreach_url}/oauth/token"
+    url = f"{sandbox.outreach_url}/oauth/token"
 
     async def mint(token: str) -> httpx.Response:
         body: dict[str, Any] = {encoding: grant(token)}
@@ -252,23 +254,23 @@ async def test_tokens_rotate_and_are_minted_once_a_minute(
     ],
 )
 async def test_wrong_token_requests(
-    sb: RunningSandbox,
+    sandbox: RunningSandbox,
     control: httpx.AsyncClient,
     changes: dict[str, str],
     status: int,
     error: str,
 ) -> None:
     form = grant(seed.OUTREACH_REFRESH_TOKEN) | changes
-    answer = await control.post(f"{sb.outreach_url}/oauth/token", data=form)
+    answer = await control.post(f"{sandbox.outreach_url}/oauth/token", data=form)
     assert (answer.status_code, answer.json()["error"]) == (status, error)
 
 
 async def test_a_customer_can_disconnect_and_tokens_can_end(
-    sb: RunningSandbox, outreach: httpx.AsyncClient, control: httpx.AsyncClient
+    sandbox: RunningSandbox, outreach: httpx.AsyncClient, control: httpx.AsyncClient
 ) -> None:
     order = {"token_expires_in": 0, "revoke_refresh_token": True}
     await control.patch(f"/accounts/{seed.OUTREACH_ACCOUNT}", json=order)
     assert (await outreach.get("/templates/18")).status_code == 401
     form = grant(seed.OUTREACH_REFRESH_TOKEN)
-    answer = await control.post(f"{sb.outreach_url}/oauth/token", data=form)
+    answer = await control.post(f"{sandbox.outreach_url}/oauth/token", data=form)
     assert answer.json()["error"] == "invalid_grant"

@@ -18,6 +18,13 @@ def replace_files(certificate: trustme.LeafCert, folder: Path) -> None:
         os.replace(fresh, folder / name)  # noqa: PTH105
 
 
+def tls_settings(folder: Path, authority: trustme.CA) -> dict[str, str]:
+    """Writes a certificate for this machine, and its authority as `ca.crt`; returns the settings of a service with TLS."""
+    replace_files(authority.issue_cert("localhost", "127.0.0.1"), folder)
+    authority.cert_pem.write_to_path(str(folder / "ca.crt"))
+    return {"SEQSTEP_TLS_CERTIFICATE": str(folder / "tls.crt"), "SEQSTEP_TLS_PRIVATE_KEY": str(folder / "tls.key")}
+
+
 def trusting(authority: trustme.CA, client: trustme.LeafCert | None = None) -> grpc.ChannelCredentials:
     """Credentials of a channel that trusts the authority, with a certificate of its own if it has one."""
     return grpc.ssl_channel_credentials(

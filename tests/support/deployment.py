@@ -11,6 +11,7 @@ from engagement.v1 import sequence_step_service_pb2_grpc
 
 from sandbox import seed
 from sandbox.server import running_sandbox
+from sandbox.stand_ins import provider_settings
 from service.connections import Applications, ConnectionAdministration, Keyring, Store
 from service.connections.encryption import generate_key
 from service.connections.migrations.upgrade import upgrade
@@ -56,8 +57,7 @@ async def prepared_deployment(database_url: str, **environment: str) -> AsyncIte
             {
                 "SEQSTEP_DATABASE_URL": database_url,
                 "SEQSTEP_ENCRYPTION_KEYS": keys,
-                "SEQSTEP_APOLLO_BASE_URL": sandbox.apollo_url,
-                "SEQSTEP_OUTREACH_BASE_URL": sandbox.outreach_url,
+                **provider_settings(sandbox.url),
                 "SEQSTEP_MAX_CONCURRENT_CALLS": "2000",
                 "SEQSTEP_STOP_GRACE_SECONDS": "10",
             }

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import httpx
+import pytest
 from engagement.v1 import sequence_step_service_pb2 as pb
 from engagement.v1 import sequence_step_service_pb2_grpc
 from google.protobuf import json_format
@@ -195,3 +196,10 @@ async def running_service(folder: Path, **more: Any) -> AsyncIterator[RunningSer
             finally:
                 await service.channel.close()
                 await store.close()
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
+    """The service with its sandbox, for one test."""
+    async with running_service(tmp_path) as running:
+        yield running

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.server import running_sandbox
+from sandbox.stand_ins import provider_settings
 from service.connections import Applications, ConnectionAdministration, Keyring, Store
 from service.connections.encryption import generate_key
 from service.connections.migrations.upgrade import upgrade
@@ -126,9 +127,7 @@ async def running_environment(folder: Path) -> AsyncIterator[VectorEnvironment]:
         settings = {
             "SEQSTEP_DATABASE_URL": f"sqlite:///{folder}/store.sqlite3",
             "SEQSTEP_ENCRYPTION_KEYS": generate_key(),
-            "SEQSTEP_APOLLO_BASE_URL": sandbox.apollo_url,
-            "SEQSTEP_APOLLO_TOKEN_URL": sandbox.apollo_token_url,
-            "SEQSTEP_OUTREACH_BASE_URL": sandbox.outreach_url,
+            **provider_settings(sandbox.url),
         }
         store = Store.open(settings["SEQSTEP_DATABASE_URL"])
         try:
