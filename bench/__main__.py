@@ -13,7 +13,21 @@ from rich.console import Console
 
 from bench import plot, report
 from bench.measure import LoadFailed
-from bench.parts import calls, compare, isolation, latency, overload, own, profile, scale, soak, start, tls, workers
+from bench.parts import (
+    calls,
+    compare,
+    isolation,
+    latency,
+    overload,
+    own,
+    profile,
+    races,
+    scale,
+    soak,
+    start,
+    tls,
+    workers,
+)
 from bench.processes import ROOT, NotHere
 from bench.stage import Effort, Stage
 from bench.variants import versions
@@ -33,7 +47,7 @@ PARTS: Final[dict[str, Run]] = {
     "own": own.run,
 }
 
-LONG_PARTS: Final[dict[str, Run]] = {"overload": overload.run, "soak": soak.run}
+LONG_PARTS: Final[dict[str, Run]] = {"overload": overload.run, "soak": soak.run, "races": races.run}
 """Parts that take minutes, which run when they are named."""
 
 
@@ -46,7 +60,12 @@ def main() -> int:
         effort,
         **{
             name: value
-            for name, value in (("rounds", given.rounds), ("seconds", given.seconds), ("soak_minutes", given.minutes))
+            for name, value in (
+                ("rounds", given.rounds),
+                ("seconds", given.seconds),
+                ("soak_minutes", given.minutes),
+                ("race_pairs", given.pairs),
+            )
             if value
         },
     )
@@ -98,6 +117,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="how often everything is measured, in turn")
     parser.add_argument("--seconds", type=float, help="how long at a time")
     parser.add_argument("--minutes", type=float, help="how long the soak lasts")
+    parser.add_argument("--pairs", type=int, help="how many pairs of updates race in one process")
     parser.add_argument("--output", type=Path, help="the folder for performance.json and performance.svg")
     return parser.parse_args()
 

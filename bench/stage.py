@@ -26,6 +26,7 @@ class Effort:
         overload_seconds: How long the overload lasts.
         soak_minutes: How long the soak lasts.
         calls: How many calls the process that is asked for its memory has answered.
+        race_pairs: How many pairs of updates race in one process; across replicas, half as many.
     """
 
     rounds: int = 5
@@ -35,11 +36,12 @@ class Effort:
     overload_seconds: float = 60.0
     soak_minutes: float = 10.0
     calls: int = 10_000
+    race_pairs: int = 2_000
 
     @classmethod
     def quick(cls) -> "Effort":
         """Enough to see that everything works and roughly where it stands."""
-        return cls(2, 1.0, 0.5, (10, 10_000), 5.0, 0.25, 1_000)
+        return cls(2, 1.0, 0.5, (10, 10_000), 5.0, 0.25, 1_000, 80)
 
 
 @dataclass(frozen=True, slots=True)

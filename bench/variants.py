@@ -206,8 +206,8 @@ def service(count: int = 100, database_url: str | None = None, applications_coun
 
 
 @contextmanager
-def service_of(customers: Sequence[Customer]) -> Iterator[Service]:
-    """The service's set-up with these customers."""
+def service_of(customers: Sequence[Customer], database_url: str | None = None) -> Iterator[Service]:
+    """The service's set-up with these customers, in an empty database; in a SQLite file by default."""
 
     async def fill(store: Store, keyring: Keyring) -> str:
         caller_key = await Applications(store, 0).create("bench")
@@ -217,7 +217,7 @@ def service_of(customers: Sequence[Customer]) -> Iterator[Service]:
             await administration.set(caller.application_id, each.name, each.provider, each.credentials)
         return caller_key.reveal()
 
-    with _made(fill, None) as made:
+    with _made(fill, database_url) as made:
         yield made
 
 

@@ -25,7 +25,7 @@ def run(stage: Stage) -> Section:
     cores = Cores.apart()
     results: dict[tuple[str, int, str], list[Result]] = {}
     with ExitStack() as stack:
-        server = stack.enter_context(_postgresql())
+        server = stack.enter_context(postgresql())
         upstream = stack.enter_context(nginx_or_small(stage.folder, cores))
         stores: dict[tuple[str, int], Service] = {}
         for size in stage.effort.sizes:
@@ -91,7 +91,7 @@ def _cpu(rounds: list[Result]) -> list[float]:
 
 
 @contextmanager
-def _postgresql() -> Iterator[Any]:
+def postgresql() -> Iterator[Any]:
     """A real PostgreSQL from a wheel."""
     with warnings.catch_warnings():
         # Where there is no session's runtime folder, its library says that it uses another one.

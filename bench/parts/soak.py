@@ -207,10 +207,10 @@ class _Soak:
         try:
             response = await stub.UpdateStep(request, metadata=metadata, timeout=_DEADLINE_SECONDS)
         except grpc.aio.AioRpcError as error:
-            response = _envelope(error)
-            told = f"{error.code().name}, {_outcome(response)}"
+            response = envelope(error)
+            told = f"{error.code().name}, {outcome(response)}"
         else:
-            told = _outcome(response) if response.errors else "applied"
+            told = outcome(response) if response.errors else "applied"
         self.account.note(told, time.monotonic() - begun)
         return told
 
@@ -229,7 +229,7 @@ class _Soak:
             self.account.untrue.append(f"{customer.name} was told {told}: {before} -> {now}, wanted {wanted}")
 
 
-def _envelope(error: grpc.aio.AioRpcError) -> messages.UpdateStepResponse:
+def envelope(error: grpc.aio.AioRpcError) -> messages.UpdateStepResponse:
     response = messages.UpdateStepResponse()
     for name, value in error.trailing_metadata() or ():
         if name == "grpc-status-details-bin" and isinstance(value, bytes):
@@ -238,7 +238,7 @@ def _envelope(error: grpc.aio.AioRpcError) -> messages.UpdateStepResponse:
     return response
 
 
-def _outcome(response: messages.UpdateStepResponse) -> str:
+def outcome(response: messages.UpdateStepResponse) -> str:
     if not response.errors:
         return "nothing"
     name = envelope_pb2.ErrorOutcome.Name(response.errors[0].meta.outcome)
