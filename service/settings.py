@@ -1,4 +1,4 @@
-"""Every knob of the service: one field each, read from the environment as `SEQSTEP_` and its name in capitals."""
+"""Every setting of the service: one field each, read from the environment as `SEQSTEP_` and its name in capitals."""
 
 from enum import StrEnum
 from pathlib import Path

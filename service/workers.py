@@ -1,4 +1,4 @@
-"""Worker processes: one serves in this process, several are started, watched and replaced."""
+"""Runs the service in this process, or in several worker processes that are watched and replaced."""
 
 import asyncio
 import gc
@@ -58,9 +58,9 @@ def serve_here(settings: Settings, *, until_closed: bool = False) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         if until_closed:
-            _when_input_ends(lambda: loop.call_soon_threadsafe(stop.set))
+            _call_when_input_ends(lambda: loop.call_soon_threadsafe(stop.set))
         async with app.running(settings):
-            # What is loaded by now stays. Looked through again and again, it made all calls of the moment wait for 60 ms.
+            # What is loaded by now stays. Collecting it again and again made all calls of the moment wait for 60 ms.
             gc.collect()
             gc.freeze()
             await stop.wait()
@@ -73,7 +73,7 @@ def serve_here(settings: Settings, *, until_closed: bool = False) -> int:
     return 0
 
 
-def _when_input_ends(act: Callable[[], object]) -> None:
+def _call_when_input_ends(act: Callable[[], object]) -> None:
     def watch() -> None:
         while os.read(0, 1024):
             pass
@@ -88,16 +88,16 @@ async def _supervise(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     with tempfile.TemporaryDirectory(prefix="seqstep-metrics-") as metrics:
-        keepers = [
+        watchers = [
             asyncio.create_task(_keep_alive(index, stop, settings, Path(metrics))) for index in range(settings.workers)
         ]
         try:
-            await asyncio.wait(keepers, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(watchers, return_when=asyncio.FIRST_COMPLETED)
             stop.set()
-            statuses = await asyncio.gather(*keepers)
+            statuses = await asyncio.gather(*watchers)
         finally:
-            for keeper in keepers:
-                keeper.cancel()
+            for watcher in watchers:
+                watcher.cancel()
     return max(statuses)
 
 
@@ -152,7 +152,7 @@ async def _stop(worker: asyncio.subprocess.Process, ended: "asyncio.Task[int]", 
 
 
 def main() -> int:
-    """A worker process of a supervisor."""
+    """Runs one worker process for a supervisor; returns its exit status."""
     settings = Settings()
     logging.configure(settings.log_format, settings.log_level)
     structlog.contextvars.bind_contextvars(worker=int(os.environ.get(_INDEX, "0")))

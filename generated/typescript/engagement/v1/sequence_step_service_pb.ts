@@ -191,6 +191,11 @@ export const SequenceStepService: GenService<{
    * The update is not atomic: the template and the custom fields are two writes at the provider, in this order.
    * `meta.outcome` tells what a failure left behind. Values are absolute, so repeating a call is always safe.
    *
+   * Updates of one sequence follow each other within one process of the service. Updates through different replicas at the
+   * same moment do not: subject and body are written together and never mix, but where both calls set custom fields too,
+   * the step can end with the template of one and the custom fields of the other. `before` is what the provider held when
+   * the update read it.
+   *
    * The deadline bounds the calls to the provider: 30 seconds unless the caller sets one, 60 at most. A provider that is
    * too slow gives `GATEWAY_TIMEOUT_ERROR` shortly before it.
    *
