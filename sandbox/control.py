@@ -29,6 +29,7 @@ _ACCOUNT_MEMBERS = frozenset(
         "mint_interval_seconds",
         "scopes",
         "latency_seconds",
+        "client_secret",
     }
 )
 
@@ -150,6 +151,9 @@ def _change(state: State, account: Account, order: dict[str, Any]) -> None:
         if name in order
     }
     scopes = _scopes(order) if "scopes" in order else None
+    client_secret = order.get("client_secret", account.client_secret)
+    if not isinstance(client_secret, str):
+        raise _Refused(400, "client_secret must be a text")
     if "rate_limits" in order:
         _order_limits(account, order["rate_limits"])
     if "token_expires_in" in seconds:
@@ -160,6 +164,7 @@ def _change(state: State, account: Account, order: dict[str, Any]) -> None:
         state.set_scopes(account, scopes)
     account.mint_interval = seconds.get("mint_interval_seconds", account.mint_interval)
     account.latency = seconds.get("latency_seconds", account.latency)
+    state.set_client_secret(account, client_secret)
 
 
 def _order_limits(account: Account, wanted: Any) -> None:

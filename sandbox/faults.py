@@ -16,10 +16,12 @@ CUTS = ("before_headers", "reset", "mid_headers", "mid_body")
 _MAX_BODY_BYTES = 2_000_000_000
 _MAX_DEPTH = 1_000_000
 _BODIES = ("body", "body_base64", "body_repeat", "json_depth")
+_CHANGES = ("members", "without", "prefix", "suffix")
 _MEMBERS = frozenset(
     {
         "provider", "method", "path", "account", "times", "when", "status", "headers",
         "delay_seconds", "cut", "drip_seconds", "hang", "probability", "seed", *_BODIES,
+        *_CHANGES,
     }
 )  # fmt: skip
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -43,6 +45,7 @@ class Fault:
         times: How many more calls it is for, None without end.
         after: Whether the operation is carried out before the answer is replaced.
         answer: What to answer instead; None leaves the normal answer.
+        change: What becomes of the body of the normal answer.
         headers: Headers for the answer, which replace those of the same name.
         delay: Seconds to wait.
         cut: One of ``CUTS``, or None to send the answer whole.
@@ -61,6 +64,7 @@ class Fault:
     times: int | None
     after: bool
     answer: Answer | None
+    change: "BodyChange | None"
     headers: list[tuple[str, str]]
     delay: float
     cut: str | None
@@ -95,11 +99,41 @@ class Fault:
             return Answer(self.answer.status, self.answer.body, list(self.answer.headers))
         if normal is None:
             return Answer(200, b"{}", merge([("Content-Type", JSON)], self.headers))
-        return Answer(normal.status, normal.body, merge(normal.headers, self.headers))
+        body = normal.body if self.change is None else self.change.apply(normal.body)
+        return Answer(normal.status, body, merge(normal.headers, self.headers))
 
     def describe(self) -> dict[str, Any]:
         """Show the fault for the control API."""
         return {"id": self.id, "used": self.used, "left": self.times, "order": self.order}
+
+
+@dataclass(frozen=True, slots=True)
+class BodyChange:
+    """What a fault changes in the JSON object of a normal answer, whose operation is carried out.
+
+    Attributes:
+        members: Members that are set; ``{}`` in a text stands for the normal value.
+        without: Names of members that are removed.
+        prefix: A text before the object.
+        suffix: A text after it.
+    """
+
+    members: dict[str, Any]
+    without: frozenset[str]
+    prefix: str
+    suffix: str
+
+    def apply(self, body: bytes | Repeated) -> bytes:
+        """Return the changed body."""
+        normal = msgspec.json.decode(body) if isinstance(body, bytes) else {}
+        given = {
+            name: value.replace("{}", str(normal.get(name, "")))
+            if isinstance(value, str)
+            else value
+            for name, value in self.members.items()
+        }
+        kept = {name: value for name, value in normal.items() if name not in self.without}
+        return self.prefix.encode() + msgspec.json.encode(kept | given) + self.suffix.encode()
 
 
 class Faults:
@@ -170,7 +204,12 @@ def _parse(order: Any, fault_id: str) -> Fault:
     hang = order.get("hang", False)
     if hang and (cut or drip or answer or headers):
         raise InvalidFault("a fault that hangs sends no answer, so it takes no status, body or cut")
-    if not (hang or cut or drip or answer or headers or delay):
+    change = _change(order)
+    if change and (hang or answer):
+        raise InvalidFault(
+            f"{', '.join(_CHANGES)} change the normal answer, so they take no status, body or hang"
+        )
+    if not (hang or cut or drip or answer or change or headers or delay):
         raise InvalidFault("the fault would change nothing; give a status, body, delay, cut, …")
     return Fault(
         id=fault_id,
@@ -182,6 +221,7 @@ def _parse(order: Any, fault_id: str) -> Fault:
         times=times,
         after=_one_of(order, "when", ("before", "after")) == "after",
         answer=answer,
+        change=change,
         headers=headers,
         delay=delay,
         cut=cut,
@@ -189,6 +229,19 @@ def _parse(order: Any, fault_id: str) -> Fault:
         hang=hang,
         probability=_probability(order),
         _random=random.Random(order.get("seed")),  # noqa: S311 - repeatable, not secret
+    )
+
+
+def _change(order: dict[str, Any]) -> BodyChange | None:
+    if not set(order) & set(_CHANGES):
+        return None
+    members, without = order.get("members", {}), order.get("without", [])
+    if not isinstance(members, dict):
+        raise InvalidFault("members must be an object")
+    if not isinstance(without, list) or not all(isinstance(name, str) for name in without):
+        raise InvalidFault("without must be a list of names")
+    return BodyChange(
+        members, frozenset(without), _text(order, "prefix") or "", _text(order, "suffix") or ""
     )
 
 

@@ -142,6 +142,12 @@ class State:
             if token.account is account:
                 token.dead = True
 
+    def set_client_secret(self, account: Account, secret: str) -> None:
+        """Change the secret of the account's OAuth application, for all its users."""
+        for other in self.accounts.values():
+            if other.client_id == account.client_id:
+                other.client_secret = secret
+
     def set_scopes(self, account: Account, scopes: frozenset[str]) -> None:
         """Change what the account's credentials may do, save those seeded with other scopes."""
         previous, account.scopes = account.scopes, scopes

@@ -21,6 +21,7 @@ from service.connections import (
     Connections,
     Keyring,
     KeyringError,
+    RefreshObserver,
     SchemaMismatch,
     Store,
     StoreUnavailable,
@@ -134,10 +135,28 @@ async def provider_http(settings: Settings) -> AsyncIterator[HttpClient]:
 
 
 @asynccontextmanager
-async def sessions_for_checks(settings: Settings) -> AsyncIterator[Mapping[Provider, ProviderSessions]]:
-    """How `seqstep connection check` calls each provider, until the end of the block."""
+async def provider_access(
+    settings: Settings,
+    store: Store,
+    observe_refresh: RefreshObserver = lambda _provider, _result: None,
+) -> AsyncIterator[tuple[Connections, Mapping[Provider, ProviderSessions]]]:
+    """Whose credentials are used at each provider, and how it is called, until the end of the block.
+
+    Raises:
+        KeyringError: The encryption keys cannot be used.
+        InvalidHttpSettings: The CA file or a proxy for requests to providers cannot be used.
+    """
     async with provider_http(settings) as http:
-        yield provider_sessions(settings, http)
+        sessions = provider_sessions(settings, http)
+        connections = Connections(
+            store,
+            Keyring.parse(settings.encryption_keys.get_secret_value()),
+            token_endpoints(sessions, http),
+            cache_seconds=settings.cache_seconds,
+            refresh_margin_seconds=settings.token_refresh_margin_seconds,
+            observe_refresh=observe_refresh,
+        )
+        yield connections, sessions
 
 
 @asynccontextmanager
@@ -159,18 +178,12 @@ async def running(settings: Settings) -> AsyncIterator[App]:
         stack.push_async_callback(store.close)
         await store.check_schema()
         await ConnectionAdministration(store, keyring).check_keys()
-        provider_client = await stack.enter_async_context(provider_http(settings))
-        sessions = provider_sessions(settings, provider_client)
-        connections = Connections(
-            store,
-            keyring,
-            token_endpoints(sessions, provider_client),
-            cache_seconds=settings.cache_seconds,
-            refresh_margin_seconds=settings.token_refresh_margin_seconds,
-        )
-        update_step = UpdateStep(sessions, providers.unsupported(), connections)
         admission = Admission(settings.max_concurrent_calls)
         metrics = CallMetrics(lambda: admission.in_flight)
+        connections, sessions = await stack.enter_async_context(
+            provider_access(settings, store, metrics.record_token_refresh)
+        )
+        update_step = UpdateStep(sessions, providers.unsupported(), connections)
         calls = CallHandler(
             update_step,
             Applications(store, settings.cache_seconds),

@@ -2,25 +2,36 @@
 
 import getpass
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from typing import Annotated, NoReturn
+from typing import Annotated
 
-import msgspec
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
 from service.cli import context
-from service.connections import Applications, ConnectionAdministration, ConnectionSummary, Keyring
-from service.domain.credentials import ApiKeyCredentials, Credentials, OAuthCredentials, Secret
+from service.cli.credentials import (
+    credential_kinds,
+    parse_credentials,
+    read_client_secret,
+    read_from_terminal,
+    usage_error,
+)
+from service.connections import (
+    Applications,
+    ClientSecretChange,
+    ConnectionAdministration,
+    ConnectionSummary,
+    Keyring,
+    SeveralClients,
+)
 from service.domain.deadline import Deadline
-from service.domain.errors import Problem
+from service.domain.errors import Problem, UpdateFailed
 from service.domain.outcome import stated
 from service.domain.step import Provider
-from service.providers import REGISTRY, providers
+from service.providers import providers
 
 cli = typer.Typer(help="Customers' credentials at providers.", no_args_is_help=True)
 
@@ -43,17 +54,6 @@ Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
 _CHECK_SECONDS = 20.0
 
 
-class _GivenCredentials(msgspec.Struct, forbid_unknown_fields=True):
-    api_key: str | None = None
-    access_token: str | None = None
-    refresh_token: str | None = None
-    expires_in: float | None = None
-    expires_at: float | None = None
-    client_id: str = ""
-    client_secret: str = ""
-    redirect_uri: str = ""
-
-
 @asynccontextmanager
 async def _connections() -> AsyncIterator[tuple[Applications, ConnectionAdministration]]:
     async with context.open_store() as store:
@@ -69,13 +69,10 @@ def set_(app: App, customer: Customer, provider: ProviderOption) -> None:
     JSON with api_key, or with access_token, refresh_token, expires_in or expires_at (Unix seconds), client_id, client_secret
     and redirect_uri.
     """
-    if not _credential_kinds(provider):
-        context.print_error(f"{provider.title} cannot change a single step, so there is no use for a connection to it")
-        raise typer.Exit(2)
+    if not credential_kinds(provider):
+        usage_error(f"{provider.title} cannot change a single step, so there is no use for a connection to it")
     _check_customer(customer)
-    credentials = (
-        _read_from_terminal(provider) if sys.stdin.isatty() else _parse_credentials(provider, sys.stdin.read())
-    )
+    credentials = read_from_terminal(provider) if sys.stdin.isatty() else parse_credentials(provider, sys.stdin.read())
 
     async def main() -> bool:
         async with _connections() as (applications, connections):
@@ -106,16 +103,25 @@ def show(app: App, customer: Customer, provider: ProviderOption, as_json: Json =
 
 @cli.command()
 def check(app: App, customer: Customer, provider: ProviderOption) -> None:
-    """Try a connection by one cheap read at the provider, and say what is wrong; exit status 1 if it does not work."""
+    """Try a connection by one cheap read at the provider, and say what is wrong; exit status 1 if it does not work.
+
+    A connection that is marked needs_reauth is tried by a renewal of its token first, and is active again if that succeeds.
+    """
     from service import app as composition  # noqa: PLC0415  # gRPC and HTTP are slow to load
     from service.upstream.connection_check import check_connection  # noqa: PLC0415
 
     async def main() -> tuple[Problem, ...]:
-        async with _connections() as (applications, connections):
-            application = await applications.find(app)
-            connection = await connections.read(application.id, customer, provider)
-        async with composition.sessions_for_checks(context.load_settings()) as sessions:
-            return await check_connection(sessions[provider], connection, Deadline.after(_CHECK_SECONDS))
+        deadline = Deadline.after(_CHECK_SECONDS)
+        async with (
+            context.open_store() as store,
+            composition.provider_access(context.load_settings(), store) as (connections, sessions),
+        ):
+            application = await Applications(store, 0).find(app)
+            try:
+                connection = await connections.retried(application.id, customer, provider, deadline)
+            except UpdateFailed as failure:
+                return failure.problems
+            return await check_connection(sessions[provider], connection, connections.renewed, deadline)
 
     with Console(stderr=True).status(f"Asking {provider.title} …"):
         problems = context.run(main)
@@ -139,6 +145,43 @@ def delete(app: App, customer: Customer, provider: ProviderOption) -> None:
         context.print_error(f"{customer} has no connection to {provider.title} in {app}")
         raise typer.Exit(1)
     typer.echo(f"connection of {customer} to {provider.title} deleted")
+
+
+@cli.command("set-client-secret")
+def set_client_secret(
+    app: App,
+    provider: ProviderOption,
+    client_id: Annotated[
+        str | None,
+        typer.Option("--client-id", help="The OAuth client; needed if the connections have several."),
+    ] = None,
+) -> None:
+    """Replace the secret of an OAuth client in all connections of an application, while the service runs.
+
+    Tokens stay as they are. The secret is asked for on a terminal and not shown; otherwise it is read from standard input.
+    """
+    is_asked_for = sys.stdin.isatty()
+    secret = read_client_secret(getpass.getpass("Client secret: ") if is_asked_for else sys.stdin.read())
+
+    async def main() -> ClientSecretChange:
+        async with _connections() as (applications, connections):
+            application = await applications.find(app)
+            return await connections.set_client_secret(application.id, provider, client_id, secret)
+
+    try:
+        change = context.run(main)
+    except SeveralClients as several:
+        usage_error(f"the connections of {app} to {provider.title} have several clients; name one: {several}")
+    if change.replaced:
+        typer.echo(f"client secret replaced; connections to {provider.title} that have it: {change.replaced}")
+    else:
+        context.print_error(f"{app} has no such connection to {provider.title}")
+    if change.unreadable:
+        context.print_error(
+            f"{change.unreadable} could not be read and were left alone; add their keys, and repeat this"
+        )
+    if change.unreadable or not change.replaced:
+        raise typer.Exit(1)
 
 
 @cli.command()
@@ -186,12 +229,19 @@ def _print_connections(app: str | None, customer: str | None, provider: Provider
                     each.provider,
                     each.state.value,
                     context.format_time(each.state_since),
-                    each.state_reason,
+                    _why(each),
                 )
                 for each in found
             ],
         )
     return bool(found)
+
+
+def _why(summary: ConnectionSummary) -> str:
+    if summary.refresh_error is None:
+        return summary.state_reason
+    since = context.format_time(summary.refresh_error_at)
+    return f"{summary.state_reason}; token not renewed since {since}: {summary.refresh_error}"
 
 
 def _check_customer(customer: str) -> None:
@@ -201,68 +251,4 @@ def _check_customer(customer: str) -> None:
         or customer != customer.strip()
         or not (customer.isascii() and customer.isprintable())
     ):
-        context.print_error("a customer id has 1 to 255 printable ASCII characters, without space around it")
-        raise typer.Exit(2)
-
-
-def _credential_kinds(provider: Provider) -> tuple[type[Credentials], ...]:
-    """Returns the types of credentials that a provider takes."""
-    return next((known.credential_kinds for known in REGISTRY if known.provider == provider), ())
-
-
-def _read_from_terminal(provider: Provider) -> Credentials:
-    if ApiKeyCredentials in _credential_kinds(provider) and (
-        key := getpass.getpass("API key (empty for OAuth): ").strip()
-    ):
-        return ApiKeyCredentials(Secret(key))
-    return OAuthCredentials(
-        access_token=Secret(getpass.getpass("Access token: ").strip()),
-        refresh_token=Secret(getpass.getpass("Refresh token: ").strip()),
-        # Its end is not known here; the provider answers 401 once it is over.
-        expires_at=None,
-        client_id=typer.prompt("Client id").strip(),
-        client_secret=Secret(getpass.getpass("Client secret: ").strip()),
-        redirect_uri=typer.prompt("Redirect URI", default="").strip(),
-    )
-
-
-def _parse_credentials(provider: Provider, text: str) -> Credentials:
-    text = text.strip()
-    if not text:
-        _usage_error("standard input is empty; give the credentials there")
-    if not text.startswith("{"):
-        if ApiKeyCredentials not in _credential_kinds(provider) or len(text.split()) != 1:
-            _usage_error(
-                "standard input must be JSON with the credentials"
-                + (", or an API key alone" if ApiKeyCredentials in _credential_kinds(provider) else "")
-            )
-        return ApiKeyCredentials(Secret(text))
-    try:
-        given = msgspec.json.decode(text, type=_GivenCredentials)
-    except msgspec.DecodeError as error:
-        # The message names a member and never quotes a value.
-        _usage_error(f"the JSON on standard input is not as expected: {error}")
-    if given.api_key is not None:
-        if ApiKeyCredentials not in _credential_kinds(provider):
-            _usage_error(f"{provider.title} has no API keys; give an OAuth grant")
-        return ApiKeyCredentials(Secret(given.api_key))
-    if not given.access_token:
-        _usage_error("the JSON on standard input has neither api_key nor access_token")
-    if given.refresh_token and not (given.client_id and given.client_secret):
-        _usage_error("a refresh_token needs client_id and client_secret")
-    expires_at = given.expires_at
-    if expires_at is None and given.expires_in is not None:
-        expires_at = time.time() + given.expires_in
-    return OAuthCredentials(
-        Secret(given.access_token or ""),
-        Secret(given.refresh_token) if given.refresh_token else None,
-        expires_at,
-        given.client_id,
-        Secret(given.client_secret),
-        given.redirect_uri,
-    )
-
-
-def _usage_error(message: str) -> NoReturn:
-    context.print_error(message)
-    raise typer.Exit(2)
+        usage_error("a customer id has 1 to 255 printable ASCII characters, without space around it")

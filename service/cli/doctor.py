@@ -19,6 +19,7 @@ from rich.text import Text
 
 from service.cli import context
 from service.domain.deadline import Deadline
+from service.domain.token_grant import CLIENT_ERRORS
 from service.providers import REGISTRY
 from service.settings import Settings
 
@@ -73,10 +74,12 @@ def doctor(
 
 
 async def _run_checks(settings: Settings) -> list[Finding]:
+    database = await _check_database(settings)
     return [
         _check_environment(),
         _check_encryption_keys(settings),
-        await _check_database(settings),
+        database,
+        *(await _check_token_renewal(settings) if database.state is State.OK else []),
         _check_tls(settings),
         *await _check_addresses(settings),
         *await _check_providers(settings),
@@ -122,6 +125,33 @@ async def _check_database(settings: Settings) -> Finding:
     except (StoreUnavailable, SchemaMismatch) as error:
         return Finding("database", State.WRONG, str(error))
     return Finding("database", State.OK, f"{url.render_as_string(hide_password=True)}, schema up to date")
+
+
+async def _check_token_renewal(settings: Settings) -> list[Finding]:
+    """Checks whether token endpoints have refused an OAuth client; finds nothing where the keys cannot be used."""
+    from service.connections import ConnectionAdministration, Keyring, KeyringError, Store, StoreUnavailable  # noqa: PLC0415
+
+    try:
+        keyring = Keyring.parse(settings.encryption_keys.get_secret_value())
+        store = Store.open(settings.database_url.get_secret_value())
+        try:
+            counts = await ConnectionAdministration(store, keyring).refresh_errors()
+        finally:
+            await store.close()
+    except (KeyringError, StoreUnavailable):
+        return []
+    refused = [
+        Finding(
+            "token renewal",
+            State.WRONG,
+            f"{each.provider.title} refused the OAuth client of {each.application} ({each.error}); connections whose tokens "
+            f"are not renewed for that reason: {each.count}. Correct it at {each.provider.title}, or by `seqstep connection "
+            f"set-client-secret --app {each.application} --provider {each.provider}`",
+        )
+        for each in counts
+        if each.error in CLIENT_ERRORS
+    ]
+    return refused or [Finding("token renewal", State.OK, "no OAuth client was refused")]
 
 
 def _check_tls(settings: Settings) -> Finding:

@@ -1,22 +1,27 @@
 """Who may call, and with whose credentials: applications, connections, their store and their encryption."""
 
-from service.connections.administration import ConnectionAdministration
+from service.connections.administration import ClientSecretChange, ConnectionAdministration, SeveralClients
 from service.connections.applications import Application, Applications
 from service.connections.connections import Connections
 from service.connections.encryption import Keyring, KeyringError
-from service.connections.repository import ConnectionSummary
+from service.connections.repository import ConnectionSummary, RefreshErrorCount
 from service.connections.store import SchemaMismatch, Store, StoreUnavailable
-from service.connections.token_refresh import TokenEndpoint
+from service.connections.token_refresh import RefreshObserver, RefreshResult, TokenEndpoint
 
 __all__ = [
     "Application",
     "Applications",
+    "ClientSecretChange",
     "ConnectionAdministration",
     "ConnectionSummary",
     "Connections",
     "Keyring",
     "KeyringError",
+    "RefreshErrorCount",
+    "RefreshObserver",
+    "RefreshResult",
     "SchemaMismatch",
+    "SeveralClients",
     "Store",
     "StoreUnavailable",
     "TokenEndpoint",

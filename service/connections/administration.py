@@ -1,16 +1,49 @@
 """What people do with connections by the command line; running services see it within their `cache_seconds`."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
+from msgspec import structs
+
 from service.connections.encryption import Keyring, KeyringError
-from service.connections.errors import NoConnection
-from service.connections.repository import ConnectionRepository, ConnectionSummary
+from service.connections.repository import (
+    ConnectionRepository,
+    ConnectionSummary,
+    RefreshErrorCount,
+    StoredBatch,
+    StoredConnection,
+)
 from service.connections.store import Store
-from service.domain.credentials import Connection, ConnectionKey, Credentials
+from service.domain.credentials import ConnectionKey, Credentials, OAuthCredentials, Secret
 from service.domain.step import Provider
 
-_REENCRYPT_BATCH: Final = 500
+_BATCH: Final = 500
+
+
+class SeveralClients(Exception):
+    """The connections have several OAuth clients, of which one has to be named.
+
+    Attributes:
+        client_ids: The clients.
+    """
+
+    def __init__(self, client_ids: Iterable[str]) -> None:
+        self.client_ids = sorted(client_ids)
+        super().__init__(", ".join(self.client_ids))
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSecretChange:
+    """What `ConnectionAdministration.set_client_secret` did.
+
+    Attributes:
+        replaced: Connections that have the new secret.
+        unreadable: Connections that could not be decrypted, and were left as they are.
+    """
+
+    replaced: int
+    unreadable: int
 
 
 class ConnectionAdministration:
@@ -32,19 +65,6 @@ class ConnectionAdministration:
         """Deletes a connection with its credentials; returns whether there was one."""
         return await self._repository.delete(ConnectionKey(application_id, customer_id, provider))
 
-    async def read(self, application_id: int, customer_id: str, provider: Provider) -> Connection:
-        """Reads a connection as it is stored, whatever its state.
-
-        Raises:
-            NoConnection: There is none.
-            CredentialsUnreadable: Its credentials cannot be decrypted.
-        """
-        key = ConnectionKey(application_id, customer_id, provider)
-        stored = await self._repository.find(key)
-        if stored is None:
-            raise NoConnection(key)
-        return stored.connection
-
     async def list(self, application: str | None = None, customer_id: str | None = None) -> list[ConnectionSummary]:
         """Lists connections without their credentials, by application, customer and provider.
 
@@ -53,6 +73,59 @@ class ConnectionAdministration:
             customer_id: Only those of this customer.
         """
         return await self._repository.summaries(application, customer_id)
+
+    async def refresh_errors(self) -> Sequence[RefreshErrorCount]:
+        """Counts the connections whose token was last not renewed, by application, provider and error."""
+        return await self._repository.count_refresh_errors()
+
+    async def set_client_secret(
+        self, application_id: int, provider: Provider, client_id: str | None, client_secret: Secret
+    ) -> ClientSecretChange:
+        """Replaces the secret of an OAuth client in all connections of an application, while services run.
+
+        Tokens stay as they are, also those that are being renewed at the time.
+
+        Args:
+            application_id: The application.
+            provider: The provider that the client is known to.
+            client_id: The client; None if all connections have the same one.
+            client_secret: Its new secret.
+
+        Raises:
+            SeveralClients: `client_id` is None, and the connections have several; nothing was changed.
+        """
+        client_ids: set[str] = set()
+        replaced = unreadable = 0
+        if client_id is None:
+            async for batch in self._batches(application_id, provider):
+                client_ids |= {each.client_id for each in map(_oauth, batch.readable) if each is not None}
+            if len(client_ids) > 1:
+                raise SeveralClients(client_ids)
+        async for batch in self._batches(application_id, provider):
+            unreadable += batch.unreadable
+            for stored in batch.readable:
+                replaced += await self._set_client_secret(stored, client_id, client_secret)
+        return ClientSecretChange(replaced, unreadable)
+
+    async def _set_client_secret(
+        self, stored: StoredConnection | None, client_id: str | None, client_secret: Secret
+    ) -> bool:
+        while stored is not None:
+            credentials = _oauth(stored)
+            if credentials is None or client_id not in (None, credentials.client_id):
+                return False
+            changed = structs.replace(credentials, client_secret=client_secret)
+            if await self._repository.replace_client_secret(stored, changed):
+                return True
+            # It was renewed or set anew in between.
+            stored = await self._repository.find(stored.key)
+        return False
+
+    async def _batches(self, application_id: int, provider: Provider) -> AsyncIterator[StoredBatch]:
+        after_id = 0
+        while (batch := await self._repository.of_provider(application_id, provider, after_id, _BATCH)) is not None:
+            yield batch
+            after_id = batch.last_id
 
     async def check_keys(self) -> None:
         """Makes sure that the key of every stored credential is there.
@@ -78,6 +151,11 @@ class ConnectionAdministration:
             After each batch: how many were moved, and how many could not be read and were left as they are.
         """
         after_id = 0
-        while (batch := await self._repository.reencrypt(after_id, _REENCRYPT_BATCH)) is not None:
+        while (batch := await self._repository.reencrypt(after_id, _BATCH)) is not None:
             yield batch.moved, batch.unreadable
             after_id = batch.last_id
+
+
+def _oauth(stored: StoredConnection) -> OAuthCredentials | None:
+    credentials = stored.connection.credentials
+    return credentials if isinstance(credentials, OAuthCredentials) else None

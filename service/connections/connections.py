@@ -2,22 +2,15 @@
 
 import time
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeGuard
 
 from service.connections.cache import Cache
 from service.connections.encryption import Keyring
-from service.connections.errors import ApiKeyRefused, ConnectionUnavailable, NeedsReauth, NoConnection
+from service.connections.errors import ConnectionUnavailable, NeedsReauth, NoConnection
 from service.connections.repository import ConnectionRepository, StoredConnection
 from service.connections.store import Store, StoreUnavailable
-from service.connections.token_refresh import RefreshCoordinator, TokenEndpoint
-from service.domain.credentials import (
-    ApiKeyCredentials,
-    Connection,
-    ConnectionKey,
-    ConnectionState,
-    OAuthCredentials,
-    Secret,
-)
+from service.connections.token_refresh import RefreshCoordinator, RefreshObserver, TokenEndpoint
+from service.domain.credentials import Connection, ConnectionKey, ConnectionState, Credentials, OAuthCredentials
 from service.domain.deadline import Deadline
 from service.domain.step import Provider
 
@@ -37,6 +30,7 @@ class Connections:
         *,
         cache_seconds: float,
         refresh_margin_seconds: float,
+        observe_refresh: RefreshObserver = lambda _provider, _result: None,
     ) -> None:
         """Puts the parts together.
 
@@ -45,11 +39,12 @@ class Connections:
             keyring: The keys that credentials are encrypted under.
             token_endpoints: Where each provider renews tokens.
             cache_seconds: How long a connection is cached; 0 caches nothing.
-            refresh_margin_seconds: How long before its end a token is renewed.
+            refresh_margin_seconds: How long before its end a token is renewed, if that is less than half of its life.
+            observe_refresh: Gets the result of every request to a token endpoint.
         """
         repository = ConnectionRepository(store, keyring)
         self._cache: Cache[ConnectionKey, StoredConnection | None] = Cache(repository.find, cache_seconds)
-        self._refreshes = RefreshCoordinator(repository, token_endpoints, self._cache)
+        self._refreshes = RefreshCoordinator(repository, token_endpoints, self._cache, observe_refresh)
         self._margin: Final = refresh_margin_seconds
 
     async def usable(self, application_id: int, customer_id: str, provider: Provider, deadline: Deadline) -> Connection:
@@ -63,24 +58,24 @@ class Connections:
             RefreshDeferred: The token has ended, and cannot be renewed at present.
         """
         key = ConnectionKey(application_id, customer_id, provider)
-        stored = await self._find(key, deadline)
+        stored = _checked(key, await self._find(key, deadline))
         credentials = stored.connection.credentials
-        if (
-            isinstance(credentials, OAuthCredentials)
-            and credentials.expires_at is not None
-            and credentials.refresh_token is not None
-            and credentials.expires_at - self._margin < time.time()
-        ):
-            is_still_good = credentials.expires_at > time.time()
-            refresh = self._refreshes.refresh_early if is_still_good else self._refreshes.refresh
+        if not _can_be_renewed(credentials) or credentials.expires_at is None:
+            return stored.connection
+        remaining = credentials.expires_at - time.time()
+        if remaining < _margin(credentials, self._margin):
+            refresh = self._refreshes.refresh_early if remaining > 0 else self._refreshes.refresh
             stored = _checked(key, await refresh(stored, deadline))
         return stored.connection
 
     async def renewed(self, connection: Connection, deadline: Deadline) -> Connection:
         """Renews the credentials of a connection, after the provider refused the present ones.
 
+        Returns:
+            The connection with other credentials; the given one itself if they cannot be renewed, being an API key or a
+            token without a refresh token.
+
         Raises:
-            ApiKeyRefused: They are an API key, which cannot be renewed.
             NoConnection: The connection was deleted meanwhile.
             NeedsReauth: The customer has to connect again.
             CredentialsUnreadable: Its credentials cannot be decrypted.
@@ -89,24 +84,44 @@ class Connections:
         """
         key = connection.key
         self._cache.drop(key)
-        stored = await self._find(key, deadline)
-        if _token(stored.connection) != _token(connection):
+        stored = _checked(key, await self._find(key, deadline))
+        if stored.connection.token != connection.token:
             # Another call or process has replaced the token since.
             return stored.connection
-        if isinstance(stored.connection.credentials, ApiKeyCredentials):
-            raise ApiKeyRefused(key)
+        if not _can_be_renewed(stored.connection.credentials):
+            return connection
         return _checked(key, await self._refreshes.refresh(stored, deadline)).connection
+
+    async def retried(
+        self, application_id: int, customer_id: str, provider: Provider, deadline: Deadline
+    ) -> Connection:
+        """Finds the customer's connection, and renews a token whose renewal was refused before.
+
+        A connection that is marked as one that needs a new grant is active again if that succeeds.
+
+        Raises:
+            NeedsReauth: The token endpoint still refuses the grant.
+            UpdateFailed: As `usable`.
+        """
+        key = ConnectionKey(application_id, customer_id, provider)
+        stored = await self._find(key, deadline)
+        if (
+            stored is not None
+            and (stored.refresh_error is not None or stored.state is ConnectionState.NEEDS_REAUTH)
+            and _can_be_renewed(stored.connection.credentials)
+        ):
+            return _checked(key, await self._refreshes.refresh_now(stored, deadline)).connection
+        return await self.usable(application_id, customer_id, provider, deadline)
 
     async def finish(self, seconds: float) -> None:
         """Waits up to so many seconds for renewals that are under way, so that no token is lost that was just minted."""
         await self._refreshes.finish(seconds)
 
-    async def _find(self, key: ConnectionKey, deadline: Deadline) -> StoredConnection:
+    async def _find(self, key: ConnectionKey, deadline: Deadline) -> StoredConnection | None:
         try:
-            stored = await self._cache.get(key, max(0.0, deadline.remaining()))
+            return await self._cache.get(key, max(0.0, deadline.remaining()))
         except (StoreUnavailable, TimeoutError):
             raise ConnectionUnavailable from None
-        return _checked(key, stored)
 
 
 def _checked(key: ConnectionKey, stored: StoredConnection | None) -> StoredConnection:
@@ -117,9 +132,12 @@ def _checked(key: ConnectionKey, stored: StoredConnection | None) -> StoredConne
     return stored
 
 
-def _token(connection: Connection) -> Secret:
-    match connection.credentials:
-        case ApiKeyCredentials(api_key):
-            return api_key
-        case OAuthCredentials(access_token=token):
-            return token
+def _can_be_renewed(credentials: Credentials) -> TypeGuard[OAuthCredentials]:
+    return isinstance(credentials, OAuthCredentials) and credentials.refresh_token is not None
+
+
+def _margin(credentials: OAuthCredentials, seconds: float) -> float:
+    """How long before its end a token is renewed: not before half of its life is over, or each call would renew it."""
+    if credentials.expires_at is None or credentials.issued_at is None:
+        return seconds
+    return min(seconds, (credentials.expires_at - credentials.issued_at) / 2)

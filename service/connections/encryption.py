@@ -116,6 +116,7 @@ class _Plaintext(msgspec.Struct, omit_defaults=True):
     client_id: str = ""
     client_secret: str = ""
     redirect_uri: str = ""
+    issued_at: float | None = None
 
 
 def _dump(credentials: Credentials) -> bytes:
@@ -130,6 +131,7 @@ def _dump(credentials: Credentials) -> bytes:
                 client_id=grant.client_id,
                 client_secret=grant.client_secret.reveal(),
                 redirect_uri=grant.redirect_uri,
+                issued_at=grant.issued_at,
             )
     return msgspec.json.encode(plaintext)
 
@@ -145,4 +147,5 @@ def _load(plaintext: bytes) -> Credentials:
         client_id=stored.client_id,
         client_secret=Secret(stored.client_secret),
         redirect_uri=stored.redirect_uri,
+        issued_at=stored.issued_at,
     )

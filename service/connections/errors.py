@@ -3,8 +3,9 @@
 from typing import Final
 
 from service.domain.credentials import ConnectionKey
-from service.domain.errors import CallRefused, ErrorCode, Origin, Problem, RefreshFailed, UpdateFailed
+from service.domain.errors import CallRefused, ErrorCode, Origin, Problem, UpdateFailed
 from service.domain.outcome import stated
+from service.domain.token_grant import RefreshFailed
 
 _RETRY_DATABASE_SECONDS: Final = 1.0
 
@@ -35,20 +36,6 @@ class NeedsReauth(UpdateFailed):
         )
 
 
-class ApiKeyRefused(UpdateFailed):
-    """The provider refused the customer's API key, which nothing but a new key cures."""
-
-    def __init__(self, key: ConnectionKey) -> None:
-        super().__init__(
-            Problem(
-                ErrorCode.UNAUTHORIZED_ERROR,
-                f"{key.provider.title} refused the API key of customer {key.customer_id}.",
-                advice="Have the customer make a new one, and set it with `seqstep connection set`.",
-                origin=Origin.PROVIDER,
-            )
-        )
-
-
 class CredentialsUnreadable(UpdateFailed):
     """The stored credentials cannot be decrypted."""
 
@@ -73,6 +60,22 @@ class RefreshDeferred(UpdateFailed):
                 failure.code,
                 f"The token of customer {key.customer_id} for {key.provider.title} could not be renewed: {failure.reason}.",
                 advice="Repeat the call later.",
+                origin=Origin.PROVIDER,
+                retry_after=retry_after,
+            )
+        )
+
+    @classmethod
+    def by_client(cls, key: ConnectionKey, error: str, retry_after: float) -> "RefreshDeferred":
+        """The token endpoint refuses the operator's OAuth client; nothing is wrong with the customer's grant."""
+        title = key.provider.title
+        return cls(
+            Problem(
+                ErrorCode.SERVICE_UNAVAILABLE_ERROR,
+                f"{title} refused the OAuth client that customer {key.customer_id} is connected with ({error}), so the token "
+                "could not be renewed. The customer need not connect again.",
+                advice="The operator of this service has to correct the client, for example by `seqstep connection "
+                "set-client-secret`; then repeat the call.",
                 origin=Origin.PROVIDER,
                 retry_after=retry_after,
             )

@@ -1,5 +1,6 @@
 """Reads and writes the rows of the `connections` table, with credentials encrypted under the keyring."""
 
+import contextlib
 import secrets
 import time
 from collections.abc import Mapping
@@ -16,8 +17,15 @@ from service.connections.encryption import CannotDecrypt, Keyring, Sealed
 from service.connections.errors import CredentialsUnreadable
 from service.connections.schema import applications, connections
 from service.connections.store import Store
-from service.domain.credentials import Connection, ConnectionKey, ConnectionState, Credentials
+from service.domain.credentials import (
+    Connection,
+    ConnectionKey,
+    ConnectionState,
+    Credentials,
+    OAuthCredentials,
+)
 from service.domain.step import Provider
+from service.domain.token_grant import CLIENT_ERRORS
 
 log: Final = structlog.get_logger("service.connections")
 
@@ -25,6 +33,7 @@ _SELECT: Final = select(connections).where(
     *(connections.c[name] == bindparam(name) for name in ("application_id", "customer_id", "provider"))
 )
 _NO_LEASE: Final[Mapping[str, Any]] = {"lease_owner": None, "lease_until": None}
+_NO_REFRESH_ERROR: Final[Mapping[str, Any]] = {"refresh_error": None, "refresh_error_at": None}
 
 
 class StoredConnection(msgspec.Struct, frozen=True):
@@ -35,12 +44,16 @@ class StoredConnection(msgspec.Struct, frozen=True):
         revision: The revision of its credentials; a later write names it, and fails if the row has another one by then.
         state: Whether it can be used.
         state_reason: Why it is in this state.
+        refresh_error: The OAuth error with which the token endpoint last refused to renew the token; None after a success.
+        refresh_error_at: When that was, as a Unix time in seconds.
     """
 
     connection: Connection
     revision: int
     state: ConnectionState
     state_reason: str
+    refresh_error: str | None = None
+    refresh_error_at: float = 0.0
 
     @property
     def key(self) -> ConnectionKey:
@@ -61,6 +74,8 @@ class ConnectionSummary:
         state_since: Since when, as a Unix time in seconds.
         updated_at: When its credentials last changed.
         key_id: The encryption key that they are under.
+        refresh_error: The OAuth error with which the token endpoint last refused to renew the token; None after a success.
+        refresh_error_at: When that was.
     """
 
     application: str
@@ -71,6 +86,33 @@ class ConnectionSummary:
     state_since: float
     updated_at: float
     key_id: str
+    refresh_error: str | None
+    refresh_error_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBatch:
+    """One batch of an application's connections to a provider.
+
+    Attributes:
+        last_id: The id of its last row.
+        readable: The connections.
+        unreadable: How many could not be decrypted.
+    """
+
+    last_id: int
+    readable: tuple[StoredConnection, ...]
+    unreadable: int
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshErrorCount:
+    """How many connections of an application to a provider have the same refresh error."""
+
+    application: str
+    provider: Provider
+    error: str
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +133,8 @@ class ReencryptedBatch:
 class ConnectionRepository:
     """All queries on the `connections` table.
 
-    A write that follows from what was read names the revision that was read. It changes nothing if the connection was
-    set anew, deleted or renewed since.
+    A write that follows from what was read names the revision that was read, and gives the row the next one. It changes
+    nothing if the row has another revision by then. Leases and encryption keys are no part of a revision.
     """
 
     def __init__(self, store: Store, keyring: Keyring) -> None:
@@ -110,16 +152,10 @@ class ConnectionRepository:
         if row is None:
             return None
         try:
-            credentials = self._decrypt(row, key)
+            return self._decrypted(row, key)
         except CannotDecrypt as reason:
             log.warning("credentials cannot be decrypted", customer=key.customer_id, reason=str(reason))
             raise CredentialsUnreadable(key, str(reason)) from None
-        return StoredConnection(
-            Connection(row.id, key.application_id, key.customer_id, key.provider, credentials),
-            row.revision,
-            ConnectionState(row.state),
-            row.state_reason,
-        )
 
     async def put(self, key: ConnectionKey, credentials: Credentials) -> bool:
         """Stores a connection in the place of any earlier one, ready for use.
@@ -139,6 +175,7 @@ class ConnectionRepository:
             "state_reason": "connected",
             "state_since": now,
             "updated_at": now,
+            **_NO_REFRESH_ERROR,
         }
         while True:
             try:
@@ -155,7 +192,7 @@ class ConnectionRepository:
         return deleted.rowcount == 1
 
     async def take_lease(self, stored: StoredConnection, owner: str, seconds: float) -> bool:
-        """Takes the lease of an active connection for so many seconds, unless another process has it.
+        """Takes the lease of a connection for so many seconds, unless another process has it.
 
         Returns:
             Whether it was taken; if not, another process has it, or the row is another one by now.
@@ -163,7 +200,6 @@ class ConnectionRepository:
         now = self._store.now
         return await self._update(
             *_at_revision(stored),
-            connections.c.state == ConnectionState.ACTIVE.value,
             connections.c.lease_until.is_(None) | (connections.c.lease_until < now),
             values={"lease_owner": owner, "lease_until": now + seconds},
         )
@@ -172,44 +208,115 @@ class ConnectionRepository:
         """Gives the lease back, if its owner still has it."""
         await self._update(*_by_key(key), connections.c.lease_owner == owner, values=_NO_LEASE)
 
-    async def replace_credentials(self, stored: StoredConnection, credentials: Credentials) -> StoredConnection | None:
-        """Stores renewed credentials, and gives the lease back.
+    async def replace_credentials(
+        self, stored: StoredConnection, credentials: OAuthCredentials
+    ) -> StoredConnection | None:
+        """Stores renewed credentials, marks the connection as active, and gives the lease back.
 
         Returns:
-            The connection as it is now; None if the row is another one by now, so that nothing was stored.
+            The connection as it is now; None if the row has another revision by now, so that nothing was stored.
         """
         now = time.time()
-        values = self._encrypted(stored.key, credentials)
         renewed = structs.replace(
             stored,
             connection=structs.replace(stored.connection, credentials=credentials),
-            revision=stored.revision + 1,
+            state=ConnectionState.ACTIVE,
+            refresh_error=None,
+        )
+        values = {**self._encrypted(stored.key, credentials), **_NO_LEASE, **_NO_REFRESH_ERROR, "updated_at": now}
+        if stored.state is not ConnectionState.ACTIVE:
+            renewed = structs.replace(renewed, state_reason="token renewed")
+            values |= {"state": renewed.state.value, "state_reason": renewed.state_reason, "state_since": now}
+        return await self._next_revision(stored, renewed, values)
+
+    async def replace_client_secret(self, stored: StoredConnection, credentials: OAuthCredentials) -> bool:
+        """Stores credentials that differ in the client secret only; the lease, if there is one, stays.
+
+        Returns:
+            Whether it was replaced; if not, the row has another revision by now.
+        """
+        values = {**self._encrypted(stored.key, credentials), "updated_at": time.time()}
+        if stored.refresh_error in CLIENT_ERRORS:
+            values |= _NO_REFRESH_ERROR
+        return await self._next_revision(stored, stored, values) is not None
+
+    async def record_refresh_error(self, stored: StoredConnection, error: str) -> StoredConnection | None:
+        """Records that the token endpoint refused to renew the token, and gives the lease back.
+
+        Returns:
+            The connection as it is now; None if the row has another revision by now.
+        """
+        now = time.time()
+        recorded = structs.replace(stored, refresh_error=error, refresh_error_at=now)
+        values = {**_NO_LEASE, "refresh_error": error, "refresh_error_at": now}
+        return await self._next_revision(stored, recorded, values)
+
+    async def mark_needs_reauth(self, stored: StoredConnection, reason: str) -> StoredConnection | None:
+        """Marks a connection as one whose customer has to connect again, and gives the lease back.
+
+        Returns:
+            The connection as it is now; None if the row has another revision by now.
+        """
+        marked = structs.replace(
+            stored, state=ConnectionState.NEEDS_REAUTH, state_reason=reason[:1000], refresh_error=None
+        )
+        values = {
+            **_NO_LEASE,
+            **_NO_REFRESH_ERROR,
+            "state": marked.state.value,
+            "state_reason": marked.state_reason,
+            "state_since": time.time(),
+        }
+        return await self._next_revision(stored, marked, values)
+
+    async def _next_revision(
+        self, stored: StoredConnection, changed: StoredConnection, values: Mapping[str, Any]
+    ) -> StoredConnection | None:
+        revision = stored.revision + 1
+        was_changed = await self._update(*_at_revision(stored), values={**values, "revision": revision})
+        return structs.replace(changed, revision=revision) if was_changed else None
+
+    async def of_provider(
+        self, application_id: int, provider: Provider, after_id: int, limit: int
+    ) -> StoredBatch | None:
+        """Reads the next connections of an application to a provider; None if there are none left.
+
+        Args:
+            application_id: The application.
+            provider: The provider.
+            after_id: Rows up to this id are passed over.
+            limit: How many to read at most.
+        """
+        query = (
+            select(connections)
+            .where(connections.c.application_id == application_id, connections.c.provider == provider)
+            .where(connections.c.id > after_id)
+            .order_by(connections.c.id)
+            .limit(limit)
         )
         async with self._store.begin() as db:
-            replaced = await db.execute(
-                update(connections)
-                .where(*_at_revision(stored))
-                .values(**values, **_NO_LEASE, revision=renewed.revision, updated_at=now)
-            )
-            # If the renewal took longer than its lease, another process has found the old token void and marked the row.
-            await db.execute(
-                update(connections)
-                .where(*_at_revision(renewed), connections.c.state == ConnectionState.NEEDS_REAUTH.value)
-                .values(state=ConnectionState.ACTIVE.value, state_reason="token renewed", state_since=now)
-            )
-        return renewed if replaced.rowcount == 1 else None
+            rows = (await db.execute(query)).all()
+        if not rows:
+            return None
+        readable: list[StoredConnection] = []
+        for row in rows:
+            with contextlib.suppress(CannotDecrypt):
+                readable.append(self._decrypted(row, ConnectionKey(application_id, row.customer_id, provider)))
+        return StoredBatch(rows[-1].id, tuple(readable), len(rows) - len(readable))
 
-    async def mark_needs_reauth(self, stored: StoredConnection, reason: str) -> None:
-        """Marks a connection as one whose customer has to connect again, and gives the lease back."""
-        await self._update(
-            *_at_revision(stored),
-            values={
-                **_NO_LEASE,
-                "state": ConnectionState.NEEDS_REAUTH.value,
-                "state_reason": reason[:1000],
-                "state_since": time.time(),
-            },
+    async def count_refresh_errors(self) -> list[RefreshErrorCount]:
+        """Counts the connections whose token was last not renewed, by application, provider and error."""
+        grouped = (applications.c.name, connections.c.provider, connections.c.refresh_error)
+        query = (
+            select(*grouped, func.count())
+            .select_from(connections.join(applications))
+            .where(connections.c.refresh_error.isnot(None))
+            .group_by(*grouped)
+            .order_by(*grouped)
         )
+        async with self._store.begin() as db:
+            rows = (await db.execute(query)).all()
+        return [RefreshErrorCount(name, Provider(provider), error, count) for name, provider, error, count in rows]
 
     async def summaries(self, application: str | None, customer_id: str | None) -> list[ConnectionSummary]:
         """Lists connections by application, customer and provider.
@@ -239,6 +346,8 @@ class ConnectionRepository:
                 row.state_since,
                 row.updated_at,
                 row.key_id,
+                row.refresh_error,
+                row.refresh_error_at,
             )
             for row in rows
         ]
@@ -327,6 +436,16 @@ class ConnectionRepository:
     def _encrypted(self, key: ConnectionKey, credentials: Credentials) -> dict[str, Any]:
         sealed = self._keyring.seal(credentials, key)
         return {"ciphertext": sealed.ciphertext, "key_id": sealed.key_id}
+
+    def _decrypted(self, row: Row[Any], key: ConnectionKey) -> StoredConnection:
+        return StoredConnection(
+            Connection(row.id, key.application_id, key.customer_id, key.provider, self._decrypt(row, key)),
+            row.revision,
+            ConnectionState(row.state),
+            row.state_reason,
+            row.refresh_error,
+            row.refresh_error_at or 0.0,
+        )
 
     def _decrypt(self, row: Row[Any], key: ConnectionKey) -> Credentials:
         return self._keyring.open(Sealed(row.key_id, bytes(row.ciphertext)), key)

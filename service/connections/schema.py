@@ -15,7 +15,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION: Final = "0001"
+REVISION: Final = "0002"
 """The migration that makes the tables as they are here; a test compares the two."""
 
 metadata = MetaData(
@@ -73,6 +73,9 @@ connections = Table(
     Column("state_since", Double, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("updated_at", Double, nullable=False),
+    # The OAuth error with which the token endpoint last refused to renew the token, and when; empty after a success.
+    Column("refresh_error", String(64)),
+    Column("refresh_error_at", Double),
     # Who renews the token at present, and until when nobody else may.
     Column("lease_owner", String(64)),
     Column("lease_until", Double),

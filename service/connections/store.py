@@ -1,6 +1,7 @@
 """Opens the database, SQLite or PostgreSQL, and turns its failures into errors that say what to do."""
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import time
@@ -218,8 +219,10 @@ def _make_private_file(database: str | None) -> None:
     if not database or database == ":memory:":
         raise StoreUnavailable("SEQSTEP_DATABASE_URL must name a file, as in sqlite:///seqstep.sqlite3")
     path = Path(database)
-    # SQLite gives the files beside it (-wal, -shm) the mode of the file itself.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    # SQLite gives the files beside it (-wal, -shm) the mode of the file itself. A file that is there is not opened: closing
+    # it would end the locks that this process has on it for another store, and SQLite would lose what that one writes.
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     if path.stat().st_uid == os.getuid():
         path.chmod(0o600)
 

@@ -1,7 +1,7 @@
 """Customers' connections to providers, and the secrets in them."""
 
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -35,6 +35,45 @@ class Secret:
         raise TypeError("a secret is not to be pickled or copied about")
 
 
+class InvalidSecret(ValueError):
+    """A text cannot be used as a secret; the message says why, and does not quote it."""
+
+
+# White space and marks that come along with a secret that was copied: byte order marks, zero-width and control characters.
+_AROUND_SECRETS: Final = "".join(map(chr, range(33))) + "\x7f\x85\xa0\u2028\u2029\u200b\u200c\u200d\u2060\ufeff"
+
+
+def strip_secret(text: str) -> str:
+    """Removes white space and marks around a secret."""
+    return text.strip(_AROUND_SECRETS)
+
+
+def secret_from(text: str) -> Secret:
+    """Makes a secret of a text that people gave, without white space and marks around it.
+
+    Raises:
+        InvalidSecret: There is nothing else in it, or a line break or an invisible character within.
+    """
+    stripped = strip_secret(text)
+    if not stripped:
+        raise InvalidSecret("is empty")
+    if not stripped.isprintable():
+        raise InvalidSecret("has a line break or an invisible character in it")
+    return Secret(stripped)
+
+
+def header_secret_from(text: str) -> Secret:
+    """Makes a secret that can be sent in a header, of a text with white space and marks around it.
+
+    Raises:
+        InvalidSecret: There is nothing else in it, or a character within that no header can have.
+    """
+    secret = secret_from(text)
+    if not secret.reveal().isascii():
+        raise InvalidSecret("has a character in it that is not ASCII")
+    return secret
+
+
 class ApiKeyCredentials(msgspec.Struct, frozen=True):
     """A customer's API key at a provider (Apollo)."""
 
@@ -51,6 +90,7 @@ class OAuthCredentials(msgspec.Struct, frozen=True):
         client_id: The OAuth client that the grant was given to.
         client_secret: Its secret.
         redirect_uri: The redirect URI that the grant was given with; Outreach wants it with every refresh.
+        issued_at: When the access token was asked for, as a Unix time in seconds; None if not known.
     """
 
     access_token: Secret
@@ -59,6 +99,7 @@ class OAuthCredentials(msgspec.Struct, frozen=True):
     client_id: str
     client_secret: Secret
     redirect_uri: str = ""
+    issued_at: float | None = None
 
 
 Credentials: TypeAlias = ApiKeyCredentials | OAuthCredentials
@@ -101,16 +142,8 @@ class Connection(msgspec.Struct, frozen=True):
         """What identifies it."""
         return ConnectionKey(self.application_id, self.customer_id, self.provider)
 
-
-class TokenGrant(msgspec.Struct, frozen=True):
-    """What a provider's token endpoint answered to a refresh.
-
-    Attributes:
-        access_token: The new access token.
-        refresh_token: The new refresh token; None means that the old one stays good.
-        expires_at: When the access token ends, as a Unix time in seconds; None if the provider did not say.
-    """
-
-    access_token: Secret
-    refresh_token: Secret | None
-    expires_at: float | None
+    @property
+    def token(self) -> Secret:
+        """What its requests are authenticated with: the API key or the access token."""
+        credentials = self.credentials
+        return credentials.api_key if isinstance(credentials, ApiKeyCredentials) else credentials.access_token

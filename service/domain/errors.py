@@ -262,31 +262,3 @@ def failed(
 ) -> UpdateFailed:
     """A failure with one problem that no response of a provider stands behind."""
     return UpdateFailed(Problem(code, detail, advice=advice, origin=origin, outcome=outcome, retry_after=retry_after))
-
-
-class RefreshRefused(Exception):
-    """A token cannot be renewed, and no retry helps: the customer has to connect again.
-
-    Attributes:
-        reason: What the provider said, for people.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class RefreshFailed(Exception):
-    """A token could not be renewed this time.
-
-    Attributes:
-        reason: What happened, for people.
-        code: The kind of error that it is to a caller who cannot go on without the token.
-        retry_after: Seconds after which it may work, if known.
-    """
-
-    def __init__(self, reason: str, code: ErrorCode, retry_after: float | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.code = code
-        self.retry_after = retry_after

@@ -67,6 +67,12 @@ class CallMetrics:
             registry=self._registry,
             multiprocess_mode="livesum",
         )
+        self._token_refreshes = Counter(
+            "seqstep_token_refreshes",
+            "Requests to token endpoints; client_refused means that the OAuth client of an application has to be corrected.",
+            ("provider", "result"),
+            registry=self._registry,
+        )
         self._count_in_flight = in_flight
         self._shared_folder = os.environ.get(_SHARED_FOLDER)
         if self._shared_folder is None:
@@ -100,6 +106,15 @@ class CallMetrics:
             self._seconds.labels(server, provider),
             self._provider_calls.labels(provider),
         )
+
+    def record_token_refresh(self, provider: str, result: str) -> None:
+        """Counts one request to a token endpoint.
+
+        Args:
+            provider: The provider.
+            result: `renewed`, `grant_refused`, `client_refused` or `failed`.
+        """
+        self._token_refreshes.labels(provider, result).inc()
 
     def refresh_in_flight(self) -> None:
         """Sets the gauge of calls in flight, which other workers read too."""

@@ -16,6 +16,13 @@ from sandbox.stand_ins import provider_settings
 from service.cli.demo.environment import SEQSTEP, CommandFailed, DemoEnvironment, run
 from service.connections.encryption import generate_key
 
+GRANT = {
+    "access_token": seed.OUTREACH_ACCESS_TOKEN,
+    "refresh_token": seed.OUTREACH_REFRESH_TOKEN,
+    "client_id": seed.OUTREACH_CLIENT_ID,
+    "client_secret": seed.OUTREACH_CLIENT_SECRET,
+    "redirect_uri": seed.REDIRECT_URI,
+}
 ACME = ("--app", "dev", "--customer", "acme")
 
 
@@ -170,6 +177,89 @@ async def test_a_customer_that_could_not_be_called_for_is_refused(cli: CommandLi
 
 async def test_a_connection_to_salesloft_has_no_use(cli: CommandLine) -> None:
     assert "Salesloft" in await cli.refused("connection", "set", *ACME, "--provider", "salesloft", stdin="key")
+
+
+@pytest.mark.parametrize(
+    ("credentials", "said"),
+    [
+        ({"api_key": "a\nb"}, "api_key has a line break"),
+        ({"api_key": "kéy"}, "api_key has a character in it that is not ASCII"),
+        ({"api_key": " \n"}, "api_key is empty"),
+        ({"access_token": "a\r\nb"}, "access_token has a line break"),
+        (GRANT | {"refresh_token": "a\tb"}, "refresh_token has a line break"),
+        (GRANT | {"client_secret": "a\0b"}, "client_secret has a line break"),
+    ],
+)
+async def test_secrets_that_cannot_be_sent_are_refused(
+    cli: CommandLine, credentials: dict[str, str], said: str
+) -> None:
+    where = ("--app", "dev", "--customer", "new", "--provider", "apollo")
+    shown = await cli.refused("connection", "set", *where, stdin=json.dumps(credentials))
+    assert said in shown
+    assert not any(secret in shown for secret in credentials.values() if len(secret) > 3)
+
+
+@pytest.mark.parametrize("text", ["\ufeff{}\r\n", " \n{}\u200b", '\ufeff{{"api_key": "\\n{}\\r\\n"}}'])
+async def test_marks_around_secrets_are_removed(cli: CommandLine, text: str) -> None:
+    where = ("--app", "dev", "--customer", "new", "--provider", "apollo")
+    await cli.run("connection", "set", *where, stdin=text.format(seed.APOLLO_SECOND_KEY))
+    assert "works" in await cli.run("connection", "check", *where)
+
+
+async def test_a_client_secret_is_replaced_everywhere(cli: CommandLine) -> None:
+    grant = GRANT | {"access_token": seed.OUTREACH_EXPIRED_TOKEN, "client_secret": "wrong", "expires_in": -1}
+    outreach = ("--app", "dev", "--provider", "outreach")
+    await cli.run("connection", "set", *outreach, "--customer", "acme", stdin=json.dumps(grant))
+    assert "set-client-secret" in await cli.refused("connection", "check", *outreach, "--customer", "acme")
+    listed = await cli.run("connection", "list", "--customer", "acme")
+    assert "active" in listed
+    assert "token not renewed since" in listed
+    assert "invalid_client" in listed
+    client = ("--client-id", "nobody")
+    assert "no such connection" in await cli.refused("connection", "set-client-secret", *outreach, *client, stdin="x")
+    for wrong in ("", "\n", "a\nb"):
+        assert "the client secret" in await cli.refused("connection", "set-client-secret", *outreach, stdin=wrong)
+    secret = f"{seed.OUTREACH_CLIENT_SECRET}\n"
+    assert "have it: 1" in await cli.run("connection", "set-client-secret", *outreach, stdin=secret)
+    assert "works" in await cli.run("connection", "check", *outreach, "--customer", "acme")
+    assert "invalid_client" not in await cli.run("connection", "list", "--customer", "acme")
+
+
+async def test_several_clients_have_to_be_told_apart(cli: CommandLine) -> None:
+    outreach = ("--app", "dev", "--provider", "outreach")
+    other = json.dumps(GRANT | {"client_id": "other-client"})
+    await cli.run("connection", "set", *outreach, "--customer", "other", stdin=other)
+    shown = await cli.refused("connection", "set-client-secret", *outreach, stdin="new")
+    assert f"other-client, {seed.OUTREACH_CLIENT_ID}" in shown
+    client = ("--client-id", "other-client")
+    assert "have it: 1" in await cli.run("connection", "set-client-secret", *outreach, *client, stdin="new")
+
+
+async def test_a_terminal_asks_for_a_client_secret(cli: CommandLine) -> None:
+    shown = await cli.on_a_terminal(
+        *("connection", "set-client-secret", "--app", "dev", "--provider", "outreach"), answers=("marked-secret",)
+    )
+    assert "have it: 1" in shown
+    assert "marked-secret" not in shown
+
+
+async def test_a_check_renews_an_ended_token_as_a_call_does(cli: CommandLine) -> None:
+    grant = GRANT | {"access_token": seed.OUTREACH_EXPIRED_TOKEN}
+    where = (*ACME, "--provider", "outreach")
+    await cli.run("connection", "set", *where, stdin=json.dumps(grant))
+    assert "works" in await cli.run("connection", "check", *where)
+    assert [call["path"] for call in cli.sandbox.calls("outreach")].count("/oauth/token") == 1
+
+
+async def test_a_check_takes_the_mark_of_a_good_grant_back(cli: CommandLine) -> None:
+    where = (*ACME, "--provider", "outreach")
+    await cli.run("connection", "set", *where, stdin=json.dumps(GRANT | {"expires_in": -1}))
+    refusal = {"status": 400, "body": {"error": "invalid_grant"}}
+    cli.sandbox.order_fault(provider="outreach", path="oauth/token", times=2, **refusal)
+    assert "Reconnect customer acme" in await cli.refused("connection", "check", *where)
+    assert "needs_reauth" in await cli.run("connection", "list", "--customer", "acme")
+    assert "works" in await cli.run("connection", "check", *where)
+    assert "needs_reauth" not in await cli.run("connection", "list", "--customer", "acme")
 
 
 @pytest.mark.parametrize("provider", ["apollo", "outreach"])

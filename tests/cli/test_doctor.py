@@ -11,9 +11,11 @@ import grpc
 import pytest
 import trustme
 
+from service.domain.credentials import Secret
+from service.domain.step import Provider
 from tests.support.processes import free_port
 from tests.support.scripted_server import Script, ServerConnection, scripted_server
-from tests.support.service import RunningService
+from tests.support.service import RunningService, outreach_grant
 
 
 def environment(service: RunningService, **more: str) -> dict[str, str]:
@@ -78,6 +80,24 @@ async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> No
         target.write(data)
         await target.drain()
     target.close()
+
+
+async def test_a_refused_client_is_named_with_the_command(service: RunningService, tmp_path: Path) -> None:
+    wrong = outreach_grant(expires_at=1.0, client_secret=Secret("wrong"))
+    for customer in ("first", "second"):
+        await service.connect(customer, Provider("outreach"), wrong)
+        await service.update("outreach", 8, 121, customer=customer, subject="x")
+    status, found = await doctor(tmp_path, environment(service))
+    assert status == 1
+    state, detail = found["token renewal"]
+    assert state == "wrong"
+    assert "refused the OAuth client of billing (invalid_client)" in detail
+    assert "for that reason: 2." in detail
+    assert "seqstep connection set-client-secret --app billing --provider outreach" in detail
+    await service.connect("first", Provider("outreach"), outreach_grant())
+    await service.connect("second", Provider("outreach"), outreach_grant())
+    _, found = await doctor(tmp_path, environment(service))
+    assert found["token renewal"] == ["ok", "no OAuth client was refused"]
 
 
 async def test_all_is_well(service: RunningService, tmp_path: Path) -> None:

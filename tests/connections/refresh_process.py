@@ -12,10 +12,11 @@ from typing import Any
 
 from service.connections import Connections, Keyring, Store, TokenEndpoint
 from service.connections.repository import ConnectionRepository
-from service.domain.credentials import OAuthCredentials, TokenGrant
+from service.domain.credentials import OAuthCredentials, Secret
 from service.domain.deadline import Deadline
 from service.domain.errors import UpdateFailed
 from service.domain.step import Provider
+from service.domain.token_grant import TokenGrant
 from service.providers.outreach import Outreach
 from service.upstream.http import HttpClient
 from service.upstream.oauth import TokenRefresher
@@ -34,12 +35,12 @@ class CrashingEndpoint:
         self._endpoint = endpoint
         self._step = step
 
-    async def refresh(self, credentials: OAuthCredentials, deadline: Deadline) -> TokenGrant:
+    async def refresh(self, credentials: OAuthCredentials, refresh_token: Secret, deadline: Deadline) -> TokenGrant:
         if self._step == "lease taken":
             crash()
         if self._step == "request sent":
             asyncio.get_running_loop().call_later(0.01, crash)
-        grant = await self._endpoint.refresh(credentials, deadline)
+        grant = await self._endpoint.refresh(credentials, refresh_token, deadline)
         if self._step == "token minted":
             crash()
         return grant

@@ -8,12 +8,11 @@ from msgspec.structs import replace
 from sandbox import seed
 from service.connections import KeyringError
 from service.connections.encryption import generate_key
-from service.connections.errors import ApiKeyRefused, NoConnection
 from service.connections.migrations.upgrade import upgrade
 from service.connections.schema import connections as table
 from service.domain.credentials import ApiKeyCredentials, ConnectionState, Secret
 from service.domain.deadline import Deadline
-from service.domain.errors import ErrorCode, UpdateFailed
+from service.domain.errors import ErrorCode
 from service.domain.step import Provider
 from tests.support.connections import OutreachCustomer, access_token
 
@@ -42,23 +41,18 @@ async def test_a_change_is_seen_within_the_cache_time(
     assert (await customer.problem()).code is ErrorCode.NOT_FOUND_ERROR
 
 
-async def test_a_refused_api_key_is_not_renewed(customer: OutreachCustomer) -> None:
+async def test_what_cannot_be_renewed_is_returned_as_it_is(customer: OutreachCustomer) -> None:
     application_id, apollo = customer.application_id, Provider("apollo")
-    await customer.administration.set(application_id, "acme", apollo, ApiKeyCredentials(Secret("marked-key")))
-    connection = await customer.connections.usable(application_id, "acme", apollo, Deadline.after(5))
-    with pytest.raises(ApiKeyRefused) as failure:
-        await customer.connections.renewed(connection, Deadline.after(5))
-    assert failure.value.problems[0].code is ErrorCode.UNAUTHORIZED_ERROR
-    assert "marked-key" not in str(failure.value)
-
-
-async def test_a_grant_without_a_refresh_token_needs_reauth(customer: OutreachCustomer) -> None:
-    await customer.connect(ends_in=3600, refresh_token=None)
-    connection = await customer.usable()
-    with pytest.raises(UpdateFailed) as failure:
-        await customer.connections.renewed(connection, Deadline.after(5))
-    assert failure.value.problems[0].code is ErrorCode.UNAUTHORIZED_ERROR
-    assert (await customer.state())[0] is ConnectionState.NEEDS_REAUTH
+    await customer.administration.set(application_id, "acme", apollo, ApiKeyCredentials(Secret("key")))
+    await customer.connect(ends_in=-1, refresh_token=None)
+    for connection in (
+        await customer.connections.usable(application_id, "acme", apollo, Deadline.after(5)),
+        await customer.usable(),
+    ):
+        # What the provider said of it is what the caller is told.
+        assert await customer.connections.renewed(connection, Deadline.after(5)) is connection
+    assert customer.token_requests == 0
+    assert {each.state for each in await customer.administration.list()} == {ConnectionState.ACTIVE}
 
 
 async def test_a_damaged_or_moved_row_fails_alone(customer: OutreachCustomer) -> None:
@@ -99,16 +93,6 @@ async def test_all_move_to_the_first_key_while_calls_go_on(customer: OutreachCus
     await customer.administration.check_keys()
     for name in customers:
         await customer.usable(customer.another_worker(), customer=name)
-
-
-async def test_reading_ignores_the_state_and_renews_nothing(customer: OutreachCustomer) -> None:
-    grant = await customer.connect(ends_in=-1)
-    await customer.set_columns(state=ConnectionState.NEEDS_REAUTH.value)
-    read = await customer.administration.read(customer.application_id, "acme", Provider("outreach"))
-    assert read.credentials == grant
-    assert customer.token_requests == 0
-    with pytest.raises(NoConnection):
-        await customer.administration.read(customer.application_id, "nobody", Provider("outreach"))
 
 
 async def test_a_connection_needs_an_application(customer: OutreachCustomer) -> None:

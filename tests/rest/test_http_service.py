@@ -14,12 +14,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sandbox import seed
+from service.domain.credentials import Secret
 from service.domain.deadline import Deadline
 from service.domain.errors import ErrorCode, Outcome, Problem
-from service.domain.step import Caller, StepUpdate, UpdateResult
+from service.domain.step import Caller, Provider, StepUpdate, UpdateResult
 from tests.support.deployment import Deployment, prepared_deployment, service_stub, update_subject
 from tests.support.http_server import RunningHttpServer
 from tests.support.processes import child_processes, fails_to_start, free_port, server_process
+from tests.support.service import outreach_grant
 from tests.support.waiting import until
 
 STEP = f"/sequences/{seed.APOLLO_SEQUENCE_INACTIVE}/sequence_steps/{seed.APOLLO_STEP_INACTIVE_PLAIN}"
@@ -75,6 +77,21 @@ async def test_both_servers_do_the_same_to_the_same_step(tmp_path: Path) -> None
         assert found["seqstep_calls_total", "code=OK,outcome=succeeded,provider=apollo,server=grpc"] == 1
         assert found["seqstep_provider_calls_total", "provider=apollo"] == 5
         assert found["seqstep_call_duration_seconds_count", "provider=apollo,server=http"] == 2
+
+
+async def test_metrics_count_requests_for_tokens(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    async with (
+        prepared_deployment(f"sqlite:///{tmp_path}/store.sqlite3", SEQSTEP_HTTP_ADDRESS=address) as deployment,
+        server_process(tmp_path, deployment.environment) as server,
+        service_stub(server.address) as stub,
+    ):
+        grant = outreach_grant(expires_at=1.0, client_secret=Secret("wrong"))
+        await deployment.connections().set(deployment.application_id, "acme", Provider("outreach"), grant)
+        result = await update_subject(stub, deployment.api_key, "outreach", "One")
+        assert [error.code for error in result.errors] == ["SERVICE_UNAVAILABLE_ERROR"]
+        found = await scrape(address)
+        assert found["seqstep_token_refreshes_total", "provider=outreach,result=client_refused"] == 1
 
 
 async def test_metrics_cover_all_workers_and_outlive_one(tmp_path: Path) -> None:

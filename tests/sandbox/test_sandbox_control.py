@@ -1,4 +1,5 @@
 import asyncio
+import json
 import os
 import signal
 import ssl
@@ -10,6 +11,7 @@ import pytest
 import trustme
 
 from sandbox import seed
+from sandbox.faults import InvalidFault
 from sandbox.server import RunningSandbox, running_sandbox
 
 PLAIN = f"/emailer_templates/{seed.APOLLO_TEMPLATE_PLAIN}"
@@ -283,3 +285,61 @@ async def test_command_line_says_where_and_stops_cleanly(number: int) -> None:
         rest, errors = await process.communicate()
     assert (process.returncode, errors) == (0, b"")
     assert seed.APOLLO_MASTER_KEY in rest.decode()
+
+
+async def refresh_at_outreach(
+    sandbox: RunningSandbox, refresh_token: str, secret: str
+) -> httpx.Response:
+    form = {
+        "grant_type": "refresh_token",
+        "refresh_token": refresh_token,
+        "client_id": seed.OUTREACH_CLIENT_ID,
+        "client_secret": secret,
+        "redirect_uri": seed.REDIRECT_URI,
+    }
+    async with httpx.AsyncClient() as client:
+        return await client.post(f"{sandbox.url}/outreach/oauth/token", data=form)
+
+
+async def test_a_normal_answer_can_be_changed(sandbox: RunningSandbox) -> None:
+    sandbox.order_fault(
+        provider="outreach",
+        path="oauth/token",
+        members={"expires_in": "7200", "access_token": "{}\n", "scope": None},
+        without=["token_type"],
+        prefix="\ufeff",
+        suffix="\n",
+    )
+    refresh, secret = seed.OUTREACH_REFRESH_TOKEN, seed.OUTREACH_CLIENT_SECRET
+    answer = await refresh_at_outreach(sandbox, refresh, secret)
+    assert answer.content.startswith(b"\xef\xbb\xbf{")
+    assert answer.content.endswith(b"}\n")
+    found = json.loads(answer.content.decode("utf-8-sig"))
+    assert found["expires_in"] == "7200"
+    assert found["scope"] is None
+    assert "token_type" not in found
+    # The operation was carried out: the tokens in the answer are the account's own from now on.
+    account = sandbox.state.accounts[seed.OUTREACH_ACCOUNT]
+    assert found["access_token"] == f"{account.access_token}\n"
+    assert found["refresh_token"] == account.refresh_token != refresh
+    orders: list[dict[str, Any]] = [
+        {"members": []},
+        {"without": "x"},
+        {"members": {}, "status": 500},
+        {"prefix": "x", "hang": True},
+    ]
+    for wrong in orders:
+        with pytest.raises(InvalidFault):
+            sandbox.order_fault(provider="outreach", **wrong)
+
+
+async def test_a_client_secret_can_be_changed(
+    sandbox: RunningSandbox, control: httpx.AsyncClient
+) -> None:
+    path = f"/accounts/{seed.OUTREACH_ACCOUNT}"
+    assert (await control.patch(path, json={"client_secret": 7})).status_code == 400
+    assert (await control.patch(path, json={"client_secret": "new"})).status_code == 200
+    old, second = seed.OUTREACH_CLIENT_SECRET, seed.OUTREACH_SECOND_REFRESH_TOKEN
+    refused = await refresh_at_outreach(sandbox, second, old)
+    assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
+    assert (await refresh_at_outreach(sandbox, second, "new")).status_code == 200

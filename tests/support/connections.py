@@ -14,10 +14,11 @@ from sqlalchemy import update
 
 from sandbox import seed
 from sandbox.server import running_sandbox
-from service.connections import ConnectionAdministration, Connections, Keyring, Store, TokenEndpoint
+from service.connections import ConnectionAdministration, Connections, ConnectionSummary, Keyring, Store, TokenEndpoint
 from service.connections.encryption import generate_key
+from service.connections.repository import ConnectionRepository
 from service.connections.schema import connections as table
-from service.domain.credentials import Connection, ConnectionState, OAuthCredentials
+from service.domain.credentials import Connection, ConnectionKey, ConnectionState, OAuthCredentials
 from service.domain.deadline import Deadline
 from service.domain.errors import Problem, UpdateFailed
 from service.domain.step import Caller, Provider
@@ -37,6 +38,7 @@ class OutreachCustomer:
     Attributes:
         keys: The encryption keys, as `SEQSTEP_ENCRYPTION_KEYS` has them; may be replaced.
         connections: Connections as the first worker has them.
+        results: What each request of any worker to the token endpoint came to.
     """
 
     def __init__(
@@ -52,18 +54,28 @@ class OutreachCustomer:
         self.application_id = caller.application_id
         self.sandbox = sandbox
         self.keys = generate_key()
+        self.results: list[str] = []
         self._token_endpoints = token_endpoints
+        self._workers: list[Connections] = []
         self.connections = self.another_worker()
 
     def another_worker(self, margin: float = 300) -> Connections:
         """Connections as another worker has them, with nothing in its cache."""
-        return Connections(
+        worker = Connections(
             self.store,
             Keyring.parse(self.keys),
             self._token_endpoints,
             cache_seconds=5,
             refresh_margin_seconds=margin,
+            observe_refresh=lambda _provider, result: self.results.append(result),
         )
+        self._workers.append(worker)
+        return worker
+
+    async def close(self) -> None:
+        """Stops renewals that are under way."""
+        for worker in self._workers:
+            await worker.finish(0)
 
     @property
     def administration(self) -> ConnectionAdministration:
@@ -72,7 +84,7 @@ class OutreachCustomer:
 
     async def connect(self, ends_in: float | None, customer: str = CUSTOMER, **more: Any) -> OAuthCredentials:
         """Stores the seeded grant, with an access token that ends in so many seconds."""
-        grant = outreach_grant(expires_at=None if ends_in is None else time.time() + ends_in, **more)
+        grant = outreach_grant(**({"expires_at": None if ends_in is None else time.time() + ends_in} | more))
         await self.administration.set(self.application_id, customer, Provider("outreach"), grant)
         return grant
 
@@ -90,10 +102,23 @@ class OutreachCustomer:
             await self.usable(connections, seconds)
         return failure.value.problems[0]
 
+    async def summary(self) -> ConnectionSummary:
+        """What the command line shows of the only connection."""
+        [summary] = await self.administration.list()
+        return summary
+
     async def state(self) -> tuple[ConnectionState, str]:
         """The state of the connection, and its reason."""
-        [summary] = await self.administration.list()
+        summary = await self.summary()
         return summary.state, summary.state_reason
+
+    async def stored(self) -> OAuthCredentials:
+        """The credentials in the connection's row."""
+        key = ConnectionKey(self.application_id, CUSTOMER, Provider("outreach"))
+        found = await ConnectionRepository(self.store, Keyring.parse(self.keys)).find(key)
+        assert found is not None
+        assert isinstance(found.connection.credentials, OAuthCredentials)
+        return found.connection.credentials
 
     async def set_columns(self, customer: str = CUSTOMER, **columns: Any) -> None:
         """Changes columns of the connection's row."""
@@ -156,7 +181,9 @@ async def outreach_customer(database_url: str, store: Store, caller: Caller) -> 
     http = HttpClient()
     async with running_sandbox() as sandbox:
         endpoint = TokenRefresher(Outreach.provider, Outreach(sandbox.outreach_url).token_url, http)
-        yield OutreachCustomer(database_url, store, caller, sandbox, {Provider("outreach"): endpoint})
+        customer = OutreachCustomer(database_url, store, caller, sandbox, {Provider("outreach"): endpoint})
+        yield customer
+        await customer.close()
     await http.close()
 
 
