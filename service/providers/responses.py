@@ -1,21 +1,20 @@
 """Reading providers' answers: JSON into structs, statuses into codes, and what of an answer may be shown."""
 
-import base64
-import json
 import math
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
-from urllib.parse import quote
 
 import msgspec
 
 from service.domain.credentials import ApiKeyCredentials, Credentials, Secret
 from service.domain.errors import Cause, ErrorCode, Origin, Outcome, Problem, UpdateFailed
 from service.domain.json_value import JsonValue, depth
+from service.domain.redaction import redact as redact_secrets
+from service.domain.redaction import redact_bytes
 from service.domain.step import Provider
 from service.providers.adapter import ProviderRequest, ProviderResponse, ResponseFailure
 from service.providers.statuses import rule_of
@@ -31,7 +30,6 @@ CUT: Final = "… [cut]"
 _MAX_CAUSE_HEADERS: Final = 64
 _MAX_CAUSE_HEADER_CHARACTERS: Final = 512
 _SECRET_HEADER: Final = re.compile(r"cookie|authorization|api-?key|token|secret|credential|session", re.IGNORECASE)
-_REDACTED: Final = "[redacted]"
 
 _CODES: Final[Mapping[int, ErrorCode]] = {
     400: ErrorCode.BAD_REQUEST,
@@ -206,11 +204,10 @@ def cause(response: ProviderResponse) -> Cause:
         for name, value in list(response.headers.items())[:_MAX_CAUSE_HEADERS]
         if not _SECRET_HEADER.search(name)
     }
-    # A little more than is shown is searched, so that the cut cannot leave half a secret standing.
-    text = redact(response.body[: 2 * MAX_CAUSE_BYTES].decode("utf-8", "replace"), response)
+    body = redact_bytes(response.body, response.secrets, MAX_CAUSE_BYTES).decode("utf-8", "replace")
     if len(response.body) > MAX_CAUSE_BYTES:
-        return Cause(response.status, text[:MAX_CAUSE_BYTES] + CUT, headers)
-    return Cause(response.status, _redact_value(_json_or_text(text), response), headers)
+        return Cause(response.status, body + CUT, headers)
+    return Cause(response.status, _json_or_text(body), headers)
 
 
 def _json_or_text(text: str) -> JsonValue:
@@ -221,19 +218,6 @@ def _json_or_text(text: str) -> JsonValue:
     return value if depth(value) <= MAX_CAUSE_DEPTH else text
 
 
-def _redact_value(value: JsonValue, response: ProviderResponse) -> JsonValue:
-    """The same for values that only show a secret once their escapes are undone; at most 16 levels deep here."""
-    match value:
-        case str():
-            return redact(value, response)
-        case list():
-            return [_redact_value(item, response) for item in value]
-        case dict():
-            return {redact(key, response): _redact_value(member, response) for key, member in value.items()}
-        case _:
-            return value
-
-
 def secrets_of(credentials: Credentials) -> tuple[Secret, ...]:
     """Every secret of a customer's credentials."""
     if isinstance(credentials, ApiKeyCredentials):
@@ -242,23 +226,9 @@ def secrets_of(credentials: Credentials) -> tuple[Secret, ...]:
     return tuple(secret for secret in secrets if secret is not None)
 
 
-def _forms(secrets: Iterable[Secret]) -> Iterable[str]:
-    """A provider may echo a credential plainly, in JSON, in a URL or in base64."""
-    for secret in secrets:
-        plain = secret.reveal()
-        if plain:
-            yield plain
-            yield json.dumps(plain)[1:-1]
-            yield json.dumps(plain, ensure_ascii=False)[1:-1]
-            yield quote(plain, safe="")
-            yield base64.b64encode(plain.encode()).decode().rstrip("=")
-
-
 def redact(text: str, response: ProviderResponse) -> str:
     """The text without the secrets of the answer that it comes from."""
-    for form in _forms(response.secrets):
-        text = text.replace(form, _REDACTED)
-    return text
+    return redact_secrets(text, response.secrets)
 
 
 def retry_after(headers: Mapping[str, str], *names: str, now: float) -> float | None:
