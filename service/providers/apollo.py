@@ -30,16 +30,16 @@ from service.providers.adapter import (
 )
 from service.providers.planning import (
     SEQUENCE_ON,
+    NotShown,
+    StepHasNoTemplate,
+    StepNotFound,
     Template,
+    TemplateNotShown,
     Variant,
     custom_field_violations,
     custom_fields,
-    no_such_step,
-    no_template,
-    not_shown,
     shared_template,
     template_fields,
-    template_not_shown,
     template_warnings,
 )
 from service.providers.responses import (
@@ -208,11 +208,11 @@ def decide(update: StepUpdate, response: ProviderResponse) -> Plan:
     campaign = sequence.get("emailer_campaign")
     campaign = campaign if isinstance(campaign, dict) else {}
     if "id" in campaign and not _same_id(campaign["id"], update.sequence_id):
-        raise not_shown(update, "that sequence, but another one")
+        raise NotShown(update, "that sequence, but another one")
     steps = _array(update, sequence, "emailer_steps")
     step = next((each for each in steps if _same_id(each.get("id"), update.sequence_step_id)), None)
     if step is None or not _same_id(step.get("emailer_campaign_id", update.sequence_id), update.sequence_id):
-        raise no_such_step(update)
+        raise StepNotFound(update)
     writes: list[Write] = []
     warnings: list[StepWarning] = []
     write_warnings = [SEQUENCE_ON] if campaign.get("active") is True else []
@@ -237,19 +237,19 @@ def _plan_template(
     all_touches = _array(update, sequence, "emailer_touches")
     touches = [touch for touch in all_touches if _same_id(touch.get("emailer_step_id"), update.sequence_step_id)]
     if not touches:
-        raise no_template(update, step.get("type"))
+        raise StepHasNoTemplate(update, step.get("type"))
     live = [touch for touch in touches if touch.get("status") == "approved"]
     touch = (live or touches)[0]
     template_id = touch.get("emailer_template_id")
     # It becomes part of a path, so it has to be an id.
     if not isinstance(template_id, str) or not _ID.fullmatch(template_id):
-        raise template_not_shown(update, template_id)
+        raise TemplateNotShown(update, template_id)
     template_id = template_id.lower()
     record = next(
         (each for each in objects(sequence.get("emailer_templates")) if _same_id(each.get("id"), template_id)), None
     )
     if record is None:
-        raise template_not_shown(update, template_id)
+        raise TemplateNotShown(update, template_id)
     where = f"template {template_id}"
     template = Template(
         template_id,
@@ -280,7 +280,7 @@ def _array(update: StepUpdate, sequence: Mapping[str, JsonValue], name: str) -> 
     """The records of an array, which may be null (observed); one that is missing is not an empty one."""
     value = sequence.get(name, "missing")
     if value is not None and not isinstance(value, list):
-        raise not_shown(update, f"`{name}`")
+        raise NotShown(update, f"`{name}`")
     return objects(value)
 
 

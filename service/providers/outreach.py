@@ -31,16 +31,16 @@ from service.providers.adapter import (
 )
 from service.providers.planning import (
     SEQUENCE_ON,
+    NotShown,
+    StepHasNoTemplate,
+    StepNotFound,
     Template,
+    TemplateNotShown,
     Variant,
     custom_field_violations,
     custom_fields,
-    no_such_step,
-    no_template,
-    not_shown,
     shared_template,
     template_fields,
-    template_not_shown,
     template_warnings,
 )
 from service.providers.responses import (
@@ -157,7 +157,7 @@ class Outreach:
             document = decode_object(self.provider, await reader.read(_step_read(update)))
             step = _resource(update, document.get("data"), "sequenceStep", update.sequence_step_id)
             _require_membership(update, step)
-            raise no_template(update, _attributes(step).get("stepType"))
+            raise StepHasNoTemplate(update, _attributes(step).get("stepType"))
         plan = decide(update, first, variants, included)
         if update.validate_only and reader.is_needed(plan.writes[0]):
             template_id = plan.writes[0].request.path.rpartition("/")[2]
@@ -273,7 +273,7 @@ def decide(
     template_id = _to_one(chosen, "template")
     resource = _included(included, "template", template_id) if template_id is not None else None
     if template_id is None or resource is None:
-        raise template_not_shown(update, template_id)
+        raise TemplateNotShown(update, template_id)
     text, where = _attributes(resource), f"template {template_id}"
     template = Template(
         str(template_id),
@@ -313,9 +313,9 @@ def _resource(update: StepUpdate, value: JsonValue, kind: str, resource_id: obje
         UpdateFailed: It is not shown, or something else is.
     """
     if not isinstance(value, dict) or value.get("type") != kind:
-        raise not_shown(update, f"the {kind}")
+        raise NotShown(update, f"the {kind}")
     if resource_id is not None and _id(value.get("id")) != int(str(resource_id)):
-        raise not_shown(update, f"{kind} {resource_id}, but another one")
+        raise NotShown(update, f"{kind} {resource_id}, but another one")
     return value
 
 
@@ -329,9 +329,9 @@ def _included(
 def _require_membership(update: StepUpdate, step: Mapping[str, JsonValue]) -> None:
     sequence = _to_one(step, "sequence")
     if sequence is None:
-        raise not_shown(update, "the sequence of the step")
+        raise NotShown(update, "the sequence of the step")
     if sequence != int(update.sequence_id):
-        raise no_such_step(update)
+        raise StepNotFound(update)
 
 
 def _if_written(update: StepUpdate, included: Sequence[Mapping[str, JsonValue]]) -> tuple[StepWarning, ...]:

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from service.domain.errors import ErrorCode, Origin, UpdateFailed, Violation, failed
+from service.domain.errors import ErrorCode, Origin, Problem, UpdateFailed, Violation
 from service.domain.json_value import JsonValue
 from service.domain.step import BODY, CUSTOM_FIELDS, SUBJECT, FieldChange, StepUpdate, StepWarning, WarningType
 
@@ -134,44 +134,61 @@ def nothing_named() -> StepWarning:
     )
 
 
-def no_such_step(update: StepUpdate) -> UpdateFailed:
-    """The failure of an update whose step is not in its sequence."""
-    return failed(
-        ErrorCode.NOT_FOUND_ERROR,
-        f"Sequence {update.sequence_id} of customer {update.customer_id} at {update.provider.title} has no step "
-        f"{update.sequence_step_id}.",
-        "Check both ids.",
-    )
+class StepNotFound(UpdateFailed):
+    """The step is not in its sequence."""
+
+    def __init__(self, update: StepUpdate) -> None:
+        super().__init__(
+            Problem(
+                ErrorCode.NOT_FOUND_ERROR,
+                f"Sequence {update.sequence_id} of customer {update.customer_id} at {update.provider.title} has no step "
+                f"{update.sequence_step_id}.",
+                advice="Check both ids.",
+            )
+        )
 
 
-def no_template(update: StepUpdate, step_type: object) -> UpdateFailed:
-    """The failure of a template change on a step that sends nothing."""
-    named = step_type[:100] if isinstance(step_type, str) and step_type else "unknown"
-    return failed(
-        ErrorCode.UNPROCESSABLE_ENTITY_ERROR,
-        f"Step {update.sequence_step_id} is of type {named} and has no template, so its subject and body cannot be set.",
-        "Choose an email or message step, or send custom fields only.",
-    )
+class StepHasNoTemplate(UpdateFailed):
+    """The update changes the template of a step that sends nothing."""
+
+    def __init__(self, update: StepUpdate, step_type: object) -> None:
+        named = step_type[:100] if isinstance(step_type, str) and step_type else "unknown"
+        super().__init__(
+            Problem(
+                ErrorCode.UNPROCESSABLE_ENTITY_ERROR,
+                f"Step {update.sequence_step_id} is of type {named} and has no template, so its subject and body cannot be "
+                "set.",
+                advice="Choose an email or message step, or send custom fields only.",
+            )
+        )
 
 
-def not_shown(update: StepUpdate, what: str) -> UpdateFailed:
-    """The failure of an update that needs something that the provider's response does not show."""
-    return failed(
-        ErrorCode.BAD_GATEWAY_ERROR,
-        f"{update.provider.title}'s answer about sequence {update.sequence_id} does not show {what}, so what the step has is "
-        "not known.",
-        "Try again later; if it stays so, report it with the id of this error.",
-        origin=Origin.PROVIDER,
-    )
+class NotShown(UpdateFailed):
+    """The update needs something that the provider's response does not show."""
+
+    def __init__(self, update: StepUpdate, what: str) -> None:
+        super().__init__(
+            Problem(
+                ErrorCode.BAD_GATEWAY_ERROR,
+                f"{update.provider.title}'s answer about sequence {update.sequence_id} does not show {what}, so what the step "
+                "has is not known.",
+                advice="Try again later; if it stays so, report it with the id of this error.",
+                origin=Origin.PROVIDER,
+            )
+        )
 
 
-def template_not_shown(update: StepUpdate, template_id: object) -> UpdateFailed:
-    """The failure of a template change whose template the provider does not show."""
-    which = f"template {template_id}" if template_id else "no template"
-    return failed(
-        ErrorCode.BAD_GATEWAY_ERROR,
-        f"The variant of step {update.sequence_step_id} that the update concerns refers to {which}, which "
-        f"{update.provider.title} does not show.",
-        "Give the step a template there.",
-        origin=Origin.PROVIDER,
-    )
+class TemplateNotShown(UpdateFailed):
+    """The variant that the update concerns has no template that the provider shows."""
+
+    def __init__(self, update: StepUpdate, template_id: object) -> None:
+        which = f"template {template_id}" if template_id else "no template"
+        super().__init__(
+            Problem(
+                ErrorCode.BAD_GATEWAY_ERROR,
+                f"The variant of step {update.sequence_step_id} that the update concerns refers to {which}, which "
+                f"{update.provider.title} does not show.",
+                advice="Give the step a template there.",
+                origin=Origin.PROVIDER,
+            )
+        )

@@ -161,7 +161,8 @@ SOURCES = [path for folder in ("service", "sandbox", "tools", "tests") for _, pa
 def test_retired_words_do_not_come_back(path: Path) -> None:
     """In names and in sentences."""
     if path != Path(__file__):
-        words = {word.lower() for word in WORD.findall(path.read_text(encoding="utf-8"))}
+        text = path.read_text(encoding="utf-8").replace("TypeGuard", "")  # Python's own name
+        words = {word.lower() for word in WORD.findall(text)}
         assert words & RETIRED == set()
 
 

@@ -225,7 +225,7 @@ async def test_a_client_secret_is_replaced_everywhere(cli: CommandLine) -> None:
     assert "invalid_client" not in await cli.run("connection", "list", "--customer", "acme")
 
 
-async def test_several_clients_have_to_be_told_apart(cli: CommandLine) -> None:
+async def test_several_clients_have_to_be_distinguished(cli: CommandLine) -> None:
     outreach = ("--app", "dev", "--provider", "outreach")
     other = json.dumps(GRANT | {"client_id": "other-client"})
     await cli.run("connection", "set", *outreach, "--customer", "other", stdin=other)

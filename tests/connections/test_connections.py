@@ -49,7 +49,7 @@ async def test_what_cannot_be_renewed_is_returned_as_it_is(customer: OutreachCus
         await customer.connections.usable(application_id, "acme", apollo, Deadline.after(5)),
         await customer.usable(),
     ):
-        # What the provider said of it is what the caller is told.
+        # What the provider said of it is what the caller reads.
         assert await customer.connections.renewed(connection, Deadline.after(5)) is connection
     assert customer.token_requests == 0
     assert {each.state for each in await customer.administration.list()} == {ConnectionState.ACTIVE}

@@ -187,7 +187,7 @@ async def test_a_refused_client_marks_no_customer(
     assert problem.retry_after is not None
     summary = await customer.summary()
     assert (summary.state, summary.refresh_error) == (ConnectionState.ACTIVE, error)
-    # The operator is told, by the log, a metric and the doctor.
+    # The operator learns of it by the log, a metric and the doctor.
     [event] = [entry for entry in logs if entry["log_level"] == "error"]
     assert (event["error"], event["client_id"], event["provider"]) == (error, seed.OUTREACH_CLIENT_ID, "outreach")
     assert seed.OUTREACH_CLIENT_SECRET not in repr(logs)

@@ -22,7 +22,7 @@ from service.providers.adapter import (
     UrlSettings,
     Write,
 )
-from service.providers.planning import no_such_step
+from service.providers.planning import StepNotFound
 from service.providers.responses import decode_object, encode, is_json, response_failure, unreadable
 
 
@@ -63,7 +63,7 @@ class Toy:
         path = f"/steps/{update.sequence_step_id}"
         step = decode_object(self.provider, await reader.read(ProviderRequest("GET", path, "steps", "a key")))
         if step.get("sequence") != update.sequence_id:
-            raise no_such_step(update)
+            raise StepNotFound(update)
         request = ProviderRequest("PUT", path, "steps", "a key", encode({"title": update.subject}))
         fields = (FieldChange(SUBJECT, step.get("title"), update.subject),)
 
