@@ -43,14 +43,18 @@ class UpdateAbandoned(asyncio.CancelledError):
     """The caller went away during an update.
 
     Attributes:
-        requests_sent: Requests that were sent to the provider until then.
         writing: What finishes the writes that had begun; None if none had.
     """
 
-    def __init__(self, requests_sent: int, writing: asyncio.Task[UpdateResult] | None = None) -> None:
+    def __init__(self, session: ProviderSession | None, writing: asyncio.Task[UpdateResult] | None = None) -> None:
         super().__init__()
-        self.requests_sent = requests_sent
+        self._session = session
         self.writing = writing
+
+    @property
+    def requests_sent(self) -> int:
+        """Requests that were sent to the provider until now."""
+        return self._session.requests_sent if self._session is not None else 0
 
 
 class UpdateStep:
@@ -116,14 +120,14 @@ class UpdateStep:
         except UpdateFailed as failure:
             return _failed(failure, update, session)
         except asyncio.CancelledError:
-            raise UpdateAbandoned(session.requests_sent if session else 0) from None
+            raise UpdateAbandoned(session) from None
         writing = asyncio.create_task(_write(plan, update, session, lock))
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)
         try:
             return await asyncio.shield(writing)
         except asyncio.CancelledError:
-            raise UpdateAbandoned(session.requests_sent, writing) from None
+            raise UpdateAbandoned(session, writing) from None
 
     async def finish(self, seconds: float) -> None:
         """Lets writes end whose callers have gone away, for so many seconds."""
@@ -165,12 +169,11 @@ async def _write(plan: Plan, update: StepUpdate, session: ProviderSession, lock:
     """Sends the writes of a plan that are needed, and releases the lock of its sequence."""
     changes: list[FieldChange] = []
     notes: list[StepWarning] = []
-    was_written = False
+    needed = [write for write in plan.writes if session.is_needed(write)]
+    # What a retry finds as it is wanted may be the work of the earlier attempt.
+    in_doubt = update.is_retry and len(needed) < len(plan.writes)
     try:
-        for write in plan.writes:
-            if not session.is_needed(write):
-                continue
-            was_written = True
+        for write in needed:
             try:
                 stored = _as_stored(write, write.stored(await session.write(write.request)))
                 session.remember(write, stored)
@@ -182,12 +185,13 @@ async def _write(plan: Plan, update: StepUpdate, session: ProviderSession, lock:
                     update.provider.title,
                     requests_sent=session.requests_sent,
                     changed=[change.field for change in changes],
+                    in_doubt=in_doubt,
                 )
                 warnings = (*_warnings(plan, will_write=bool(changes)), *notes) if changes else plan.warnings
                 return UpdateResult(problems, warnings, tuple(changes), session.requests_sent)
     finally:
         lock.release()
-    warnings = plan.warnings if was_written and not changes else _warnings(plan, will_write=was_written)
+    warnings = plan.warnings if needed and not changes else _warnings(plan, will_write=bool(needed))
     return UpdateResult((), (*warnings, *notes), tuple(changes), session.requests_sent)
 
 

@@ -1,116 +1,20 @@
 """The use case itself: what is written, what the caller learns, and what is true of the step, with scripted responses."""
 
 import asyncio
-import json
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
-from service.domain.credentials import ApiKeyCredentials, Connection, Credentials, OAuthCredentials, Secret
+from service.domain.credentials import OAuthCredentials, Secret
 from service.domain.deadline import Deadline
-from service.domain.errors import CallRefused, ErrorCode, Origin, Outcome, Problem, UpdateFailed, failed
-from service.domain.step import Caller, Provider, StepUpdate, UpdateResult, WarningType
-from service.providers import unsupported
-from service.providers.apollo import Apollo
-from service.providers.outreach import Outreach
-from service.update_step import UpdateStep
-from service.upstream.session import ProviderSessions
+from service.domain.errors import CallRefused, ErrorCode, Origin, Outcome, failed
+from service.domain.step import Provider, StepUpdate, WarningType
 from tests.support import apollo, outreach
+from tests.support.update_step import ApolloFake, kinds, made, run, the, use_case
 from tests.support.waiting import until
-
-CALLER = Caller(1, "billing")
-Respond = Callable[[httpx.Request], httpx.Response]
-
-
-class FakeConnections:
-    """One connection, which can be renewed or not."""
-
-    def __init__(self, credentials: Credentials) -> None:
-        self.connection = Connection(1, 1, "acme", Provider("any"), credentials)
-        self.failure: UpdateFailed | None = None
-        self.refusal: UpdateFailed | None = None
-
-    async def usable(self, application_id: int, customer_id: str, provider: Provider, deadline: Deadline) -> Connection:
-        if self.failure is not None:
-            raise self.failure
-        return self.connection
-
-    async def renewed(self, connection: Connection, deadline: Deadline) -> Connection:
-        if self.refusal is not None:
-            raise self.refusal
-        return connection
-
-
-class ScriptedHttp:
-    """Answers requests as the test says, and keeps them."""
-
-    def __init__(self, respond: Respond) -> None:
-        self.respond = respond
-        self.requests: list[httpx.Request] = []
-
-    def build_request(self, method: str, url: str, headers: dict[str, str], body: bytes = b"") -> httpx.Request:
-        return httpx.Request(method, url, headers=headers, content=body)
-
-    async def send(self, request: httpx.Request, deadline: Deadline) -> httpx.Response:
-        self.requests.append(request)
-        return self.respond(request)
-
-
-def made(status: int, body: Any, kind: str = "application/json") -> httpx.Response:
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return httpx.Response(status, headers={"content-type": kind}, content=content)
-
-
-class ApolloFake:
-    """A provider that holds one template, and makes of texts what the test says."""
-
-    def __init__(self, clean: Callable[[str, Any], Any] = lambda _, value: value) -> None:
-        self.template = apollo.template()
-        self.step: dict[str, Any] = {"id": apollo.STEP, "type": "auto_email", "note": "n"}
-        self.clean = clean
-        self.writes: list[dict[str, Any]] = []
-        self.write_status = 200
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        if request.method == "GET":
-            stored = apollo.answer(emailer_templates=[self.template], emailer_steps=[self.step])
-            return made(200, stored | {"emailer_campaign": {"active": True}})
-        body = json.loads(request.content)
-        self.writes.append(body)
-        if self.write_status != 200:
-            return made(self.write_status, {"error": "No."})
-        record = self.template if "emailer_templates" in str(request.url) else self.step
-        for name, value in body.items():
-            if name in record:
-                record[name] = self.clean(name, value)
-        return made(200, record)
-
-
-def use_case(
-    respond: Respond, credentials: Credentials | None = None
-) -> tuple[UpdateStep, ScriptedHttp, FakeConnections]:
-    http: Any = ScriptedHttp(respond)
-    connections = FakeConnections(credentials or ApiKeyCredentials(Secret("key")))
-    sessions = {
-        Apollo.provider: ProviderSessions(Apollo("http://apollo.example", "http://apollo.example/token"), http),
-        Outreach.provider: ProviderSessions(Outreach("http://outreach.example"), http),
-    }
-    return UpdateStep(sessions, unsupported(), connections), http, connections
-
-
-async def run(update_step: UpdateStep, update: StepUpdate, seconds: float = 5) -> UpdateResult:
-    return await update_step(CALLER, update, Deadline.after(seconds))
-
-
-def kinds(result: UpdateResult) -> list[WarningType]:
-    return [warning.type for warning in result.warnings]
-
-
-def the(result: UpdateResult) -> Problem:
-    [problem] = result.problems
-    return problem
 
 
 async def test_a_change_is_one_read_and_one_write() -> None:
@@ -329,6 +233,20 @@ async def test_a_retry_that_saw_the_present_state_may_be_sure() -> None:
     update_step, _, _ = use_case(provider)
     problem = the(await run(update_step, apollo.update(body="x", is_retry=True)))
     assert problem.outcome is Outcome.NOT_APPLIED
+
+
+async def test_a_retry_that_finds_half_of_it_done_is_in_doubt() -> None:
+    provider = ApolloFake()
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        return made(422, {"error": "No."}) if "emailer_steps" in str(request.url) else provider(request)
+
+    update_step, _, _ = use_case(respond)
+    wanted = apollo.update(subject="Old", custom_fields={"note": "x"})
+    assert the(await run(update_step, wanted)).outcome is Outcome.NOT_APPLIED
+    problem = the(await run(update_step, replace(wanted, is_retry=True)))
+    assert problem.outcome is Outcome.UNKNOWN
+    assert "An earlier attempt" in problem.detail
 
 
 async def test_an_unsupported_provider_needs_no_connection() -> None:

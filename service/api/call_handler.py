@@ -29,6 +29,9 @@ UseCase: TypeAlias = Callable[[Caller, StepUpdate, Deadline], Awaitable[UpdateRe
 """`service.update_step.UpdateStep`, or what stands for it in a test."""
 
 
+# What the log says of a step that was updated though its caller had gone; an update that succeeds says nothing.
+_APPLIED: Final = "applied"
+
 # An earlier attempt of a call that breaks a rule broke it too.
 _REFUSED_AT_ANY_TIME: Final = frozenset({ErrorCode.BAD_REQUEST, ErrorCode.VALIDATION_ERROR})
 
@@ -171,7 +174,7 @@ class CallHandler:
             self._record_abandoned(call, inbound.transport_status(None), abandoned)
             raise
         except (asyncio.CancelledError, CallerGone):
-            self._record(call, inbound.transport_status(None), None)
+            self._record(call, inbound.transport_status(None), None, left_step=_not_begun(call))
             raise
         except Exception as error:  # noqa: BLE001  # whatever it is, the caller gets an id and nothing else
             outcome = _internal_error(call, error)
@@ -209,20 +212,24 @@ class CallHandler:
 
     def _record_abandoned(self, call: _CallFacts, status: TransportStatus, abandoned: UpdateAbandoned) -> None:
         """Records a call whose caller went away, when what it had begun has ended."""
-        call.provider_calls = abandoned.requests_sent
-        if abandoned.writing is None:
-            self._record(call, status, None)
+        writing = abandoned.writing
+        if writing is None:
+            call.provider_calls = abandoned.requests_sent
+            self._record(call, status, None, left_step=_not_begun(call))
             return
 
         def record(writing: "asyncio.Task[UpdateResult]") -> None:
-            if writing.cancelled() or writing.exception() is not None:
-                self._record(call, status, None, left_step="unknown")
-                return
-            result = writing.result()
-            outcome = _completed(call, metadata.ErrorMode.ENVELOPE, result)
-            self._record(call, status, outcome, left_step="" if result.problems else "applied")
+            call.provider_calls = abandoned.requests_sent
+            if writing.cancelled():
+                self._record(call, status, None, left_step=Outcome.UNKNOWN.value)
+            elif (error := writing.exception()) is not None:
+                self._record(call, status, _internal_error(call, error))
+            else:
+                result = writing.result()
+                outcome = _completed(call, metadata.ErrorMode.ENVELOPE, result)
+                self._record(call, status, outcome, left_step="" if result.problems else _APPLIED)
 
-        abandoned.writing.add_done_callback(record)
+        writing.add_done_callback(record)
 
     def _record(
         self, call: _CallFacts, status: TransportStatus, outcome: CallOutcome | None, left_step: str = ""
@@ -245,6 +252,11 @@ class CallHandler:
             call_log.record(record)
 
 
+def _not_begun(call: _CallFacts) -> str:
+    """What became of the step in a call that wrote nothing itself."""
+    return (Outcome.UNKNOWN if call.is_retry else Outcome.NOT_APPLIED).value
+
+
 def _completed(call: _CallFacts, mode: metadata.ErrorMode, result: UpdateResult) -> CallOutcome:
     call.provider_calls = result.provider_calls
     response = envelope(
@@ -265,7 +277,7 @@ def _refused(call: _CallFacts, refusal: CallRefused) -> CallOutcome:
     return CallOutcome(call.request_id, response, problem, refused=True, violations=refusal.violations)
 
 
-def _internal_error(call: _CallFacts, error: Exception) -> CallOutcome:
+def _internal_error(call: _CallFacts, error: BaseException) -> CallOutcome:
     log.error("bug", request_id=call.request_id, **exception_fields(error))
     # How far the update had come is not known here; a write may have been among what was done.
     problem = Problem(

@@ -1,5 +1,6 @@
 """What the servers and the client library share of the contract: metadata keys, deadlines, and the numbers of its enums."""
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
@@ -15,6 +16,12 @@ REQUEST_ID: Final = "x-request-id"
 ERROR_MODE: Final = "x-error-mode"
 ERROR_CODE: Final = "x-error-code"
 ERROR_STATUS: Final = "x-error-status"
+
+METADATA_VALUE: Final = re.compile(r"[\x20-\x7e]{1,255}")
+"""What the value of one of these keys has to be."""
+
+METADATA_RULE: Final = "Must be 1 to 255 printable ASCII characters."
+"""The same in words."""
 
 DEFAULT_DEADLINE_SECONDS: Final = 30.0
 """How long a call may take whose caller sets no deadline."""

@@ -1,6 +1,5 @@
 """Reads and checks the metadata of a call."""
 
-import re
 import uuid
 from collections.abc import Sequence
 from enum import StrEnum
@@ -8,7 +7,15 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from service.api.contract import API_KEY, CUSTOMER_ID, ERROR_MODE, PROVIDER_NAME, REQUEST_ID
+from service.api.contract import (
+    API_KEY,
+    CUSTOMER_ID,
+    ERROR_MODE,
+    METADATA_RULE,
+    METADATA_VALUE,
+    PROVIDER_NAME,
+    REQUEST_ID,
+)
 from service.domain.credentials import Secret
 from service.domain.errors import ErrorCode, Violation, invalid
 from service.domain.step import Provider
@@ -21,7 +28,6 @@ ENVOY_ATTEMPT: Final = "x-envoy-attempt-count"
 """Which attempt of the call this is, by Envoy's count from 1."""
 
 _KEYS: Final = frozenset({CUSTOMER_ID, PROVIDER_NAME, API_KEY, REQUEST_ID, ERROR_MODE})
-_VALUE: Final = re.compile(r"[\x20-\x7e]{1,255}")
 
 MetadataPairs: TypeAlias = Sequence[tuple[str, str | bytes]]
 """Keys and values as they came."""
@@ -61,8 +67,8 @@ def gather(pairs: MetadataPairs) -> tuple[dict[str, str], list[Violation]]:
             continue
         # Values of these keys are text on the wire; only keys that end in -bin have bytes.
         text = value if isinstance(value, str) else value.decode("latin-1")
-        if not _VALUE.fullmatch(text):
-            violations[key] = Violation(key, "Must be 1 to 255 printable ASCII characters.")
+        if not METADATA_VALUE.fullmatch(text):
+            violations[key] = Violation(key, METADATA_RULE)
         elif values.setdefault(key, text) != text:
             violations[key] = Violation(key, "Is given more than once, with different values. Give it once.")
     for key in violations:

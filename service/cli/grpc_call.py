@@ -15,6 +15,7 @@ from service.cli import output
 from service.client import (
     AsyncClient,
     CallRefused,
+    InvalidArgument,
     OutcomeUnknown,
     PartiallyApplied,
     StepUpdate,
@@ -22,7 +23,6 @@ from service.client import (
     UpdateFailed,
     UpdateResult,
 )
-from service.client.messages import request_of
 
 # A shorter wait needs no progress line.
 _PROGRESS_AFTER_SECONDS: Final = 1.0
@@ -97,11 +97,9 @@ def make_call(options: CallOptions, *, as_json: bool) -> None:
     """
     err = output.console(stderr=True)
     try:
-        request_of(options.update)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-    try:
         result = asyncio.run(_update(options))
+    except InvalidArgument as error:
+        raise typer.BadParameter(str(error)) from None
     except KeyboardInterrupt:
         outcome = (
             "Nothing was changed."

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from service.domain.credentials import strip_secret
 from service.providers import providers
 
 API_KEY: Final = "SEQSTEP_API_KEY"
@@ -98,7 +99,8 @@ def _body(path: Path | None) -> str | None:
         return None
     try:
         data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-        return data.decode()
+        # Editors put a byte order mark before a text; it is no part of it.
+        return data.decode("utf-8-sig")
     except OSError as error:
         raise typer.BadParameter(f"cannot read {path}: {error.strerror}", param_hint="--body-file") from None
     except UnicodeDecodeError:
@@ -124,10 +126,10 @@ def _fields(pairs: list[str]) -> dict[str, Any]:
 
 def _api_key(path: Path | None, *, needed: bool) -> str | None:
     if path is None:
-        key = os.environ.get(API_KEY, "").strip()
+        key = strip_secret(os.environ.get(API_KEY, ""))
     else:
         try:
-            key = path.read_text(encoding="utf-8").strip()
+            key = strip_secret(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError):
             raise typer.BadParameter(f"cannot read {path}", param_hint="--api-key-file") from None
     if not key and needed:

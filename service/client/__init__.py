@@ -14,7 +14,7 @@
         else:
             print(result.changes, result.warnings)
 
-`AsyncClient` is the same with `async with` and `await`. Imports none of the servers' code.
+A value that cannot be sent is `InvalidArgument`, a `ValueError`, before anything is. `AsyncClient` is the same with `async with` and `await`. Imports none of the servers' code.
 """
 
 from service.client.channel import Tls
@@ -30,6 +30,7 @@ from service.client.failures import (
     Unavailable,
     UpdateFailed,
 )
+from service.client.messages import InvalidArgument
 from service.client.updates import StepUpdate, StepWarning, UpdateResult
 from service.domain.errors import Origin, Outcome, Violation
 from service.domain.json_value import JsonValue
@@ -42,6 +43,7 @@ __all__ = [
     "Client",
     "ErrorDetail",
     "FieldChange",
+    "InvalidArgument",
     "JsonValue",
     "NotApplied",
     "Origin",

@@ -50,6 +50,8 @@ class _Call:
         ]
         if api_key is not None:
             metadata.append((API_KEY, api_key))
+        for key, value in metadata:
+            messages.check_metadata(key, value)
         return cls(request, tuple(metadata), request_id, time.monotonic() + timeout)
 
     def remaining(self) -> float:
@@ -83,7 +85,12 @@ class Client:
             tls: The TLS of the connection; None for plaintext.
             timeout: Seconds that a call may take unless it says otherwise.
             channel: A channel to use in place of one of the client's own; the caller closes it.
+
+        Raises:
+            InvalidArgument: The key has a character that cannot be sent, such as the line break at the end of its file.
         """
+        if api_key is not None:
+            messages.check_metadata(API_KEY, api_key)
         self._address = address
         self._api_key = api_key
         self._timeout = timeout
@@ -126,7 +133,7 @@ class Client:
             PartiallyApplied: Some of it was carried out.
             OutcomeUnknown: It may have been carried out.
             CallRefused: The service refused the call; nothing was changed.
-            ValueError: A custom field is no JSON value.
+            InvalidArgument: A value cannot be sent, such as a custom field that is no JSON value; nothing was sent.
         """
         call = _Call.prepare(
             update, self._api_key, customer_id, provider, self._timeout if timeout is None else timeout, request_id
@@ -187,7 +194,12 @@ class AsyncClient:
             tls: The TLS of the connection; None for plaintext.
             timeout: Seconds that a call may take unless it says otherwise.
             channel: A channel to use in place of one of the client's own; the caller closes it.
+
+        Raises:
+            InvalidArgument: The key has a character that cannot be sent, such as the line break at the end of its file.
         """
+        if api_key is not None:
+            messages.check_metadata(API_KEY, api_key)
         self._address = address
         self._api_key = api_key
         self._timeout = timeout
@@ -230,7 +242,7 @@ class AsyncClient:
             PartiallyApplied: Some of it was carried out.
             OutcomeUnknown: It may have been carried out.
             CallRefused: The service refused the call; nothing was changed.
-            ValueError: A custom field is no JSON value.
+            InvalidArgument: A value cannot be sent, such as a custom field that is no JSON value; nothing was sent.
         """
         call = _Call.prepare(
             update, self._api_key, customer_id, provider, self._timeout if timeout is None else timeout, request_id

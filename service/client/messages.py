@@ -10,7 +10,7 @@ from engagement.v1 import sequence_step_service_pb2 as pb
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from service.api.contract import ORIGINS, OUTCOMES
+from service.api.contract import METADATA_RULE, METADATA_VALUE, ORIGINS, OUTCOMES
 from service.api.value import fill_value, to_json, unrepresentable
 from service.client.failures import (
     CallRefused,
@@ -47,14 +47,26 @@ _REFUSALS: Final[Mapping[grpc.StatusCode, ErrorCode]] = {
 }
 
 
+class InvalidArgument(ValueError):
+    """A value of a call cannot be sent, so that nothing was; the message names it and does not quote it."""
+
+
 def request_of(update: StepUpdate) -> pb.UpdateStepRequest:
     """The request for an update.
 
     Raises:
-        ValueError: A custom field is no JSON value, or has an integer that the request cannot hold exactly.
+        InvalidArgument: A custom field is no JSON value, or has an integer that the request cannot hold exactly, or a
+            text has a lone surrogate.
     """
     for path, rule in unrepresentable(update.custom_fields, "custom_fields"):
-        raise ValueError(f"{path}: {rule}")
+        raise InvalidArgument(f"{path}: {rule}")
+    try:
+        return _request_of(update)
+    except UnicodeEncodeError:
+        raise InvalidArgument("A text of the update has a lone surrogate, which UTF-8 does not have.") from None
+
+
+def _request_of(update: StepUpdate) -> pb.UpdateStepRequest:
     record = pb.SequenceStepRecord()
     if update.subject is not None:
         record.template.subject = update.subject
@@ -68,6 +80,18 @@ def request_of(update: StepUpdate) -> pb.UpdateStepRequest:
         record=record,
         validate_only=update.validate_only,
     )
+
+
+def check_metadata(key: str, value: str) -> None:
+    """Checks a value that is to be sent as metadata; an empty one is left to the service, which says what is missing.
+
+    Raises:
+        InvalidArgument: gRPC could not send it.
+    """
+    if value and not METADATA_VALUE.fullmatch(value):
+        raise InvalidArgument(
+            f"{key}: {METADATA_RULE} The value is longer, or has a line break or another character in it."
+        )
 
 
 def result_of(response: pb.UpdateStepResponse, request_id: str) -> UpdateResult:

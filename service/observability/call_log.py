@@ -19,7 +19,7 @@ class CallRecord(msgspec.Struct, frozen=True):
         grpc_status: The name of the gRPC status; empty over HTTP.
         http_status: The HTTP status, 499 if the caller went away; 0 over gRPC.
         code: The code of the first error; empty on success.
-        outcome: What became of the step, on failure.
+        outcome: What became of the step, on failure and where the caller went away; `applied` is said only there.
         error_id: The id of the first error.
         provider_calls: Requests that were sent to the provider.
         seconds: How long the call took.

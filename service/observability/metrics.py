@@ -31,7 +31,6 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _Key: TypeAlias = tuple[str, int, str, str, str]
 
-_CALLER_GONE: Final = ("CANCELLED", "unknown")
 _SUCCEEDED: Final = ("OK", "succeeded")
 
 
@@ -100,7 +99,7 @@ class CallMetrics:
             code, outcome = record.code, record.outcome.replace(" ", "_")
         else:
             gone = record.grpc_status == "CANCELLED" or record.http_status == 499
-            code, outcome = _CALLER_GONE if gone else _SUCCEEDED
+            code, outcome = ("CANCELLED", record.outcome.replace(" ", "_") or "unknown") if gone else _SUCCEEDED
         return (
             self._calls.labels(server, provider, code, outcome),
             self._seconds.labels(server, provider),

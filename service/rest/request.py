@@ -188,10 +188,10 @@ def _check_content_headers(request: Request) -> None:
     Raises:
         CallRefused: It says something else, or that it is compressed, or that it is too long.
     """
-    media_type, _, parameters = request.headers.get("content-type", "").partition(";")
-    name, _, charset = parameters.strip().partition("=")
-    is_utf8 = name.strip().lower() != "charset" or charset.strip(' "').lower() in ("utf-8", "utf8")
-    if media_type.strip().lower() != JSON or not is_utf8:
+    media_type, *parameters = (part.strip() for part in request.headers.get("content-type", "").lower().split(";"))
+    named = [(name.strip(), value.strip(' "')) for name, _, value in (each.partition("=") for each in parameters)]
+    charsets = {value for name, value in named if name == "charset"}
+    if media_type != JSON or charsets - {"utf-8", "utf8"}:
         raise malformed(f"The body has to be JSON in UTF-8; send it as `content-type: {JSON}`.")
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise malformed("The body must not be compressed.")

@@ -1,5 +1,6 @@
 """The JSON of the REST page as pydantic models: the request, and the envelope that answers it."""
 
+import codecs
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal
 
@@ -188,7 +189,7 @@ def parse_body(data: bytes) -> UpdateSequenceStep:
     """
     try:
         # Stricter than pydantic's parser, which takes NaN and numbers that no double holds.
-        body = msgspec.json.decode(data)
+        body = msgspec.json.decode(data.removeprefix(codecs.BOM_UTF8))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise malformed(f"The body is not JSON in UTF-8: {error}.") from None
     except RecursionError:

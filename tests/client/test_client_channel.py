@@ -12,6 +12,7 @@ import trustme
 from engagement.v1 import sequence_step_service_pb2 as pb
 from engagement.v1 import sequence_step_service_pb2_grpc as pb_grpc
 
+from service.api.admission import Admission
 from service.client import (
     AsyncClient,
     Client,
@@ -22,6 +23,9 @@ from service.client import (
     Unavailable,
     UpdateResult,
 )
+from service.domain.errors import unauthenticated
+from service.domain.step import Caller
+from tests.support.grpc_server import RunningGrpcServer
 from tests.support.processes import ROOT, free_port
 
 STEP = StepUpdate(sequence_id="7", sequence_step_id="101", subject="Hello")
@@ -167,6 +171,48 @@ async def test_a_connection_lost_in_an_update_leaves_it_unknown(client_kind: Any
             assert raised.value.outcome is Outcome.UNKNOWN
             with pytest.raises(Unavailable):
                 await update(client)
+
+
+def full(server: RunningGrpcServer) -> None:
+    server.admission = Admission(0)
+
+
+def stopping(server: RunningGrpcServer) -> None:
+    server.admission.drain()
+
+
+def with_another_key(server: RunningGrpcServer) -> None:
+    server.applications.authenticate = refuse  # type: ignore[method-assign]
+
+
+async def refuse(api_key: str | None) -> Caller:
+    raise unauthenticated()
+
+
+@pytest.mark.parametrize("state", [full, stopping, with_another_key])
+async def test_a_later_attempt_that_is_refused_leaves_it_unknown(client_kind: Any, state: Any) -> None:
+    """The first attempt may have been carried out by the server that died, whatever the next one says."""
+    begun = asyncio.Event()
+    next_server = RunningGrpcServer()
+    state(next_server)
+    await next_server.start()
+    async with served() as servicer:
+
+        async def hang(context: Any) -> pb.UpdateStepResponse:
+            begun.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        servicer.answer = hang
+        address = f"ipv4:127.0.0.1:{servicer.port},{next_server.grpc.address}"
+        async with client_kind(address, api_key="good", timeout=20) as client:
+            calling = asyncio.create_task(update(client))
+            await asyncio.wait_for(begun.wait(), 20)
+            await servicer.server.stop(0)
+            with pytest.raises(OutcomeUnknown, match="An earlier attempt of this call"):
+                await calling
+    await next_server.stop()
+    assert next_server.records[-1].outcome == "unknown"
 
 
 async def test_a_service_that_is_not_there_is_unavailable(client_kind: Any) -> None:

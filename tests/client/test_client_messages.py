@@ -14,9 +14,11 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2
 
 from service.client import (
+    AsyncClient,
     CallRefused,
     Client,
     FieldChange,
+    InvalidArgument,
     NotApplied,
     Origin,
     Outcome,
@@ -165,8 +167,36 @@ def test_a_call_has_all_of_its_metadata(channel: ClientOnChannel) -> None:
 @pytest.mark.parametrize("value", [2**53 + 1, float("nan"), float("inf"), {1, 2}, b"bytes", object()])
 def test_a_value_that_cannot_be_sent_exactly_is_refused(channel: ClientOnChannel, value: Any) -> None:
     update = StepUpdate(sequence_id="7", sequence_step_id="1", custom_fields={"deep": {"list": [0, value]}})
-    with pytest.raises(ValueError, match=r"deep\.list\[1\]"):
+    with pytest.raises(InvalidArgument, match=r"deep\.list\[1\]"):
         channel.call(update).result(10)
+
+
+@pytest.mark.parametrize("key", ["secret\n", "sec\r\nret", "s\x00cret", "schlüssel", "\ufeffsecret", "s" * 256])
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_key_that_cannot_be_sent_is_refused_here(kind: Any, key: str) -> None:
+    with pytest.raises(InvalidArgument, match="x-api-key") as raised:
+        kind("service:443", api_key=key)
+    assert key.strip() not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [
+        ({"customer_id": "acme\n"}, "x-customer-id"),
+        ({"provider": "out\x7freach"}, "x-provider-name"),
+        ({"request_id": "nummer-ä"}, "x-request-id"),
+    ],
+)
+def test_an_id_that_cannot_be_sent_is_refused_here(channel: ClientOnChannel, more: dict[str, str], name: str) -> None:
+    given: dict[str, Any] = {"customer_id": "acme", "provider": "outreach"} | more
+    with pytest.raises(InvalidArgument, match=name):
+        channel.client.update_step(STEP, **given)
+
+
+@pytest.mark.parametrize("more", [{"subject": "\udcff"}, {"body": "a\ud800"}, {"custom_fields": {"note": "\udc80"}}])
+def test_half_a_character_is_refused_here(channel: ClientOnChannel, more: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument, match="lone surrogate"):
+        channel.call(StepUpdate(sequence_id="7", sequence_step_id="1", **more)).result(10)
 
 
 def test_a_result_has_changes_and_warnings(channel: ClientOnChannel) -> None:

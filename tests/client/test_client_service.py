@@ -234,6 +234,8 @@ async def test_a_service_that_is_not_there(service: RunningService) -> None:
         (("--tls-cert", "x"), "give both, or neither"),
         (("--plaintext", "--tls-ca", "x"), "no use for certificates"),
         (("--timeout", "0"), "--timeout"),
+        (("--request-id", "a\nb"), "x-request-id"),
+        (("--customer", "Ärztehaus"), "x-customer-id"),
     ],
 )
 async def test_wrong_usage_is_explained(service: RunningService, arguments: tuple[str, ...], said: str) -> None:
@@ -246,13 +248,35 @@ async def test_wrong_usage_is_explained(service: RunningService, arguments: tupl
 
 async def test_the_key_comes_from_a_file_or_the_environment(service: RunningService, tmp_path: Path) -> None:
     file = tmp_path / "key"
-    file.write_text(service.key.reveal() + "\n")
-    ended = await update_step(service, SEQUENCE, STEP, "--subject", "x", "--api-key-file", str(file), key="wrong")
-    assert ended.status == 0, ended.err
+    for around in ("{}\n", "\ufeff{}\r\n"):
+        file.write_text(around.format(service.key.reveal()))
+        ended = await update_step(service, SEQUENCE, STEP, "--subject", "x", "--api-key-file", str(file), key="wrong")
+        assert ended.status == 0, ended.err
+    broken = await update_step(service, SEQUENCE, STEP, "--subject", "x", key="two\nlines")
+    assert (broken.status, "x-api-key" in broken.err, "two" in broken.err) == (2, True, False)
     none = await update_step(service, SEQUENCE, STEP, "--subject", "x", key="")
     assert none.status == 2
     argument = await update_step(service, SEQUENCE, STEP, "--subject", "x", "--api-key", service.key.reveal())
     assert argument.status == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "body"),
+    [
+        ("\ufeff<p>Hi</p>\n".encode(), "<p>Hi</p>\n"),
+        ("\ufeff".encode(), ""),
+        ("<p>\ufeffHi</p>".encode(), "<p>\ufeffHi</p>"),
+    ],
+)
+async def test_a_byte_order_mark_is_no_part_of_a_body(
+    service: RunningService, tmp_path: Path, data: bytes, body: str
+) -> None:
+    file = tmp_path / "body.html"
+    file.write_bytes(data)
+    ended = await update_step(service, SEQUENCE, STEP, "--body-file", str(file))
+    assert ended.status == 0, ended.err
+    record = await service.provider_record("outreach", "templates", seed.OUTREACH_TEMPLATE_PLAIN)
+    assert record["attributes"]["bodyHtml"] == body
 
 
 async def test_what_a_provider_holds_cannot_steer_the_terminal(service: RunningService) -> None:

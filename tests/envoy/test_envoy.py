@@ -18,13 +18,14 @@ import grpc
 import httpx
 import pytest
 import trustme
+from engagement.v1 import envelope_pb2, sequence_step_service_pb2_grpc
 from engagement.v1 import sequence_step_service_pb2 as pb
-from engagement.v1 import sequence_step_service_pb2_grpc
 
 from sandbox import seed
 from tests.support.certificates import replace_files
 from tests.support.deployment import Deployment, prepared_deployment, update_subject
 from tests.support.processes import ROOT, ServerProcess, free_port, server_process
+from tests.support.retries import RATE_LIMITED, SUBJECT, die_after_the_write, never_answer_writes, stored_subject
 from tests.support.service import CallResult
 from tests.support.waiting import until
 
@@ -326,6 +327,32 @@ async def test_the_http_server_is_reached_and_metrics_are_not(tmp_path: Path) ->
         assert (await client.get("/openapi.json")).status_code == 200
         for inside in ("/metrics", "/healthz", "/readyz", "/sequences/..%2fmetrics", "/sequences/../metrics"):
             assert (await client.get(inside)).status_code in (400, 404)
+
+
+async def serving(front: Front) -> list[ServerProcess]:
+    """The replicas that serve a call."""
+    async with httpx.AsyncClient() as client:
+        pages = [(await client.get(f"http://{address}/metrics")).text for address in front.http]
+    return [
+        replica
+        for replica, page in zip(front.replicas, pages, strict=True)
+        if "seqstep_calls_in_flight 0.0" not in page.splitlines()
+    ]
+
+
+async def test_a_call_that_envoy_repeats_is_not_told_not_applied(tmp_path: Path) -> None:
+    async with fronted(tmp_path) as front, front.stub() as stub:
+        never_answer_writes(front.deployment)
+        calling = asyncio.create_task(update_subject(stub, front.deployment.api_key, "apollo", SUBJECT))
+        await until(lambda: front.deployment.sandbox.calls("apollo"), seconds=30)
+        [replica] = await serving(front)
+        await die_after_the_write(front.deployment, calling, [replica], then=RATE_LIMITED)
+        answer = await calling
+        assert await stored_subject(front.deployment) == SUBJECT
+        assert (answer.code, answer.error.code) == (grpc.StatusCode.OK, "TOO_MANY_REQUESTS_ERROR")
+        assert answer.error.meta.outcome == envelope_pb2.ERROR_OUTCOME_UNKNOWN
+        assert "An earlier attempt of this call may have been carried out" in answer.error.detail
+        assert sum(front.served()) == 1
 
 
 async def test_a_provider_that_is_down_is_not_asked_again_for_callers_of_statuses(tmp_path: Path) -> None:

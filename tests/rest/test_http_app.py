@@ -103,7 +103,11 @@ async def test_deeply_nested_custom_fields_do_no_harm(server: RunningHttpServer)
 
 
 @pytest.mark.parametrize(
-    "kind", ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin-1", "", "application/"]
+    "kind",
+    [
+        *("text/plain", "application/x-www-form-urlencoded", "", "application/", "; application/json"),
+        *("application/json; charset=latin-1", "application/json; a=b; charset=utf-16;", "application/json;charset="),
+    ],
 )
 async def test_another_content_type_is_refused(server: RunningHttpServer, kind: str) -> None:
     error = await server.refused(content_type=kind)
@@ -111,10 +115,27 @@ async def test_another_content_type_is_refused(server: RunningHttpServer, kind: 
 
 
 @pytest.mark.parametrize(
-    "kind", ["application/json", "Application/JSON; charset=UTF-8", 'application/json;charset="utf-8"']
+    "kind",
+    [
+        *(
+            "application/json",
+            "Application/JSON; charset=UTF-8",
+            'application/json;charset="utf-8"',
+            "application/json;",
+        ),
+        *(
+            "application/json; charset=utf-8;",
+            "application/json ; v=1; Charset = utf8 ; ;",
+            "application/json; v=charset",
+        ),
+    ],
 )
 async def test_the_content_type_may_name_utf8(server: RunningHttpServer, kind: str) -> None:
     assert (await server.patch(content_type=kind)).status_code == 200
+
+
+async def test_a_byte_order_mark_before_the_body_is_ignored(server: RunningHttpServer) -> None:
+    assert (await server.patch(content=b'\xef\xbb\xbf{"record": {}}')).status_code == 200
 
 
 async def test_a_compressed_body_is_refused(server: RunningHttpServer) -> None:
