@@ -59,11 +59,11 @@ async def pair(folder: Path, **environment: str) -> AsyncIterator[Pair]:
             await stack.enter_async_context(server_process(folder, deployment.environment | more, wait=False))
             for more in ({}, environment)
         ]
-        await asyncio.gather(first.ready(), second.ready())
+        await asyncio.gather(first.ready(90), second.ready(90))
         yield Pair(deployment, first, second)
 
 
-async def test_grpcs_own_retry_is_not_told_not_applied(tmp_path: Path) -> None:
+async def test_grpcs_own_retry_never_says_not_applied(tmp_path: Path) -> None:
     options = {"grpc.service_config": json.dumps(SERVICE_CONFIG), "grpc.enable_retries": 1}
     async with pair(tmp_path) as replicas, service_stub(replicas.address, **options) as stub:
         never_answer_writes(replicas.deployment)
@@ -85,7 +85,7 @@ async def test_a_retry_that_finds_no_capacity_is_unknown(tmp_path: Path) -> None
         sandbox = replicas.deployment.sandbox
         sandbox.order_fault(provider="apollo", method="GET", hang=True)
         occupying = asyncio.create_task(update_subject(stub, replicas.deployment.api_key, "apollo", "never"))
-        await until(lambda: sandbox.calls("apollo"), seconds=30)
+        await until(lambda: sandbox.calls("apollo"), seconds=90)
         never_answer_writes(replicas.deployment)
         calling = asyncio.create_task(client.update_step(UPDATE, customer_id="acme", provider="apollo"))
         await die_after_the_write(replicas.deployment, calling, [replicas.first], then=RATE_LIMITED)

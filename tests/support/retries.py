@@ -45,7 +45,7 @@ async def die_after_the_write(
         then: The fault of the reads that follow.
     """
     sandbox = deployment.sandbox
-    await until(lambda: calling.done() or any(call["method"] == "PUT" for call in sandbox.calls("apollo")), seconds=30)
+    await until(lambda: calling.done() or any(call["method"] == "PUT" for call in sandbox.calls("apollo")), seconds=90)
     while await stored_subject(deployment) != SUBJECT:  # noqa: ASYNC110  # the sandbox tells no other way
         await asyncio.sleep(0.01)
     sandbox.order_fault(provider="apollo", method="GET", times=None, **then)
