@@ -110,16 +110,22 @@ def enable(name: Name) -> None:
 @cli.command("map-certificate")
 def map_certificate(
     name: Name,
-    identity: Annotated[str, typer.Argument(help="A subject alternative name or the common name.", show_default=False)],
+    identity: Annotated[
+        str,
+        typer.Argument(
+            help="A DNS name as it is, or URI:…, email:…, IP:…; a common name counts in certificates without alternative "
+            "names only.",
+            show_default=False,
+        ),
+    ],
 ) -> None:
     """Let client certificates with a name stand for an application instead of a key."""
 
-    async def main() -> None:
+    async def main() -> str:
         async with context.open_store() as store:
-            await Applications(store, 0).map_certificate(name, identity)
+            return await Applications(store, 0).map_certificate(name, identity)
 
-    context.run(main)
-    typer.echo(f"client certificates of {identity} stand for {name}")
+    typer.echo(f"client certificates of {context.run(main)} stand for {name}")
 
 
 @cli.command("unmap-certificate")

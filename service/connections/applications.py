@@ -1,5 +1,6 @@
 """Authenticates applications by API key or client certificate, and manages both."""
 
+import contextlib
 import hashlib
 import hmac
 import re
@@ -16,6 +17,7 @@ from service.connections.cache import Cache
 from service.connections.errors import AuthenticationUnavailable
 from service.connections.schema import api_keys, applications, certificates
 from service.connections.store import Store, StoreUnavailable
+from service.domain.certificate_names import InvalidName, parse_name
 from service.domain.credentials import Secret
 from service.domain.errors import unauthenticated
 from service.domain.step import Caller
@@ -218,15 +220,24 @@ class Applications:
                 update(applications).where(applications.c.id == application.id).values(disabled_at=disabled_at)
             )
 
-    async def map_certificate(self, name: str, identity: str) -> None:
-        """Lets client certificates with this alternative or common name authenticate an application.
+    async def map_certificate(self, name: str, identity: str) -> str:
+        """Lets client certificates with this name authenticate an application.
+
+        Args:
+            name: The application.
+            identity: The certificates' name, as `service.domain.certificate_names` writes it.
+
+        Returns:
+            The name as it counts.
 
         Raises:
-            ApplicationError: There is no such application, or the name is mapped already.
+            ApplicationError: There is no such application, it is no name, or the name is mapped already.
         """
         application = await self.find(name)
-        if not identity or len(identity) > 255:
-            raise ApplicationError("the name of a certificate has 1 to 255 characters")
+        try:
+            identity = parse_name(identity)
+        except InvalidName as error:
+            raise ApplicationError(str(error)) from None
         try:
             async with self._store.begin() as db:
                 await db.execute(insert(certificates).values(application_id=application.id, identity=identity))
@@ -234,6 +245,7 @@ class Applications:
             raise ApplicationError(
                 f"{identity} is mapped to an application already; unmap it with `seqstep app unmap-certificate`"
             ) from None
+        return identity
 
     async def unmap_certificate(self, identity: str) -> None:
         """Ends what `map_certificate` began.
@@ -241,8 +253,11 @@ class Applications:
         Raises:
             ApplicationError: The name is not mapped.
         """
+        known = {identity}
+        with contextlib.suppress(InvalidName):
+            known.add(parse_name(identity))
         async with self._store.begin() as db:
-            deleted = await db.execute(delete(certificates).where(certificates.c.identity == identity))
+            deleted = await db.execute(delete(certificates).where(certificates.c.identity.in_(known)))
         if not deleted.rowcount:
             raise ApplicationError(f"{identity} is mapped to no application")
 

@@ -9,6 +9,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from service.api.envelope import envelope
+from service.domain.certificate_names import certificate_names
 from service.domain.errors import ErrorCode, Problem
 from service.rest.schemas import render
 
@@ -108,11 +109,7 @@ class _Connection(h11.Connection):
         return event
 
 
-def _certificate_names(connection: ssl.SSLObject | None) -> list[str]:
-    """The alternative names and the common name of a client certificate that TLS has verified; empty without one."""
-    certificate: Any = connection.getpeercert() if connection is not None else None
-    if not certificate:
-        return []
-    names = [str(value) for _, value in certificate.get("subjectAltName", ())]
-    common = [value for part in certificate.get("subject", ()) for name, value in part if name == "commonName"]
-    return [*names, *common]
+def _certificate_names(connection: ssl.SSLObject | None) -> tuple[str, ...]:
+    """The names in a client certificate that TLS has verified; empty without one."""
+    certificate = connection.getpeercert(binary_form=True) if connection is not None else None
+    return certificate_names(certificate) if certificate else ()

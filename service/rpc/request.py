@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from service.api import metadata
 from service.api.call_handler import CallerGone, CallOutcome, TransportStatus
 from service.api.value import to_json, unrepresentable
+from service.domain.certificate_names import certificate_names
 from service.domain.deadline import Deadline
 from service.domain.errors import CODES, CallRefused, ErrorCode, Problem, Violation, invalid
 from service.domain.step import CUSTOM_FIELDS, Provider, StepUpdate
@@ -43,10 +44,10 @@ class GrpcCall:
         return self._context.time_remaining()
 
     def certificate_names(self) -> Sequence[str]:
-        """The alternative names and the common name in the client's certificate."""
-        auth = self._context.auth_context()
-        names = [*auth.get("x509_subject_alternative_name", ()), *auth.get("x509_common_name", ())]
-        return [name.decode("utf-8", "replace") for name in names]
+        """The names in the client's certificate."""
+        # gRPC's own lists of names do not show their types, and end each name at its first zero byte.
+        [certificate] = self._context.auth_context().get("x509_pem_cert") or (b"",)
+        return certificate_names(certificate) if certificate else ()
 
     async def read_update(self, call_metadata: metadata.CallMetadata, deadline: Deadline) -> StepUpdate:
         """Receives and decodes the request.

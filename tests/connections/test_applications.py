@@ -161,7 +161,8 @@ async def test_what_cannot_be_done_is_said(applications: Applications) -> None:
         (applications.create(" "), "a name has"),
         (applications.rotate_key("none", 0), "no application none"),
         (applications.disable("none"), "no application none"),
-        (applications.map_certificate("b", "x"), "already"),
+        (applications.map_certificate("b", "X."), "already"),
+        (applications.map_certificate("b", "billing.internal\0.example"), "the name of a certificate has"),
         (applications.unmap_certificate("y"), "no application"),
     ):
         with pytest.raises(ApplicationError, match=message):

@@ -1,11 +1,18 @@
 """Certificates for tests, and files with them that change while a server runs."""
 
+import datetime as dt
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from service.api.tls import TlsFiles
 
@@ -32,6 +39,44 @@ def trusting(authority: trustme.CA, client: trustme.LeafCert | None = None) -> g
         client.private_key_pem.bytes() if client else None,
         client.cert_chain_pems[0].bytes() if client else None,
     )
+
+
+def client_certificate(
+    authority: trustme.CA, names: Sequence[x509.GeneralName] | None, *common_names: str
+) -> trustme.LeafCert:
+    """A client certificate with any names, also such as trustme refuses to issue.
+
+    Args:
+        authority: Who signs it.
+        names: Its alternative names; None for a certificate without that extension.
+        common_names: Its common names.
+    """
+    signer = serialization.load_pem_private_key(authority.private_key_pem.bytes(), None)
+    assert isinstance(signer, EllipticCurvePrivateKey)
+    issuer = x509.load_pem_x509_certificate(authority.cert_pem.bytes())
+    key = ec.generate_private_key(ec.SECP256R1())
+    attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "tests")]
+    attributes += [x509.NameAttribute(NameOID.COMMON_NAME, name) for name in common_names]
+    now = dt.datetime.now(dt.UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name(attributes))
+        .issuer_name(issuer.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+    )
+    if names is not None:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    certificate = builder.sign(signer, hashes.SHA256())
+    key_pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
+    return trustme.LeafCert(key_pem, certificate.public_bytes(serialization.Encoding.PEM), [])
 
 
 @pytest.fixture
