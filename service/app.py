@@ -79,7 +79,10 @@ class App:
     connections: Connections
 
     async def stop(self, grace: float) -> None:
-        """Lets running calls end, and the writes and renewals that nobody waits for, within `grace` seconds."""
+        """Lets running calls end, and the writes that nobody waits for, within `grace` seconds.
+
+        A token that was asked for has time of its own to arrive and be stored.
+        """
         end = Deadline.after(grace)
         servers = [self.rpc.stop(grace)]
         if self.rest is not None:
@@ -174,7 +177,7 @@ async def running(settings: Settings) -> AsyncIterator[App]:
     tls = _tls(settings)
     async with AsyncExitStack() as stack:
         keyring = Keyring.parse(settings.encryption_keys.get_secret_value())
-        store = Store.open(settings.database_url.get_secret_value())
+        store = Store.open(settings.database_url.get_secret_value(), max_connections=settings.database_max_connections)
         stack.push_async_callback(store.close)
         await store.check_schema()
         await ConnectionAdministration(store, keyring).check_keys()

@@ -62,7 +62,11 @@ class Settings(_ProviderUrls):
 
     database_url: SecretStr = Field(
         SecretStr("sqlite:///seqstep.sqlite3"),
-        description="The store: `sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST/NAME`.",
+        description="The store: `sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST/NAME`, with libpq's parameters, and "
+        "`pgbouncer=true` behind a pooler in transaction mode.",
+    )
+    database_max_connections: int = Field(
+        10, ge=1, le=1000, description="Connections to PostgreSQL that each worker opens at most."
     )
     encryption_keys: SecretStr = Field(
         SecretStr(""),

@@ -43,10 +43,10 @@ class CallerGone(Exception):
 class Applications(Protocol):
     """Who may call; `service.connections` says what each method promises."""
 
-    async def authenticate(self, api_key: str | None) -> Caller:
+    async def authenticate(self, api_key: str | None, deadline: Deadline) -> Caller:
         """The application that has the key."""
 
-    async def by_certificate(self, identities: Sequence[str]) -> Caller:
+    async def by_certificate(self, identities: Sequence[str], deadline: Deadline) -> Caller:
         """The application that a verified client certificate stands for."""
 
 
@@ -158,7 +158,7 @@ class CallHandler:
                 deadline = self._deadline(inbound.time_remaining())
                 call.provider = metadata.named_provider(values)
                 call.customer_id = values.get(contract.CUSTOMER_ID, "")
-                caller = await self._authenticate(inbound, values, violations)
+                caller = await self._authenticate(inbound, values, violations, deadline)
                 call.application_name = caller.application_name
                 given = metadata.parse(values, violations)
                 call.customer_id, call.provider = given.customer_id, given.provider
@@ -201,14 +201,14 @@ class CallHandler:
         return Deadline.after(budget)
 
     async def _authenticate(
-        self, inbound: InboundCall, values: dict[str, str], violations: Sequence[Violation]
+        self, inbound: InboundCall, values: dict[str, str], violations: Sequence[Violation], deadline: Deadline
     ) -> Caller:
         key = metadata.api_key(values)
         if key is None and not any(violation.field == contract.API_KEY for violation in violations):
             names = inbound.certificate_names()
             if names:
-                return await self._applications.by_certificate(names)
-        return await self._applications.authenticate(key.reveal() if key else None)
+                return await self._applications.by_certificate(names, deadline)
+        return await self._applications.authenticate(key.reveal() if key else None, deadline)
 
     def _record_abandoned(self, call: _CallFacts, status: TransportStatus, abandoned: UpdateAbandoned) -> None:
         """Records a call whose caller went away, when what it had begun has ended."""

@@ -3,9 +3,10 @@
 from service.connections.administration import ClientSecretChange, ConnectionAdministration, SeveralClients
 from service.connections.applications import Application, Applications
 from service.connections.connections import Connections
+from service.connections.database_failure import StoreUnavailable
 from service.connections.encryption import Keyring, KeyringError
 from service.connections.repository import ConnectionSummary, RefreshErrorCount
-from service.connections.store import SchemaMismatch, Store, StoreUnavailable
+from service.connections.store import SchemaMismatch, Store
 from service.connections.token_refresh import RefreshObserver, RefreshResult, TokenEndpoint
 
 __all__ = [

@@ -12,13 +12,16 @@ from typing import Final
 
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.connections.cache import Cache
+from service.connections.database_failure import StoreUnavailable
 from service.connections.errors import AuthenticationUnavailable
 from service.connections.schema import api_keys, applications, certificates
-from service.connections.store import Store, StoreUnavailable
+from service.connections.store import Store
 from service.domain.certificate_names import InvalidName, parse_name
 from service.domain.credentials import Secret
+from service.domain.deadline import Deadline
 from service.domain.errors import unauthenticated
 from service.domain.step import Caller
 
@@ -38,9 +41,6 @@ _BY_IDENTITY: Final = (
     .join(certificates, certificates.c.application_id == applications.c.id)
     .where(certificates.c.identity == bindparam("identity"), applications.c.disabled_at.is_(None))
 )
-
-_LOAD_SECONDS: Final = 5.0
-"""Longest wait for a database that does not answer."""
 
 _LONGEST_CACHE_SECONDS: Final = 5.0
 """How long a key that was revoked may still be accepted."""
@@ -109,20 +109,20 @@ class Applications:
         self._keys: Cache[str, _StoredKey] = Cache(self._load_key, seconds)
         self._identities: Cache[str, Caller | None] = Cache(self._load_identity, seconds)
 
-    async def authenticate(self, api_key: str | None) -> Caller:
+    async def authenticate(self, api_key: str | None, deadline: Deadline | None = None) -> Caller:
         """Finds the application that has the key.
 
         A missing, unknown, expired or disabled key is refused in the same words and the same time.
 
         Raises:
             CallRefused: The key is not valid.
-            AuthenticationUnavailable: The database cannot be reached.
+            AuthenticationUnavailable: The database cannot be reached, or does not answer before the deadline.
         """
         match = _KEY.fullmatch(api_key or "")
         prefix = match[1] if match else _UNKNOWN_PREFIX
         digest = _digest(api_key or "")
         try:
-            stored = await self._keys.get(prefix, _LOAD_SECONDS)
+            stored = await self._keys.get(prefix, _remaining(deadline))
         except (StoreUnavailable, TimeoutError):
             raise AuthenticationUnavailable from None
         is_right = hmac.compare_digest(digest, stored.digest)
@@ -131,16 +131,16 @@ class Applications:
             raise unauthenticated()
         return stored.caller
 
-    async def by_certificate(self, identities: Sequence[str]) -> Caller:
+    async def by_certificate(self, identities: Sequence[str], deadline: Deadline | None = None) -> Caller:
         """Finds the application that a verified client certificate authenticates, by the first of its names that is known.
 
         Raises:
             CallRefused: None of the names is known.
-            AuthenticationUnavailable: The database cannot be reached.
+            AuthenticationUnavailable: The database cannot be reached, or does not answer before the deadline.
         """
         try:
             for identity in identities:
-                caller = await self._identities.get(identity, _LOAD_SECONDS)
+                caller = await self._identities.get(identity, _remaining(deadline))
                 if caller is not None:
                     return caller
         except (StoreUnavailable, TimeoutError):
@@ -168,15 +168,18 @@ class Applications:
             raise ApplicationError(
                 "a name has 1 to 100 letters, digits, `.`, `_` or `-`, and begins with a letter or digit"
             )
+
+        async def insert_with_key(db: AsyncConnection) -> Secret:
+            inserted = await db.execute(insert(applications).values(name=name, created_at=time.time()))
+            (application_id,) = inserted.inserted_primary_key or (None,)
+            key, values = _new_key(int(application_id))  # type: ignore[arg-type]  # an insert has a key
+            await db.execute(insert(api_keys).values(**values))
+            return key
+
         try:
-            async with self._store.begin() as db:
-                inserted = await db.execute(insert(applications).values(name=name, created_at=time.time()))
-                (application_id,) = inserted.inserted_primary_key or (None,)
-                key, values = _new_key(int(application_id))  # type: ignore[arg-type]  # an insert has a key
-                await db.execute(insert(api_keys).values(**values))
+            return await self._store.transact(insert_with_key)
         except IntegrityError:
             raise ApplicationError(f"there is an application {name} already; choose another name") from None
-        return key
 
     async def rotate_key(self, name: str, old_keys_expire_after: float) -> Secret:
         """Makes another API key for an application; the older ones expire after so many seconds, if not before.
@@ -187,14 +190,18 @@ class Applications:
         application = await self.find(name)
         key, values = _new_key(application.id)
         expires_at = time.time() + old_keys_expire_after
-        async with self._store.begin() as db:
-            await db.execute(
-                update(api_keys)
-                .where(api_keys.c.application_id == application.id)
-                .where((api_keys.c.expires_at.is_(None)) | (api_keys.c.expires_at > expires_at))
-                .values(expires_at=expires_at)
-            )
+        expire_older = (
+            update(api_keys)
+            .where(api_keys.c.application_id == application.id)
+            .where((api_keys.c.expires_at.is_(None)) | (api_keys.c.expires_at > expires_at))
+            .values(expires_at=expires_at)
+        )
+
+        async def replace_key(db: AsyncConnection) -> None:
+            await db.execute(expire_older)
             await db.execute(insert(api_keys).values(**values))
+
+        await self._store.transact(replace_key)
         return key
 
     async def disable(self, name: str) -> None:
@@ -215,10 +222,9 @@ class Applications:
 
     async def _set_disabled_at(self, name: str, disabled_at: float | None) -> None:
         application = await self.find(name)
-        async with self._store.begin() as db:
-            await db.execute(
-                update(applications).where(applications.c.id == application.id).values(disabled_at=disabled_at)
-            )
+        await self._store.execute(
+            update(applications).where(applications.c.id == application.id).values(disabled_at=disabled_at)
+        )
 
     async def map_certificate(self, name: str, identity: str) -> str:
         """Lets client certificates with this name authenticate an application.
@@ -239,8 +245,7 @@ class Applications:
         except InvalidName as error:
             raise ApplicationError(str(error)) from None
         try:
-            async with self._store.begin() as db:
-                await db.execute(insert(certificates).values(application_id=application.id, identity=identity))
+            await self._store.execute(insert(certificates).values(application_id=application.id, identity=identity))
         except IntegrityError:
             raise ApplicationError(
                 f"{identity} is mapped to an application already; unmap it with `seqstep app unmap-certificate`"
@@ -256,9 +261,7 @@ class Applications:
         known = {identity}
         with contextlib.suppress(InvalidName):
             known.add(parse_name(identity))
-        async with self._store.begin() as db:
-            deleted = await db.execute(delete(certificates).where(certificates.c.identity.in_(known)))
-        if not deleted.rowcount:
+        if not await self._store.execute(delete(certificates).where(certificates.c.identity.in_(known))):
             raise ApplicationError(f"{identity} is mapped to no application")
 
     async def find(self, name: str) -> Application:
@@ -293,6 +296,10 @@ class Applications:
             )
             for row in rows
         ]
+
+
+def _remaining(deadline: Deadline | None) -> float | None:
+    return max(0.0, deadline.remaining()) if deadline is not None else None
 
 
 def _new_key(application_id: int) -> tuple[Secret, dict[str, object]]:

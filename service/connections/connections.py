@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from typing import Final, TypeGuard
 
 from service.connections.cache import Cache
+from service.connections.database_failure import StoreUnavailable
 from service.connections.encryption import Keyring
 from service.connections.errors import ConnectionUnavailable, NeedsReauth, NoConnection
 from service.connections.repository import ConnectionRepository, StoredConnection
-from service.connections.store import Store, StoreUnavailable
+from service.connections.store import Store
 from service.connections.token_refresh import RefreshCoordinator, RefreshObserver, TokenEndpoint
 from service.domain.credentials import Connection, ConnectionKey, ConnectionState, Credentials, OAuthCredentials
 from service.domain.deadline import Deadline

@@ -5,13 +5,15 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any, Final
 
 import msgspec
 import structlog
 from msgspec import structs
-from sqlalchemy import ColumnElement, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, Update, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.connections.encryption import CannotDecrypt, Keyring, Sealed
 from service.connections.errors import CredentialsUnreadable
@@ -59,6 +61,23 @@ class StoredConnection(msgspec.Struct, frozen=True):
     def key(self) -> ConnectionKey:
         """What identifies the connection."""
         return self.connection.key
+
+    def is_at_revision_of(self, other: "StoredConnection") -> bool:
+        """Whether the row has not changed between the two."""
+        return (self.connection.id, self.revision) == (other.connection.id, other.revision)
+
+
+class Lease(Enum):
+    """What an attempt to take the lease of a connection came to."""
+
+    TAKEN = auto()
+    """Nobody had it."""
+
+    TAKEN_OVER = auto()
+    """Another process had it for longer than it may."""
+
+    NOT_TAKEN = auto()
+    """Another process has it, or the row is another one by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +179,8 @@ class ConnectionRepository:
     async def put(self, key: ConnectionKey, credentials: Credentials) -> bool:
         """Stores a connection in the place of any earlier one, ready for use.
 
+        It gets a row of its own, so that nothing that is remembered by the id of the earlier one applies to it.
+
         Returns:
             Whether there was an earlier one.
 
@@ -167,42 +188,66 @@ class ConnectionRepository:
             ValueError: There is no such application.
             StoreUnavailable: The database cannot be reached.
         """
-        now = time.time()
-        values = {
-            **self._encrypted(key, credentials),
-            **_NO_LEASE,
-            "state": ConnectionState.ACTIVE.value,
-            "state_reason": "connected",
-            "state_since": now,
-            "updated_at": now,
-            **_NO_REFRESH_ERROR,
-        }
+
+        async def replace_row(db: AsyncConnection) -> bool:
+            earlier = (await db.execute(delete(connections).where(*_by_key(key)).returning(connections))).first()
+            now = time.time()
+            await db.execute(
+                insert(connections).values(
+                    **structs.asdict(key),
+                    **self._encrypted(key, credentials),
+                    **self._kept_lease(earlier, key, credentials),
+                    # At random, so that no renewal takes it for a connection that was deleted meanwhile.
+                    revision=secrets.randbelow(2**30),
+                    state=ConnectionState.ACTIVE.value,
+                    state_reason="connected",
+                    state_since=now,
+                    created_at=earlier.created_at if earlier else now,
+                    updated_at=now,
+                )
+            )
+            return earlier is not None
+
         while True:
             try:
-                return await self._update_or_insert(key, values)
+                return await self._store.transact(replace_row)
             except IntegrityError as conflict:
                 if not await self._has_application(key.application_id):
                     raise ValueError(f"there is no application {key.application_id}") from conflict
-                # Another process has inserted the row in between, so now there is one to update.
+                # Another process has inserted the row in between, so now there is one to replace.
+
+    def _kept_lease(self, earlier: Row[Any] | None, key: ConnectionKey, credentials: Credentials) -> Mapping[str, Any]:
+        """The lease of the earlier row, if the process that has it renews the very grant that is stored again."""
+        if earlier is None or earlier.lease_owner is None or not isinstance(credentials, OAuthCredentials):
+            return _NO_LEASE
+        try:
+            before = self._decrypt(earlier, key)
+        except CannotDecrypt:
+            return _NO_LEASE
+        if not isinstance(before, OAuthCredentials) or before.refresh_token != credentials.refresh_token:
+            return _NO_LEASE
+        return {"lease_owner": earlier.lease_owner, "lease_until": earlier.lease_until}
 
     async def delete(self, key: ConnectionKey) -> bool:
         """Deletes a connection with its credentials; returns whether there was one."""
-        async with self._store.begin() as db:
-            deleted = await db.execute(delete(connections).where(*_by_key(key)))
-        return deleted.rowcount == 1
+        return await self._store.execute(delete(connections).where(*_by_key(key))) == 1
 
-    async def take_lease(self, stored: StoredConnection, owner: str, seconds: float) -> bool:
+    async def take_lease(self, stored: StoredConnection, owner: str, seconds: float) -> Lease:
         """Takes the lease of a connection for so many seconds, unless another process has it.
 
-        Returns:
-            Whether it was taken; if not, another process has it, or the row is another one by now.
+        A lease that ends later than `seconds` from now was made before the clock was set back, and counts as ended.
         """
         now = self._store.now
-        return await self._update(
-            *_at_revision(stored),
-            connections.c.lease_until.is_(None) | (connections.c.lease_until < now),
-            values={"lease_owner": owner, "lease_until": now + seconds},
-        )
+        until = connections.c.lease_until
+        is_free = until.is_(None) | (connections.c.lease_owner == owner)
+        for where, lease in (
+            (is_free, Lease.TAKEN),
+            (~until.between(now, now + seconds), Lease.TAKEN_OVER),
+        ):
+            values = {"lease_owner": owner, "lease_until": now + seconds}
+            if await self._update(*_at_revision(stored), where, values=values):
+                return lease
+        return Lease.NOT_TAKEN
 
     async def release_lease(self, key: ConnectionKey, owner: str) -> None:
         """Gives the lease back, if its owner still has it."""
@@ -386,48 +431,27 @@ class ConnectionRepository:
             rows = (await db.execute(query)).all()
         if not rows:
             return None
-        moved = unreadable = 0
-        async with self._store.begin() as db:
-            for row in rows:
-                key = ConnectionKey(row.application_id, row.customer_id, Provider(row.provider))
-                try:
-                    credentials = self._decrypt(row, key)
-                except CannotDecrypt:
-                    unreadable += 1
-                    continue
+        changes: list[Update] = []
+        for row in rows:
+            key = ConnectionKey(row.application_id, row.customer_id, Provider(row.provider))
+            with contextlib.suppress(CannotDecrypt):
                 # A row that changed in between is left as it is. The revision stays: the credentials are the same, and a
                 # renewal that is under way must find the row as it knew it.
-                changed = await db.execute(
+                changes.append(
                     update(connections)
                     .where(connections.c.id == row.id, connections.c.revision == row.revision)
                     .where(connections.c.key_id == row.key_id)
-                    .values(**self._encrypted(key, credentials))
+                    .values(**self._encrypted(key, self._decrypt(row, key)))
                 )
-                moved += changed.rowcount
+
+        async def move(db: AsyncConnection) -> int:
+            return sum([(await db.execute(change)).rowcount for change in changes])
+
+        moved, unreadable = await self._store.transact(move), len(rows) - len(changes)
         return ReencryptedBatch(rows[-1].id, moved, unreadable)
 
     async def _update(self, *where: ColumnElement[bool], values: Mapping[str, Any]) -> bool:
-        async with self._store.begin() as db:
-            changed = await db.execute(update(connections).where(*where).values(**values))
-        return changed.rowcount == 1
-
-    async def _update_or_insert(self, key: ConnectionKey, values: Mapping[str, Any]) -> bool:
-        async with self._store.begin() as db:
-            changed = await db.execute(
-                update(connections).where(*_by_key(key)).values(**values, revision=connections.c.revision + 1)
-            )
-            if changed.rowcount == 1:
-                return True
-            await db.execute(
-                insert(connections).values(
-                    **values,
-                    **structs.asdict(key),
-                    # At random, so that no renewal takes it for a connection that was deleted meanwhile.
-                    revision=secrets.randbelow(2**30),
-                    created_at=values["updated_at"],
-                )
-            )
-        return False
+        return await self._store.execute(update(connections).where(*where).values(**values)) == 1
 
     async def _has_application(self, application_id: int) -> bool:
         query = select(applications.c.id).where(applications.c.id == bindparam("id"))
@@ -460,5 +484,4 @@ def _by_key(key: ConnectionKey) -> tuple[ColumnElement[bool], ...]:
 
 
 def _at_revision(stored: StoredConnection) -> tuple[ColumnElement[bool], ...]:
-    # The key as well as the id: a row's id can be given again after a deletion, on SQLite.
     return (*_by_key(stored.key), connections.c.id == stored.connection.id, connections.c.revision == stored.revision)

@@ -15,7 +15,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION: Final = "0002"
+REVISION: Final = "0003"
 """The migration that makes the tables as they are here; a test compares the two."""
 
 metadata = MetaData(
@@ -81,4 +81,6 @@ connections = Table(
     Column("lease_until", Double),
     UniqueConstraint("application_id", "customer_id", "provider"),
     Index(None, "key_id"),
+    # What is remembered about a connection is remembered by its id, so that no later one may have the same.
+    sqlite_autoincrement=True,
 )

@@ -3,34 +3,51 @@
 import asyncio
 import contextlib
 import os
+import random
 import sqlite3
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
+    Delete,
     Double,
     Engine,
+    Insert,
     Row,
     Select,
     StaticPool,
+    Update,
     cast,
     create_engine,
     event,
     extract,
     func,
     literal,
+    select,
     text,
 )
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from service.connections import postgresql
+from service.connections.database_failure import (
+    FAILURES,
+    Conflict,
+    ServerFull,
+    StoreUnavailable,
+    logged,
+    reason,
+    unavailable,
+)
 from service.connections.schema import REVISION
+
+T = TypeVar("T")
 
 _DRIVERS: Final = {
     "sqlite": "sqlite+aiosqlite",
@@ -40,9 +57,11 @@ _DRIVERS: Final = {
     "postgresql+asyncpg": "postgresql+asyncpg",
 }
 
-_CONNECT_SECONDS: Final = 3.0
 _STATEMENT_SECONDS: Final = 5.0
 _POOL_SECONDS: Final = 5.0
+_GROW_SECONDS: Final = 0.25
+_DEFAULT_CONNECTIONS: Final = 10
+_CONFLICT_PAUSES: Final = (0.01, 0.03, 0.1, 0.3)
 _SQLITE_BUSY_SECONDS: Final = 10.0
 _READER_BUSY_SECONDS: Final = 0.2
 
@@ -54,15 +73,6 @@ _SQLITE_PRAGMAS: Final = (
     "PRAGMA synchronous=FULL",
 )
 
-# PostgreSQL's classes of errors that are about the server, the role or the database, and never quote a value.
-_SAFE_TO_QUOTE: Final = ("08", "28", "3D", "42501", "53", "57")
-_NO_SUCH_TABLE: Final = ("42P01", "42703")
-_FAILURES: Final = (DBAPIError, PoolTimeoutError, OSError)
-
-
-class StoreUnavailable(Exception):
-    """The database cannot be reached or used; the message says what to look at."""
-
 
 class SchemaMismatch(Exception):
     """The tables are not the ones that this version works with; the message has the command to run."""
@@ -71,28 +81,38 @@ class SchemaMismatch(Exception):
 class Store:
     """A database. Belongs to the event loop that uses it."""
 
-    def __init__(self, engine: AsyncEngine, reader: Engine | None = None) -> None:
+    def __init__(self, engine: AsyncEngine, reader: Engine | None = None, file: Path | None = None) -> None:
         """Wraps the engines of one database.
 
         Args:
             engine: Reads and writes.
             reader: Reads without a thread, in the event loop itself; None where that would block.
+            file: SQLite's file.
         """
         self._engine = engine
         self._reader = reader
-        # A query on its own needs no transaction around it.
-        self._autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._file = file
+        self._file_identity = _file_identity(file) if file is not None else None
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        event.listen(engine.sync_engine, "checkin", self._connection_returned)
 
     @classmethod
-    def open(cls, database_url: str, *, statement_seconds: float | None = _STATEMENT_SECONDS) -> "Store":
+    def open(
+        cls,
+        database_url: str,
+        *,
+        statement_seconds: float | None = _STATEMENT_SECONDS,
+        max_connections: int = _DEFAULT_CONNECTIONS,
+    ) -> "Store":
         """Opens the store at `sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST/NAME`; connects at the first use.
 
-        A SQLite file that does not exist is made, readable by its owner only. PostgreSQL's URL may have what libpq's may,
-        `sslmode` for example.
+        A SQLite file that does not exist is made, readable by its owner only. PostgreSQL's URL may have the parameters that
+        libpq's may, `sslmode` for example, and `pgbouncer=true` for a pooler that gives each transaction another connection.
 
         Args:
             database_url: Where it is.
             statement_seconds: Longest wait for PostgreSQL's answer to a statement; None for commands that may take longer.
+            max_connections: Connections to PostgreSQL at a time.
 
         Raises:
             StoreUnavailable: The URL is not supported, or the driver is missing.
@@ -100,18 +120,18 @@ class Store:
         url = driver_url(database_url)
         try:
             if url.get_backend_name() == "sqlite":
-                _make_private_file(url.database)
+                file = _make_private_file(url.database)
                 engine = create_async_engine(url, hide_parameters=True, pool_size=4, max_overflow=4)
                 event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-                return cls(engine, _sqlite_reader(url))
+                return cls(engine, _sqlite_reader(url), file)
             engine = create_async_engine(
-                url,
+                url.set(query={}),
                 hide_parameters=True,
-                pool_size=5,
-                max_overflow=5,
+                pool_size=max_connections,
+                max_overflow=0,
                 pool_timeout=_POOL_SECONDS,
                 pool_pre_ping=True,
-                async_creator=_postgresql_connector(url, statement_seconds),
+                connect_args=postgresql.connect_arguments(url, statement_seconds),
             )
         except ModuleNotFoundError as error:
             raise StoreUnavailable(
@@ -129,29 +149,105 @@ class Store:
             StoreUnavailable: The database cannot be reached, or does not have the tables.
         """
         try:
-            async with self._engine.begin() as db:
-                yield db
+            self.check_file()
+            db = await self._connect()
+            try:
+                async with db.begin():
+                    yield db
+            finally:
+                await db.close()
         except IntegrityError:
             raise
-        except _FAILURES as error:
-            raise _unavailable(error) from None
+        except FAILURES as error:
+            raise logged(unavailable(error)) from None
 
-    async def first(self, query: Select[Any], parameters: Mapping[str, object]) -> Row[Any] | None:
-        """Returns the first row of a query that needs no transaction, and finds its rows by an index.
+    async def transact(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Does work in a transaction, and does it again if the database gave the transaction up for another one.
 
         Raises:
             StoreUnavailable: The database cannot be reached, or does not have the tables.
         """
+        for pause in _CONFLICT_PAUSES:
+            try:
+                async with self.begin() as db:
+                    return await work(db)
+            except Conflict:
+                await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # no secret
+        async with self.begin() as db:
+            return await work(db)
+
+    async def execute(self, change: Insert | Update | Delete) -> int:
+        """Changes rows in a transaction of its own; returns how many.
+
+        Raises:
+            StoreUnavailable: As `transact`.
+        """
+
+        async def work(db: AsyncConnection) -> int:
+            return (await db.execute(change)).rowcount
+
+        return await self.transact(work)
+
+    async def first(self, query: Select[Any], parameters: Mapping[str, object]) -> Row[Any] | None:
+        """Returns the first row of a query that finds its rows by an index.
+
+        Raises:
+            StoreUnavailable: The database cannot be reached, or does not have the tables.
+        """
+        if self._reader is None:
+
+            async def work(db: AsyncConnection) -> Row[Any] | None:
+                found: Row[Any] | None = (await db.execute(query, parameters)).first()
+                return found
+
+            return await self.transact(work)
         try:
-            if self._reader is not None:
-                with self._reader.connect() as reader:
-                    row: Row[Any] | None = reader.execute(query, parameters).first()
-            else:
-                async with self._autocommit.connect() as db:
-                    row = (await db.execute(query, parameters)).first()
-        except _FAILURES as error:
-            raise _unavailable(error) from None
+            self.check_file()
+            with self._reader.connect() as reader:
+                row: Row[Any] | None = reader.execute(query, parameters).first()
+        except FAILURES as error:
+            raise logged(unavailable(error)) from None
         return row
+
+    async def check(self) -> None:
+        """Makes sure that the database answers.
+
+        Raises:
+            StoreUnavailable: It does not.
+        """
+        await self.first(select(literal(1)), {})
+
+    def check_file(self) -> None:
+        """Makes sure that SQLite's file is the one that was opened; a deleted file can be written to as before.
+
+        Raises:
+            StoreUnavailable: It was deleted, or another one has its name.
+        """
+        if self._file is not None and _file_identity(self._file) != self._file_identity:
+            raise logged(
+                StoreUnavailable(f"{self._file} was replaced or deleted after it was opened; restart the service")
+            )
+
+    async def _connect(self) -> AsyncConnection:
+        """Takes a connection from the pool, and waits for one of its own if the server gives it no more."""
+        give_up = time.monotonic() + _POOL_SECONDS
+        while True:
+            try:
+                return await self._engine.connect()
+            except ServerFull as full:
+                if time.monotonic() > give_up:
+                    raise logged(full) from None
+            returned = asyncio.get_running_loop().create_future()
+            self._waiting.append(returned)
+            await asyncio.wait([returned], timeout=_GROW_SECONDS)
+            returned.cancel()
+
+    def _connection_returned(self, *_: object) -> None:
+        while self._waiting:
+            returned = self._waiting.popleft()
+            if not returned.done():
+                returned.set_result(None)
+                return
 
     @property
     def now(self) -> ColumnElement[float]:
@@ -167,10 +263,10 @@ class Store:
             StoreUnavailable: The database cannot be reached.
         """
         try:
-            async with self._engine.connect() as db:
+            async with self.begin() as db:
                 found = await db.run_sync(_revision)
-        except (SQLAlchemyError, OSError) as error:
-            raise StoreUnavailable(f"the database cannot be reached ({_reason(error)})") from None
+        except SQLAlchemyError as error:
+            raise StoreUnavailable(f"the database cannot be reached ({reason(error)})") from None
         return found
 
     async def check_schema(self) -> None:
@@ -215,7 +311,7 @@ def driver_url(database_url: str) -> URL:
     return url.set(drivername=_DRIVERS[url.drivername])
 
 
-def _make_private_file(database: str | None) -> None:
+def _make_private_file(database: str | None) -> Path:
     if not database or database == ":memory:":
         raise StoreUnavailable("SEQSTEP_DATABASE_URL must name a file, as in sqlite:///seqstep.sqlite3")
     path = Path(database)
@@ -225,6 +321,15 @@ def _make_private_file(database: str | None) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     if path.stat().st_uid == os.getuid():
         path.chmod(0o600)
+    return path
+
+
+def _file_identity(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
 
 
 def _sqlite_reader(url: URL) -> Engine:
@@ -261,46 +366,6 @@ async def _set_pragmas(db: Any) -> None:
             await asyncio.sleep(0.02)
         else:
             return
-
-
-def _postgresql_connector(url: URL, statement_seconds: float | None) -> Callable[[], Awaitable[Any]]:
-    import asyncpg  # noqa: PLC0415  # an extra
-
-    dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
-
-    async def connect() -> Any:
-        try:
-            return await asyncpg.connect(
-                dsn,
-                timeout=_CONNECT_SECONDS,
-                command_timeout=statement_seconds,
-                server_settings={"application_name": "seqstep"},
-            )
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, ValueError) as error:
-            raise StoreUnavailable(f"the database cannot be reached ({_reason(error)})") from None
-
-    return connect
-
-
-def _unavailable(error: BaseException) -> StoreUnavailable:
-    if "no such table" in str(error) or getattr(getattr(error, "orig", None), "sqlstate", "") in _NO_SUCH_TABLE:
-        return StoreUnavailable("the database has no such table; run `seqstep db upgrade`")
-    return StoreUnavailable(f"the database cannot be used ({_reason(error)})")
-
-
-def _reason(error: BaseException) -> str:
-    """Says what is wrong, in the database's words where they cannot quote a stored value, and never with a password."""
-    original = getattr(error, "orig", None) or error
-    if isinstance(original, sqlite3.Error):
-        return str(original)
-    sqlstate = getattr(original, "sqlstate", None)
-    if sqlstate and sqlstate.startswith(_SAFE_TO_QUOTE):
-        return str(original.__cause__ or original)
-    if isinstance(original, TimeoutError):
-        return "it does not answer in time"
-    if isinstance(original, OSError) and original.errno is not None:
-        return os.strerror(original.errno)
-    return type(original).__name__
 
 
 def _revision(db: Any) -> str | None:

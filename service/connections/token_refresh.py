@@ -17,15 +17,15 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Protocol, TypeAlias, TypeGuard
+from typing import Any, Final, Protocol, TypeAlias, TypeGuard
 
 import structlog
 from msgspec import structs
 
 from service.connections.cache import Cache
+from service.connections.database_failure import StoreUnavailable
 from service.connections.errors import RefreshDeferred
-from service.connections.repository import ConnectionRepository, StoredConnection
-from service.connections.store import StoreUnavailable
+from service.connections.repository import ConnectionRepository, Lease, StoredConnection
 from service.domain.credentials import ConnectionKey, ConnectionState, OAuthCredentials, Secret
 from service.domain.deadline import Deadline
 from service.domain.step import Provider
@@ -37,12 +37,19 @@ from service.domain.token_grant import (
     RefreshFailed,
     TokenGrant,
 )
-from service.tasks import finish
+from service.tasks import LAST_RENEWAL_SECONDS, finish
 
 log: Final = structlog.get_logger("service.connections")
 
-LEASE_SECONDS: Final = 30.0
-"""How long one process may renew a token while all others wait; after a crash they wait no longer than this."""
+LEASE_SECONDS: Final = 24.0
+"""How long one process may renew a token while all others wait."""
+
+TAKEOVER_SECONDS: Final = 6.0
+"""How long a process that takes over a lease waits before it mints.
+
+The one before may have minted and only lack the database, which it asks again within this time. With the lease it is the
+longest time that a customer waits after a crash.
+"""
 
 _MINT_SECONDS: Final = 20.0
 """Longest call to a token endpoint, well within the lease, so that no second mint begins while one may be under way."""
@@ -135,6 +142,7 @@ class RefreshCoordinator:
         self._cache = cache
         self._observe = observe
         self._running: dict[ConnectionKey, asyncio.Task[StoredConnection | None]] = {}
+        self._minting: set[asyncio.Task[Any]] = set()
         self._cooldowns: dict[ConnectionKey, _Cooldown] = {}
         self._lease_owner = f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}"
 
@@ -189,8 +197,12 @@ class RefreshCoordinator:
         return current
 
     async def finish(self, seconds: float) -> None:
-        """Waits up to so many seconds for renewals that are under way, and stops those that take longer."""
-        await finish(self._running.values(), seconds)
+        """Waits up to so many seconds for renewals that are under way, and stops those that take longer.
+
+        One that has asked for a token has `LAST_RENEWAL_SECONDS` more: the token before may be used up by now.
+        """
+        await finish(self._running.values(), seconds, spared=self._minting)
+        await finish(self._minting, LAST_RENEWAL_SECONDS)
 
     def _cooldown(self, stored: StoredConnection) -> _Cooldown | None:
         found = self._cooldowns.get(stored.key)
@@ -236,16 +248,31 @@ class RefreshCoordinator:
     async def _refresh_under_lease(self, stored: StoredConnection) -> StoredConnection | None:
         """Renews the token, or waits until another process has."""
         poll = _FIRST_POLL_SECONDS
-        give_up = time.monotonic() + 2 * LEASE_SECONDS
-        while not await self._repository.take_lease(stored, self._lease_owner, LEASE_SECONDS):
+        give_up = time.monotonic() + 2 * (LEASE_SECONDS + TAKEOVER_SECONDS)
+        while True:
+            lease = await self._repository.take_lease(stored, self._lease_owner, LEASE_SECONDS)
+            if lease is Lease.TAKEN:
+                return await self._mint_to_the_end(stored)
+            if lease is Lease.TAKEN_OVER:
+                await asyncio.sleep(TAKEOVER_SECONDS)
             current = await self._repository.find(stored.key)
-            if current is None or current.revision != stored.revision:
+            if current is None or not current.is_at_revision_of(stored):
                 return current
             if time.monotonic() > give_up:
                 raise RefreshDeferred.by_database()
-            await asyncio.sleep(poll)
-            poll = min(_LONGEST_POLL_SECONDS, 2 * poll)
-        return await self._mint(stored)
+            if lease is Lease.NOT_TAKEN:
+                await asyncio.sleep(poll)
+                poll = min(_LONGEST_POLL_SECONDS, 2 * poll)
+
+    async def _mint_to_the_end(self, stored: StoredConnection) -> StoredConnection | None:
+        """Mints in a task that a stop of the service gives time to end."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  # this is a coroutine
+        self._minting.add(task)
+        try:
+            return await self._mint(stored)
+        finally:
+            self._minting.discard(task)
 
     async def _mint(self, stored: StoredConnection) -> StoredConnection | None:
         key, credentials = stored.key, stored.connection.credentials
@@ -265,6 +292,13 @@ class RefreshCoordinator:
             await self._failed(stored, credentials, failure)
             raise RefreshDeferred.by_provider(key, failure, failure.retry_after) from None
         except BaseException:
+            # The provider may have replaced the refresh token by now, and nobody knows the new one.
+            log.error(  # noqa: TRY400  # what failed is logged where it is handled
+                "renewal cut off: if the provider carried it out, the customer has to connect again",
+                application_id=key.application_id,
+                customer=key.customer_id,
+                provider=key.provider,
+            )
             await self._release_lease(key)
             raise
         self._observe(key.provider, RefreshResult.RENEWED)
@@ -299,7 +333,7 @@ class RefreshCoordinator:
         else:
             # The access token is as it was, but the refresh token has been replaced.
             kept = structs.replace(credentials, refresh_token=failure.refresh_token)
-            current = await self._store_renewed(stored, credentials, kept)
+            current = await self._store_last_copy(stored, credentials, kept)
             self._cache.put(stored.key, current)
         if current is not None:
             self._cool_down(current, failure)
@@ -314,9 +348,24 @@ class RefreshCoordinator:
             issued_at=grant.issued_at,
             expires_at=grant.expires_at,
         )
-        current = await self._store_renewed(stored, credentials, renewed)
+        current = await self._store_last_copy(stored, credentials, renewed)
         log.info("token renewed", customer=stored.key.customer_id, provider=stored.key.provider)
         return current
+
+    async def _store_last_copy(
+        self, stored: StoredConnection, used: OAuthCredentials, renewed: OAuthCredentials
+    ) -> StoredConnection | None:
+        """Stores what came for a refresh token, and logs if that does not succeed."""
+        try:
+            return await self._store_renewed(stored, used, renewed)
+        except (StoreUnavailable, asyncio.CancelledError):
+            log.error(  # noqa: TRY400  # the reason is in the database's own line
+                "renewed token lost: it could not be stored, and the customer has to connect again",
+                application_id=stored.key.application_id,
+                customer=stored.key.customer_id,
+                provider=stored.key.provider,
+            )
+            raise
 
     async def _store_renewed(
         self, stored: StoredConnection, used: OAuthCredentials, renewed: OAuthCredentials
@@ -363,8 +412,10 @@ def _backoff(stored: StoredConnection) -> float:
     """Seconds in which the token endpoint is not asked again after it refused, if that can wait."""
     if stored.refresh_error is None:
         return 0.0
-    remaining = stored.refresh_error_at + _REFUSAL_BACKOFF_SECONDS - time.time()
-    return min(max(0.0, remaining), _REFUSAL_BACKOFF_SECONDS)
+    elapsed = time.time() - stored.refresh_error_at
+    # A time that is further ahead was written before the clock was set back.
+    is_recent = -_REFUSAL_BACKOFF_SECONDS < elapsed < _REFUSAL_BACKOFF_SECONDS
+    return _REFUSAL_BACKOFF_SECONDS - max(0.0, elapsed) if is_recent else 0.0
 
 
 async def _pause_after_refusal(stored: StoredConnection, deadline: Deadline) -> None:

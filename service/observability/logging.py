@@ -1,13 +1,20 @@
 """Log lines: one JSON object each, or text for people."""
 
 import logging
+import math
 import sys
+import time
 from typing import Any, Final, TextIO
 
 import msgspec
 import structlog
 
 from service.settings import LogFormat
+
+LIMIT_SECONDS: Final = 10.0
+"""How often a line with `limited=True` is written at most, for the same event and reason."""
+
+_MAX_LIMITED: Final = 1_000
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
@@ -22,6 +29,7 @@ def configure(log_format: LogFormat, level: str, stream: TextIO | None = None) -
     """
     out = stream or sys.stdout
     shared: list[Any] = [
+        _Limit(),
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -41,6 +49,27 @@ def configure(log_format: LogFormat, level: str, stream: TextIO | None = None) -
         structlog.stdlib.ProcessorFormatter(processors=[_drop_internals, *renderers], foreign_pre_chain=shared)
     )
     logging.basicConfig(handlers=[handler], level=max(_LEVELS[level], logging.WARNING), force=True)
+
+
+class _Limit:
+    """Drops lines with `limited=True` that repeat an event and its reason too soon; the next line says how many."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[object, object], tuple[float, int]] = {}
+
+    def __call__(self, _logger: Any, _name: str, event: Any) -> Any:
+        """Returns the line, or ends its way."""
+        if not event.pop("limited", False):
+            return event
+        key, now = (event.get("event"), event.get("reason")), time.monotonic()
+        last, dropped = self._last.get(key, (-math.inf, 0))
+        if now - last < LIMIT_SECONDS:
+            self._last[key] = last, dropped + 1
+            raise structlog.DropEvent
+        if len(self._last) >= _MAX_LIMITED:
+            self._last.clear()
+        self._last[key] = now, 0
+        return event | {"repeated": dropped} if dropped else event
 
 
 def _serialize(event: Any, **_: Any) -> str:

@@ -23,6 +23,7 @@ from service.client import (
     Unavailable,
     UpdateResult,
 )
+from service.domain.deadline import Deadline
 from service.domain.errors import unauthenticated
 from service.domain.step import Caller
 from tests.support.grpc_server import RunningGrpcServer
@@ -185,7 +186,7 @@ def with_another_key(server: RunningGrpcServer) -> None:
     server.applications.authenticate = refuse  # type: ignore[method-assign]
 
 
-async def refuse(api_key: str | None) -> Caller:
+async def refuse(api_key: str | None, deadline: Deadline | None = None) -> Caller:
     raise unauthenticated()
 
 

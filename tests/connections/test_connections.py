@@ -105,3 +105,15 @@ async def test_an_upgrade_keeps_the_connections(customer: OutreachCustomer) -> N
     grant = await customer.connect(ends_in=3600)
     await upgrade(customer.store)
     assert replace(await customer.usable(), id=0).credentials == grant
+
+
+async def test_no_id_is_given_twice(customer: OutreachCustomer) -> None:
+    """What is remembered about a connection is remembered by its id."""
+    seen = []
+    for name in ("acme", "acme", "other"):
+        await customer.connect(ends_in=3600, customer=name)
+        seen.append((await customer.usable(customer.another_worker(), customer=name)).id)
+    await customer.administration.delete(customer.application_id, "other", Provider("outreach"))
+    await customer.connect(ends_in=3600, customer="third")
+    seen.append((await customer.usable(customer="third")).id)
+    assert len(set(seen)) == 4

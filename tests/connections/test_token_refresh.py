@@ -6,9 +6,11 @@ import time
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from sandbox import seed
-from service.connections import token_refresh
+from service.connections import StoreUnavailable, token_refresh
 from service.domain.credentials import ConnectionState, Secret
 from service.domain.deadline import Deadline
 from service.domain.errors import ErrorCode, UpdateFailed
@@ -158,8 +160,8 @@ async def test_after_a_crash_a_connection_works_or_says_why_not(
     process = await customer.start_process(crash_at=step)
     await process.communicate()
     assert process.returncode == -9
-    # The crashed process's lease ends by itself after 30 seconds; the test does not wait that long.
-    await customer.set_columns(lease_until=0.0)
+    # The crashed process's lease ends by itself after half a minute; the test does not wait that long.
+    await customer.set_columns(lease_until=None)
     try:
         after = access_token(await customer.usable())
     except UpdateFailed as failure:
@@ -176,7 +178,79 @@ async def test_the_lease_of_a_crashed_process_ends_by_itself(
 ) -> None:
     await customer.connect(ends_in=-1)
     monkeypatch.setattr(token_refresh, "LEASE_SECONDS", 0.5)
+    monkeypatch.setattr(token_refresh, "TAKEOVER_SECONDS", 0.1)
     lease_until = time.time() + 0.5
     await customer.set_columns(lease_owner="crashed", lease_until=lease_until)
     assert access_token(await customer.usable()) != seed.OUTREACH_ACCESS_TOKEN
     assert time.time() >= lease_until
+
+
+async def test_a_lease_that_ran_out_may_have_been_used(
+    customer: OutreachCustomer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner minted, and could not reach the database until the lease was over."""
+    monkeypatch.setattr(token_refresh, "TAKEOVER_SECONDS", 0.5)
+    grant = await customer.connect(ends_in=-1)
+    row = await customer.row()
+    await customer.set_columns(lease_owner="other", lease_until=time.time() - 1)
+    waiting = asyncio.ensure_future(customer.usable())
+    async with asyncio.timeout(10):
+        while await customer.column("lease_owner") == "other":  # noqa: ASYNC110  # a row has no event
+            await asyncio.sleep(0)
+    minted = replace(grant, access_token=Secret("minted"), refresh_token=Secret("next"), expires_at=time.time() + 3600)
+    assert await customer.repository.replace_credentials(row, minted) is not None
+    assert access_token(await waiting) == "minted"
+    assert customer.token_requests == 0
+
+
+async def test_a_lease_from_the_future_blocks_nobody(
+    customer: OutreachCustomer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_refresh, "TAKEOVER_SECONDS", 0.01)
+    await customer.connect(ends_in=-1)
+    await customer.set_columns(lease_owner="before the clock was set back", lease_until=time.time() + 10_000)
+    assert access_token(await customer.usable()) != seed.OUTREACH_ACCESS_TOKEN
+
+
+async def test_a_refusal_from_the_future_blocks_nobody(customer: OutreachCustomer) -> None:
+    await customer.connect(ends_in=-1)
+    await customer.set_columns(refresh_error="invalid_client", refresh_error_at=time.time() + 10_000)
+    assert access_token(await customer.usable()) != seed.OUTREACH_ACCESS_TOKEN
+
+
+async def test_the_same_grant_set_meanwhile_is_not_renewed_twice(customer: OutreachCustomer) -> None:
+    await customer.connect(ends_in=-1)
+    customer.token_fault(delay_seconds=0.3, when="after")
+    renewing = asyncio.ensure_future(customer.usable())
+    await until(lambda: customer.token_requests)
+    await customer.connect(ends_in=-1)
+    # Its refresh token is used up, and the worker that has the next one has not stored it yet.
+    assert access_token(await customer.usable(customer.another_worker())) == access_token(await renewing)
+    assert customer.token_requests == 1
+
+
+async def test_tokens_that_end_at_once_do_not_fail_a_call(customer: OutreachCustomer) -> None:
+    await customer.connect(ends_in=-1)
+    await customer.change_account(mint_interval_seconds=0)
+    customer.token_fault(members={"expires_in": 0}, times=None)
+    for _ in range(3):
+        connection = await customer.usable()
+        await customer.connections.renewed(connection, Deadline.after(20))
+    assert (await customer.state())[0] is ConnectionState.ACTIVE
+
+
+async def test_a_token_that_is_lost_at_the_end_is_logged(customer: OutreachCustomer) -> None:
+    await customer.connect(ends_in=-1)
+
+    async def is_away(*_: object) -> None:
+        raise StoreUnavailable("away")
+
+    customer.connections._refreshes._repository.replace_credentials = is_away  # type: ignore[method-assign, assignment]
+    renewing = asyncio.ensure_future(customer.usable())
+    await until(lambda: customer.mints)
+    with capture_logs() as logs, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(token_refresh, "LAST_RENEWAL_SECONDS", 0.1)
+        await customer.connections.finish(0)
+    assert [(line["event"].partition(":")[0], line["customer"]) for line in logs] == [("renewed token lost", "acme")]
+    with pytest.raises(asyncio.CancelledError):
+        await renewing

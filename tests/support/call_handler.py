@@ -21,12 +21,12 @@ class FakeApplications:
     def __init__(self) -> None:
         self.certificate_names: list[str] = []
 
-    async def authenticate(self, api_key: str | None) -> Caller:
+    async def authenticate(self, api_key: str | None, deadline: Deadline | None = None) -> Caller:
         if api_key not in ("good", "other"):
             raise unauthenticated()
         return Caller(1, "billing") if api_key == "good" else Caller(3, "other")
 
-    async def by_certificate(self, identities: Sequence[str]) -> Caller:
+    async def by_certificate(self, identities: Sequence[str], deadline: Deadline | None = None) -> Caller:
         self.certificate_names.extend(identities)
         if "billing.example" not in identities:
             raise unauthenticated()

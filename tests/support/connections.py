@@ -10,13 +10,13 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from sandbox import seed
 from sandbox.server import running_sandbox
 from service.connections import ConnectionAdministration, Connections, ConnectionSummary, Keyring, Store, TokenEndpoint
 from service.connections.encryption import generate_key
-from service.connections.repository import ConnectionRepository
+from service.connections.repository import ConnectionRepository, StoredConnection
 from service.connections.schema import connections as table
 from service.domain.credentials import Connection, ConnectionKey, ConnectionState, OAuthCredentials
 from service.domain.deadline import Deadline
@@ -112,13 +112,27 @@ class OutreachCustomer:
         summary = await self.summary()
         return summary.state, summary.state_reason
 
+    @property
+    def repository(self) -> ConnectionRepository:
+        """The rows, under the present keys."""
+        return ConnectionRepository(self.store, Keyring.parse(self.keys))
+
+    async def row(self) -> StoredConnection:
+        """The connection's row."""
+        found = await self.repository.find(ConnectionKey(self.application_id, CUSTOMER, Provider("outreach")))
+        assert found is not None
+        return found
+
     async def stored(self) -> OAuthCredentials:
         """The credentials in the connection's row."""
-        key = ConnectionKey(self.application_id, CUSTOMER, Provider("outreach"))
-        found = await ConnectionRepository(self.store, Keyring.parse(self.keys)).find(key)
-        assert found is not None
-        assert isinstance(found.connection.credentials, OAuthCredentials)
-        return found.connection.credentials
+        credentials = (await self.row()).connection.credentials
+        assert isinstance(credentials, OAuthCredentials)
+        return credentials
+
+    async def column(self, name: str) -> Any:
+        """A column of the connection's row."""
+        async with self.store.begin() as db:
+            return (await db.execute(select(table.c[name]).where(table.c.customer_id == CUSTOMER))).scalar()
 
     async def set_columns(self, customer: str = CUSTOMER, **columns: Any) -> None:
         """Changes columns of the connection's row."""
