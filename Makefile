@@ -13,6 +13,8 @@ VENV := .venv
 PY := $(CURDIR)/$(VENV)/bin/python
 READY := $(VENV)/.ready
 PYTEST_ARGS ?=
+# Tests run on all processors; those that share something slow to make stay together.
+PYTEST := $(PY) -m pytest --numprocesses auto --dist loadgroup
 FUZZ_SECONDS ?= 600
 # `make polyglot LANGUAGES="go java"` runs some of them.
 LANGUAGES ?=
@@ -51,15 +53,17 @@ demo: setup ## Change a step at each provider through a real service, and show w
 	@seqstep demo
 
 .PHONY: test
-test: setup ## Run the tests
-	@$(PY) -m pytest $(PYTEST_ARGS)
+test: setup ## Run the tests, without the slow ones
+	@$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+	echo "Without the slow tests (Envoy, packages, fuzzing, current tools, the whole fault matrix); make check runs all."
 
 .PHONY: fuzz
 fuzz: setup ## Search for input that breaks an update, for ten minutes unless FUZZ_SECONDS says otherwise
 	@$(PY) -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 .PHONY: check
-check: lint types proto generated-fresh test ## Run everything that has to be right before a commit lands
+check: lint types proto generated-fresh ## Run everything that has to be right before a commit lands, with all tests
+	@$(PYTEST) $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: setup ## Check style, formatting and the Dockerfile

@@ -71,7 +71,7 @@ def test_the_first_key_seals_and_all_open() -> None:
         Keyring.parse(new).open(sealed, CONNECTION)
 
 
-@pytest.mark.parametrize("text", ["", " , ", "x", "é", generate_key()[:-1], base64.b64encode(bytes(16)).decode()])
+@pytest.mark.parametrize("text", ["", " , ", "x", "é", "A" * 42, base64.b64encode(bytes(16)).decode()])
 def test_what_is_no_key_is_refused_without_showing_it(text: str) -> None:
     with pytest.raises(KeyringError, match="SEQSTEP_ENCRYPTION_KEYS") as failure:
         Keyring.parse(text)

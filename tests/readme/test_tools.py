@@ -25,6 +25,10 @@ CALLS = [
 ]
 
 
+# Go compiles grpcurl once for all of them.
+pytestmark = pytest.mark.xdist_group("tools")
+
+
 @pytest.fixture(scope="module")
 def grpcurls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     found = {"locked": str(Path(sys.executable).with_name("grpcurl"))}
