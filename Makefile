@@ -20,6 +20,8 @@ FUZZ_SECONDS ?= 600
 LANGUAGES ?=
 # `make lock LOCK_ARGS=--upgrade` takes newer versions too.
 LOCK_ARGS ?=
+# The contract with its comments, from which the server answers reflection.
+DESCRIPTORS := generated/python/engagement/v1/descriptors.binpb
 # Where the virtual environment's tools come first, buf finds the Python that has its plugins.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
@@ -86,12 +88,14 @@ generated-fresh: setup ## Check that the checked-in stubs are what the contract 
 	@scratch="$$(mktemp -d)"
 	trap 'rm -rf "$$scratch"' EXIT
 	buf generate --output "$$scratch"
+	buf build --as-file-descriptor-set --output "$$scratch/$(DESCRIPTORS)"
 	diff --recursive --exclude=__pycache__ generated/python "$$scratch/generated/python" ||
 		{ echo "The stubs are not fresh; run make generate and commit what it changes." >&2; exit 1; }
 
 .PHONY: generate
 generate: setup ## Make the stubs and the tables of the documentation again
 	@buf generate
+	buf build --as-file-descriptor-set --output $(DESCRIPTORS)
 	$(PY) tools/docs.py
 
 .PHONY: serve

@@ -11,6 +11,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from service.api.address import PortInUse
 from service.api.tls import TlsFiles, TlsMaterial, TlsWatch
 from service.domain.validation import MAX_BODY_BYTES
+from service.rpc.health import HealthServicer
 from service.rpc.interceptors import UnreadRequestInterceptor
 from service.rpc.reflection import add_reflection
 from service.rpc.servicer import SequenceStepServicer
@@ -19,6 +20,9 @@ SERVICE_NAME: Final = sequence_step_service_pb2.DESCRIPTOR.services_by_name["Seq
 
 # Longer messages than the contract allows are read too, up to a point, so that they are refused with a reason.
 _MAX_MESSAGE_BYTES: Final = 3 * MAX_BODY_BYTES
+
+# What health checks ask about: the server as a whole, and its service.
+_HEALTH_NAMES: Final = ("", SERVICE_NAME)
 
 _MAX_METADATA_BYTES: Final = 16 * 1024
 
@@ -43,12 +47,12 @@ class GrpcServer:
     """
 
     server: grpc.aio.Server
-    health: health.aio.HealthServicer
+    health: HealthServicer
     address: str
 
     async def set_serving(self) -> None:
         """Turns SERVING."""
-        for name in ("", SERVICE_NAME):
+        for name in _HEALTH_NAMES:
             await self.health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self, grace: float) -> None:
@@ -77,9 +81,9 @@ async def start(servicer: SequenceStepServicer, address: str, tls: TlsFiles | No
     """
     server = grpc.aio.server(interceptors=(UnreadRequestInterceptor(SERVICE_NAME),), options=_OPTIONS)
     add_SequenceStepServiceServicer_to_server(servicer, server)
-    health_servicer = health.aio.HealthServicer()
+    health_servicer = HealthServicer(_HEALTH_NAMES)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    for name in ("", SERVICE_NAME):
+    for name in _HEALTH_NAMES:
         await health_servicer.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
     add_reflection(server, SERVICE_NAME, health.SERVICE_NAME)
     try:

@@ -3,8 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,9 +15,9 @@ from service.cli.demo.environment import DemoEnvironment
 from tests.readme.play import commands
 from tests.readme.test_readme import PAGE
 from tests.support.certificates import tls_settings
+from tests.support.go_tools import GRPCURL, go_tool
 from tests.support.processes import server_process
 
-GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4"
 CALLS = [
     (code, promised) for _, code, promised in commands(PAGE.read_text()) if code.startswith(("grpcurl ", "buf curl "))
 ]
@@ -30,15 +28,9 @@ pytestmark = pytest.mark.xdist_group("tools")
 
 
 @pytest.fixture(scope="module")
-def grpcurls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    found = {"locked": str(Path(sys.executable).with_name("grpcurl"))}
-    if shutil.which("go"):
-        folder = tmp_path_factory.mktemp("go")
-        subprocess.run(["go", "install", GRPCURL], env={**os.environ, "GOBIN": str(folder)}, check=True)
-        found["current"] = str(folder / "grpcurl")
-    elif os.environ.get("CI") == "true":
-        pytest.fail("the current grpcurl is built by Go; install it from https://go.dev/dl")
-    return found
+def grpcurls() -> dict[str, str]:
+    current = go_tool(GRPCURL)
+    return {"locked": str(Path(sys.executable).with_name("grpcurl"))} | ({"current": current} if current else {})
 
 
 def adapted(code: str, grpcurl: str, address: str, ca: Path | None) -> str:
