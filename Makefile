@@ -57,15 +57,18 @@ demo: setup ## Change a step at each provider through a real service, and show w
 .PHONY: test
 test: setup ## Run the tests, without the slow ones
 	@$(PYTEST) -m "not slow" $(PYTEST_ARGS)
-	echo "Without the slow tests (Envoy, packages, fuzzing, current tools, the whole fault matrix); make check runs all."
+	echo "Without the slow tests (Envoy, packages, fuzzing, current tools, the whole fault matrix): make test-slow runs them."
 
 .PHONY: fuzz
 fuzz: setup ## Search for input that breaks an update, for ten minutes unless FUZZ_SECONDS says otherwise
 	@$(PY) -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 .PHONY: check
-check: lint types proto generated-fresh ## Run everything that has to be right before a commit lands, with all tests
-	@$(PYTEST) $(PYTEST_ARGS)
+check: lint types proto generated-fresh test-slow test ## Run everything that has to be right before a commit lands
+
+.PHONY: test-slow
+test-slow: setup ## Run the slow tests: Envoy, packages, fuzzing, current tools, the whole fault matrix
+	@$(PYTEST) -m slow $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: setup ## Check style, formatting and the Dockerfile
