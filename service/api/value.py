@@ -4,12 +4,13 @@ Protobuf's own `json_format` does not serve: it makes 3.0 of 3, fails on what a 
 """
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Final
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 from google.protobuf import struct_pb2
 
-from service.domain.json_value import EXACT_INTEGERS, JsonValue, int_if_whole
+from service.domain.json_value import EXACT_INTEGERS, JsonValue, int_if_whole, json_path
 
 CUT: Final = "… [cut]"
 """Ends a text that was too long."""
@@ -20,24 +21,73 @@ MAX_LEVELS: Final = 20
 _CUT_BYTES: Final = len(CUT.encode())
 
 
+class TooManyValues(Exception):
+    """A JSON value has more parts than its reader takes."""
+
+
 def to_json(value: struct_pb2.Value) -> JsonValue:
     """The JSON value that a Value holds: whole numbers as integers, a Value without a kind as null.
 
     NaN and the infinities, which JSON does not have, stay as they are; `unrepresentable` finds them.
     """
-    match value.WhichOneof("kind"):
-        case "number_value":
-            return int_if_whole(value.number_value)
-        case "string_value":
-            return value.string_value
-        case "bool_value":
-            return value.bool_value
-        case "struct_value":
-            return {key: to_json(member) for key, member in value.struct_value.fields.items()}
-        case "list_value":
-            return [to_json(item) for item in value.list_value.values]
-        case _:
-            return None
+    return _Reader(sys.maxsize).read(value)
+
+
+def struct_to_json(struct: struct_pb2.Struct, max_values: int) -> tuple[dict[str, JsonValue], bool]:
+    """The JSON object that a Struct holds, in the order of its keys, since a protobuf map has none.
+
+    Returns:
+        The object, and whether `unrepresentable` may find something in it.
+
+    Raises:
+        TooManyValues: It has more than `max_values` parts.
+    """
+    reader = _Reader(max_values)
+    members = reader.read_struct(struct)
+    return {key: members[key] for key in sorted(members)}, reader.is_doubtful
+
+
+class _Reader:
+    """Reads Values, and stops at a number of parts.
+
+    Attributes:
+        is_doubtful: Whether a number is none that a double holds exactly.
+    """
+
+    def __init__(self, max_values: int) -> None:
+        self.is_doubtful = False
+        self._left = max_values
+
+    def read(self, value: struct_pb2.Value) -> JsonValue:
+        match value.WhichOneof("kind"):
+            case "number_value":
+                number = value.number_value
+                # NaN is on neither side.
+                if not -EXACT_INTEGERS < number < EXACT_INTEGERS:
+                    self.is_doubtful = True
+                return int_if_whole(number)
+            case "string_value":
+                return value.string_value
+            case "bool_value":
+                return value.bool_value
+            case "struct_value":
+                return self.read_struct(value.struct_value)
+            case "list_value":
+                items = value.list_value.values
+                self._count(len(items))
+                return [self.read(item) for item in items]
+            case _:
+                return None
+
+    def read_struct(self, struct: struct_pb2.Struct) -> dict[str, JsonValue]:
+        members = struct.fields
+        self._count(len(members))
+        return {key: self.read(member) for key, member in members.items()}
+
+    def _count(self, values: int) -> None:
+        self._left -= values
+        if self._left < 0:
+            raise TooManyValues
 
 
 def fill_value(
@@ -94,30 +144,46 @@ def encodable(text: str, max_bytes: int | None = None) -> str:
     return data.decode()
 
 
-def unrepresentable(content: JsonValue, path: str) -> Iterator[tuple[str, str]]:
+def unrepresentable(content: JsonValue, path: str, limit: int) -> list[tuple[str, str]]:
     """Finds the parts that JSON does not have or that a Value cannot hold exactly, so that they can be refused.
 
     Args:
         content: A JSON value, or what a caller takes for one.
         path: Where it is, such as `custom_fields`.
+        limit: How many parts are looked for.
 
-    Yields:
+    Returns:
         The path of each such part, and the rule that it breaks.
     """
-    match content:
-        case Mapping():
-            for key, member in content.items():
-                if not isinstance(key, str):
-                    yield path, "Must have strings as keys."
-                yield from unrepresentable(member, f"{path}.{key}")
-        case list() | tuple():
-            for index, item in enumerate(content):
-                yield from unrepresentable(item, f"{path}[{index}]")
-        case _:
-            if rule := _broken_rule(content):
-                yield path, rule
+    found: list[tuple[str, str]] = []
+    _find_unrepresentable(content, [path], found, limit)
+    return found
 
 
+def _find_unrepresentable(content: JsonValue, path: list[str | int], found: list[tuple[str, str]], limit: int) -> None:
+    """Adds the broken parts; `path` is one list that becomes a text only for these."""
+    if isinstance(content, Mapping):
+        members: Iterable[tuple[Any, JsonValue]] = content.items()
+    elif isinstance(content, list | tuple):
+        members = enumerate(content)
+    else:
+        if rule := _broken_rule(content):
+            found.append((json_path(path), rule))
+        return
+    for key, member in members:
+        if len(found) >= limit:
+            return
+        if not isinstance(key, str) and isinstance(content, Mapping):
+            found.append((json_path(path), "Must have strings as keys."))
+        elif not isinstance(member, _SCALARS):
+            path.append(key)
+            _find_unrepresentable(member, path, found, limit)
+            path.pop()
+        elif rule := _broken_rule(member):
+            found.append((json_path([*path, key]), rule))
+
+
+_SCALARS: Final = (str, int, float, type(None))
 _NOT_EXACT: Final = (
     "Must be within ±(2^53 - 1), since a double does not hold larger integers exactly. Send it as a string, or over HTTP, "
     "where it is exact."

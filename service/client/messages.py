@@ -58,7 +58,7 @@ def request_of(update: StepUpdate) -> pb.UpdateStepRequest:
         InvalidArgument: A custom field is no JSON value, or has an integer that the request cannot hold exactly, or a
             text has a lone surrogate.
     """
-    for path, rule in unrepresentable(update.custom_fields, "custom_fields"):
+    for path, rule in unrepresentable(update.custom_fields, "custom_fields", limit=1):
         raise InvalidArgument(f"{path}: {rule}")
     try:
         return _request_of(update)

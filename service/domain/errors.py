@@ -234,10 +234,20 @@ class UpdateFailed(Exception):
         self.problems = problems
 
 
+MAX_VIOLATIONS: Final = 20
+"""How many parts of a call that break a rule are named in its refusal."""
+
+
 def invalid(violations: Sequence[Violation], code: ErrorCode = ErrorCode.VALIDATION_ERROR) -> CallRefused:
-    """The refusal of a call because of the parts of it that break a rule; `violations` has at least one."""
-    detail = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
-    return CallRefused(Problem(code, detail), violations)
+    """The refusal of a call because of the parts of it that break a rule; `violations` has at least one.
+
+    The first `MAX_VIOLATIONS` are named, so whoever finds them can stop at one more.
+    """
+    named = violations[:MAX_VIOLATIONS]
+    detail = "; ".join(f"{violation.field}: {violation.description}" for violation in named)
+    if len(violations) > len(named):
+        detail += f"; only the first {MAX_VIOLATIONS} are named."
+    return CallRefused(Problem(code, detail), named)
 
 
 def unauthenticated() -> CallRefused:

@@ -1,5 +1,6 @@
 """JSON values: their type, and how two of them compare."""
 
+from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
 JsonValue: TypeAlias = Any
@@ -15,18 +16,32 @@ def int_if_whole(number: float) -> int | float:
     return int(number) if number.is_integer() and abs(number) <= EXACT_INTEGERS else number
 
 
+_MAX_KEY_CHARACTERS: Final = 64
+_MAX_PATH_CHARACTERS: Final = 200
+
+
+def json_path(parts: Iterable[str | int]) -> str:
+    """The path of a part of a JSON value, such as `custom_fields.a[0]`; long keys and long paths are cut."""
+    path = ""
+    for part in parts:
+        if len(path) > _MAX_PATH_CHARACTERS:
+            return f"{path[:_MAX_PATH_CHARACTERS]}…"
+        if isinstance(part, int):
+            path += f"[{part}]"
+        else:
+            key = part if len(part) <= _MAX_KEY_CHARACTERS else f"{part[:_MAX_KEY_CHARACTERS]}…"
+            path = f"{path}.{key}" if path else key
+    return path
+
+
 def depth(value: JsonValue) -> int:
     """How deep a JSON value is nested: 0 for a scalar, 1 for a flat object or array."""
-    deepest, level = 0, [(value, 0)]
-    while level:
-        item, at = level.pop()
-        deepest = max(deepest, at)
-        if isinstance(item, dict):
-            level.extend((member, at + 1) for member in item.values())
-        elif isinstance(item, list):
-            level.extend((member, at + 1) for member in item)
-        if isinstance(item, dict | list):
-            deepest = max(deepest, at + 1)
+    deepest, level = 0, [value]
+    while containers := [item for item in level if isinstance(item, dict | list)]:
+        deepest += 1
+        level = []
+        for container in containers:
+            level.extend(container.values() if isinstance(container, dict) else container)
     return deepest
 
 

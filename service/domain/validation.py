@@ -1,12 +1,13 @@
 """The limits of the contract, and the parts of an update that break them."""
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
 from service.domain.errors import Violation
-from service.domain.json_value import depth
+from service.domain.json_value import JsonValue, depth, json_path
 from service.domain.step import BODY, CUSTOM_FIELDS, SUBJECT, StepUpdate
 
 MAX_SUBJECT_CHARACTERS: Final = 998
@@ -19,6 +20,12 @@ MAX_CUSTOM_FIELDS_BYTES: Final = 64 * 1024
 
 
 MAX_CUSTOM_FIELDS_DEPTH: Final = 16
+
+
+CUSTOM_FIELDS_TOO_LONG: Final = Violation(f"record.{CUSTOM_FIELDS}", "Is longer than 64 KiB as JSON.")
+
+
+_TOO_DEEP: Final = Violation(f"record.{CUSTOM_FIELDS}", f"Is nested deeper than {MAX_CUSTOM_FIELDS_DEPTH} levels.")
 
 
 MAX_ID_CHARACTERS: Final = 255
@@ -44,23 +51,26 @@ def violations(update: StepUpdate) -> list[Violation]:
         found.append(
             Violation(f"record.{SUBJECT}", f"Has {len(subject)} characters; {MAX_SUBJECT_CHARACTERS} is the most.")
         )
-    if subject is not None and _CONTROL.search(subject):
+    elif subject is not None and _CONTROL.search(subject):
         found.append(Violation(f"record.{SUBJECT}", "Must be one line without control characters."))
     if body is not None and len(body) > MAX_BODY_BYTES // 4 and len(body.encode()) > MAX_BODY_BYTES:
         found.append(Violation(f"record.{BODY}", "Is longer than 5 MiB in UTF-8."))
-    if update.custom_fields:
-        found += _custom_field_violations(update)
-    return found
+    return found + custom_field_violations(update.custom_fields)
 
 
-def _custom_field_violations(update: StepUpdate) -> list[Violation]:
+def custom_field_violations(fields: Mapping[str, JsonValue]) -> list[Violation]:
+    """The parts of custom fields that break a rule: their size, their depth, their names."""
     name = f"record.{CUSTOM_FIELDS}"
-    if depth(update.custom_fields) > MAX_CUSTOM_FIELDS_DEPTH:
-        return [Violation(name, f"Is nested deeper than {MAX_CUSTOM_FIELDS_DEPTH} levels.")]
-    if len(msgspec.json.encode(update.custom_fields)) > MAX_CUSTOM_FIELDS_BYTES:
-        return [Violation(name, "Is longer than 64 KiB as JSON.")]
+    try:
+        length = len(msgspec.json.encode(fields))
+    except RecursionError:
+        return [_TOO_DEEP]
+    if length > MAX_CUSTOM_FIELDS_BYTES:
+        return [CUSTOM_FIELDS_TOO_LONG]
+    if depth(fields) > MAX_CUSTOM_FIELDS_DEPTH:
+        return [_TOO_DEEP]
     return [
-        Violation(f"{name}.{key[:64]}", "A name must have 1 to 255 characters, without control characters.")
-        for key in update.custom_fields
+        Violation(json_path((name, key)), "A name must have 1 to 255 characters, without control characters.")
+        for key in fields
         if not key or len(key) > 255 or _CONTROL.search(key)
     ]

@@ -10,12 +10,18 @@ from pydantic import MISSING, AfterValidator, BaseModel, ConfigDict, Field, Vali
 from pydantic_core import PydanticCustomError
 
 from service.api.value import to_json
-from service.domain.errors import CODES, CallRefused, ErrorCode, Problem, Violation, invalid
-from service.domain.json_value import JsonValue, depth, int_if_whole
+from service.domain.errors import CODES, MAX_VIOLATIONS, CallRefused, ErrorCode, Problem, Violation, invalid
+from service.domain.json_value import JsonValue, int_if_whole, json_path
 from service.domain.step import WARNINGS
-from service.domain.validation import MAX_CUSTOM_FIELDS_DEPTH, MAX_SUBJECT_CHARACTERS
+from service.domain.validation import (
+    CUSTOM_FIELDS_TOO_LONG,
+    MAX_CUSTOM_FIELDS_BYTES,
+    MAX_SUBJECT_CHARACTERS,
+    custom_field_violations,
+)
 
-_INT64: Final = range(-(2**63), 2**64)
+_MIN_INT: Final = -(2**63)
+_MAX_INT: Final = 2**64 - 1
 _TOO_LONG: Final = "integer_size"
 _BOOLEANS: Final = {"true": True, "false": False}
 
@@ -23,30 +29,36 @@ _BOOLEANS: Final = {"true": True, "false": False}
 def _exact(fields: dict[str, JsonValue]) -> dict[str, JsonValue]:
     """Makes integers of numbers that are whole, and orders the fields as over gRPC, so that equal calls send equal requests.
 
-    Fields that are nested too deeply are left as they are; the rules of an update refuse them.
+    Fields that break a rule of every update, such as their size, are left as they are; those rules refuse them.
     """
-    if depth(fields) > MAX_CUSTOM_FIELDS_DEPTH:
+    if custom_field_violations(fields):
         return fields
     too_long: list[str] = []
-
-    def exact(value: JsonValue, path: str) -> JsonValue:
-        match value:
-            case float():
-                return int_if_whole(value)
-            case int() if value not in _INT64:
-                too_long.append(path)
-                return None
-            case dict():
-                return {key: exact(member, f"{path}.{key}") for key, member in value.items()}
-            case list():
-                return [exact(item, f"{path}[{index}]") for index, item in enumerate(value)]
-            case _:
-                return value
-
-    found = {key: exact(fields[key], key) for key in sorted(fields)}
+    found: dict[str, JsonValue] = _exact_members(dict(sorted(fields.items())), [], too_long)
     if too_long:
         raise PydanticCustomError(_TOO_LONG, "integers of more than 64 bits", {"paths": too_long})
     return found
+
+
+def _exact_members(container: JsonValue, path: list[str | int], too_long: list[str]) -> JsonValue:
+    """The object or array with exact numbers; adds the paths of integers that are too long.
+
+    `path` is one list that grows and shrinks, and becomes a text only for what is too long.
+    """
+    is_object = isinstance(container, dict)
+    found: list[JsonValue] = []
+    for part, member in container.items() if is_object else enumerate(container):
+        kind = type(member)
+        if kind is dict or kind is list:
+            path.append(part)
+            member = _exact_members(member, path, too_long)  # noqa: PLW2901
+            path.pop()
+        elif kind is float:
+            member = int_if_whole(member)  # noqa: PLW2901
+        elif kind is int and not _MIN_INT <= member <= _MAX_INT and len(too_long) <= MAX_VIOLATIONS:
+            too_long.append(json_path([*path, part]))
+        found.append(member)
+    return dict(zip(container, found, strict=True)) if is_object else found
 
 
 class _Request(BaseModel):
@@ -181,6 +193,31 @@ class ServerStatus(_Response):
     status: Literal["alive", "ready", "not ready"]
 
 
+# The members of a request that are read; what else it has is passed over without building anything from it.
+
+
+class _Body(msgspec.Struct):
+    record: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Record(msgspec.Struct):
+    template: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    custom_fields: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Template(msgspec.Struct):
+    subject: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    body: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+# Stands for a value of another kind than the one that is wanted, by its first byte; a number has any other.
+_OF_KIND: Final[Mapping[bytes, JsonValue]] = {b"{": {}, b"[": [], b'"': "", b"t": True, b"f": False, b"n": None}
+
+# JSON of 64 KiB without spaces and escapes is at most this long with escapes; and what is read with spaces too.
+_MAX_ESCAPED_BYTES: Final = 6 * MAX_CUSTOM_FIELDS_BYTES
+_MAX_SPACED_BYTES: Final = 4 * _MAX_ESCAPED_BYTES
+
+
 def parse_body(data: bytes) -> UpdateSequenceStep:
     """The body of a request.
 
@@ -188,8 +225,7 @@ def parse_body(data: bytes) -> UpdateSequenceStep:
         CallRefused: The body is no JSON, or a value has the wrong type. All that is wrong is named.
     """
     try:
-        # Stricter than pydantic's parser, which takes NaN and numbers that no double holds.
-        body = msgspec.json.decode(data.removeprefix(codecs.BOM_UTF8))
+        body = _shallow(data.removeprefix(codecs.BOM_UTF8))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise malformed(f"The body is not JSON in UTF-8: {error}.") from None
     except RecursionError:
@@ -198,6 +234,55 @@ def parse_body(data: bytes) -> UpdateSequenceStep:
         return UpdateSequenceStep.model_validate(body)
     except ValidationError as error:
         raise invalid(list(_violations(error))) from None
+
+
+def _shallow(data: bytes) -> JsonValue:
+    """The JSON of a body with the members that are read, for pydantic to check.
+
+    Stricter than pydantic's parser, which takes NaN and numbers that no double holds.
+    """
+    # All of it has to be JSON, whatever is read of it.
+    body = _members(msgspec.json.decode(data, type=msgspec.Raw), _Body)
+    if (record := _member(body, "record")) is not None:
+        body["record"] = _members(record, _Record)
+        if (template := _member(body["record"], "template")) is not None:
+            body["record"]["template"] = _members(template, _Template)
+            for name in ("subject", "body"):
+                if (text := _member(body["record"]["template"], name)) is not None:
+                    body["record"]["template"][name] = _value(text, b'"')
+        if (fields := _member(body["record"], "custom_fields")) is not None:
+            body["record"]["custom_fields"] = _custom_fields(fields)
+    return body
+
+
+def _member(members: JsonValue, name: str) -> msgspec.Raw | None:
+    return members.get(name) if isinstance(members, dict) else None
+
+
+def _members(raw: msgspec.Raw, known: type[msgspec.Struct]) -> JsonValue:
+    """The members of an object that are known, unread; or what stands for a value of another kind."""
+    if _kind(raw) != b"{":
+        return _OF_KIND.get(_kind(raw), 0)
+    members = msgspec.structs.asdict(msgspec.json.decode(raw, type=known))
+    return {name: member for name, member in members.items() if member is not msgspec.UNSET}
+
+
+def _value(raw: msgspec.Raw, kind: bytes) -> JsonValue:
+    return msgspec.json.decode(raw) if _kind(raw) == kind else _OF_KIND.get(_kind(raw), 0)
+
+
+def _custom_fields(raw: msgspec.Raw) -> JsonValue:
+    length = memoryview(raw).nbytes
+    if length > _MAX_ESCAPED_BYTES and _kind(raw) == b"{":
+        without_spaces = msgspec.json.format(bytes(raw), indent=-1) if length <= _MAX_SPACED_BYTES else raw
+        if memoryview(without_spaces).nbytes > _MAX_ESCAPED_BYTES:
+            raise invalid([CUSTOM_FIELDS_TOO_LONG])
+    return _value(raw, b"{")
+
+
+def _kind(raw: msgspec.Raw) -> bytes:
+    """The first byte of a value, which tells its kind."""
+    return bytes(memoryview(raw)[:1])
 
 
 _EXPECTED: Final = {"model_type": "an object", "dict_type": "an object", "string_type": "a string"}

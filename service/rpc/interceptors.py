@@ -13,13 +13,15 @@ class UnreadRequestInterceptor(grpc.aio.ServerInterceptor):
     iterator in its place: the one request is received and decoded when the method asks for it.
     """
 
-    def __init__(self, service_name: str) -> None:
+    def __init__(self, service_name: str, decode: Callable[[bytes], Any]) -> None:
         """Makes the interceptor.
 
         Args:
             service_name: The full name of the service whose unary methods are served so.
+            decode: Decodes their requests; what it raises reaches the method.
         """
         self._prefix = f"/{service_name}/"
+        self._decode = decode
 
     async def intercept_service(
         self,
@@ -30,6 +32,4 @@ class UnreadRequestInterceptor(grpc.aio.ServerInterceptor):
         handler: Any = await continuation(handler_call_details)
         if handler is None or handler.unary_unary is None or not handler_call_details.method.startswith(self._prefix):
             return handler  # type: ignore[no-any-return]  # the stubs do not know its attributes
-        return grpc.stream_unary_rpc_method_handler(
-            handler.unary_unary, handler.request_deserializer, handler.response_serializer
-        )
+        return grpc.stream_unary_rpc_method_handler(handler.unary_unary, self._decode, handler.response_serializer)

@@ -2,23 +2,71 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from operator import itemgetter
 from typing import Any, Final
 
 import grpc
 from engagement.v1 import sequence_step_service_pb2 as pb
-from google.protobuf.message import DecodeError
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError, Message
 
 from service.api import metadata
 from service.api.call_handler import CallerGone, CallOutcome, TransportStatus
-from service.api.value import to_json, unrepresentable
+from service.api.value import TooManyValues, struct_to_json, unrepresentable
 from service.domain.certificate_names import certificate_names
 from service.domain.deadline import Deadline
-from service.domain.errors import CODES, CallRefused, ErrorCode, Problem, Violation, invalid
+from service.domain.errors import CODES, MAX_VIOLATIONS, CallRefused, ErrorCode, Problem, Violation, invalid
 from service.domain.step import CUSTOM_FIELDS, Provider, StepUpdate
+from service.domain.validation import CUSTOM_FIELDS_TOO_LONG, MAX_CUSTOM_FIELDS_BYTES
 
 _OK: Final = TransportStatus(grpc="OK")
 _CANCELLED: Final = TransportStatus(grpc="CANCELLED")
+
+# What 64 KiB of JSON can be in protobuf: `0,` is 2 bytes there, and 11 here; and how many values it can have.
+_MAX_STRUCT_BYTES: Final = 6 * MAX_CUSTOM_FIELDS_BYTES
+_MAX_VALUES: Final = MAX_CUSTOM_FIELDS_BYTES // 2
+# A message may give its parts in pieces, which protobuf joins; no encoder does so.
+_MAX_PIECES: Final = 64
+
+
+def _unparsed_request() -> type[Message]:
+    """Makes the class of requests whose custom fields are left as bytes, so that their size is known before their cost."""
+    file = descriptor_pb2.FileDescriptorProto(
+        name="seqstep/unparsed_request.proto", package="seqstep.unparsed", syntax="proto3"
+    )
+    field = descriptor_pb2.FieldDescriptorProto
+    record = file.message_type.add(name="Record")
+    record.field.add(name="custom_fields", number=2, label=field.LABEL_REPEATED, type=field.TYPE_BYTES)
+    request = file.message_type.add(name="Request")
+    request.field.add(
+        name="record",
+        number=3,
+        label=field.LABEL_OPTIONAL,
+        type=field.TYPE_MESSAGE,
+        type_name=".seqstep.unparsed.Record",
+    )
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("seqstep.unparsed.Request"))
+
+
+_UnparsedRequest: Final[Any] = _unparsed_request()
+
+
+def decode_request(data: bytes) -> pb.UpdateStepRequest:
+    """Decodes a request, whose custom fields are parsed only if they are not far too long.
+
+    Raises:
+        CallRefused: The bytes are no request, or its custom fields are too long.
+    """
+    try:
+        pieces = _UnparsedRequest.FromString(data).record.custom_fields
+        if len(pieces) > _MAX_PIECES or sum(map(len, pieces)) > _MAX_STRUCT_BYTES:
+            raise invalid([CUSTOM_FIELDS_TOO_LONG])
+        return pb.UpdateStepRequest.FromString(data)
+    except DecodeError:
+        raise invalid(
+            [Violation("request", "Is not an engagement.v1.UpdateStepRequest, or is nested too deeply.")]
+        ) from None
 
 
 class GrpcCall:
@@ -59,8 +107,6 @@ class GrpcCall:
         try:
             async with asyncio.timeout(deadline.remaining()):
                 request = await anext(self._requests)
-        except DecodeError:
-            raise undecodable() from None
         except TimeoutError:
             raise CallRefused(
                 Problem(
@@ -96,11 +142,13 @@ def step_update(request: pb.UpdateStepRequest, provider: Provider, customer_id: 
         raise invalid([Violation("record", "Required: the values to set; an empty one changes nothing.")])
     record = request.record
     template = record.template
-    # A protobuf map has no order. One that is always the same makes equal calls send equal requests.
-    fields = {key: to_json(value) for key, value in sorted(record.custom_fields.fields.items(), key=itemgetter(0))}
-    violations = [Violation(path, rule) for path, rule in unrepresentable(fields, f"record.{CUSTOM_FIELDS}")]
-    if violations:
-        raise invalid(violations)
+    try:
+        fields, is_doubtful = struct_to_json(record.custom_fields, _MAX_VALUES)
+    except TooManyValues:
+        raise invalid([CUSTOM_FIELDS_TOO_LONG]) from None
+    broken = unrepresentable(fields, f"record.{CUSTOM_FIELDS}", limit=MAX_VIOLATIONS + 1) if is_doubtful else ()
+    if broken:
+        raise invalid([Violation(path, rule) for path, rule in broken])
     return StepUpdate(
         provider=provider,
         customer_id=customer_id,
@@ -111,8 +159,3 @@ def step_update(request: pb.UpdateStepRequest, provider: Provider, customer_id: 
         custom_fields=fields,
         validate_only=request.validate_only,
     )
-
-
-def undecodable() -> CallRefused:
-    """The refusal of bytes that are no request."""
-    return invalid([Violation("request", "Is not an engagement.v1.UpdateStepRequest, or is nested too deeply.")])

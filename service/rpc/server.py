@@ -14,12 +14,14 @@ from service.domain.validation import MAX_BODY_BYTES
 from service.rpc.health import HealthServicer
 from service.rpc.interceptors import UnreadRequestInterceptor
 from service.rpc.reflection import add_reflection
+from service.rpc.request import decode_request
 from service.rpc.servicer import SequenceStepServicer
 
 SERVICE_NAME: Final = sequence_step_service_pb2.DESCRIPTOR.services_by_name["SequenceStepService"].full_name
 
-# Longer messages than the contract allows are read too, up to a point, so that they are refused with a reason.
-_MAX_MESSAGE_BYTES: Final = 3 * MAX_BODY_BYTES
+# What the contract allows: the body, the custom fields as protobuf, and the short rest. What is a little longer is read
+# too, so that it is refused with a reason.
+_MAX_MESSAGE_BYTES: Final = MAX_BODY_BYTES + 1024 * 1024
 
 # What health checks ask about: the server as a whole, and its service.
 _HEALTH_NAMES: Final = ("", SERVICE_NAME)
@@ -79,7 +81,7 @@ async def start(servicer: SequenceStepServicer, address: str, tls: TlsFiles | No
     Raises:
         PortInUse: The address cannot be listened on.
     """
-    server = grpc.aio.server(interceptors=(UnreadRequestInterceptor(SERVICE_NAME),), options=_OPTIONS)
+    server = grpc.aio.server(interceptors=(UnreadRequestInterceptor(SERVICE_NAME, decode_request),), options=_OPTIONS)
     add_SequenceStepServiceServicer_to_server(servicer, server)
     health_servicer = HealthServicer(_HEALTH_NAMES)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)

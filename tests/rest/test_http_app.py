@@ -3,16 +3,21 @@
 import asyncio
 import json
 import re
+import tracemalloc
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
 
 from service.api.admission import Admission
 from service.domain.deadline import Deadline
-from service.domain.errors import CODES, Cause, ErrorCode, Origin, Outcome, Problem
+from service.domain.errors import CODES, MAX_VIOLATIONS, CallRefused, Cause, ErrorCode, Origin, Outcome, Problem
+from service.domain.json_value import json_path
 from service.domain.step import Caller, FieldChange, Provider, StepUpdate, StepWarning, UpdateResult, WarningType
+from service.domain.validation import MAX_BODY_BYTES
 from service.rest.request import MAX_REQUEST_BYTES
+from service.rest.schemas import parse_body
 from tests.support.http_server import GOOD, PATH, RunningHttpServer, error_of, exchange
 from tests.support.waiting import until
 
@@ -150,7 +155,7 @@ async def test_a_body_that_is_too_large_gets_a_reason(server: RunningHttpServer,
 
     content: Any = parts() if chunked else b" " * (MAX_REQUEST_BYTES + 1)
     response = await server.client.patch(PATH, headers=GOOD | {"content-type": "application/json"}, content=content)
-    assert error_of(response)["detail"] == "The body is longer than 15 MiB."
+    assert error_of(response)["detail"] == "The body is longer than 16 MiB."
 
 
 async def test_a_refused_caller_with_a_large_body_learns_why(server: RunningHttpServer) -> None:
@@ -431,6 +436,82 @@ async def test_a_refusal_of_the_body_quotes_nothing_of_it(server: RunningHttpSer
         response = await server.patch(content=content)
         assert response.status_code == 400
         assert secret not in response.text
+
+
+MIB = 2**20
+LONG_KEY = b'"' + b"k" * (MIB // 4) + b'"'
+
+
+def in_fields(value: bytes, key: bytes = b'"a"') -> bytes:
+    return b'{"record": {"custom_fields": {' + key + b": " + value + b"}}}"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        in_fields(b"[" + b"0, " * 100_000 + b"0]", LONG_KEY),
+        in_fields(b"[" + b"{}," * MIB + b"0]"),
+        in_fields(b"{" + b'"a": {},' * MIB + b'"b": 0}'),
+        in_fields(b'"' + b"x" * MIB + b'"'),
+        in_fields(b"9" * MIB),
+        in_fields(b" " * 4 * MIB + b"0"),
+    ],
+    ids=["issue", "objects", "same keys", "string", "digits", "spaces"],
+)
+def test_custom_fields_that_are_too_long_are_not_built(content: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(CallRefused) as refusal:
+            parse_body(content)
+        assert tracemalloc.get_traced_memory()[1] < 3 * len(content) + MIB
+    finally:
+        tracemalloc.stop()
+    assert "longer than 64 KiB" in refusal.value.problem.detail
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"x": [' + b"{}," * MIB + b'0], "record": {}}',
+        b'{"record": {"x": [' + b"[]," * MIB + b"0]}}",
+        b'{"record": {"template": {"x": {' + b'"a": 0,' * MIB + b'"b": 0}}}}',
+        b'{"record": {' + b'"custom_fields": {},' * (MIB // 20) + b'"x": 0}}',
+    ],
+)
+def test_members_that_are_ignored_are_not_built(content: bytes) -> None:
+    tracemalloc.start()
+    try:
+        parse_body(content)
+        assert tracemalloc.get_traced_memory()[1] < MIB
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_custom_fields_of_the_contract_may_have_spaces_and_escapes() -> None:
+    fields = {"a": ["\u0434" * 1000] * 32, "b": [{"c": index} for index in range(10)]}
+    for content in (json.dumps(fields, indent=8), json.dumps(fields).replace(" ", " " * 4000)):
+        assert parse_body(b'{"record": {"custom_fields": ' + content.encode() + b"}}").record.custom_fields == fields
+
+
+def test_paths_are_made_for_few_violations_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = Mock(side_effect=json_path)
+    monkeypatch.setattr("service.rest.schemas.json_path", paths)
+    key = b'"' + b"k" * 50_000 + b'"'
+    parse_body(in_fields(b"{" + key + b": [" + b"0," * 5000 + b"0]}"))
+    parse_body(in_fields(b'{"kkkkkkkk": ' * 470 + b"0" + b"}" * 470, LONG_KEY))
+    assert paths.call_count == 0
+    with pytest.raises(CallRefused) as refusal:
+        parse_body(in_fields(b"{" + key + b": [" + b"99999999999999999999," * 500 + b"0]}"))
+    assert paths.call_count < 30
+    assert len(refusal.value.violations) == MAX_VIOLATIONS
+    assert len(refusal.value.problem.detail) < 10_000
+    assert refusal.value.problem.detail.endswith("only the first 20 are named.")
+
+
+async def test_a_long_body_is_served(server: RunningHttpServer) -> None:
+    body = "\u0434" * (MAX_BODY_BYTES // 2)
+    assert (await server.patch({"record": {"template": {"body": body}}})).status_code == 200
+    assert server.updates[0].body == body
 
 
 async def test_many_requests_use_one_connection(server: RunningHttpServer) -> None:

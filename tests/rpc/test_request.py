@@ -1,15 +1,20 @@
 """Requests to updates."""
 
 import math
+import tracemalloc
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from engagement.v1 import sequence_step_service_pb2 as pb
 from google.protobuf import json_format
+from msgspec.structs import replace
 
-from service.domain.errors import CallRefused
+from service.domain.errors import MAX_VIOLATIONS, CallRefused
+from service.domain.json_value import json_path
 from service.domain.step import Provider, StepUpdate
-from service.rpc.request import step_update
+from service.domain.validation import CUSTOM_FIELDS_TOO_LONG, violations
+from service.rpc.request import decode_request, step_update
 
 
 def parse(body: dict[str, Any]) -> StepUpdate:
@@ -56,3 +61,68 @@ def test_a_number_that_is_not_finite_is_refused_by_its_path(number: float) -> No
     with pytest.raises(CallRefused) as refusal:
         step_update(message, Provider("apollo"), "acme")
     assert refusal.value.violations[0].field == "record.custom_fields.a.b[0]"
+
+
+def field(number: int, content: bytes) -> bytes:
+    """A field with a length, as protobuf has it on the wire."""
+    length, encoded = len(content), b""
+    while length > 127:
+        encoded += bytes([length & 127 | 128])
+        length >>= 7
+    return bytes([number << 3 | 2]) + encoded + bytes([length]) + content
+
+
+def with_fields(key: bytes, item: bytes, count: int) -> bytes:
+    """A request with one custom field: an array of so many equal items."""
+    array = field(2, field(6, field(1, item) * count))
+    return field(3, field(2, field(1, field(1, key) + array)))
+
+
+NULL, ZERO, NAN, LONG_KEY = b"", b"\x11" + bytes(8), b"\x11" + bytes(6) + b"\xf8\x7f", b"k" * 200_000
+MIB = 2**20
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        with_fields(b"a", NULL, 3 * MIB),
+        with_fields(b"a", NULL, 190_000),
+        with_fields(LONG_KEY, ZERO, 100_000),
+        field(3, field(2, field(1, b"")) * MIB),
+        field(3, field(2, b"") * MIB),
+    ],
+    ids=["values", "short values", "issue", "same keys", "pieces"],
+)
+def test_custom_fields_that_are_too_long_are_not_built(data: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(CallRefused) as refusal:
+            step_update(decode_request(data), Provider("apollo"), "acme")
+        assert tracemalloc.get_traced_memory()[1] < 3 * len(data) + MIB
+    finally:
+        tracemalloc.stop()
+    assert list(refusal.value.violations) == [CUSTOM_FIELDS_TOO_LONG]
+
+
+def test_the_longest_custom_fields_of_the_contract_are_read() -> None:
+    update = step_update(decode_request(with_fields(b"a", ZERO, 32_750)), Provider("apollo"), "acme")
+    assert update.custom_fields == {"a": [0] * 32_750}
+    assert violations(replace(update, sequence_id="1", sequence_step_id="2")) == []
+
+
+def test_a_request_in_pieces_is_joined_as_protobuf_does() -> None:
+    first, second = field(1, field(1, b"a") + field(2, ZERO)), field(1, field(1, b"b") + field(2, ZERO))
+    data = field(3, field(2, first)) + field(3, field(2, second))
+    assert step_update(decode_request(data), Provider("apollo"), "acme").custom_fields == {"a": 0, "b": 0}
+
+
+def test_paths_are_made_for_few_violations_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = Mock(side_effect=json_path)
+    monkeypatch.setattr("service.api.value.json_path", paths)
+    step_update(decode_request(with_fields(LONG_KEY, ZERO, 5000)), Provider("apollo"), "acme")
+    assert paths.call_count == 0
+    with pytest.raises(CallRefused) as refusal:
+        step_update(decode_request(with_fields(LONG_KEY, NAN, 5000)), Provider("apollo"), "acme")
+    assert paths.call_count < 30
+    assert len(refusal.value.violations) == MAX_VIOLATIONS
+    assert all(len(violation.field) < 250 for violation in refusal.value.violations)
