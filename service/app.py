@@ -5,7 +5,7 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -30,8 +30,6 @@ from service.domain.deadline import Deadline
 from service.domain.step import Provider
 from service.observability.call_log import StructuredCallLog
 from service.observability.metrics import CallMetrics
-from service.rest import server as rest
-from service.rest.app import create_app
 from service.rpc import server as rpc
 from service.rpc.servicer import SequenceStepServicer
 from service.settings import Settings
@@ -40,6 +38,9 @@ from service.upstream.http import HttpClient, HttpLimits
 from service.upstream.oauth import TokenRefresher
 from service.upstream.proxy import InvalidHttpSettings, Proxies
 from service.upstream.session import ProviderSessions
+
+if TYPE_CHECKING:
+    from service.rest.server import HttpServer
 
 _REFRESH_SECONDS: Final = 1.0
 
@@ -74,7 +75,7 @@ class App:
     """
 
     rpc: rpc.GrpcServer
-    rest: rest.HttpServer | None
+    rest: "HttpServer | None"
     update_step: UpdateStep
     connections: Connections
 
@@ -197,6 +198,10 @@ async def running(settings: Settings) -> AsyncIterator[App]:
         )
         http = None
         if settings.http_address:
+            # A service without the HTTP server loads none of it: FastAPI is a fifth of what there is to load.
+            from service.rest import server as rest  # noqa: PLC0415
+            from service.rest.app import create_app  # noqa: PLC0415
+
             http = await rest.start(create_app(calls, metrics.render), settings.http_address, tls)
             stack.push_async_callback(http.stop, 0)
             refreshing = asyncio.create_task(_refresh_in_flight(metrics))

@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
-from service.cli import context
+from service.cli import output
+from service.cli.store import open_store, run
 from service.connections import Application, Applications
 from service.domain.credentials import Secret
 
-cli = typer.Typer(help="The applications that may call, and their keys.", no_args_is_help=True)
+cli = typer.Typer(help="The applications that may call, and their keys.", no_args_is_help=True, add_completion=False)
 
 Name = Annotated[str, typer.Argument(help="The application's name.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
@@ -17,7 +18,7 @@ Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
 
 def _print_key(name: str, key: Secret, *, as_json: bool) -> None:
     if as_json:
-        context.print_json({"application": name, "api_key": key.reveal()})
+        output.print_json({"application": name, "api_key": key.reveal()})
         return
     # The key alone is on standard output, so that it can be piped to where it is kept.
     typer.echo(f"Key of {name}; it is shown this once, so keep it now:", err=True)
@@ -29,10 +30,10 @@ def create(name: Name, as_json: Json = False) -> None:
     """Make an application and its first key, which is shown this once."""
 
     async def main() -> Secret:
-        async with context.open_store() as store:
+        async with open_store() as store:
             return await Applications(store, 0).create(name)
 
-    _print_key(name, context.run(main), as_json=as_json)
+    _print_key(name, run(main), as_json=as_json)
 
 
 @cli.command("list")
@@ -40,14 +41,14 @@ def list_(as_json: Json = False) -> None:
     """List the applications with the beginnings of their keys."""
 
     async def main() -> list[Application]:
-        async with context.open_store() as store:
+        async with open_store() as store:
             return await Applications(store, 0).list()
 
-    found = context.run(main)
+    found = run(main)
     if as_json:
-        context.print_json([asdict(application) for application in found])
+        output.print_json([asdict(application) for application in found])
         return
-    context.print_table(
+    output.print_table(
         "Applications",
         ("name", "state", "keys", "certificates", "made"),
         [
@@ -55,11 +56,11 @@ def list_(as_json: Json = False) -> None:
                 application.name,
                 "disabled" if application.disabled_at is not None else "active",
                 ", ".join(
-                    f"{key.prefix}…" + (f" until {context.format_time(key.expires_at)}" if key.expires_at else "")
+                    f"{key.prefix}…" + (f" until {output.format_time(key.expires_at)}" if key.expires_at else "")
                     for key in application.keys
                 ),
                 ", ".join(application.identities),
-                context.format_time(application.created_at),
+                output.format_time(application.created_at),
             )
             for application in found
         ],
@@ -77,10 +78,10 @@ def rotate_key(
     """Make a new key, which is shown this once; the older ones stay good for a day by default."""
 
     async def main() -> Secret:
-        async with context.open_store() as store:
+        async with open_store() as store:
             return await Applications(store, 0).rotate_key(name, old_keys_end_after)
 
-    _print_key(name, context.run(main), as_json=as_json)
+    _print_key(name, run(main), as_json=as_json)
 
 
 @cli.command()
@@ -88,10 +89,10 @@ def disable(name: Name) -> None:
     """Refuse all calls of an application, within 5 seconds; its connections are kept."""
 
     async def main() -> None:
-        async with context.open_store() as store:
+        async with open_store() as store:
             await Applications(store, 0).disable(name)
 
-    context.run(main)
+    run(main)
     typer.echo(f"{name} is disabled; `seqstep app enable {name}` serves it again")
 
 
@@ -100,10 +101,10 @@ def enable(name: Name) -> None:
     """Serve a disabled application again."""
 
     async def main() -> None:
-        async with context.open_store() as store:
+        async with open_store() as store:
             await Applications(store, 0).enable(name)
 
-    context.run(main)
+    run(main)
     typer.echo(f"{name} is active")
 
 
@@ -122,10 +123,10 @@ def map_certificate(
     """Let client certificates with a name stand for an application instead of a key."""
 
     async def main() -> str:
-        async with context.open_store() as store:
+        async with open_store() as store:
             return await Applications(store, 0).map_certificate(name, identity)
 
-    typer.echo(f"client certificates of {context.run(main)} stand for {name}")
+    typer.echo(f"client certificates of {run(main)} stand for {name}")
 
 
 @cli.command("unmap-certificate")
@@ -135,8 +136,8 @@ def unmap_certificate(
     """Take the meaning from a certificate's name."""
 
     async def main() -> None:
-        async with context.open_store() as store:
+        async with open_store() as store:
             await Applications(store, 0).unmap_certificate(identity)
 
-    context.run(main)
+    run(main)
     typer.echo(f"client certificates of {identity} stand for no application")

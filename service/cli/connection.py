@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from service.cli import context
+from service.cli import context, output
 from service.cli.credentials import (
     credential_kinds,
     parse_credentials,
@@ -19,6 +19,8 @@ from service.cli.credentials import (
     read_from_terminal,
     usage_error,
 )
+from service.cli.errors import print_error
+from service.cli.store import open_store, run
 from service.connections import (
     Applications,
     ClientSecretChange,
@@ -33,7 +35,7 @@ from service.domain.outcome import stated
 from service.domain.step import Provider
 from service.providers import providers
 
-cli = typer.Typer(help="Customers' credentials at providers.", no_args_is_help=True)
+cli = typer.Typer(help="Customers' credentials at providers.", no_args_is_help=True, add_completion=False)
 
 App = Annotated[str, typer.Option("--app", help="The application that owns the connection.", show_default=False)]
 Customer = Annotated[
@@ -56,7 +58,7 @@ _CHECK_SECONDS = 20.0
 
 @asynccontextmanager
 async def _connections() -> AsyncIterator[tuple[Applications, ConnectionAdministration]]:
-    async with context.open_store() as store:
+    async with open_store() as store:
         keyring = Keyring.parse(context.load_settings().encryption_keys.get_secret_value())
         yield Applications(store, 0), ConnectionAdministration(store, keyring)
 
@@ -79,7 +81,7 @@ def set_(app: App, customer: Customer, provider: ProviderOption) -> None:
             application = await applications.find(app)
             return await connections.set(application.id, customer, provider, credentials)
 
-    verb = "replaced" if context.run(main) else "made"
+    verb = "replaced" if run(main) else "made"
     typer.echo(f"connection of {customer} to {provider.title} {verb}; `seqstep connection check` tries it")
 
 
@@ -97,7 +99,7 @@ def list_(
 def show(app: App, customer: Customer, provider: ProviderOption, as_json: Json = False) -> None:
     """Show one connection, without its credentials."""
     if not _print_connections(app, customer, provider, as_json=as_json):
-        context.print_error(f"{customer} has no connection to {provider.title} in {app}")
+        print_error(f"{customer} has no connection to {provider.title} in {app}")
         raise typer.Exit(1)
 
 
@@ -113,7 +115,7 @@ def check(app: App, customer: Customer, provider: ProviderOption) -> None:
     async def main() -> tuple[Problem, ...]:
         deadline = Deadline.after(_CHECK_SECONDS)
         async with (
-            context.open_store() as store,
+            open_store() as store,
             composition.provider_access(context.load_settings(), store) as (connections, sessions),
         ):
             application = await Applications(store, 0).find(app)
@@ -124,9 +126,9 @@ def check(app: App, customer: Customer, provider: ProviderOption) -> None:
             return await check_connection(sessions[provider], connection, connections.renewed, deadline)
 
     with Console(stderr=True).status(f"Asking {provider.title} …"):
-        problems = context.run(main)
+        problems = run(main)
     for problem in problems:
-        context.print_error(stated(problem).detail)
+        print_error(stated(problem).detail)
     if problems:
         raise typer.Exit(1)
     typer.echo(f"connection of {customer} to {provider.title} works")
@@ -141,8 +143,8 @@ def delete(app: App, customer: Customer, provider: ProviderOption) -> None:
             application = await applications.find(app)
             return await connections.delete(application.id, customer, provider)
 
-    if not context.run(main):
-        context.print_error(f"{customer} has no connection to {provider.title} in {app}")
+    if not run(main):
+        print_error(f"{customer} has no connection to {provider.title} in {app}")
         raise typer.Exit(1)
     typer.echo(f"connection of {customer} to {provider.title} deleted")
 
@@ -169,17 +171,15 @@ def set_client_secret(
             return await connections.set_client_secret(application.id, provider, client_id, secret)
 
     try:
-        change = context.run(main)
+        change = run(main)
     except SeveralClients as several:
         usage_error(f"the connections of {app} to {provider.title} have several clients; name one: {several}")
     if change.replaced:
         typer.echo(f"client secret replaced; connections to {provider.title} that have it: {change.replaced}")
     else:
-        context.print_error(f"{app} has no such connection to {provider.title}")
+        print_error(f"{app} has no such connection to {provider.title}")
     if change.unreadable:
-        context.print_error(
-            f"{change.unreadable} could not be read and were left alone; add their keys, and repeat this"
-        )
+        print_error(f"{change.unreadable} could not be read and were left alone; add their keys, and repeat this")
     if change.unreadable or not change.replaced:
         raise typer.Exit(1)
 
@@ -199,12 +199,10 @@ def reencrypt() -> None:
                     progress.advance(task, now_moved + now_left)
         return moved, left
 
-    moved, left = context.run(main)
+    moved, left = run(main)
     typer.echo(f"{moved} moved to the first key")
     if left:
-        context.print_error(
-            f"{left} could not be read and were left alone; add their keys, or set those connections again"
-        )
+        print_error(f"{left} could not be read and were left alone; add their keys, or set those connections again")
         raise typer.Exit(1)
 
 
@@ -215,11 +213,11 @@ def _print_connections(app: str | None, customer: str | None, provider: Provider
                 await applications.find(app)
             return await connections.list(app, customer)
 
-    found = [each for each in context.run(main) if provider in (None, each.provider)]
+    found = [each for each in run(main) if provider in (None, each.provider)]
     if as_json:
-        context.print_json([asdict(each) for each in found])
+        output.print_json([asdict(each) for each in found])
     else:
-        context.print_table(
+        output.print_table(
             "Connections",
             ("application", "customer", "provider", "state", "since", "why"),
             [
@@ -228,7 +226,7 @@ def _print_connections(app: str | None, customer: str | None, provider: Provider
                     each.customer_id,
                     each.provider,
                     each.state.value,
-                    context.format_time(each.state_since),
+                    output.format_time(each.state_since),
                     _why(each),
                 )
                 for each in found
@@ -240,7 +238,7 @@ def _print_connections(app: str | None, customer: str | None, provider: Provider
 def _why(summary: ConnectionSummary) -> str:
     if summary.refresh_error is None:
         return summary.state_reason
-    since = context.format_time(summary.refresh_error_at)
+    since = output.format_time(summary.refresh_error_at)
     return f"{summary.state_reason}; token not renewed since {since}: {summary.refresh_error}"
 
 

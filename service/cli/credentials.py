@@ -7,7 +7,7 @@ from typing import NoReturn
 import msgspec
 import typer
 
-from service.cli import context
+from service.cli.errors import print_error
 from service.domain.credentials import (
     ApiKeyCredentials,
     Credentials,
@@ -81,7 +81,7 @@ def read_client_secret(text: str) -> Secret:
 
 def usage_error(message: str) -> NoReturn:
     """Says what is wrong with what was given, and ends the command with status 2."""
-    context.print_error(message)
+    print_error(message)
     raise typer.Exit(2)
 
 

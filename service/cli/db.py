@@ -3,10 +3,11 @@
 import typer
 
 from service.cli import context
+from service.cli.store import run
 from service.connections import SchemaMismatch, Store
 from service.connections.schema import REVISION
 
-cli = typer.Typer(help="The database's schema.", no_args_is_help=True)
+cli = typer.Typer(help="The database's schema.", no_args_is_help=True, add_completion=False)
 
 
 @cli.command()
@@ -25,7 +26,7 @@ def upgrade() -> None:
         finally:
             await store.close()
 
-    before, after = context.run(main)
+    before, after = run(main)
     typer.echo(f"schema {after}, as it was" if before == after else f"schema {before or 'none'} -> {after}")
 
 
@@ -43,6 +44,6 @@ def status() -> None:
         finally:
             await store.close()
 
-    found, verdict = context.run(main)
+    found, verdict = run(main)
     typer.echo(f"database {found or 'none'}, this version {REVISION}: {verdict}")
     raise typer.Exit(found != REVISION)

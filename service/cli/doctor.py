@@ -56,6 +56,10 @@ class Finding:
     detail: str
 
 
+cli = typer.Typer(add_completion=False)
+
+
+@cli.command()
 def doctor(
     health: Annotated[
         bool,

@@ -4,7 +4,10 @@ import typer
 
 from service.connections.encryption import generate_key
 
+cli = typer.Typer(add_completion=False)
 
+
+@cli.command()
 def keygen() -> None:
     """Make a key for SEQSTEP_ENCRYPTION_KEYS.
 

@@ -1,12 +1,17 @@
-"""Formats results for people: colours on a terminal, plain lines on a pipe."""
+"""Prints results: colours and tables for people on a terminal, plain lines on a pipe, JSON for programs."""
 
 import difflib
 import json
 import re
+import sys
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+import typer
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
@@ -22,6 +27,28 @@ _BETWEEN_TAGS: Final = re.compile(r"(?<=>)(?=<)")
 def console(*, stderr: bool = False) -> Console:
     """Makes a console that leaves long lines to the terminal, so that they can be copied and searched."""
     return Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False, markup=False)
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints rows: as a table on a terminal, as tab-separated lines elsewhere."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            typer.echo("\t".join(row))
+        return
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def print_json(value: Any) -> None:
+    """Prints a value as JSON, for programs."""
+    typer.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode())
+
+
+def format_time(seconds: float | None) -> str:
+    """Formats a Unix time for people, in UTC; a dash for none."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ") if seconds is not None else "-"
 
 
 def escape(text: str) -> str:

@@ -1,33 +1,75 @@
 """Puts the commands together, and prints the failures that people can put right."""
 
-from typing import NoReturn
+import importlib
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from service.cli import app, connection, context, db, doctor, keygen, sandbox, serve, update_step
-from service.cli.demo import command as demo
-from service.connections import KeyringError, SchemaMismatch, StoreUnavailable
-from service.connections.applications import ApplicationError
-from service.domain.errors import UpdateFailed
+from service.cli.errors import print_error
 from service.process_exit import exit_process
-from service.providers import supported
+
+COMMANDS: Final = {
+    "app": "The applications that may call, and their keys.",
+    "connection": "Customers' credentials at providers.",
+    "db": "The database's schema.",
+    "keygen": "Make a key for SEQSTEP_ENCRYPTION_KEYS.",
+    "serve": "Serve until SIGTERM or Ctrl-C, with the settings of the environment; docs/settings.md lists them.",
+    "sandbox": "Run stand-ins for the providers on this machine until Ctrl-C; nothing reaches the real ones.",
+    "update-step": "Change the subject, the body or the provider's own fields of one step of one sequence.",
+    "demo": "Change a step at each provider through a real service in front of a sandbox, and show what happened.",
+    "doctor": "Check settings, database, keys, ports and providers; the exit status is 1 if something is wrong.",
+}
+"""The name of each command, whose module has that name, and the first line of its help."""
+
+
+def load_command(name: str) -> Any:
+    """Loads the command of a name, or the group of commands."""
+    module = importlib.import_module(f"service.cli.{name.replace('-', '_')}")
+    return typer.main.get_command(module.cli)
+
+
+class _Command(TyperCommand):
+    """A command whose module is loaded when it is run, or its own help is asked for."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        return load_command(str(self.name)).make_context(info_name, args, parent, **extra)
+
+
+class _Commands(TyperGroup):
+    """The commands. Each loads only what it needs, since the database, gRPC and HTTP take long to load."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        for name, summary in COMMANDS.items():
+            self.add_command(_Command(name, help=summary))
+
 
 cli = typer.Typer(
+    cls=_Commands,
     name="seqstep",
-    help=f"Changes one step of a customer's sequence at {' or '.join(provider.title for provider in supported())}.",
+    help="Changes one step of a customer's sequence at its sales-engagement provider.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-cli.add_typer(app.cli, name="app")
-cli.add_typer(connection.cli, name="connection")
-cli.add_typer(db.cli, name="db")
-cli.command("keygen")(keygen.keygen)
-cli.command("serve")(serve.serve)
-cli.command("sandbox")(sandbox.sandbox)
-cli.command("update-step", epilog=update_step.EPILOG)(update_step.update_step)
-cli.command("demo")(demo.demo)
-cli.command("doctor")(doctor.doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata  # noqa: PLC0415  # slow to load
+
+        typer.echo(f"seqstep {metadata.version('seqstep')}")
+        raise typer.Exit
+
+
+@cli.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Takes the options that stand before a command."""
 
 
 def main() -> NoReturn:
@@ -37,10 +79,19 @@ def main() -> NoReturn:
     """
     status: object = 0
     try:
-        cli()
+        cli(prog_name="seqstep")
     except SystemExit as end:
         status = end.code
-    except (ApplicationError, KeyringError, SchemaMismatch, StoreUnavailable, UpdateFailed) as failure:
-        context.print_error(str(failure))
+    except _failures() as failure:
+        print_error(str(failure))
         status = 1
     exit_process(status if isinstance(status, int) else int(status is not None))
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What people can put right; loaded only when something has failed."""
+    from service.connections import KeyringError, SchemaMismatch, StoreUnavailable  # noqa: PLC0415
+    from service.connections.applications import ApplicationError  # noqa: PLC0415
+    from service.domain.errors import UpdateFailed  # noqa: PLC0415
+
+    return ApplicationError, KeyringError, SchemaMismatch, StoreUnavailable, UpdateFailed

@@ -4,9 +4,12 @@ from typing import Annotated
 
 import typer
 
-from service.cli import context
+from service.cli.errors import print_error
+
+cli = typer.Typer(add_completion=False)
 
 
+@cli.command()
 def sandbox(
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 picks a free one.")] = 8090,
 ) -> None:
@@ -14,10 +17,10 @@ def sandbox(
     try:
         from sandbox.server import main  # noqa: PLC0415  # slow to load
     except ModuleNotFoundError as error:
-        context.print_error(f"the sandbox needs {error.name}; install seqstep[sandbox]")
+        print_error(f"the sandbox needs {error.name}; install seqstep[sandbox]")
         raise typer.Exit(1) from None
     try:
         main("127.0.0.1", port)
     except OSError as error:
-        context.print_error(f"cannot listen on 127.0.0.1:{port}: {error.strerror}; another --port may be free")
+        print_error(f"cannot listen on 127.0.0.1:{port}: {error.strerror}; another --port may be free")
         raise typer.Exit(1) from None

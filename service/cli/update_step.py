@@ -19,7 +19,10 @@ EPILOG: Final = (
     "nothing was changed · 130 interrupted."
 )
 
+cli = typer.Typer(add_completion=False)
 
+
+@cli.command(epilog=EPILOG)
 def update_step(
     sequence: Annotated[str, typer.Argument(help="The provider's id of the sequence.")],
     step: Annotated[str, typer.Argument(help="The provider's id of the step.")],

@@ -19,10 +19,14 @@ _STOP_SECONDS: Final = 10.0
 _APPLICATION: Final = "demo"
 
 
+cli = typer.Typer(add_completion=False)
+
+
 class NotStarted(Exception):
     """A process of the demonstration did not start; the message has its output."""
 
 
+@cli.command()
 def demo() -> None:
     """Change a step at each provider through a real service in front of a sandbox, and show what happened."""
     try:
