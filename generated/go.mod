@@ -1,4 +1,4 @@
-module seqstep.example/generated
+module github.com/seqstep/seqstep/generated
 
 go 1.26.0
 

@@ -238,6 +238,7 @@ def _check_stored(write: Write, stored: Sequence[FieldChange], update: StepUpdat
             origin=Origin.PROVIDER,
             outcome=Outcome.UNKNOWN,
         )
+    fields = ",".join(sent.field for sent, _ in odd)
     cleaned = [sent.field for sent, now in odd if not json_equal(now.before, now.after)]
     same = [sent.field for sent, now in odd if json_equal(now.before, now.after)]
     warnings = []
@@ -249,7 +250,7 @@ def _check_stored(write: Write, stored: Sequence[FieldChange], update: StepUpdat
         warnings.append(
             f"{title} holds {', '.join(same)} as before: it ignores or cleans away what is new in the value."
         )
-    return [StepWarning(WarningType.CONTENT_NORMALIZED, " ".join(warnings))] if warnings else []
+    return [StepWarning(WarningType.CONTENT_NORMALIZED, " ".join(warnings), {"fields": fields})] if warnings else []
 
 
 def _was_dropped(sent: FieldChange, now: FieldChange) -> bool:

@@ -1,12 +1,12 @@
-module seqstep.example/clients/go
+module github.com/seqstep/seqstep/clients/go
 
 go 1.26.0
 
 require (
+	github.com/seqstep/seqstep/generated v0.0.0-00010101000000-000000000000
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20261110000943-09e21b237f2c
 	google.golang.org/grpc v1.85.0
 	google.golang.org/protobuf v1.36.12
-	seqstep.example/generated v0.0.0-00010101000000-000000000000
 )
 
 require (
@@ -16,7 +16,7 @@ require (
 	google.golang.org/grpc/cmd/protoc-gen-go-grpc v1.6.2 // indirect
 )
 
-replace seqstep.example/generated => ../../generated
+replace github.com/seqstep/seqstep/generated => ../../generated
 
 tool (
 	google.golang.org/grpc/cmd/protoc-gen-go-grpc

@@ -2,12 +2,11 @@
 
 import math
 import uuid
-from collections.abc import Callable, Iterator, MutableSequence, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from engagement.v1 import envelope_pb2, sequence_step_service_pb2
-from google.protobuf import struct_pb2
 
 from service.api.contract import ORIGINS, OUTCOMES
 from service.api.value import CUT, encodable, fill_value
@@ -35,12 +34,15 @@ def envelope(
         _fill_error(response.errors.add(), problem, application_name, request_id)
     for warning in warnings:
         response.warnings.add(
-            detail=encodable(warning.detail), problem_type=warning.type.value, title=WARNINGS[warning.type].title
+            detail=encodable(warning.detail),
+            problem_type=warning.type.value,
+            title=WARNINGS[warning.type].title,
+            facts=_facts(warning.facts),
         )
     for change in changes:
         filled = response.changes.add(field=encodable(change.field))
-        fill_value(filled.before, change.before, MAX_VALUE_BYTES)
-        fill_value(filled.after, change.after, MAX_VALUE_BYTES)
+        filled.before_truncated = fill_value(filled.before, change.before, MAX_VALUE_BYTES)
+        filled.after_truncated = fill_value(filled.after, change.after, MAX_VALUE_BYTES)
     return fit(response, MAX_RESPONSE_BYTES)
 
 
@@ -57,22 +59,28 @@ def _fill_error(error: envelope_pb2.Error, problem: Problem, application_name: s
     meta.application_name = application_name
     meta.outcome = OUTCOMES[problem.outcome]
     meta.request_id = request_id
+    meta.facts.update(_facts(problem.facts))
     if problem.retry_after is not None:
         meta.retry_after.FromNanoseconds(math.ceil(problem.retry_after * 1000) * 1_000_000)
     if problem.cause is not None:
         meta.cause.code = problem.cause.status
-        fill_value(meta.cause.body, problem.cause.body, MAX_VALUE_BYTES)
+        was_cut = fill_value(meta.cause.body, problem.cause.body, MAX_VALUE_BYTES)
+        meta.cause.body_truncated = was_cut or problem.cause.body_truncated
         for name, value in problem.cause.headers.items():
             meta.cause.headers[encodable(name)] = encodable(value)
+
+
+def _facts(facts: Mapping[str, str]) -> dict[str, str]:
+    return {name: encodable(value) for name, value in facts.items()}
 
 
 def fit(
     response: sequence_step_service_pb2.UpdateStepResponse, limit: int
 ) -> sequence_step_service_pb2.UpdateStepResponse:
-    """Shortens the response to at most `limit` bytes, the least needed parts first; a value that was cut says so.
+    """Shortens the response to at most `limit` bytes, the least needed parts first; what was cut or left out is marked.
 
-    First the bodies and headers of causes from the last to the first, then the values of changes, then warnings, then all
-    errors but the first, then the length of its detail.
+    First the bodies and headers of causes from the last to the first, then the values of changes, then changes, then
+    warnings, then all errors but the first, then its facts and the length of its detail.
     """
     if response.ByteSize() <= limit:
         return response
@@ -87,29 +95,43 @@ def _shortenings(response: sequence_step_service_pb2.UpdateStepResponse) -> Iter
     """The steps that shorten a response, in the order in which they are taken."""
     for error in reversed(response.errors):
         if error.meta.HasField("cause"):
-            yield partial(_cut_value, error.meta.cause.body)
-            yield error.meta.cause.headers.clear
+            yield partial(_cut_body, error.meta.cause)
+            yield partial(_drop, response, error.meta.cause.headers.clear)
     for change in reversed(response.changes):
-        yield partial(_cut_value, change.before)
-        yield partial(_cut_value, change.after)
+        yield partial(_cut_before, change)
+        yield partial(_cut_after, change)
     for _ in range(len(response.changes)):
-        yield partial(_drop_last, response.changes)
+        yield partial(_drop, response, response.changes.pop)
     for _ in range(len(response.warnings)):
-        yield partial(_drop_last, response.warnings)
+        yield partial(_drop, response, response.warnings.pop)
     for _ in range(len(response.errors) - 1):
-        yield partial(_drop_last, response.errors)
+        yield partial(_drop, response, response.errors.pop)
     yield partial(_cut_texts, response)
 
 
-def _cut_value(value: struct_pb2.Value) -> None:
-    value.string_value = CUT
+def _cut_body(cause: envelope_pb2.ErrorCause) -> None:
+    cause.body.string_value = CUT
+    cause.body_truncated = True
 
 
-def _drop_last(items: MutableSequence[Any]) -> None:
-    del items[-1]
+def _cut_before(change: envelope_pb2.FieldChange) -> None:
+    change.before.string_value = CUT
+    change.before_truncated = True
+
+
+def _cut_after(change: envelope_pb2.FieldChange) -> None:
+    change.after.string_value = CUT
+    change.after_truncated = True
+
+
+def _drop(response: sequence_step_service_pb2.UpdateStepResponse, remove: Callable[[], object]) -> None:
+    remove()
+    response.truncated = True
 
 
 def _cut_texts(response: sequence_step_service_pb2.UpdateStepResponse) -> None:
+    response.truncated = True
     for error in response.errors:
+        error.meta.facts.clear()
         error.title = encodable(error.title, 200)
         error.detail = encodable(error.detail, 1000)

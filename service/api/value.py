@@ -92,8 +92,8 @@ class _Reader:
 
 def fill_value(
     value: struct_pb2.Value, content: JsonValue, max_string_bytes: int | None = None, levels: int = MAX_LEVELS
-) -> None:
-    """Sets a Value to a JSON value, or to the nearest that it can hold.
+) -> bool:
+    """Sets a Value to a JSON value, or to the nearest that it can hold; returns whether something was cut.
 
     Integers beyond ±2^53 and numbers that are not finite become strings. Lone surrogates are replaced.
 
@@ -103,31 +103,37 @@ def fill_value(
         max_string_bytes: Longer strings are cut, and say so; None for no limit.
         levels: How many levels of objects and arrays are kept; what is deeper is cut, and says so.
     """
+    was_cut = False
     match content:
         case None:
             value.null_value = struct_pb2.NULL_VALUE
         case bool():
             value.bool_value = content
         case str():
-            value.string_value = encodable(content, max_string_bytes)
+            text = encodable(content)
+            value.string_value = encodable(text, max_string_bytes)
+            was_cut = value.string_value != text
         case int() | float():
-            _fill_number(value, content, max_string_bytes)
+            _fill_number(value, content)
         case Mapping() | list() | tuple() if levels == 0:
             value.string_value = CUT
+            was_cut = True
         case Mapping():
             value.struct_value.SetInParent()
+            fields = value.struct_value.fields
             for key, member in content.items():
-                fill_value(value.struct_value.fields[encodable(key)], member, max_string_bytes, levels - 1)
+                was_cut |= fill_value(fields[encodable(key)], member, max_string_bytes, levels - 1)
         case _:
             value.list_value.SetInParent()
             for item in content:
-                fill_value(value.list_value.values.add(), item, max_string_bytes, levels - 1)
+                was_cut |= fill_value(value.list_value.values.add(), item, max_string_bytes, levels - 1)
+    return was_cut
 
 
-def _fill_number(value: struct_pb2.Value, number: float, max_string_bytes: int | None) -> None:
+def _fill_number(value: struct_pb2.Value, number: float) -> None:
     # A double would show another number.
     if isinstance(number, int) and abs(number) > EXACT_INTEGERS:
-        value.string_value = encodable(str(number), max_string_bytes)
+        value.string_value = str(number)
     elif math.isfinite(number):
         value.number_value = number
     else:

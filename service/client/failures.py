@@ -29,11 +29,13 @@ class Cause:
         code: Its HTTP status.
         body: Its JSON, or its text.
         headers: Its headers, names in lower case, without credentials.
+        body_truncated: Whether the body was cut.
     """
 
     code: int
     body: JsonValue
     headers: Mapping[str, str]
+    body_truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class ErrorDetail:
         retry_after: Seconds after which the same call can succeed; None if not known, or if waiting does not help.
         application_name: The name that the service has for the caller.
         cause: The provider's response behind it; None if there is none.
+        facts: What `detail` says in words, for programs; docs/errors.md has the names.
     """
 
     id: str
@@ -63,6 +66,7 @@ class ErrorDetail:
     retry_after: float | None = None
     application_name: str = ""
     cause: Cause | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -225,7 +225,9 @@ def _failure(
 def _error(error: envelope_pb2.Error) -> ErrorDetail:
     meta = error.meta
     cause = (
-        Cause(meta.cause.code, to_json(meta.cause.body), dict(meta.cause.headers)) if meta.HasField("cause") else None
+        Cause(meta.cause.code, to_json(meta.cause.body), dict(meta.cause.headers), meta.cause.body_truncated)
+        if meta.HasField("cause")
+        else None
     )
     return ErrorDetail(
         id=error.id,
@@ -239,12 +241,24 @@ def _error(error: envelope_pb2.Error) -> ErrorDetail:
         retry_after=meta.retry_after.ToNanoseconds() / 1e9 if meta.HasField("retry_after") else None,
         application_name=meta.application_name,
         cause=cause,
+        facts=dict(meta.facts),
     )
 
 
 def _changes(changes: Iterable[envelope_pb2.FieldChange]) -> tuple[FieldChange, ...]:
-    return tuple(FieldChange(change.field, to_json(change.before), to_json(change.after)) for change in changes)
+    return tuple(
+        FieldChange(
+            change.field,
+            to_json(change.before),
+            to_json(change.after),
+            before_truncated=change.before_truncated,
+            after_truncated=change.after_truncated,
+        )
+        for change in changes
+    )
 
 
 def _warnings(warnings: Iterable[envelope_pb2.Warning]) -> tuple[StepWarning, ...]:
-    return tuple(StepWarning(warning.problem_type, warning.title, warning.detail) for warning in warnings)
+    return tuple(
+        StepWarning(warning.problem_type, warning.title, warning.detail, dict(warning.facts)) for warning in warnings
+    )

@@ -38,11 +38,13 @@ class StepWarning:
         problem_type: The kind of warning, for programs (`SHARED_TEMPLATE`).
         title: A few words, the same for all of the kind.
         detail: What it is about, for a person.
+        facts: The same for programs (`step_ids`); docs/errors.md has the names.
     """
 
     problem_type: str
     title: str
     detail: str
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class UpdateResult:
 
     Attributes:
         changes: What was changed, or would be with `validate_only`; empty if the provider already had it all. Long texts in
-            them are cut, and say so.
+            them are cut, and marked so.
         warnings: What else to know.
         request_id: What to quote when asking about the call.
         response: The response as it came.

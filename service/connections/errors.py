@@ -19,6 +19,7 @@ class NoConnection(UpdateFailed):
                 ErrorCode.NOT_FOUND_ERROR,
                 f"Customer {key.customer_id} has no connection to {key.provider.title}.",
                 advice="Connect the customer, or make the connection with `seqstep connection set`.",
+                facts={"resource": "connection"},
             )
         )
 

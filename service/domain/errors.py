@@ -68,7 +68,7 @@ CODES: Final[Mapping[ErrorCode, CodeSpec]] = MappingProxyType(
             "UNAUTHENTICATED",
             "Not authenticated",
             "The caller's API key is not valid, or the provider refused the customer's credentials. Fix the key, or "
-            "reconnect the customer.",
+            "reconnect the customer. About the customer's credentials, the gRPC status is `FAILED_PRECONDITION`.",
         ),
         ErrorCode.PAYMENT_REQUIRED_ERROR: CodeSpec(
             402,
@@ -151,11 +151,11 @@ class Origin(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What a failed call did to the step at the provider."""
+    """What a failed call did to the step at the provider, by the names of the contract's `ErrorOutcome`."""
 
-    NOT_APPLIED = "not applied"
-    UNKNOWN = "unknown"
-    PARTIALLY_APPLIED = "partially applied"
+    NOT_APPLIED = "ERROR_OUTCOME_NOT_APPLIED"
+    UNKNOWN = "ERROR_OUTCOME_UNKNOWN"
+    PARTIALLY_APPLIED = "ERROR_OUTCOME_PARTIALLY_APPLIED"
 
 
 class Cause(msgspec.Struct, frozen=True):
@@ -165,11 +165,13 @@ class Cause(msgspec.Struct, frozen=True):
         status: Its HTTP status.
         body: Its JSON, or its text.
         headers: Its headers, names in lower case.
+        body_truncated: Whether the body was cut.
     """
 
     status: int
     body: JsonValue
     headers: Mapping[str, str]
+    body_truncated: bool = False
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -184,6 +186,7 @@ class Problem(msgspec.Struct, frozen=True):
         outcome: What became of the step.
         retry_after: Seconds after which the same call can succeed, if known.
         advice: What to do about it, for a person. Between `detail` and it, the use case says what was done to the step.
+        facts: What `detail` says in words, for programs; docs/errors.md has the names.
     """
 
     code: ErrorCode
@@ -194,6 +197,7 @@ class Problem(msgspec.Struct, frozen=True):
     outcome: Outcome = Outcome.NOT_APPLIED
     retry_after: float | None = None
     advice: str = ""
+    facts: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -269,6 +273,9 @@ def failed(
     origin: Origin = Origin.SERVICE,
     outcome: Outcome = Outcome.NOT_APPLIED,
     retry_after: float | None = None,
+    facts: Mapping[str, str] = MappingProxyType({}),
 ) -> UpdateFailed:
     """A failure with one problem that no response of a provider stands behind."""
-    return UpdateFailed(Problem(code, detail, advice=advice, origin=origin, outcome=outcome, retry_after=retry_after))
+    return UpdateFailed(
+        Problem(code, detail, advice=advice, origin=origin, outcome=outcome, retry_after=retry_after, facts=dict(facts))
+    )

@@ -115,11 +115,15 @@ class FieldChange(msgspec.Struct, frozen=True):
         field: `template.subject`, `template.body` or `custom_fields.KEY`.
         before: The value at the provider before.
         after: What it holds now, or would hold.
+        before_truncated: Whether a response shows only the beginning of `before`.
+        after_truncated: Whether a response shows only the beginning of `after`.
     """
 
     field: str
     before: JsonValue
     after: JsonValue
+    before_truncated: bool = False
+    after_truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +169,17 @@ WARNINGS: Final[Mapping[WarningType, WarningSpec]] = MappingProxyType(
 
 
 class StepWarning(msgspec.Struct, frozen=True):
-    """Something that the caller should know about an update that did not fail for it."""
+    """Something that the caller should know about an update that did not fail for it.
+
+    Attributes:
+        type: The kind of warning.
+        detail: What is the case, for a person.
+        facts: The same for programs; docs/errors.md has the names.
+    """
 
     type: WarningType
     detail: str
+    facts: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class UpdateResult(msgspec.Struct, frozen=True):

@@ -96,10 +96,10 @@ class CallMetrics:
         server = "grpc" if record.grpc_status else "http"
         provider = record.provider or "none"
         if record.code:
-            code, outcome = record.code, record.outcome.replace(" ", "_")
+            code, outcome = record.code, record.outcome
         else:
             gone = record.grpc_status == "CANCELLED" or record.http_status == 499
-            code, outcome = ("CANCELLED", record.outcome.replace(" ", "_") or "unknown") if gone else _SUCCEEDED
+            code, outcome = ("CANCELLED", record.outcome or "ERROR_OUTCOME_UNKNOWN") if gone else _SUCCEEDED
         return (
             self._calls.labels(server, provider, code, outcome),
             self._seconds.labels(server, provider),

@@ -264,6 +264,7 @@ def _plan_template(
         if other is not step and any(_same_id(each.get("emailer_step_id"), other.get("id")) for each in users)
     ]
     variant = Variant(
+        _shown_id(touch),
         len(touches),
         is_live=bool(live),
         is_reply=touch.get("type") == "reply_to_thread",
@@ -289,6 +290,12 @@ def _same_id(value: JsonValue, wanted: JsonValue) -> bool:
     if value == wanted:
         return isinstance(value, str)
     return isinstance(value, str) and isinstance(wanted, str) and value.lower() == wanted.lower()
+
+
+def _shown_id(record: Mapping[str, JsonValue]) -> str:
+    """The id of a record that is only named; empty if it shows none."""
+    found = record.get("id")
+    return found if isinstance(found, str) else ""
 
 
 def _template_write(template_id: str, fields: Sequence[FieldChange]) -> Write:
@@ -362,6 +369,7 @@ def _problem(
         origin=Origin.PROVIDER,
         cause=shown,
         retry_after=wait,
+        facts={"endpoint": request.endpoint},
     )
 
 

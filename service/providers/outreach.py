@@ -226,6 +226,9 @@ class Outreach:
                 origin=Origin.PROVIDER,
                 cause=shown,
                 retry_after=wait,
+                facts={"endpoint": request.endpoint, "needs": request.needs}
+                if error.get("id") == "unauthorizedOauthScope"
+                else {"endpoint": request.endpoint},
             )
             for error in errors[:100]
         ]
@@ -282,6 +285,7 @@ def decide(
         archived=text.get("archived") is True,
     )
     variant = Variant(
+        str(_id(chosen.get("id")) or ""),
         len(variants),
         is_live=bool(live),
         is_reply=_attributes(chosen).get("isReply") is True,

@@ -10,6 +10,7 @@ from service.domain.json_value import JsonValue
 from service.domain.step import BODY, CUSTOM_FIELDS, SUBJECT, FieldChange, StepUpdate, StepWarning, WarningType
 
 _NAMED_STEPS: Final = 20
+_LISTED_STEPS: Final = 1000
 
 
 class Template(msgspec.Struct, frozen=True):
@@ -25,12 +26,14 @@ class Variant(msgspec.Struct, frozen=True):
     """The variant of a step whose template is changed.
 
     Attributes:
+        id: The provider's id of it.
         of: How many variants the step has.
         is_live: Whether it sends anything.
         is_reply: Whether it sends in the thread of an earlier mail, so that its subject is not used.
         twins: How many other variants of the step use the same template.
     """
 
+    id: str
     of: int
     is_live: bool
     is_reply: bool
@@ -74,13 +77,15 @@ def template_warnings(update: StepUpdate, template: Template, variant: Variant) 
     """
     warnings: list[StepWarning] = []
     if variant.of > 1:
-        warnings.append(StepWarning(WarningType.MULTIPLE_VARIANTS, _which_variant(update, template, variant)))
+        facts = {"template_id": template.id, "variant_id": variant.id, "variant_count": str(variant.of)}
+        warnings.append(StepWarning(WarningType.MULTIPLE_VARIANTS, _which_variant(update, template, variant), facts))
     if variant.is_reply and update.subject is not None:
         warnings.append(
             StepWarning(
                 WarningType.REPLY_SUBJECT_IGNORED,
                 f"Step {update.sequence_step_id} replies in the thread of an earlier mail, so {update.provider.title} sends "
                 "it with that mail's subject, whatever subject the template has.",
+                {"template_id": template.id},
             )
         )
     if template.archived:
@@ -88,6 +93,7 @@ def template_warnings(update: StepUpdate, template: Template, variant: Variant) 
             StepWarning(
                 WarningType.TEMPLATE_ARCHIVED,
                 f"Template {template.id} is archived at {update.provider.title}. Restore it there if it is to be used.",
+                {"template_id": template.id},
             )
         )
     return warnings
@@ -116,6 +122,11 @@ def shared_template(template_id: str, sharing: Sequence[str]) -> StepWarning:
     return StepWarning(
         WarningType.SHARED_TEMPLATE,
         f"Template {template_id} is also used by {noun} {named}{more}, which change with it.",
+        {
+            "template_id": template_id,
+            "step_ids": ",".join(sharing[:_LISTED_STEPS]),
+            "step_count": str(len(sharing)),
+        },
     )
 
 
@@ -144,6 +155,7 @@ class StepNotFound(UpdateFailed):
                 f"Sequence {update.sequence_id} of customer {update.customer_id} at {update.provider.title} has no step "
                 f"{update.sequence_step_id}.",
                 advice="Check both ids.",
+                facts={"resource": "sequence_step"},
             )
         )
 

@@ -206,7 +206,7 @@ def cause(response: ProviderResponse) -> Cause:
     }
     body = redact_bytes(response.body, response.secrets, MAX_CAUSE_BYTES).decode("utf-8", "replace")
     if len(response.body) > MAX_CAUSE_BYTES:
-        return Cause(response.status, body + CUT, headers)
+        return Cause(response.status, body + CUT, headers, body_truncated=True)
     return Cause(response.status, _json_or_text(body), headers)
 
 

@@ -222,7 +222,12 @@ def _failure(code: ErrorCode) -> Envelope:
         title=spec.title,
         code=code.value,
         status=str(spec.http_status),
-        meta=ErrorMeta(origin="supaglue", application_name="billing", outcome="not-applied", request_id="r-1"),
+        meta=ErrorMeta(
+            origin="supaglue",
+            application_name="billing",
+            outcome="ERROR_OUTCOME_NOT_APPLIED",
+            request_id="r-1",
+        ),
     )
     return Envelope(errors=[error], warnings=[], changes=[])
 

@@ -2,7 +2,7 @@
 
 import codecs
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 from engagement.v1 import envelope_pb2, sequence_step_service_pb2
@@ -114,12 +114,19 @@ class _Response(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+_FACTS: Final = "What `detail` says in words, for programs; docs/errors.md has the names. Not there if it has none."
+
+_Truncated: TypeAlias = Literal[True] | MISSING
+# Members that the page does not have are only there where they say something.
+
+
 class ErrorCause(_Response):
     """What the provider answered."""
 
     code: int = Field(description="The HTTP status of the provider's answer.")
     body: Any = Field(description="Its JSON as it came, or a string.")
     headers: dict[str, str] = Field(description="Its headers, without cookies and credentials.")
+    body_truncated: _Truncated = Field(default=MISSING, description="There if `body` was cut.")
 
 
 class ErrorMeta(_Response):
@@ -128,7 +135,7 @@ class ErrorMeta(_Response):
     cause: ErrorCause | MISSING = MISSING
     origin: Literal["remote-provider", "supaglue"] = Field(description="Who found fault with the call.")
     application_name: str = Field(description="The calling application; empty when it is unknown.")
-    outcome: Literal["not-applied", "unknown", "partially-applied"] = Field(
+    outcome: Literal["ERROR_OUTCOME_NOT_APPLIED", "ERROR_OUTCOME_UNKNOWN", "ERROR_OUTCOME_PARTIALLY_APPLIED"] = Field(
         description="What the step looks like after the failure."
     )
     request_id: str = Field(description="The id of the call.")
@@ -137,6 +144,7 @@ class ErrorMeta(_Response):
         description="Seconds to wait before the same call can succeed, if they are known.",
         json_schema_extra={"minimum": 0},
     )
+    facts: dict[str, str] | MISSING = Field(default=MISSING, description=_FACTS)
 
 
 class Error(_Response):
@@ -169,6 +177,7 @@ class Warning(_Response):  # noqa: A001  # its name in the OpenAPI document
         examples=[warning.value for warning in WARNINGS],
     )
     title: str = Field(description="A few words.")
+    facts: dict[str, str] | MISSING = Field(default=MISSING, description=_FACTS)
 
 
 class FieldChange(_Response):
@@ -177,6 +186,8 @@ class FieldChange(_Response):
     field: str = Field(description="`template.subject`, `template.body` or `custom_fields.KEY`.")
     before: Any = Field(description="The value before; null if there was none.")
     after: Any = Field(description="What it holds now, or would hold.")
+    before_truncated: _Truncated = Field(default=MISSING, description="There if `before` was cut.")
+    after_truncated: _Truncated = Field(default=MISSING, description="There if `after` was cut.")
 
 
 class Envelope(_Response):
@@ -185,6 +196,9 @@ class Envelope(_Response):
     errors: list[Error] = Field(description="Why the update failed. Empty when it succeeded.")
     warnings: list[Warning] = Field(description="What else the caller should know.")
     changes: list[FieldChange] = Field(description="What was changed, or would be with `validate_only`.")
+    truncated: _Truncated = Field(
+        default=MISSING, description="There if some of these were left out to keep the response short."
+    )
 
 
 class ServerStatus(_Response):
@@ -333,11 +347,6 @@ _ORIGINS: Final[Mapping[int, Literal["remote-provider", "supaglue"]]] = {
     envelope_pb2.ERROR_ORIGIN_REMOTE_PROVIDER: "remote-provider",
     envelope_pb2.ERROR_ORIGIN_SERVICE: "supaglue",
 }
-_OUTCOMES: Final[Mapping[int, Literal["not-applied", "unknown", "partially-applied"]]] = {
-    envelope_pb2.ERROR_OUTCOME_NOT_APPLIED: "not-applied",
-    envelope_pb2.ERROR_OUTCOME_UNKNOWN: "unknown",
-    envelope_pb2.ERROR_OUTCOME_PARTIALLY_APPLIED: "partially-applied",
-}
 
 
 def render(response: sequence_step_service_pb2.UpdateStepResponse) -> bytes:
@@ -345,15 +354,31 @@ def render(response: sequence_step_service_pb2.UpdateStepResponse) -> bytes:
     envelope = Envelope(
         errors=[_error(error) for error in response.errors],
         warnings=[
-            Warning(detail=warning.detail, problem_type=warning.problem_type, title=warning.title)
+            Warning(
+                detail=warning.detail,
+                problem_type=warning.problem_type,
+                title=warning.title,
+                facts=dict(warning.facts) or MISSING,
+            )
             for warning in response.warnings
         ],
         changes=[
-            FieldChange(field=change.field, before=to_json(change.before), after=to_json(change.after))
+            FieldChange(
+                field=change.field,
+                before=to_json(change.before),
+                after=to_json(change.after),
+                before_truncated=_if(change.before_truncated),
+                after_truncated=_if(change.after_truncated),
+            )
             for change in response.changes
         ],
+        truncated=_if(response.truncated),
     )
     return envelope.model_dump_json().encode()
+
+
+def _if(was_truncated: bool) -> _Truncated:  # noqa: FBT001  # its only argument
+    return True if was_truncated else MISSING
 
 
 def _error(error: envelope_pb2.Error) -> Error:
@@ -368,15 +393,21 @@ def _error(error: envelope_pb2.Error) -> Error:
         code=error.code,
         status=error.status,
         meta=ErrorMeta(
-            cause=ErrorCause(code=cause.code, body=to_json(cause.body), headers=dict(cause.headers))
+            cause=ErrorCause(
+                code=cause.code,
+                body=to_json(cause.body),
+                headers=dict(cause.headers),
+                body_truncated=_if(cause.body_truncated),
+            )
             if meta.HasField("cause")
             else MISSING,
             origin=_ORIGINS[meta.origin],
             application_name=meta.application_name,
-            outcome=_OUTCOMES[meta.outcome],
+            outcome=envelope_pb2.ErrorOutcome.Name(meta.outcome),
             request_id=meta.request_id,
             retry_after=int_if_whole(meta.retry_after.ToMilliseconds() / 1000)
             if meta.HasField("retry_after")
             else MISSING,
+            facts=dict(meta.facts) or MISSING,
         ),
     )

@@ -14,12 +14,10 @@ from service.api.call_handler import CallerGone, CallOutcome, TransportStatus
 from service.api.value import TooManyValues, struct_to_json, unrepresentable
 from service.domain.certificate_names import certificate_names
 from service.domain.deadline import Deadline
-from service.domain.errors import CODES, MAX_VIOLATIONS, CallRefused, ErrorCode, Problem, Violation, invalid
+from service.domain.errors import MAX_VIOLATIONS, CallRefused, ErrorCode, Problem, Violation, invalid
 from service.domain.step import CUSTOM_FIELDS, Provider, StepUpdate
 from service.domain.validation import CUSTOM_FIELDS_TOO_LONG, MAX_CUSTOM_FIELDS_BYTES
-
-_OK: Final = TransportStatus(grpc="OK")
-_CANCELLED: Final = TransportStatus(grpc="CANCELLED")
+from service.rpc.status import status_name
 
 # What 64 KiB of JSON can be in protobuf: `0,` is 2 bytes there, and 11 here; and how many values it can have.
 _MAX_STRUCT_BYTES: Final = 6 * MAX_CUSTOM_FIELDS_BYTES
@@ -120,16 +118,7 @@ class GrpcCall:
 
     def transport_status(self, outcome: CallOutcome | None) -> TransportStatus:
         """The gRPC status."""
-        if outcome is None:
-            return _CANCELLED
-        if outcome.problem is None or not ends_with_status(outcome):
-            return _OK
-        return TransportStatus(grpc=CODES[outcome.problem.code].grpc_status)
-
-
-def ends_with_status(outcome: CallOutcome) -> bool:
-    """Whether a failure ends the call with a non-OK status, rather than with an envelope."""
-    return outcome.refused or outcome.error_mode is metadata.ErrorMode.STATUS
+        return TransportStatus(grpc="CANCELLED" if outcome is None else status_name(outcome))
 
 
 def step_update(request: pb.UpdateStepRequest, provider: Provider, customer_id: str) -> StepUpdate:

@@ -10,8 +10,8 @@ from engagement.v1.sequence_step_service_pb2_grpc import SequenceStepServiceServ
 from service.api import contract
 from service.api.call_handler import CallerGone, CallHandler, CallOutcome
 from service.domain.errors import CODES, Problem
-from service.rpc.request import GrpcCall, ends_with_status
-from service.rpc.status import grpc_code, status_details
+from service.rpc.request import GrpcCall
+from service.rpc.status import status_details, status_name
 
 _DETAILS: Final = "grpc-status-details-bin"
 
@@ -40,10 +40,10 @@ class SequenceStepServicer(SequenceStepServiceServicer):
         problem = outcome.problem
         if problem is None:
             context.set_trailing_metadata(((contract.REQUEST_ID, outcome.request_id),))
-        elif ends_with_status(outcome):
-            message, status = status_details(problem, outcome.violations, outcome.response)
+        elif (name := status_name(outcome)) != "OK":
+            message, status = status_details(outcome, problem)
             trailers = (*_trailers(outcome, problem), (_DETAILS, status))
-            await context.abort(grpc_code(problem.code), message, trailers)
+            await context.abort(grpc.StatusCode[name], message, trailers)
         else:
             context.set_trailing_metadata(_trailers(outcome, problem))
         return outcome.response

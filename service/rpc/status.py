@@ -5,24 +5,27 @@ from collections.abc import Sequence
 from typing import Final
 from urllib.parse import quote
 
-import grpc
-from engagement.v1 import sequence_step_service_pb2
+from engagement.v1 import envelope_pb2
 from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+from service.api.call_handler import CallOutcome
+from service.api.contract import ORIGINS
 from service.api.envelope import fit
+from service.api.metadata import ErrorMode
 from service.api.value import encodable
 from service.domain.errors import CODES, ErrorCode, Problem, Violation
 
-DOMAIN: Final = "seqstep"
-"""The `domain` of `google.rpc.ErrorInfo`: who defines its `reason`."""
+DOMAIN: Final = "seqstep.github.io"
+"""The `domain` of `google.rpc.ErrorInfo`: who defines its `reason`, by a name that nobody else has."""
 
 MAX_STATUS_BYTES: Final = 4200
 """Longest serialized status. Base64 adds a third, and default clients of Java and Go refuse trailers of more than 8 KiB."""
 
 _MAX_MESSAGE_BYTES: Final = 1200
 _MAX_VIOLATION_BYTES: Final = 200
+_MAX_FACT_BYTES: Final = 300
 
 # What gRPC sends of a message as it is: printable ASCII but the percent sign.
 _UNENCODED: Final = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
@@ -31,40 +34,52 @@ _UNENCODED: Final = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code)
 _DETAIL_BYTES: Final = 80
 
 
-def grpc_code(code: ErrorCode) -> grpc.StatusCode:
-    """The gRPC status of an error code."""
-    return grpc.StatusCode[CODES[code].grpc_status]
+def status_name(outcome: CallOutcome) -> str:
+    """The name of the gRPC status that a call ends with."""
+    problem = outcome.problem
+    if problem is None or not (outcome.refused or outcome.error_mode is ErrorMode.STATUS):
+        return "OK"
+    if problem.code is ErrorCode.UNAUTHORIZED_ERROR and not outcome.refused:
+        # The customer's credentials at the provider. The caller's own log-in would act on UNAUTHENTICATED.
+        return "FAILED_PRECONDITION"
+    return CODES[problem.code].grpc_status
 
 
-def status_details(
-    problem: Problem,
-    violations: Sequence[Violation],
-    response: sequence_step_service_pb2.UpdateStepResponse,
-) -> tuple[str, bytes]:
+def status_details(outcome: CallOutcome, problem: Problem) -> tuple[str, bytes]:
     """The message of a status and its serialized `google.rpc.Status`.
 
     Args:
+        outcome: How the call ended; its envelope is shortened to fit.
         problem: The first problem, which the status stands for.
-        violations: The parts of the call that break a rule.
-        response: The envelope, which is shortened to fit.
     """
-    spec = CODES[problem.code]
+    violations = outcome.violations
     message = _message(problem.detail)
-    status = status_pb2.Status(code=code_pb2.Code.Value(spec.grpc_status), message=message)
-    info = {"http_status": str(spec.http_status), "outcome": problem.outcome.value, "origin": problem.origin.value}
-    details: list[Message] = [error_details_pb2.ErrorInfo(reason=problem.code.value, domain=DOMAIN, metadata=info)]
+    status = status_pb2.Status(code=code_pb2.Code.Value(status_name(outcome)), message=message)
+    details: list[Message] = [_error_info(problem)]
     if problem.retry_after is not None:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromMilliseconds(math.ceil(problem.retry_after * 1000))
         details.append(retry)
     left = MAX_STATUS_BYTES - status.ByteSize() - sum(detail.ByteSize() + _DETAIL_BYTES for detail in details)
-    envelope = fit(response, (left // 2 if violations else left) - _DETAIL_BYTES)
+    envelope = fit(outcome.response, (left // 2 if violations else left) - _DETAIL_BYTES)
     left -= envelope.ByteSize() + _DETAIL_BYTES
     if violations:
         details.insert(1, _bad_request(violations, left - _DETAIL_BYTES))
     for detail in (envelope, *details):
         _pack(status, detail)
     return message, status.SerializeToString()
+
+
+def _error_info(problem: Problem) -> error_details_pb2.ErrorInfo:
+    info = error_details_pb2.ErrorInfo(
+        reason=problem.code.value,
+        domain=DOMAIN,
+        metadata={name: encodable(value, _MAX_FACT_BYTES) for name, value in problem.facts.items()},
+    )
+    info.metadata["http_status"] = str(CODES[problem.code].http_status)
+    info.metadata["outcome"] = problem.outcome.value
+    info.metadata["origin"] = envelope_pb2.ErrorOrigin.Name(ORIGINS[problem.origin])
+    return info
 
 
 def _message(text: str) -> str:

@@ -77,10 +77,10 @@ def refusing(path: str, status: int) -> Any:
     [
         (ApolloFake(), "PUT /emailer_templates", 3, "", "applied"),
         (ApolloFake(), "PUT /emailer_steps", 3, "", "applied"),
-        (refusing("emailer_templates", 422), "PUT", 2, "UNPROCESSABLE_ENTITY_ERROR", "not applied"),
-        (refusing("emailer_templates", 500), "PUT", 2, "BAD_GATEWAY_ERROR", "unknown"),
-        (refusing("emailer_steps", 422), "PUT", 3, "UNPROCESSABLE_ENTITY_ERROR", "partially applied"),
-        (ApolloFake(), "GET", 1, "", "not applied"),
+        (refusing("emailer_templates", 422), "PUT", 2, "UNPROCESSABLE_ENTITY_ERROR", "ERROR_OUTCOME_NOT_APPLIED"),
+        (refusing("emailer_templates", 500), "PUT", 2, "BAD_GATEWAY_ERROR", "ERROR_OUTCOME_UNKNOWN"),
+        (refusing("emailer_steps", 422), "PUT", 3, "UNPROCESSABLE_ENTITY_ERROR", "ERROR_OUTCOME_PARTIALLY_APPLIED"),
+        (ApolloFake(), "GET", 1, "", "ERROR_OUTCOME_NOT_APPLIED"),
     ],
 )
 async def test_the_record_tells_how_it_ended(
@@ -98,7 +98,7 @@ async def test_the_record_tells_how_it_ended(
 
 async def test_a_retry_that_was_left_may_have_been_carried_out(server: RunningGrpcServer) -> None:
     record = await left(server, Slow(ApolloFake(), "GET"), ("x-envoy-attempt-count", "2"))
-    assert record.outcome == "unknown"
+    assert record.outcome == "ERROR_OUTCOME_UNKNOWN"
 
 
 async def test_a_write_that_is_stopped_is_unknown(server: RunningGrpcServer) -> None:
@@ -113,7 +113,7 @@ async def test_a_write_that_is_stopped_is_unknown(server: RunningGrpcServer) -> 
     provider.may_answer.set = lambda: None  # type: ignore[method-assign]
     record = await left(server, provider)
     await stopping
-    assert (record.outcome, record.provider_calls, record.code) == ("unknown", 2, "")
+    assert (record.outcome, record.provider_calls, record.code) == ("ERROR_OUTCOME_UNKNOWN", 2, "")
 
 
 async def test_a_bug_in_a_write_is_unknown_and_logged(
@@ -127,7 +127,7 @@ async def test_a_bug_in_a_write_is_unknown_and_logged(
         return provider(request)
 
     record = await left(server, Slow(respond, "PUT"))
-    assert (record.outcome, record.provider_calls, record.code) == ("unknown", 2, "INTERNAL_SERVER_ERROR")
+    assert (record.outcome, record.provider_calls, record.code) == ("ERROR_OUTCOME_UNKNOWN", 2, "INTERNAL_SERVER_ERROR")
     said = capsys.readouterr().out
     assert "ZeroDivisionError" in said
     assert "hunter2" not in said

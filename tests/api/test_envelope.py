@@ -7,10 +7,10 @@ from google.protobuf import json_format
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.api.envelope import MAX_RESPONSE_BYTES, MAX_VALUE_BYTES, envelope
+from service.api.envelope import MAX_RESPONSE_BYTES, MAX_VALUE_BYTES, envelope, fit
 from service.api.value import CUT
 from service.domain.errors import Cause, ErrorCode, Origin, Outcome, Problem
-from service.domain.step import FieldChange
+from service.domain.step import FieldChange, StepWarning, WarningType
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
@@ -31,6 +31,7 @@ def test_an_error_has_every_member() -> None:
         outcome=Outcome.UNKNOWN,
         retry_after=1.5,
         cause=Cause(429, {"a": [1, None]}, {"retry-after": "2"}),
+        facts={"endpoint": "templates"},
     )
     [error] = response_of(problem).errors
     shown = json_format.MessageToDict(error, preserving_proto_field_name=True)
@@ -48,8 +49,15 @@ def test_an_error_has_every_member() -> None:
             "outcome": "ERROR_OUTCOME_UNKNOWN",
             "retry_after": "1.500s",
             "request_id": "r-1",
+            "facts": {"endpoint": "templates"},
         },
     }
+
+
+def test_a_warning_has_its_facts() -> None:
+    warning = StepWarning(WarningType.SHARED_TEMPLATE, "Also used by step 2.", {"step_ids": "2"})
+    [shown] = response_of(warnings=(warning,)).warnings
+    assert shown.facts == {"step_ids": "2"}
 
 
 def test_ids_are_unique() -> None:
@@ -76,6 +84,22 @@ def test_a_response_stays_under_a_mebibyte() -> None:
     response = response_of(*[problem] * 100, changes=changes)
     assert response.ByteSize() <= MAX_RESPONSE_BYTES
     assert len(response.errors) == 100
+    assert response.truncated
+    assert response.changes[-1].before_truncated
+
+
+def test_a_value_that_fits_is_not_marked() -> None:
+    response = response_of(changes=(FieldChange("template.body", "é" * (MAX_VALUE_BYTES // 2), None),))
+    assert not response.truncated
+    assert not response.changes[0].before_truncated
+    assert not response.changes[0].after_truncated
+
+
+def test_a_response_without_its_last_parts_says_so() -> None:
+    problem = Problem(ErrorCode.BAD_REQUEST, "No.", facts={"endpoint": "templates"})
+    warnings = [StepWarning(WarningType.NO_CHANGE, "w" * 300)] * 5
+    assert fit(response_of(problem, warnings=warnings), 1000).truncated
+    assert not fit(response_of(problem), 1000).truncated
 
 
 def test_long_values_are_cut_and_say_so() -> None:
@@ -86,6 +110,7 @@ def test_long_values_are_cut_and_say_so() -> None:
     )
     [change], [error] = response.changes, response.errors
     body = error.meta.cause.body.struct_value.fields["text"]
+    assert (change.before_truncated, change.after_truncated, error.meta.cause.body_truncated) == (True, True, True)
     for value in (change.before, change.after.list_value.values[0], body):
         assert value.string_value.endswith(CUT)
         assert len(value.string_value.encode()) <= MAX_VALUE_BYTES

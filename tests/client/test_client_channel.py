@@ -213,7 +213,7 @@ async def test_a_later_attempt_that_is_refused_leaves_it_unknown(client_kind: An
             with pytest.raises(OutcomeUnknown, match="An earlier attempt of this call"):
                 await calling
     await next_server.stop()
-    assert next_server.records[-1].outcome == "unknown"
+    assert next_server.records[-1].outcome == "ERROR_OUTCOME_UNKNOWN"
 
 
 async def test_a_service_that_is_not_there_is_unavailable(client_kind: Any) -> None:

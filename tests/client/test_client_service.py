@@ -194,7 +194,7 @@ async def test_the_exit_status_tells_the_outcome(service: RunningService) -> Non
     not_applied = await update_step(service, SEQUENCE, CALL_STEP, "--subject", "x")
     assert not_applied.status == 1
     assert not_applied.err.startswith("✗ UNPROCESSABLE_ENTITY_ERROR (422): ")
-    assert "outcome: not applied, found by the service" in not_applied.err
+    assert "outcome: ERROR_OUTCOME_NOT_APPLIED, found by the service" in not_applied.err
     refused = await update_step(service, "..", STEP, "--subject", "x")
     assert refused.status == 5
     assert "sequence_id: Must be a provider's id" in refused.err

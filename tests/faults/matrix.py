@@ -351,8 +351,9 @@ def table() -> str:
         expected = cell.expected
         wait = f"{expected.retry_after:.0f} s" if expected.retry_after is not None else ""
         code = f"`{expected.code}`" if expected.code else "success"
+        outcome = f"`{expected.outcome.value}`" if expected.outcome else "applied"
         lines.append(
-            f"| {cell.fault.name} | {cell.provider.title} | {cell.call} | {code} | {expected.outcome or 'applied'} "
+            f"| {cell.fault.name} | {cell.provider.title} | {cell.call} | {code} | {outcome} "
             f"| {expected.errors if expected.code else 0} | {wait} | {expected.calls} |"
         )
     return "\n".join(lines) + "\n"

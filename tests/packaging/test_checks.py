@@ -81,6 +81,29 @@ def test_a_break_is_found_after_it_was_committed_too(repository: Path) -> None:
     assert run(repository, "tools/breaking.sh").returncode != 0
 
 
+def test_a_changed_go_package_breaks_whoever_compiles_again(repository: Path) -> None:
+    commit(repository)
+    edit(repository, "github.com/seqstep/seqstep/generated", "example.com/elsewhere")
+    broken = run(repository, "tools/breaking.sh")
+    assert broken.returncode != 0
+    assert "go_package" in broken.stdout
+
+
+def test_the_one_exception_is_for_one_contract_and_one_rule(repository: Path) -> None:
+    commit(repository)
+    script = repository / "tools" / "breaking.sh"
+    [line] = [line for line in script.read_text().splitlines() if line.startswith("unreleased=")]
+    tree = run(repository, "git", "rev-parse", "HEAD:protos").stdout.strip()
+    script.write_text(script.read_text().replace(line, f"unreleased={tree}"))
+    edit(repository, "github.com/seqstep/seqstep/generated", "example.com/elsewhere")
+    assert run(repository, "tools/breaking.sh").returncode == 0
+    edit(repository, FIELD, "  reserved 4;")
+    broken = run(repository, "tools/breaking.sh")
+    assert broken.returncode != 0
+    assert "validate_only" in broken.stdout
+    assert "go_package" not in broken.stdout
+
+
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A copy of what `make generated-fresh` and `make proto` read, with the virtual environment of this one."""

@@ -259,7 +259,7 @@ async def test_a_failure_has_every_member_of_the_page(server: RunningHttpServer)
                     },
                     "origin": "remote-provider",
                     "application_name": "billing",
-                    "outcome": "partially-applied",
+                    "outcome": "ERROR_OUTCOME_PARTIALLY_APPLIED",
                     "request_id": "r-8",
                     "retry_after": 1.2,
                 },
@@ -273,7 +273,7 @@ async def test_a_failure_has_every_member_of_the_page(server: RunningHttpServer)
                 "meta": {
                     "origin": "supaglue",
                     "application_name": "billing",
-                    "outcome": "not-applied",
+                    "outcome": "ERROR_OUTCOME_NOT_APPLIED",
                     "request_id": "r-8",
                 },
             },
@@ -297,7 +297,7 @@ async def test_a_bug_is_shown_by_an_id_and_nothing_else(server: RunningHttpServe
     server.raising(ValueError("the password is hunter2"))
     response = await server.patch(x_request_id="r-9")
     error = error_of(response)
-    assert (error["code"], error["meta"]["outcome"]) == ("INTERNAL_SERVER_ERROR", "unknown")
+    assert (error["code"], error["meta"]["outcome"]) == ("INTERNAL_SERVER_ERROR", "ERROR_OUTCOME_UNKNOWN")
     assert "hunter2" not in response.text
     assert "r-9" in error["detail"]
 

@@ -270,5 +270,5 @@ async def test_a_call_that_outlasts_the_grace_is_unknown(server: RunningHttpServ
     async with asyncio.timeout(5):
         await server.http.stop(0.1)
         error = error_of(await slow.running)
-    assert (error["code"], error["meta"]["outcome"]) == ("SERVICE_UNAVAILABLE_ERROR", "unknown")
+    assert (error["code"], error["meta"]["outcome"]) == ("SERVICE_UNAVAILABLE_ERROR", "ERROR_OUTCOME_UNKNOWN")
     assert error["detail"].startswith("This server stopped")

@@ -138,8 +138,17 @@ async def test_metric_labels_are_bounded(server: RunningHttpServer) -> None:
     text = (await server.client.get("/metrics")).text
     found = samples(text)
     assert not re.search(r"customer-|nobody-|wrong-|acme|billing", text)
-    assert found["seqstep_calls_total", "code=BAD_REQUEST,outcome=not_applied,provider=none,server=http"] == 30
-    assert found["seqstep_calls_total", "code=UNAUTHORIZED_ERROR,outcome=not_applied,provider=apollo,server=http"] == 30
+    assert (
+        found["seqstep_calls_total", "code=BAD_REQUEST,outcome=ERROR_OUTCOME_NOT_APPLIED,provider=none,server=http"]
+        == 30
+    )
+    assert (
+        found[
+            "seqstep_calls_total",
+            "code=UNAUTHORIZED_ERROR,outcome=ERROR_OUTCOME_NOT_APPLIED,provider=apollo,server=http",
+        ]
+        == 30
+    )
     late = "code=GATEWAY_TIMEOUT_ERROR,outcome=partially_applied,provider=apollo,server=http"
     assert found["seqstep_calls_total", late] == 1
     assert found["seqstep_provider_calls_total", "provider=apollo"] == 3
@@ -157,7 +166,7 @@ async def test_metrics_have_running_and_cancelled_calls(server: RunningHttpServe
     running.cancel()
     await until(lambda: server.records)
     found = samples((await server.client.get("/metrics")).text)
-    assert found["seqstep_calls_total", "code=CANCELLED,outcome=unknown,provider=apollo,server=http"] == 1
+    assert found["seqstep_calls_total", "code=CANCELLED,outcome=ERROR_OUTCOME_UNKNOWN,provider=apollo,server=http"] == 1
     assert found["seqstep_calls_in_flight", ""] == 0
 
 

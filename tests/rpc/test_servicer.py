@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from service.api.admission import Admission
 from service.api.deadline_policy import DeadlinePolicy
 from service.domain.deadline import Deadline
-from service.domain.errors import ErrorCode, Outcome, Problem, Violation, invalid
+from service.domain.errors import ErrorCode, Origin, Problem, Violation, invalid
 from service.domain.step import Caller, StepUpdate, UpdateResult
 from service.domain.validation import MAX_BODY_BYTES
 from tests.support.grpc_server import CUSTOMER, EMPTY, GOOD, RunningGrpcServer, refusal_of
@@ -41,16 +41,34 @@ async def test_a_failed_update_is_an_ok_status_with_errors(server: RunningGrpcSe
 
 
 async def test_status_mode_gives_the_same_failure_as_a_status(server: RunningGrpcServer) -> None:
-    server.failing(Problem(ErrorCode.TOO_MANY_REQUESTS_ERROR, "Wait.", retry_after=2.5, outcome=Outcome.NOT_APPLIED))
+    server.failing(
+        Problem(
+            ErrorCode.TOO_MANY_REQUESTS_ERROR, "Wait.", retry_after=2.5, facts={"endpoint": "emailer_campaigns/show"}
+        )
+    )
     refusal = await server.refused(*GOOD, ("x-error-mode", "Status"), ("x-request-id", "r-8"))
     assert refusal.code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert refusal.envelope.errors[0].meta.retry_after.ToMilliseconds() == 2500
     assert refusal[error_details_pb2.RetryInfo].retry_delay.ToMilliseconds() == 2500
     info = refusal[error_details_pb2.ErrorInfo]
-    assert (info.reason, info.domain) == ("TOO_MANY_REQUESTS_ERROR", "seqstep")
-    assert info.metadata["outcome"] == "not applied"
+    assert (info.reason, info.domain) == ("TOO_MANY_REQUESTS_ERROR", "seqstep.github.io")
+    assert info.metadata == {
+        "http_status": "429",
+        "outcome": "ERROR_OUTCOME_NOT_APPLIED",
+        "origin": "ERROR_ORIGIN_SERVICE",
+        "endpoint": "emailer_campaigns/show",
+    }
+    assert refusal.envelope.errors[0].meta.facts == {"endpoint": "emailer_campaigns/show"}
     assert refusal.trailers["x-request-id"] == "r-8"
     assert refusal.trailers["x-error-status"] == "429"
+
+
+async def test_credentials_of_a_customer_are_not_those_of_the_caller(server: RunningGrpcServer) -> None:
+    server.failing(Problem(ErrorCode.UNAUTHORIZED_ERROR, "Reconnect.", origin=Origin.PROVIDER))
+    refusal = await server.refused(*GOOD, ("x-error-mode", "status"))
+    assert refusal.code is grpc.StatusCode.FAILED_PRECONDITION
+    assert (refusal.trailers["x-error-code"], refusal.trailers["x-error-status"]) == ("UNAUTHORIZED_ERROR", "401")
+    assert server.records[0].grpc_status == "FAILED_PRECONDITION"
 
 
 async def test_status_mode_leaves_success_alone(server: RunningGrpcServer) -> None:

@@ -1,6 +1,7 @@
 """Failures as gRPC statuses with details."""
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -9,6 +10,7 @@ from engagement.v1 import envelope_pb2
 from engagement.v1 import sequence_step_service_pb2 as pb
 from google.rpc import error_details_pb2, status_pb2
 
+from service.api.call_handler import CallOutcome
 from service.api.envelope import envelope
 from service.domain.errors import Cause, ErrorCode, Outcome, Problem, Violation
 from service.domain.step import StepWarning, WarningType
@@ -19,15 +21,23 @@ def response_of(*problems: Problem, **more: Any) -> pb.UpdateStepResponse:
     return envelope(problems, **more, application_name="billing", request_id="r-1")
 
 
+def refused(
+    problem: Problem, response: pb.UpdateStepResponse, violations: Sequence[Violation] = ()
+) -> tuple[str, bytes]:
+    return status_details(CallOutcome("r-1", response, problem, refused=True, violations=violations), problem)
+
+
 def test_a_status_stays_small_and_keeps_what_matters() -> None:
     cause = Cause(400, "x" * 16_000, {f"h{n}": "v" * 500 for n in range(60)})
     problem = Problem(ErrorCode.BAD_REQUEST, "d" * 3000, cause=cause, retry_after=2, outcome=Outcome.UNKNOWN)
     warnings = tuple(StepWarning(WarningType.SHARED_TEMPLATE, "w" * 500) for _ in range(20))
     response = response_of(*[problem] * 10, warnings=warnings)
-    _, status = status_details(problem, (), response)
+    _, status = refused(problem, response)
     assert len(status) <= MAX_STATUS_BYTES
     assert response.errors[0].meta.outcome == envelope_pb2.ERROR_OUTCOME_UNKNOWN
     assert response.errors[0].meta.request_id == "r-1"
+    assert response.errors[0].meta.cause.body_truncated
+    assert response.truncated
 
 
 def as_sent(message: str, status: bytes) -> int:
@@ -49,7 +59,7 @@ def as_sent(message: str, status: bytes) -> int:
 )
 def test_trailers_stay_below_what_default_clients_take(detail: str, violations: list[Violation]) -> None:
     problem = Problem(ErrorCode.VALIDATION_ERROR, detail, cause=Cause(400, "x" * 9000, {"a": "b" * 500}), retry_after=1)
-    message, status = status_details(problem, violations, response_of(problem))
+    message, status = refused(problem, response_of(problem), violations)
     assert as_sent(message, status) < 8192
     details = status_pb2.Status.FromString(status).details
     bad = error_details_pb2.BadRequest()
@@ -60,8 +70,22 @@ def test_trailers_stay_below_what_default_clients_take(detail: str, violations: 
         assert len(shown[0]) == len(violations) or "more are not shown" in shown[0][-1].description
 
 
+def test_facts_do_not_make_a_status_too_long() -> None:
+    facts = {f"fact_{number}": "é" * 5000 for number in range(4)}
+    problem = Problem(ErrorCode.CONFLICT_ERROR, "é" * 3000, facts=facts)
+    response = response_of(problem)
+    message, status = refused(problem, response)
+    assert as_sent(message, status) < 8192
+    assert response.truncated
+    info = error_details_pb2.ErrorInfo()
+    assert any(each.Unpack(info) for each in status_pb2.Status.FromString(status).details)
+    assert info.metadata["fact_0"].endswith("… [cut]")
+
+
 def test_a_small_status_keeps_its_cause() -> None:
     problem = Problem(ErrorCode.BAD_REQUEST, "No.", cause=Cause(400, {"error": "no"}, {}))
     response = response_of(problem)
-    status_details(problem, (), response)
+    refused(problem, response)
     assert response.errors[0].meta.cause.body.struct_value.fields["error"].string_value == "no"
+    assert not response.errors[0].meta.cause.body_truncated
+    assert not response.truncated

@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	engagementv1 "seqstep.example/generated/go/engagement/v1"
+	engagementv1 "github.com/seqstep/seqstep/generated/go/engagement/v1"
 )
 
 // Updates set absolute values, so any call may be repeated. CANCELLED is how a call ends that was on its way to a replica

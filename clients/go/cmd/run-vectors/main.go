@@ -22,9 +22,9 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
-	engagementv1 "seqstep.example/generated/go/engagement/v1"
+	engagementv1 "github.com/seqstep/seqstep/generated/go/engagement/v1"
 
-	"seqstep.example/clients/go/update"
+	"github.com/seqstep/seqstep/clients/go/update"
 )
 
 type vector struct {

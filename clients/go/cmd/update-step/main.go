@@ -11,9 +11,9 @@ import (
 
 	"google.golang.org/grpc/status"
 
-	engagementv1 "seqstep.example/generated/go/engagement/v1"
+	engagementv1 "github.com/seqstep/seqstep/generated/go/engagement/v1"
 
-	"seqstep.example/clients/go/update"
+	"github.com/seqstep/seqstep/clients/go/update"
 )
 
 func main() {

@@ -148,6 +148,8 @@ type Error struct {
 	Detail string `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"`
 	// The same as `code`.
 	//
+	// Deprecated: use `code`.
+	//
 	// Deprecated: Marked as deprecated in engagement/v1/envelope.proto.
 	ProblemType string `protobuf:"bytes,3,opt,name=problem_type,json=problemType,proto3" json:"problem_type,omitempty"`
 	// A few words that are the same for every error with this `code`, unless the provider gave a title of its own.
@@ -258,7 +260,10 @@ type ErrorMeta struct {
 	// How long to wait before the same call can succeed. Unset when it is not known, or when waiting does not help.
 	RetryAfter *durationpb.Duration `protobuf:"bytes,5,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	// The id of the call: the caller's own `x-request-id`, or the one that was made for it.
-	RequestId     string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// What `detail` says in words, for programs, by names in lower_snake_case. docs/errors.md has the names. A list is separated
+	// by commas. `google.rpc.ErrorInfo` of a status has the same in its `metadata`.
+	Facts         map[string]string `protobuf:"bytes,7,rep,name=facts,proto3" json:"facts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -335,16 +340,25 @@ func (x *ErrorMeta) GetRequestId() string {
 	return ""
 }
 
+func (x *ErrorMeta) GetFacts() map[string]string {
+	if x != nil {
+		return x.Facts
+	}
+	return nil
+}
+
 // What the provider answered, for people who know the provider.
 type ErrorCause struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The HTTP status of the provider's answer.
 	Code int32 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
-	// The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-	// given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
+	// The body of the answer: its JSON as it came, or a string when it was not JSON. One of more than 16 KiB in UTF-8 is cut and
+	// given as a string that ends in `… [cut]`; where it does not fit, such as in a gRPC status, that is all that is left of it.
 	Body *structpb.Value `protobuf:"bytes,2,opt,name=body,proto3" json:"body,omitempty"`
 	// The headers of the answer, names in lower case. Cookies and whatever carries a credential are left out.
-	Headers       map[string]string `protobuf:"bytes,3,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Headers map[string]string `protobuf:"bytes,3,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Whether `body` was cut.
+	BodyTruncated bool `protobuf:"varint,4,opt,name=body_truncated,json=bodyTruncated,proto3" json:"body_truncated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -400,6 +414,13 @@ func (x *ErrorCause) GetHeaders() map[string]string {
 	return nil
 }
 
+func (x *ErrorCause) GetBodyTruncated() bool {
+	if x != nil {
+		return x.BodyTruncated
+	}
+	return false
+}
+
 // Something that the caller should know about an update that did not fail for it.
 type Warning struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -409,7 +430,10 @@ type Warning struct {
 	// docs/errors.md; it may grow.
 	ProblemType string `protobuf:"bytes,2,opt,name=problem_type,json=problemType,proto3" json:"problem_type,omitempty"`
 	// A few words that are the same for every warning of this kind.
-	Title         string `protobuf:"bytes,3,opt,name=title,proto3" json:"title,omitempty"`
+	Title string `protobuf:"bytes,3,opt,name=title,proto3" json:"title,omitempty"`
+	// What `detail` says in words, for programs, as in `ErrorMeta`: for example `template_id` and `step_ids` of
+	// `SHARED_TEMPLATE`.
+	Facts         map[string]string `protobuf:"bytes,4,rep,name=facts,proto3" json:"facts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -465,18 +489,29 @@ func (x *Warning) GetTitle() string {
 	return ""
 }
 
+func (x *Warning) GetFacts() map[string]string {
+	if x != nil {
+		return x.Facts
+	}
+	return nil
+}
+
 // One value of the step that was changed, or would be with `validate_only`.
 type FieldChange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Which value: `template.subject`, `template.body`, or `custom_fields.KEY` with the provider's own name.
 	Field string `protobuf:"bytes,1,opt,name=field,proto3" json:"field,omitempty"`
-	// The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
+	// The value before; null if there was none. A string of more than 64 KiB in UTF-8 is cut and ends in `… [cut]`.
 	Before *structpb.Value `protobuf:"bytes,2,opt,name=before,proto3" json:"before,omitempty"`
 	// What the provider holds now, by its own answer, which may differ from what was sent (see `CONTENT_NORMALIZED`). With
 	// `validate_only`, or when the outcome is unknown, what was asked for. Cut in the same way.
-	After         *structpb.Value `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	After *structpb.Value `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
+	// Whether `before` was cut.
+	BeforeTruncated bool `protobuf:"varint,4,opt,name=before_truncated,json=beforeTruncated,proto3" json:"before_truncated,omitempty"`
+	// Whether `after` was cut.
+	AfterTruncated bool `protobuf:"varint,5,opt,name=after_truncated,json=afterTruncated,proto3" json:"after_truncated,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *FieldChange) Reset() {
@@ -530,6 +565,20 @@ func (x *FieldChange) GetAfter() *structpb.Value {
 	return nil
 }
 
+func (x *FieldChange) GetBeforeTruncated() bool {
+	if x != nil {
+		return x.BeforeTruncated
+	}
+	return false
+}
+
+func (x *FieldChange) GetAfterTruncated() bool {
+	if x != nil {
+		return x.AfterTruncated
+	}
+	return false
+}
+
 var File_engagement_v1_envelope_proto protoreflect.FileDescriptor
 
 const file_engagement_v1_envelope_proto_rawDesc = "" +
@@ -542,7 +591,7 @@ const file_engagement_v1_envelope_proto_rawDesc = "" +
 	"\x05title\x18\x04 \x01(\tR\x05title\x12\x12\n" +
 	"\x04code\x18\x05 \x01(\tR\x04code\x12\x16\n" +
 	"\x06status\x18\x06 \x01(\tR\x06status\x12,\n" +
-	"\x04meta\x18\a \x01(\v2\x18.engagement.v1.ErrorMetaR\x04meta\"\xad\x02\n" +
+	"\x04meta\x18\a \x01(\v2\x18.engagement.v1.ErrorMetaR\x04meta\"\xa2\x03\n" +
 	"\tErrorMeta\x12/\n" +
 	"\x05cause\x18\x01 \x01(\v2\x19.engagement.v1.ErrorCauseR\x05cause\x122\n" +
 	"\x06origin\x18\x02 \x01(\x0e2\x1a.engagement.v1.ErrorOriginR\x06origin\x12)\n" +
@@ -551,23 +600,36 @@ const file_engagement_v1_envelope_proto_rawDesc = "" +
 	"\vretry_after\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"retryAfter\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x06 \x01(\tR\trequestId\"\xca\x01\n" +
+	"request_id\x18\x06 \x01(\tR\trequestId\x129\n" +
+	"\x05facts\x18\a \x03(\v2#.engagement.v1.ErrorMeta.FactsEntryR\x05facts\x1a8\n" +
+	"\n" +
+	"FactsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf1\x01\n" +
 	"\n" +
 	"ErrorCause\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12*\n" +
 	"\x04body\x18\x02 \x01(\v2\x16.google.protobuf.ValueR\x04body\x12@\n" +
-	"\aheaders\x18\x03 \x03(\v2&.engagement.v1.ErrorCause.HeadersEntryR\aheaders\x1a:\n" +
+	"\aheaders\x18\x03 \x03(\v2&.engagement.v1.ErrorCause.HeadersEntryR\aheaders\x12%\n" +
+	"\x0ebody_truncated\x18\x04 \x01(\bR\rbodyTruncated\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"Z\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xcd\x01\n" +
 	"\aWarning\x12\x16\n" +
 	"\x06detail\x18\x01 \x01(\tR\x06detail\x12!\n" +
 	"\fproblem_type\x18\x02 \x01(\tR\vproblemType\x12\x14\n" +
-	"\x05title\x18\x03 \x01(\tR\x05title\"\x81\x01\n" +
+	"\x05title\x18\x03 \x01(\tR\x05title\x127\n" +
+	"\x05facts\x18\x04 \x03(\v2!.engagement.v1.Warning.FactsEntryR\x05facts\x1a8\n" +
+	"\n" +
+	"FactsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd5\x01\n" +
 	"\vFieldChange\x12\x14\n" +
 	"\x05field\x18\x01 \x01(\tR\x05field\x12.\n" +
 	"\x06before\x18\x02 \x01(\v2\x16.google.protobuf.ValueR\x06before\x12,\n" +
-	"\x05after\x18\x03 \x01(\v2\x16.google.protobuf.ValueR\x05after*g\n" +
+	"\x05after\x18\x03 \x01(\v2\x16.google.protobuf.ValueR\x05after\x12)\n" +
+	"\x10before_truncated\x18\x04 \x01(\bR\x0fbeforeTruncated\x12'\n" +
+	"\x0fafter_truncated\x18\x05 \x01(\bR\x0eafterTruncated*g\n" +
 	"\vErrorOrigin\x12\x1c\n" +
 	"\x18ERROR_ORIGIN_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_ORIGIN_REMOTE_PROVIDER\x10\x01\x12\x18\n" +
@@ -576,8 +638,8 @@ const file_engagement_v1_envelope_proto_rawDesc = "" +
 	"\x19ERROR_OUTCOME_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19ERROR_OUTCOME_NOT_APPLIED\x10\x01\x12\x19\n" +
 	"\x15ERROR_OUTCOME_UNKNOWN\x10\x02\x12#\n" +
-	"\x1fERROR_OUTCOME_PARTIALLY_APPLIED\x10\x03BA\n" +
-	"\x11com.engagement.v1P\x01Z\x1aengagement/v1;engagementv1\xaa\x02\rEngagement.V1b\x06proto3"
+	"\x1fERROR_OUTCOME_PARTIALLY_APPLIED\x10\x03Bi\n" +
+	"\x11com.engagement.v1P\x01ZBgithub.com/seqstep/seqstep/generated/go/engagement/v1;engagementv1\xaa\x02\rEngagement.V1b\x06proto3"
 
 var (
 	file_engagement_v1_envelope_proto_rawDescOnce sync.Once
@@ -592,7 +654,7 @@ func file_engagement_v1_envelope_proto_rawDescGZIP() []byte {
 }
 
 var file_engagement_v1_envelope_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_engagement_v1_envelope_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_engagement_v1_envelope_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_engagement_v1_envelope_proto_goTypes = []any{
 	(ErrorOrigin)(0),            // 0: engagement.v1.ErrorOrigin
 	(ErrorOutcome)(0),           // 1: engagement.v1.ErrorOutcome
@@ -601,25 +663,29 @@ var file_engagement_v1_envelope_proto_goTypes = []any{
 	(*ErrorCause)(nil),          // 4: engagement.v1.ErrorCause
 	(*Warning)(nil),             // 5: engagement.v1.Warning
 	(*FieldChange)(nil),         // 6: engagement.v1.FieldChange
-	nil,                         // 7: engagement.v1.ErrorCause.HeadersEntry
-	(*durationpb.Duration)(nil), // 8: google.protobuf.Duration
-	(*structpb.Value)(nil),      // 9: google.protobuf.Value
+	nil,                         // 7: engagement.v1.ErrorMeta.FactsEntry
+	nil,                         // 8: engagement.v1.ErrorCause.HeadersEntry
+	nil,                         // 9: engagement.v1.Warning.FactsEntry
+	(*durationpb.Duration)(nil), // 10: google.protobuf.Duration
+	(*structpb.Value)(nil),      // 11: google.protobuf.Value
 }
 var file_engagement_v1_envelope_proto_depIdxs = []int32{
-	3, // 0: engagement.v1.Error.meta:type_name -> engagement.v1.ErrorMeta
-	4, // 1: engagement.v1.ErrorMeta.cause:type_name -> engagement.v1.ErrorCause
-	0, // 2: engagement.v1.ErrorMeta.origin:type_name -> engagement.v1.ErrorOrigin
-	1, // 3: engagement.v1.ErrorMeta.outcome:type_name -> engagement.v1.ErrorOutcome
-	8, // 4: engagement.v1.ErrorMeta.retry_after:type_name -> google.protobuf.Duration
-	9, // 5: engagement.v1.ErrorCause.body:type_name -> google.protobuf.Value
-	7, // 6: engagement.v1.ErrorCause.headers:type_name -> engagement.v1.ErrorCause.HeadersEntry
-	9, // 7: engagement.v1.FieldChange.before:type_name -> google.protobuf.Value
-	9, // 8: engagement.v1.FieldChange.after:type_name -> google.protobuf.Value
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	3,  // 0: engagement.v1.Error.meta:type_name -> engagement.v1.ErrorMeta
+	4,  // 1: engagement.v1.ErrorMeta.cause:type_name -> engagement.v1.ErrorCause
+	0,  // 2: engagement.v1.ErrorMeta.origin:type_name -> engagement.v1.ErrorOrigin
+	1,  // 3: engagement.v1.ErrorMeta.outcome:type_name -> engagement.v1.ErrorOutcome
+	10, // 4: engagement.v1.ErrorMeta.retry_after:type_name -> google.protobuf.Duration
+	7,  // 5: engagement.v1.ErrorMeta.facts:type_name -> engagement.v1.ErrorMeta.FactsEntry
+	11, // 6: engagement.v1.ErrorCause.body:type_name -> google.protobuf.Value
+	8,  // 7: engagement.v1.ErrorCause.headers:type_name -> engagement.v1.ErrorCause.HeadersEntry
+	9,  // 8: engagement.v1.Warning.facts:type_name -> engagement.v1.Warning.FactsEntry
+	11, // 9: engagement.v1.FieldChange.before:type_name -> google.protobuf.Value
+	11, // 10: engagement.v1.FieldChange.after:type_name -> google.protobuf.Value
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_engagement_v1_envelope_proto_init() }
@@ -633,7 +699,7 @@ func file_engagement_v1_envelope_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_engagement_v1_envelope_proto_rawDesc), len(file_engagement_v1_envelope_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

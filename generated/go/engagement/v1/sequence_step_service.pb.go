@@ -108,7 +108,7 @@ type SequenceStepRecord struct {
 	Template *StepTemplate `protobuf:"bytes,1,opt,name=template,proto3" json:"template,omitempty"`
 	// Fields of the provider's own step resource, by the provider's own names. Values go to the provider as they are; whole
 	// numbers are sent as integers. Names that would move the record elsewhere (ids, parents, types) are refused. At most
-	// 64 KiB as JSON, nested at most 16 levels deep.
+	// 64 KiB as JSON in UTF-8, nested at most 16 levels deep.
 	CustomFields  *structpb.Struct `protobuf:"bytes,2,opt,name=custom_fields,json=customFields,proto3" json:"custom_fields,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -161,7 +161,7 @@ func (x *SequenceStepRecord) GetCustomFields() *structpb.Struct {
 // The text of an email or message. What is absent stays as it is; an empty string is a value.
 type StepTemplate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The subject, in one line of at most 998 characters. A step that replies in a thread does not use it.
+	// The subject, in one line of at most 998 characters (Unicode code points). A step that replies in a thread does not use it.
 	Subject *string `protobuf:"bytes,1,opt,name=subject,proto3,oneof" json:"subject,omitempty"`
 	// The body, in HTML, of at most 5 MiB in UTF-8. The provider may clean it up; see the warning `CONTENT_NORMALIZED`.
 	Body          *string `protobuf:"bytes,2,opt,name=body,proto3,oneof" json:"body,omitempty"`
@@ -223,7 +223,10 @@ type UpdateStepResponse struct {
 	Warnings []*Warning `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	// The values that were changed, or would be with `validate_only`: template first, then custom fields. On failure only
 	// those that are known to be changed.
-	Changes       []*FieldChange `protobuf:"bytes,3,rep,name=changes,proto3" json:"changes,omitempty"`
+	Changes []*FieldChange `protobuf:"bytes,3,rep,name=changes,proto3" json:"changes,omitempty"`
+	// Whether errors, warnings, changes or facts were left out to keep the answer short, which happens in the details of a
+	// status. Values that were cut are marked where they are.
+	Truncated     bool `protobuf:"varint,4,opt,name=truncated,proto3" json:"truncated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -279,6 +282,13 @@ func (x *UpdateStepResponse) GetChanges() []*FieldChange {
 	return nil
 }
 
+func (x *UpdateStepResponse) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
+}
+
 var File_engagement_v1_sequence_step_service_proto protoreflect.FileDescriptor
 
 const file_engagement_v1_sequence_step_service_proto_rawDesc = "" +
@@ -298,15 +308,16 @@ const file_engagement_v1_sequence_step_service_proto_rawDesc = "" +
 	"\x04body\x18\x02 \x01(\tH\x01R\x04body\x88\x01\x01B\n" +
 	"\n" +
 	"\b_subjectB\a\n" +
-	"\x05_body\"\xac\x01\n" +
+	"\x05_body\"\xca\x01\n" +
 	"\x12UpdateStepResponse\x12,\n" +
 	"\x06errors\x18\x01 \x03(\v2\x14.engagement.v1.ErrorR\x06errors\x122\n" +
 	"\bwarnings\x18\x02 \x03(\v2\x16.engagement.v1.WarningR\bwarnings\x124\n" +
-	"\achanges\x18\x03 \x03(\v2\x1a.engagement.v1.FieldChangeR\achanges2m\n" +
+	"\achanges\x18\x03 \x03(\v2\x1a.engagement.v1.FieldChangeR\achanges\x12\x1c\n" +
+	"\ttruncated\x18\x04 \x01(\bR\ttruncated2m\n" +
 	"\x13SequenceStepService\x12V\n" +
 	"\n" +
-	"UpdateStep\x12 .engagement.v1.UpdateStepRequest\x1a!.engagement.v1.UpdateStepResponse\"\x03\x90\x02\x02BA\n" +
-	"\x11com.engagement.v1P\x01Z\x1aengagement/v1;engagementv1\xaa\x02\rEngagement.V1b\x06proto3"
+	"UpdateStep\x12 .engagement.v1.UpdateStepRequest\x1a!.engagement.v1.UpdateStepResponse\"\x03\x90\x02\x02Bi\n" +
+	"\x11com.engagement.v1P\x01ZBgithub.com/seqstep/seqstep/generated/go/engagement/v1;engagementv1\xaa\x02\rEngagement.V1b\x06proto3"
 
 var (
 	file_engagement_v1_sequence_step_service_proto_rawDescOnce sync.Once

@@ -26,32 +26,40 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x65ngagement/v1/envelope.proto\x12\rengagement.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xc6\x01\n\x05\x45rror\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n\x06\x64\x65tail\x18\x02 \x01(\tR\x06\x64\x65tail\x12%\n\x0cproblem_type\x18\x03 \x01(\tB\x02\x18\x01R\x0bproblemType\x12\x14\n\x05title\x18\x04 \x01(\tR\x05title\x12\x12\n\x04\x63ode\x18\x05 \x01(\tR\x04\x63ode\x12\x16\n\x06status\x18\x06 \x01(\tR\x06status\x12,\n\x04meta\x18\x07 \x01(\x0b\x32\x18.engagement.v1.ErrorMetaR\x04meta\"\xad\x02\n\tErrorMeta\x12/\n\x05\x63\x61use\x18\x01 \x01(\x0b\x32\x19.engagement.v1.ErrorCauseR\x05\x63\x61use\x12\x32\n\x06origin\x18\x02 \x01(\x0e\x32\x1a.engagement.v1.ErrorOriginR\x06origin\x12)\n\x10\x61pplication_name\x18\x03 \x01(\tR\x0f\x61pplicationName\x12\x35\n\x07outcome\x18\x04 \x01(\x0e\x32\x1b.engagement.v1.ErrorOutcomeR\x07outcome\x12:\n\x0bretry_after\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\nretryAfter\x12\x1d\n\nrequest_id\x18\x06 \x01(\tR\trequestId\"\xca\x01\n\nErrorCause\x12\x12\n\x04\x63ode\x18\x01 \x01(\x05R\x04\x63ode\x12*\n\x04\x62ody\x18\x02 \x01(\x0b\x32\x16.google.protobuf.ValueR\x04\x62ody\x12@\n\x07headers\x18\x03 \x03(\x0b\x32&.engagement.v1.ErrorCause.HeadersEntryR\x07headers\x1a:\n\x0cHeadersEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"Z\n\x07Warning\x12\x16\n\x06\x64\x65tail\x18\x01 \x01(\tR\x06\x64\x65tail\x12!\n\x0cproblem_type\x18\x02 \x01(\tR\x0bproblemType\x12\x14\n\x05title\x18\x03 \x01(\tR\x05title\"\x81\x01\n\x0b\x46ieldChange\x12\x14\n\x05\x66ield\x18\x01 \x01(\tR\x05\x66ield\x12.\n\x06\x62\x65\x66ore\x18\x02 \x01(\x0b\x32\x16.google.protobuf.ValueR\x06\x62\x65\x66ore\x12,\n\x05\x61\x66ter\x18\x03 \x01(\x0b\x32\x16.google.protobuf.ValueR\x05\x61\x66ter*g\n\x0b\x45rrorOrigin\x12\x1c\n\x18\x45RROR_ORIGIN_UNSPECIFIED\x10\x00\x12 \n\x1c\x45RROR_ORIGIN_REMOTE_PROVIDER\x10\x01\x12\x18\n\x14\x45RROR_ORIGIN_SERVICE\x10\x02*\x8c\x01\n\x0c\x45rrorOutcome\x12\x1d\n\x19\x45RROR_OUTCOME_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45RROR_OUTCOME_NOT_APPLIED\x10\x01\x12\x19\n\x15\x45RROR_OUTCOME_UNKNOWN\x10\x02\x12#\n\x1f\x45RROR_OUTCOME_PARTIALLY_APPLIED\x10\x03\x42\x41\n\x11\x63om.engagement.v1P\x01Z\x1a\x65ngagement/v1;engagementv1\xaa\x02\rEngagement.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x65ngagement/v1/envelope.proto\x12\rengagement.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xc6\x01\n\x05\x45rror\x12\x0e\n\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n\x06\x64\x65tail\x18\x02 \x01(\tR\x06\x64\x65tail\x12%\n\x0cproblem_type\x18\x03 \x01(\tB\x02\x18\x01R\x0bproblemType\x12\x14\n\x05title\x18\x04 \x01(\tR\x05title\x12\x12\n\x04\x63ode\x18\x05 \x01(\tR\x04\x63ode\x12\x16\n\x06status\x18\x06 \x01(\tR\x06status\x12,\n\x04meta\x18\x07 \x01(\x0b\x32\x18.engagement.v1.ErrorMetaR\x04meta\"\xa2\x03\n\tErrorMeta\x12/\n\x05\x63\x61use\x18\x01 \x01(\x0b\x32\x19.engagement.v1.ErrorCauseR\x05\x63\x61use\x12\x32\n\x06origin\x18\x02 \x01(\x0e\x32\x1a.engagement.v1.ErrorOriginR\x06origin\x12)\n\x10\x61pplication_name\x18\x03 \x01(\tR\x0f\x61pplicationName\x12\x35\n\x07outcome\x18\x04 \x01(\x0e\x32\x1b.engagement.v1.ErrorOutcomeR\x07outcome\x12:\n\x0bretry_after\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\nretryAfter\x12\x1d\n\nrequest_id\x18\x06 \x01(\tR\trequestId\x12\x39\n\x05\x66\x61\x63ts\x18\x07 \x03(\x0b\x32#.engagement.v1.ErrorMeta.FactsEntryR\x05\x66\x61\x63ts\x1a\x38\n\nFactsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xf1\x01\n\nErrorCause\x12\x12\n\x04\x63ode\x18\x01 \x01(\x05R\x04\x63ode\x12*\n\x04\x62ody\x18\x02 \x01(\x0b\x32\x16.google.protobuf.ValueR\x04\x62ody\x12@\n\x07headers\x18\x03 \x03(\x0b\x32&.engagement.v1.ErrorCause.HeadersEntryR\x07headers\x12%\n\x0e\x62ody_truncated\x18\x04 \x01(\x08R\rbodyTruncated\x1a:\n\x0cHeadersEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xcd\x01\n\x07Warning\x12\x16\n\x06\x64\x65tail\x18\x01 \x01(\tR\x06\x64\x65tail\x12!\n\x0cproblem_type\x18\x02 \x01(\tR\x0bproblemType\x12\x14\n\x05title\x18\x03 \x01(\tR\x05title\x12\x37\n\x05\x66\x61\x63ts\x18\x04 \x03(\x0b\x32!.engagement.v1.Warning.FactsEntryR\x05\x66\x61\x63ts\x1a\x38\n\nFactsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xd5\x01\n\x0b\x46ieldChange\x12\x14\n\x05\x66ield\x18\x01 \x01(\tR\x05\x66ield\x12.\n\x06\x62\x65\x66ore\x18\x02 \x01(\x0b\x32\x16.google.protobuf.ValueR\x06\x62\x65\x66ore\x12,\n\x05\x61\x66ter\x18\x03 \x01(\x0b\x32\x16.google.protobuf.ValueR\x05\x61\x66ter\x12)\n\x10\x62\x65\x66ore_truncated\x18\x04 \x01(\x08R\x0f\x62\x65\x66oreTruncated\x12\'\n\x0f\x61\x66ter_truncated\x18\x05 \x01(\x08R\x0e\x61\x66terTruncated*g\n\x0b\x45rrorOrigin\x12\x1c\n\x18\x45RROR_ORIGIN_UNSPECIFIED\x10\x00\x12 \n\x1c\x45RROR_ORIGIN_REMOTE_PROVIDER\x10\x01\x12\x18\n\x14\x45RROR_ORIGIN_SERVICE\x10\x02*\x8c\x01\n\x0c\x45rrorOutcome\x12\x1d\n\x19\x45RROR_OUTCOME_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45RROR_OUTCOME_NOT_APPLIED\x10\x01\x12\x19\n\x15\x45RROR_OUTCOME_UNKNOWN\x10\x02\x12#\n\x1f\x45RROR_OUTCOME_PARTIALLY_APPLIED\x10\x03\x42i\n\x11\x63om.engagement.v1P\x01ZBgithub.com/seqstep/seqstep/generated/go/engagement/v1;engagementv1\xaa\x02\rEngagement.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'engagement.v1.envelope_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\021com.engagement.v1P\001Z\032engagement/v1;engagementv1\252\002\rEngagement.V1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\021com.engagement.v1P\001ZBgithub.com/seqstep/seqstep/generated/go/engagement/v1;engagementv1\252\002\rEngagement.V1'
   _globals['_ERROR'].fields_by_name['problem_type']._loaded_options = None
   _globals['_ERROR'].fields_by_name['problem_type']._serialized_options = b'\030\001'
+  _globals['_ERRORMETA_FACTSENTRY']._loaded_options = None
+  _globals['_ERRORMETA_FACTSENTRY']._serialized_options = b'8\001'
   _globals['_ERRORCAUSE_HEADERSENTRY']._loaded_options = None
   _globals['_ERRORCAUSE_HEADERSENTRY']._serialized_options = b'8\001'
-  _globals['_ERRORORIGIN']._serialized_start=1043
-  _globals['_ERRORORIGIN']._serialized_end=1146
-  _globals['_ERROROUTCOME']._serialized_start=1149
-  _globals['_ERROROUTCOME']._serialized_end=1289
+  _globals['_WARNING_FACTSENTRY']._loaded_options = None
+  _globals['_WARNING_FACTSENTRY']._serialized_options = b'8\001'
+  _globals['_ERRORORIGIN']._serialized_start=1399
+  _globals['_ERRORORIGIN']._serialized_end=1502
+  _globals['_ERROROUTCOME']._serialized_start=1505
+  _globals['_ERROROUTCOME']._serialized_end=1645
   _globals['_ERROR']._serialized_start=110
   _globals['_ERROR']._serialized_end=308
   _globals['_ERRORMETA']._serialized_start=311
-  _globals['_ERRORMETA']._serialized_end=612
-  _globals['_ERRORCAUSE']._serialized_start=615
-  _globals['_ERRORCAUSE']._serialized_end=817
-  _globals['_ERRORCAUSE_HEADERSENTRY']._serialized_start=759
-  _globals['_ERRORCAUSE_HEADERSENTRY']._serialized_end=817
-  _globals['_WARNING']._serialized_start=819
-  _globals['_WARNING']._serialized_end=909
-  _globals['_FIELDCHANGE']._serialized_start=912
-  _globals['_FIELDCHANGE']._serialized_end=1041
+  _globals['_ERRORMETA']._serialized_end=729
+  _globals['_ERRORMETA_FACTSENTRY']._serialized_start=673
+  _globals['_ERRORMETA_FACTSENTRY']._serialized_end=729
+  _globals['_ERRORCAUSE']._serialized_start=732
+  _globals['_ERRORCAUSE']._serialized_end=973
+  _globals['_ERRORCAUSE_HEADERSENTRY']._serialized_start=915
+  _globals['_ERRORCAUSE_HEADERSENTRY']._serialized_end=973
+  _globals['_WARNING']._serialized_start=976
+  _globals['_WARNING']._serialized_end=1181
+  _globals['_WARNING_FACTSENTRY']._serialized_start=673
+  _globals['_WARNING_FACTSENTRY']._serialized_end=729
+  _globals['_FIELDCHANGE']._serialized_start=1184
+  _globals['_FIELDCHANGE']._serialized_end=1397
 # @@protoc_insertion_point(module_scope)

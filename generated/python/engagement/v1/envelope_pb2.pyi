@@ -106,12 +106,18 @@ class Error(_message.Message):
     @_builtins.property
     @_deprecated("""This field has been marked as deprecated using proto field options.""")
     def problem_type(self) -> _builtins.str:
-        """The same as `code`."""
+        """The same as `code`.
+
+        Deprecated: use `code`.
+        """
 
     @problem_type.setter
     @_deprecated("""This field has been marked as deprecated using proto field options.""")
     def problem_type(self, value: _builtins.str) -> None:
-        """The same as `code`."""
+        """The same as `code`.
+
+        Deprecated: use `code`.
+        """
 
     title: _builtins.str
     """A few words that are the same for every error with this `code`, unless the provider gave a title of its own."""
@@ -150,12 +156,33 @@ class ErrorMeta(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class FactsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     CAUSE_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
     APPLICATION_NAME_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
     RETRY_AFTER_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FACTS_FIELD_NUMBER: _builtins.int
     origin: Global___ErrorOrigin.ValueType
     """Who found fault with the call."""
     application_name: _builtins.str
@@ -174,6 +201,12 @@ class ErrorMeta(_message.Message):
     def retry_after(self) -> _duration_pb2.Duration:
         """How long to wait before the same call can succeed. Unset when it is not known, or when waiting does not help."""
 
+    @_builtins.property
+    def facts(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What `detail` says in words, for programs, by names in lower_snake_case. docs/errors.md has the names. A list is separated
+        by commas. `google.rpc.ErrorInfo` of a status has the same in its `metadata`.
+        """
+
     def __init__(
         self,
         *,
@@ -183,10 +216,11 @@ class ErrorMeta(_message.Message):
         outcome: Global___ErrorOutcome.ValueType = ...,
         retry_after: _duration_pb2.Duration | None = ...,
         request_id: _builtins.str = ...,
+        facts: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "retry_after", b"retry_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application_name", b"application_name", "cause", b"cause", "origin", b"origin", "outcome", b"outcome", "request_id", b"request_id", "retry_after", b"retry_after"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application_name", b"application_name", "cause", b"cause", "facts", b"facts", "origin", b"origin", "outcome", b"outcome", "request_id", b"request_id", "retry_after", b"retry_after"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -221,12 +255,15 @@ class ErrorCause(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     BODY_FIELD_NUMBER: _builtins.int
     HEADERS_FIELD_NUMBER: _builtins.int
+    BODY_TRUNCATED_FIELD_NUMBER: _builtins.int
     code: _builtins.int
     """The HTTP status of the provider's answer."""
+    body_truncated: _builtins.bool
+    """Whether `body` was cut."""
     @_builtins.property
     def body(self) -> _struct_pb2.Value:
-        """The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-        given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
+        """The body of the answer: its JSON as it came, or a string when it was not JSON. One of more than 16 KiB in UTF-8 is cut and
+        given as a string that ends in `… [cut]`; where it does not fit, such as in a gRPC status, that is all that is left of it.
         """
 
     @_builtins.property
@@ -239,10 +276,11 @@ class ErrorCause(_message.Message):
         code: _builtins.int = ...,
         body: _struct_pb2.Value | None = ...,
         headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        body_truncated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "code", b"code", "headers", b"headers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "body_truncated", b"body_truncated", "code", b"code", "headers", b"headers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -254,9 +292,30 @@ class Warning(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class FactsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     DETAIL_FIELD_NUMBER: _builtins.int
     PROBLEM_TYPE_FIELD_NUMBER: _builtins.int
     TITLE_FIELD_NUMBER: _builtins.int
+    FACTS_FIELD_NUMBER: _builtins.int
     detail: _builtins.str
     """What is the case, in English, for a person. Programs must not parse it."""
     problem_type: _builtins.str
@@ -265,16 +324,23 @@ class Warning(_message.Message):
     """
     title: _builtins.str
     """A few words that are the same for every warning of this kind."""
+    @_builtins.property
+    def facts(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What `detail` says in words, for programs, as in `ErrorMeta`: for example `template_id` and `step_ids` of
+        `SHARED_TEMPLATE`.
+        """
+
     def __init__(
         self,
         *,
         detail: _builtins.str = ...,
         problem_type: _builtins.str = ...,
         title: _builtins.str = ...,
+        facts: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "problem_type", b"problem_type", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "facts", b"facts", "problem_type", b"problem_type", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -289,11 +355,17 @@ class FieldChange(_message.Message):
     FIELD_FIELD_NUMBER: _builtins.int
     BEFORE_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
+    BEFORE_TRUNCATED_FIELD_NUMBER: _builtins.int
+    AFTER_TRUNCATED_FIELD_NUMBER: _builtins.int
     field: _builtins.str
     """Which value: `template.subject`, `template.body`, or `custom_fields.KEY` with the provider's own name."""
+    before_truncated: _builtins.bool
+    """Whether `before` was cut."""
+    after_truncated: _builtins.bool
+    """Whether `after` was cut."""
     @_builtins.property
     def before(self) -> _struct_pb2.Value:
-        """The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`."""
+        """The value before; null if there was none. A string of more than 64 KiB in UTF-8 is cut and ends in `… [cut]`."""
 
     @_builtins.property
     def after(self) -> _struct_pb2.Value:
@@ -307,10 +379,12 @@ class FieldChange(_message.Message):
         field: _builtins.str = ...,
         before: _struct_pb2.Value | None = ...,
         after: _struct_pb2.Value | None = ...,
+        before_truncated: _builtins.bool = ...,
+        after_truncated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "field", b"field"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "after_truncated", b"after_truncated", "before", b"before", "before_truncated", b"before_truncated", "field", b"field"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -80,7 +80,7 @@ class SequenceStepRecord(_message.Message):
     def custom_fields(self) -> _struct_pb2.Struct:
         """Fields of the provider's own step resource, by the provider's own names. Values go to the provider as they are; whole
         numbers are sent as integers. Names that would move the record elsewhere (ids, parents, types) are refused. At most
-        64 KiB as JSON, nested at most 16 levels deep.
+        64 KiB as JSON in UTF-8, nested at most 16 levels deep.
         """
 
     def __init__(
@@ -106,7 +106,7 @@ class StepTemplate(_message.Message):
     SUBJECT_FIELD_NUMBER: _builtins.int
     BODY_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
-    """The subject, in one line of at most 998 characters. A step that replies in a thread does not use it."""
+    """The subject, in one line of at most 998 characters (Unicode code points). A step that replies in a thread does not use it."""
     body: _builtins.str
     """The body, in HTML, of at most 5 MiB in UTF-8. The provider may clean it up; see the warning `CONTENT_NORMALIZED`."""
     def __init__(
@@ -139,6 +139,11 @@ class UpdateStepResponse(_message.Message):
     ERRORS_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    truncated: _builtins.bool
+    """Whether errors, warnings, changes or facts were left out to keep the answer short, which happens in the details of a
+    status. Values that were cut are marked where they are.
+    """
     @_builtins.property
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[_envelope_pb2.Error]:
         """Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
@@ -161,10 +166,11 @@ class UpdateStepResponse(_message.Message):
         errors: _abc.Iterable[_envelope_pb2.Error] | None = ...,
         warnings: _abc.Iterable[_envelope_pb2.Warning] | None = ...,
         changes: _abc.Iterable[_envelope_pb2.FieldChange] | None = ...,
+        truncated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "errors", b"errors", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "errors", b"errors", "truncated", b"truncated", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file engagement/v1/envelope.proto.
  */
 export const file_engagement_v1_envelope: GenFile = /*@__PURE__*/
-  fileDesc("ChxlbmdhZ2VtZW50L3YxL2VudmVsb3BlLnByb3RvEg1lbmdhZ2VtZW50LnYxIpIBCgVFcnJvchIKCgJpZBgBIAEoCRIOCgZkZXRhaWwYAiABKAkSGAoMcHJvYmxlbV90eXBlGAMgASgJQgIYARINCgV0aXRsZRgEIAEoCRIMCgRjb2RlGAUgASgJEg4KBnN0YXR1cxgGIAEoCRImCgRtZXRhGAcgASgLMhguZW5nYWdlbWVudC52MS5FcnJvck1ldGEi7QEKCUVycm9yTWV0YRIoCgVjYXVzZRgBIAEoCzIZLmVuZ2FnZW1lbnQudjEuRXJyb3JDYXVzZRIqCgZvcmlnaW4YAiABKA4yGi5lbmdhZ2VtZW50LnYxLkVycm9yT3JpZ2luEhgKEGFwcGxpY2F0aW9uX25hbWUYAyABKAkSLAoHb3V0Y29tZRgEIAEoDjIbLmVuZ2FnZW1lbnQudjEuRXJyb3JPdXRjb21lEi4KC3JldHJ5X2FmdGVyGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhIKCnJlcXVlc3RfaWQYBiABKAkiqQEKCkVycm9yQ2F1c2USDAoEY29kZRgBIAEoBRIkCgRib2R5GAIgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEjcKB2hlYWRlcnMYAyADKAsyJi5lbmdhZ2VtZW50LnYxLkVycm9yQ2F1c2UuSGVhZGVyc0VudHJ5Gi4KDEhlYWRlcnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIj4KB1dhcm5pbmcSDgoGZGV0YWlsGAEgASgJEhQKDHByb2JsZW1fdHlwZRgCIAEoCRINCgV0aXRsZRgDIAEoCSJrCgtGaWVsZENoYW5nZRINCgVmaWVsZBgBIAEoCRImCgZiZWZvcmUYAiABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSJQoFYWZ0ZXIYAyABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUqZwoLRXJyb3JPcmlnaW4SHAoYRVJST1JfT1JJR0lOX1VOU1BFQ0lGSUVEEAASIAocRVJST1JfT1JJR0lOX1JFTU9URV9QUk9WSURFUhABEhgKFEVSUk9SX09SSUdJTl9TRVJWSUNFEAIqjAEKDEVycm9yT3V0Y29tZRIdChlFUlJPUl9PVVRDT01FX1VOU1BFQ0lGSUVEEAASHQoZRVJST1JfT1VUQ09NRV9OT1RfQVBQTElFRBABEhkKFUVSUk9SX09VVENPTUVfVU5LTk9XThACEiMKH0VSUk9SX09VVENPTUVfUEFSVElBTExZX0FQUExJRUQQA0JBChFjb20uZW5nYWdlbWVudC52MVABWhplbmdhZ2VtZW50L3YxO2VuZ2FnZW1lbnR2MaoCDUVuZ2FnZW1lbnQuVjFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_struct]);
+  fileDesc("ChxlbmdhZ2VtZW50L3YxL2VudmVsb3BlLnByb3RvEg1lbmdhZ2VtZW50LnYxIpIBCgVFcnJvchIKCgJpZBgBIAEoCRIOCgZkZXRhaWwYAiABKAkSGAoMcHJvYmxlbV90eXBlGAMgASgJQgIYARINCgV0aXRsZRgEIAEoCRIMCgRjb2RlGAUgASgJEg4KBnN0YXR1cxgGIAEoCRImCgRtZXRhGAcgASgLMhguZW5nYWdlbWVudC52MS5FcnJvck1ldGEizwIKCUVycm9yTWV0YRIoCgVjYXVzZRgBIAEoCzIZLmVuZ2FnZW1lbnQudjEuRXJyb3JDYXVzZRIqCgZvcmlnaW4YAiABKA4yGi5lbmdhZ2VtZW50LnYxLkVycm9yT3JpZ2luEhgKEGFwcGxpY2F0aW9uX25hbWUYAyABKAkSLAoHb3V0Y29tZRgEIAEoDjIbLmVuZ2FnZW1lbnQudjEuRXJyb3JPdXRjb21lEi4KC3JldHJ5X2FmdGVyGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhIKCnJlcXVlc3RfaWQYBiABKAkSMgoFZmFjdHMYByADKAsyIy5lbmdhZ2VtZW50LnYxLkVycm9yTWV0YS5GYWN0c0VudHJ5GiwKCkZhY3RzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASLBAQoKRXJyb3JDYXVzZRIMCgRjb2RlGAEgASgFEiQKBGJvZHkYAiABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUSNwoHaGVhZGVycxgDIAMoCzImLmVuZ2FnZW1lbnQudjEuRXJyb3JDYXVzZS5IZWFkZXJzRW50cnkSFgoOYm9keV90cnVuY2F0ZWQYBCABKAgaLgoMSGVhZGVyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEingEKB1dhcm5pbmcSDgoGZGV0YWlsGAEgASgJEhQKDHByb2JsZW1fdHlwZRgCIAEoCRINCgV0aXRsZRgDIAEoCRIwCgVmYWN0cxgEIAMoCzIhLmVuZ2FnZW1lbnQudjEuV2FybmluZy5GYWN0c0VudHJ5GiwKCkZhY3RzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKeAQoLRmllbGRDaGFuZ2USDQoFZmllbGQYASABKAkSJgoGYmVmb3JlGAIgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEiUKBWFmdGVyGAMgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEhgKEGJlZm9yZV90cnVuY2F0ZWQYBCABKAgSFwoPYWZ0ZXJfdHJ1bmNhdGVkGAUgASgIKmcKC0Vycm9yT3JpZ2luEhwKGEVSUk9SX09SSUdJTl9VTlNQRUNJRklFRBAAEiAKHEVSUk9SX09SSUdJTl9SRU1PVEVfUFJPVklERVIQARIYChRFUlJPUl9PUklHSU5fU0VSVklDRRACKowBCgxFcnJvck91dGNvbWUSHQoZRVJST1JfT1VUQ09NRV9VTlNQRUNJRklFRBAAEh0KGUVSUk9SX09VVENPTUVfTk9UX0FQUExJRUQQARIZChVFUlJPUl9PVVRDT01FX1VOS05PV04QAhIjCh9FUlJPUl9PVVRDT01FX1BBUlRJQUxMWV9BUFBMSUVEEANCaQoRY29tLmVuZ2FnZW1lbnQudjFQAVpCZ2l0aHViLmNvbS9zZXFzdGVwL3NlcXN0ZXAvZ2VuZXJhdGVkL2dvL2VuZ2FnZW1lbnQvdjE7ZW5nYWdlbWVudHYxqgINRW5nYWdlbWVudC5WMWIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_struct]);
 
 /**
  * One thing that went wrong.
@@ -41,6 +41,8 @@ export type Error = Message<"engagement.v1.Error"> & {
 
   /**
    * The same as `code`.
+   *
+   * Deprecated: use `code`.
    *
    * @generated from field: string problem_type = 3 [deprecated = true];
    * @deprecated
@@ -132,6 +134,14 @@ export type ErrorMeta = Message<"engagement.v1.ErrorMeta"> & {
    * @generated from field: string request_id = 6;
    */
   requestId: string;
+
+  /**
+   * What `detail` says in words, for programs, by names in lower_snake_case. docs/errors.md has the names. A list is separated
+   * by commas. `google.rpc.ErrorInfo` of a status has the same in its `metadata`.
+   *
+   * @generated from field: map<string, string> facts = 7;
+   */
+  facts: { [key: string]: string };
 };
 
 /**
@@ -155,8 +165,8 @@ export type ErrorCause = Message<"engagement.v1.ErrorCause"> & {
   code: number;
 
   /**
-   * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-   * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
+   * The body of the answer: its JSON as it came, or a string when it was not JSON. One of more than 16 KiB in UTF-8 is cut and
+   * given as a string that ends in `… [cut]`; where it does not fit, such as in a gRPC status, that is all that is left of it.
    *
    * @generated from field: google.protobuf.Value body = 2;
    */
@@ -168,6 +178,13 @@ export type ErrorCause = Message<"engagement.v1.ErrorCause"> & {
    * @generated from field: map<string, string> headers = 3;
    */
   headers: { [key: string]: string };
+
+  /**
+   * Whether `body` was cut.
+   *
+   * @generated from field: bool body_truncated = 4;
+   */
+  bodyTruncated: boolean;
 };
 
 /**
@@ -204,6 +221,14 @@ export type Warning = Message<"engagement.v1.Warning"> & {
    * @generated from field: string title = 3;
    */
   title: string;
+
+  /**
+   * What `detail` says in words, for programs, as in `ErrorMeta`: for example `template_id` and `step_ids` of
+   * `SHARED_TEMPLATE`.
+   *
+   * @generated from field: map<string, string> facts = 4;
+   */
+  facts: { [key: string]: string };
 };
 
 /**
@@ -227,7 +252,7 @@ export type FieldChange = Message<"engagement.v1.FieldChange"> & {
   field: string;
 
   /**
-   * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
+   * The value before; null if there was none. A string of more than 64 KiB in UTF-8 is cut and ends in `… [cut]`.
    *
    * @generated from field: google.protobuf.Value before = 2;
    */
@@ -240,6 +265,20 @@ export type FieldChange = Message<"engagement.v1.FieldChange"> & {
    * @generated from field: google.protobuf.Value after = 3;
    */
   after?: Value | undefined;
+
+  /**
+   * Whether `before` was cut.
+   *
+   * @generated from field: bool before_truncated = 4;
+   */
+  beforeTruncated: boolean;
+
+  /**
+   * Whether `after` was cut.
+   *
+   * @generated from field: bool after_truncated = 5;
+   */
+  afterTruncated: boolean;
 };
 
 /**

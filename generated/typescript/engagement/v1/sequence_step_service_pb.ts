@@ -15,7 +15,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file engagement/v1/sequence_step_service.proto.
  */
 export const file_engagement_v1_sequence_step_service: GenFile = /*@__PURE__*/
-  fileDesc("CillbmdhZ2VtZW50L3YxL3NlcXVlbmNlX3N0ZXBfc2VydmljZS5wcm90bxINZW5nYWdlbWVudC52MSKMAQoRVXBkYXRlU3RlcFJlcXVlc3QSEwoLc2VxdWVuY2VfaWQYASABKAkSGAoQc2VxdWVuY2Vfc3RlcF9pZBgCIAEoCRIxCgZyZWNvcmQYAyABKAsyIS5lbmdhZ2VtZW50LnYxLlNlcXVlbmNlU3RlcFJlY29yZBIVCg12YWxpZGF0ZV9vbmx5GAQgASgIInMKElNlcXVlbmNlU3RlcFJlY29yZBItCgh0ZW1wbGF0ZRgBIAEoCzIbLmVuZ2FnZW1lbnQudjEuU3RlcFRlbXBsYXRlEi4KDWN1c3RvbV9maWVsZHMYAiABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0IkwKDFN0ZXBUZW1wbGF0ZRIUCgdzdWJqZWN0GAEgASgJSACIAQESEQoEYm9keRgCIAEoCUgBiAEBQgoKCF9zdWJqZWN0QgcKBV9ib2R5IpEBChJVcGRhdGVTdGVwUmVzcG9uc2USJAoGZXJyb3JzGAEgAygLMhQuZW5nYWdlbWVudC52MS5FcnJvchIoCgh3YXJuaW5ncxgCIAMoCzIWLmVuZ2FnZW1lbnQudjEuV2FybmluZxIrCgdjaGFuZ2VzGAMgAygLMhouZW5nYWdlbWVudC52MS5GaWVsZENoYW5nZTJtChNTZXF1ZW5jZVN0ZXBTZXJ2aWNlElYKClVwZGF0ZVN0ZXASIC5lbmdhZ2VtZW50LnYxLlVwZGF0ZVN0ZXBSZXF1ZXN0GiEuZW5nYWdlbWVudC52MS5VcGRhdGVTdGVwUmVzcG9uc2UiA5ACAkJBChFjb20uZW5nYWdlbWVudC52MVABWhplbmdhZ2VtZW50L3YxO2VuZ2FnZW1lbnR2MaoCDUVuZ2FnZW1lbnQuVjFiBnByb3RvMw", [file_engagement_v1_envelope, file_google_protobuf_struct]);
+  fileDesc("CillbmdhZ2VtZW50L3YxL3NlcXVlbmNlX3N0ZXBfc2VydmljZS5wcm90bxINZW5nYWdlbWVudC52MSKMAQoRVXBkYXRlU3RlcFJlcXVlc3QSEwoLc2VxdWVuY2VfaWQYASABKAkSGAoQc2VxdWVuY2Vfc3RlcF9pZBgCIAEoCRIxCgZyZWNvcmQYAyABKAsyIS5lbmdhZ2VtZW50LnYxLlNlcXVlbmNlU3RlcFJlY29yZBIVCg12YWxpZGF0ZV9vbmx5GAQgASgIInMKElNlcXVlbmNlU3RlcFJlY29yZBItCgh0ZW1wbGF0ZRgBIAEoCzIbLmVuZ2FnZW1lbnQudjEuU3RlcFRlbXBsYXRlEi4KDWN1c3RvbV9maWVsZHMYAiABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0IkwKDFN0ZXBUZW1wbGF0ZRIUCgdzdWJqZWN0GAEgASgJSACIAQESEQoEYm9keRgCIAEoCUgBiAEBQgoKCF9zdWJqZWN0QgcKBV9ib2R5IqQBChJVcGRhdGVTdGVwUmVzcG9uc2USJAoGZXJyb3JzGAEgAygLMhQuZW5nYWdlbWVudC52MS5FcnJvchIoCgh3YXJuaW5ncxgCIAMoCzIWLmVuZ2FnZW1lbnQudjEuV2FybmluZxIrCgdjaGFuZ2VzGAMgAygLMhouZW5nYWdlbWVudC52MS5GaWVsZENoYW5nZRIRCgl0cnVuY2F0ZWQYBCABKAgybQoTU2VxdWVuY2VTdGVwU2VydmljZRJWCgpVcGRhdGVTdGVwEiAuZW5nYWdlbWVudC52MS5VcGRhdGVTdGVwUmVxdWVzdBohLmVuZ2FnZW1lbnQudjEuVXBkYXRlU3RlcFJlc3BvbnNlIgOQAgJCaQoRY29tLmVuZ2FnZW1lbnQudjFQAVpCZ2l0aHViLmNvbS9zZXFzdGVwL3NlcXN0ZXAvZ2VuZXJhdGVkL2dvL2VuZ2FnZW1lbnQvdjE7ZW5nYWdlbWVudHYxqgINRW5nYWdlbWVudC5WMWIGcHJvdG8z", [file_engagement_v1_envelope, file_google_protobuf_struct]);
 
 /**
  * Which step to change, and how.
@@ -79,7 +79,7 @@ export type SequenceStepRecord = Message<"engagement.v1.SequenceStepRecord"> & {
   /**
    * Fields of the provider's own step resource, by the provider's own names. Values go to the provider as they are; whole
    * numbers are sent as integers. Names that would move the record elsewhere (ids, parents, types) are refused. At most
-   * 64 KiB as JSON, nested at most 16 levels deep.
+   * 64 KiB as JSON in UTF-8, nested at most 16 levels deep.
    *
    * @generated from field: google.protobuf.Struct custom_fields = 2;
    */
@@ -100,7 +100,7 @@ export const SequenceStepRecordSchema: GenMessage<SequenceStepRecord> = /*@__PUR
  */
 export type StepTemplate = Message<"engagement.v1.StepTemplate"> & {
   /**
-   * The subject, in one line of at most 998 characters. A step that replies in a thread does not use it.
+   * The subject, in one line of at most 998 characters (Unicode code points). A step that replies in a thread does not use it.
    *
    * @generated from field: optional string subject = 1;
    */
@@ -149,6 +149,14 @@ export type UpdateStepResponse = Message<"engagement.v1.UpdateStepResponse"> & {
    * @generated from field: repeated engagement.v1.FieldChange changes = 3;
    */
   changes: FieldChange[];
+
+  /**
+   * Whether errors, warnings, changes or facts were left out to keep the answer short, which happens in the details of a
+   * status. Values that were cut are marked where they are.
+   *
+   * @generated from field: bool truncated = 4;
+   */
+  truncated: boolean;
 };
 
 /**
@@ -182,7 +190,9 @@ export const SequenceStepService: GenService<{
    * Failures come in two ways. A call that is wrong in itself or cannot be served ends with a non-OK status:
    * INVALID_ARGUMENT, UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED or INTERNAL.
    * An update that was attempted, or judged for this customer, ends with status OK and a filled `errors`, so look there
-   * before you call it a success. With `x-error-mode: status` these come as a non-OK status too.
+   * before you call it a success. With `x-error-mode: status` these come as a non-OK status too. It is never UNAUTHENTICATED
+   * then: credentials that the provider refuses, or that have lapsed, are FAILED_PRECONDITION, since they are the customer's
+   * and not the caller's.
    *
    * A non-OK status carries `google.rpc.Status` details: this response as envelope, and `google.rpc.BadRequest`,
    * `google.rpc.RetryInfo` and `google.rpc.ErrorInfo` where they apply. Trailing metadata always has `x-request-id`, and on

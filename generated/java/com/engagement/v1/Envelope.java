@@ -37,6 +37,11 @@ public final class Envelope extends com.google.protobuf.GeneratedFile {
     com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internal_static_engagement_v1_ErrorMeta_fieldAccessorTable;
   static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_engagement_v1_ErrorMeta_FactsEntry_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_engagement_v1_ErrorMeta_FactsEntry_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
     internal_static_engagement_v1_ErrorCause_descriptor;
   static final 
     com.google.protobuf.GeneratedMessage.FieldAccessorTable
@@ -51,6 +56,11 @@ public final class Envelope extends com.google.protobuf.GeneratedFile {
   static final 
     com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internal_static_engagement_v1_Warning_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_engagement_v1_Warning_FactsEntry_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_engagement_v1_Warning_FactsEntry_fieldAccessorTable;
   static final com.google.protobuf.Descriptors.Descriptor
     internal_static_engagement_v1_FieldChange_descriptor;
   static final 
@@ -72,7 +82,7 @@ public final class Envelope extends com.google.protobuf.GeneratedFile {
       "\014problem_type\030\003 \001(\tB\002\030\001R\013problemType\022\024\n\005" +
       "title\030\004 \001(\tR\005title\022\022\n\004code\030\005 \001(\tR\004code\022\026" +
       "\n\006status\030\006 \001(\tR\006status\022,\n\004meta\030\007 \001(\0132\030.e" +
-      "ngagement.v1.ErrorMetaR\004meta\"\255\002\n\tErrorMe" +
+      "ngagement.v1.ErrorMetaR\004meta\"\242\003\n\tErrorMe" +
       "ta\022/\n\005cause\030\001 \001(\0132\031.engagement.v1.ErrorC" +
       "auseR\005cause\0222\n\006origin\030\002 \001(\0162\032.engagement" +
       ".v1.ErrorOriginR\006origin\022)\n\020application_n" +
@@ -80,26 +90,35 @@ public final class Envelope extends com.google.protobuf.GeneratedFile {
       "\001(\0162\033.engagement.v1.ErrorOutcomeR\007outcom" +
       "e\022:\n\013retry_after\030\005 \001(\0132\031.google.protobuf" +
       ".DurationR\nretryAfter\022\035\n\nrequest_id\030\006 \001(" +
-      "\tR\trequestId\"\312\001\n\nErrorCause\022\022\n\004code\030\001 \001(" +
-      "\005R\004code\022*\n\004body\030\002 \001(\0132\026.google.protobuf." +
-      "ValueR\004body\022@\n\007headers\030\003 \003(\0132&.engagemen" +
-      "t.v1.ErrorCause.HeadersEntryR\007headers\032:\n" +
-      "\014HeadersEntry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005value" +
-      "\030\002 \001(\tR\005value:\0028\001\"Z\n\007Warning\022\026\n\006detail\030\001" +
-      " \001(\tR\006detail\022!\n\014problem_type\030\002 \001(\tR\013prob" +
-      "lemType\022\024\n\005title\030\003 \001(\tR\005title\"\201\001\n\013FieldC" +
-      "hange\022\024\n\005field\030\001 \001(\tR\005field\022.\n\006before\030\002 " +
-      "\001(\0132\026.google.protobuf.ValueR\006before\022,\n\005a" +
-      "fter\030\003 \001(\0132\026.google.protobuf.ValueR\005afte" +
-      "r*g\n\013ErrorOrigin\022\034\n\030ERROR_ORIGIN_UNSPECI" +
-      "FIED\020\000\022 \n\034ERROR_ORIGIN_REMOTE_PROVIDER\020\001" +
-      "\022\030\n\024ERROR_ORIGIN_SERVICE\020\002*\214\001\n\014ErrorOutc" +
-      "ome\022\035\n\031ERROR_OUTCOME_UNSPECIFIED\020\000\022\035\n\031ER" +
-      "ROR_OUTCOME_NOT_APPLIED\020\001\022\031\n\025ERROR_OUTCO" +
-      "ME_UNKNOWN\020\002\022#\n\037ERROR_OUTCOME_PARTIALLY_" +
-      "APPLIED\020\003BA\n\021com.engagement.v1P\001Z\032engage" +
-      "ment/v1;engagementv1\252\002\rEngagement.V1b\006pr" +
-      "oto3"
+      "\tR\trequestId\0229\n\005facts\030\007 \003(\0132#.engagement" +
+      ".v1.ErrorMeta.FactsEntryR\005facts\0328\n\nFacts" +
+      "Entry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005value\030\002 \001(\tR\005" +
+      "value:\0028\001\"\361\001\n\nErrorCause\022\022\n\004code\030\001 \001(\005R\004" +
+      "code\022*\n\004body\030\002 \001(\0132\026.google.protobuf.Val" +
+      "ueR\004body\022@\n\007headers\030\003 \003(\0132&.engagement.v" +
+      "1.ErrorCause.HeadersEntryR\007headers\022%\n\016bo" +
+      "dy_truncated\030\004 \001(\010R\rbodyTruncated\032:\n\014Hea" +
+      "dersEntry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005value\030\002 \001" +
+      "(\tR\005value:\0028\001\"\315\001\n\007Warning\022\026\n\006detail\030\001 \001(" +
+      "\tR\006detail\022!\n\014problem_type\030\002 \001(\tR\013problem" +
+      "Type\022\024\n\005title\030\003 \001(\tR\005title\0227\n\005facts\030\004 \003(" +
+      "\0132!.engagement.v1.Warning.FactsEntryR\005fa" +
+      "cts\0328\n\nFactsEntry\022\020\n\003key\030\001 \001(\tR\003key\022\024\n\005v" +
+      "alue\030\002 \001(\tR\005value:\0028\001\"\325\001\n\013FieldChange\022\024\n" +
+      "\005field\030\001 \001(\tR\005field\022.\n\006before\030\002 \001(\0132\026.go" +
+      "ogle.protobuf.ValueR\006before\022,\n\005after\030\003 \001" +
+      "(\0132\026.google.protobuf.ValueR\005after\022)\n\020bef" +
+      "ore_truncated\030\004 \001(\010R\017beforeTruncated\022\'\n\017" +
+      "after_truncated\030\005 \001(\010R\016afterTruncated*g\n" +
+      "\013ErrorOrigin\022\034\n\030ERROR_ORIGIN_UNSPECIFIED" +
+      "\020\000\022 \n\034ERROR_ORIGIN_REMOTE_PROVIDER\020\001\022\030\n\024" +
+      "ERROR_ORIGIN_SERVICE\020\002*\214\001\n\014ErrorOutcome\022" +
+      "\035\n\031ERROR_OUTCOME_UNSPECIFIED\020\000\022\035\n\031ERROR_" +
+      "OUTCOME_NOT_APPLIED\020\001\022\031\n\025ERROR_OUTCOME_U" +
+      "NKNOWN\020\002\022#\n\037ERROR_OUTCOME_PARTIALLY_APPL" +
+      "IED\020\003Bi\n\021com.engagement.v1P\001ZBgithub.com" +
+      "/seqstep/seqstep/generated/go/engagement" +
+      "/v1;engagementv1\252\002\rEngagement.V1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -118,13 +137,19 @@ public final class Envelope extends com.google.protobuf.GeneratedFile {
     internal_static_engagement_v1_ErrorMeta_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_engagement_v1_ErrorMeta_descriptor,
-        new java.lang.String[] { "Cause", "Origin", "ApplicationName", "Outcome", "RetryAfter", "RequestId", });
+        new java.lang.String[] { "Cause", "Origin", "ApplicationName", "Outcome", "RetryAfter", "RequestId", "Facts", });
+    internal_static_engagement_v1_ErrorMeta_FactsEntry_descriptor =
+      internal_static_engagement_v1_ErrorMeta_descriptor.getNestedType(0);
+    internal_static_engagement_v1_ErrorMeta_FactsEntry_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_engagement_v1_ErrorMeta_FactsEntry_descriptor,
+        new java.lang.String[] { "Key", "Value", });
     internal_static_engagement_v1_ErrorCause_descriptor =
       getDescriptor().getMessageType(2);
     internal_static_engagement_v1_ErrorCause_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_engagement_v1_ErrorCause_descriptor,
-        new java.lang.String[] { "Code", "Body", "Headers", });
+        new java.lang.String[] { "Code", "Body", "Headers", "BodyTruncated", });
     internal_static_engagement_v1_ErrorCause_HeadersEntry_descriptor =
       internal_static_engagement_v1_ErrorCause_descriptor.getNestedType(0);
     internal_static_engagement_v1_ErrorCause_HeadersEntry_fieldAccessorTable = new
@@ -136,13 +161,19 @@ public final class Envelope extends com.google.protobuf.GeneratedFile {
     internal_static_engagement_v1_Warning_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_engagement_v1_Warning_descriptor,
-        new java.lang.String[] { "Detail", "ProblemType", "Title", });
+        new java.lang.String[] { "Detail", "ProblemType", "Title", "Facts", });
+    internal_static_engagement_v1_Warning_FactsEntry_descriptor =
+      internal_static_engagement_v1_Warning_descriptor.getNestedType(0);
+    internal_static_engagement_v1_Warning_FactsEntry_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_engagement_v1_Warning_FactsEntry_descriptor,
+        new java.lang.String[] { "Key", "Value", });
     internal_static_engagement_v1_FieldChange_descriptor =
       getDescriptor().getMessageType(4);
     internal_static_engagement_v1_FieldChange_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_engagement_v1_FieldChange_descriptor,
-        new java.lang.String[] { "Field", "Before", "After", });
+        new java.lang.String[] { "Field", "Before", "After", "BeforeTruncated", "AfterTruncated", });
     descriptor.resolveAllFeaturesImmutable();
     com.google.protobuf.DurationProto.getDescriptor();
     com.google.protobuf.StructProto.getDescriptor();

@@ -162,11 +162,13 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * The same as `code`.
+   *
+   * Deprecated: use `code`.
    * </pre>
    *
    * <code>string problem_type = 3 [json_name = "problemType", deprecated = true];</code>
    * @deprecated engagement.v1.Error.problem_type is deprecated.
-   *     See engagement/v1/envelope.proto;l=23
+   *     See engagement/v1/envelope.proto;l=25
    * @return The problemType.
    */
   @java.lang.Override
@@ -185,11 +187,13 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * The same as `code`.
+   *
+   * Deprecated: use `code`.
    * </pre>
    *
    * <code>string problem_type = 3 [json_name = "problemType", deprecated = true];</code>
    * @deprecated engagement.v1.Error.problem_type is deprecated.
-   *     See engagement/v1/envelope.proto;l=23
+   *     See engagement/v1/envelope.proto;l=25
    * @return The bytes for problemType.
    */
   @java.lang.Override
@@ -1044,11 +1048,13 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The same as `code`.
+     *
+     * Deprecated: use `code`.
      * </pre>
      *
      * <code>string problem_type = 3 [json_name = "problemType", deprecated = true];</code>
      * @deprecated engagement.v1.Error.problem_type is deprecated.
-     *     See engagement/v1/envelope.proto;l=23
+     *     See engagement/v1/envelope.proto;l=25
      * @return The problemType.
      */
     @java.lang.Deprecated public java.lang.String getProblemType() {
@@ -1066,11 +1072,13 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The same as `code`.
+     *
+     * Deprecated: use `code`.
      * </pre>
      *
      * <code>string problem_type = 3 [json_name = "problemType", deprecated = true];</code>
      * @deprecated engagement.v1.Error.problem_type is deprecated.
-     *     See engagement/v1/envelope.proto;l=23
+     *     See engagement/v1/envelope.proto;l=25
      * @return The bytes for problemType.
      */
     @java.lang.Deprecated public com.google.protobuf.ByteString
@@ -1089,11 +1097,13 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The same as `code`.
+     *
+     * Deprecated: use `code`.
      * </pre>
      *
      * <code>string problem_type = 3 [json_name = "problemType", deprecated = true];</code>
      * @deprecated engagement.v1.Error.problem_type is deprecated.
-     *     See engagement/v1/envelope.proto;l=23
+     *     See engagement/v1/envelope.proto;l=25
      * @param value The problemType to set.
      * @return This builder for chaining.
      */
@@ -1108,11 +1118,13 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The same as `code`.
+     *
+     * Deprecated: use `code`.
      * </pre>
      *
      * <code>string problem_type = 3 [json_name = "problemType", deprecated = true];</code>
      * @deprecated engagement.v1.Error.problem_type is deprecated.
-     *     See engagement/v1/envelope.proto;l=23
+     *     See engagement/v1/envelope.proto;l=25
      * @return This builder for chaining.
      */
     @java.lang.Deprecated public Builder clearProblemType() {
@@ -1124,11 +1136,13 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * The same as `code`.
+     *
+     * Deprecated: use `code`.
      * </pre>
      *
      * <code>string problem_type = 3 [json_name = "problemType", deprecated = true];</code>
      * @deprecated engagement.v1.Error.problem_type is deprecated.
-     *     See engagement/v1/envelope.proto;l=23
+     *     See engagement/v1/envelope.proto;l=25
      * @param value The bytes for problemType to set.
      * @return This builder for chaining.
      */

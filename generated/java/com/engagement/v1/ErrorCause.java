@@ -84,8 +84,8 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Value body_;
   /**
    * <pre>
-   * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-   * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
+   * The body of the answer: its JSON as it came, or a string when it was not JSON. One of more than 16 KiB in UTF-8 is cut and
+   * given as a string that ends in `… [cut]`; where it does not fit, such as in a gRPC status, that is all that is left of it.
    * </pre>
    *
    * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>
@@ -97,8 +97,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-   * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
+   * The body of the answer: its JSON as it came, or a string when it was not JSON. One of more than 16 KiB in UTF-8 is cut and
+   * given as a string that ends in `… [cut]`; where it does not fit, such as in a gRPC status, that is all that is left of it.
    * </pre>
    *
    * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>
@@ -110,8 +110,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-   * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
+   * The body of the answer: its JSON as it came, or a string when it was not JSON. One of more than 16 KiB in UTF-8 is cut and
+   * given as a string that ends in `… [cut]`; where it does not fit, such as in a gRPC status, that is all that is left of it.
    * </pre>
    *
    * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>
@@ -216,6 +216,21 @@ java.lang.String defaultValue) {
     return map.get(key);
   }
 
+  public static final int BODY_TRUNCATED_FIELD_NUMBER = 4;
+  private boolean bodyTruncated_ = false;
+  /**
+   * <pre>
+   * Whether `body` was cut.
+   * </pre>
+   *
+   * <code>bool body_truncated = 4 [json_name = "bodyTruncated"];</code>
+   * @return The bodyTruncated.
+   */
+  @java.lang.Override
+  public boolean getBodyTruncated() {
+    return bodyTruncated_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -242,6 +257,9 @@ java.lang.String defaultValue) {
         internalGetHeaders(),
         HeadersDefaultEntryHolder.defaultEntry,
         3);
+    if (bodyTruncated_ != false) {
+      output.writeBool(4, bodyTruncated_);
+    }
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
@@ -263,6 +281,10 @@ java.lang.String defaultValue) {
           .buildPartial();
       size += com.google.protobuf.CodedOutputStream
           .computeMessageSize(3, headers__);
+    }
+    if (bodyTruncated_ != false) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeBoolSize(4, bodyTruncated_);
     }
     return size;
   }
@@ -297,6 +319,8 @@ java.lang.String defaultValue) {
     }
     if (!internalGetHeaders().equals(
         other.internalGetHeaders())) return false;
+    if (getBodyTruncated()
+        != other.getBodyTruncated()) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -318,6 +342,9 @@ java.lang.String defaultValue) {
       hash = (37 * hash) + HEADERS_FIELD_NUMBER;
       hash = (53 * hash) + internalGetHeaders().hashCode();
     }
+    hash = (37 * hash) + BODY_TRUNCATED_FIELD_NUMBER;
+    hash = (53 * hash) + com.google.protobuf.Internal.hashBoolean(
+        getBodyTruncated());
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -488,6 +515,7 @@ java.lang.String defaultValue) {
         bodyBuilder_ = null;
       }
       internalGetMutableHeaders().clear();
+      bodyTruncated_ = false;
       return this;
     }
 
@@ -535,6 +563,9 @@ java.lang.String defaultValue) {
         result.headers_ = internalGetHeaders();
         result.headers_.makeImmutable();
       }
+      if (((from_bitField0_ & 0x00000008) != 0)) {
+        result.bodyTruncated_ = bodyTruncated_;
+      }
       result.bitField0_ |= to_bitField0_;
     }
 
@@ -559,6 +590,9 @@ java.lang.String defaultValue) {
       internalGetMutableHeaders().mergeFrom(
           other.internalGetHeaders());
       bitField0_ |= 0x00000004;
+      if (other.getBodyTruncated() != false) {
+        setBodyTruncated(other.getBodyTruncated());
+      }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
       return this;
@@ -604,6 +638,11 @@ java.lang.String defaultValue) {
               bitField0_ |= 0x00000004;
               break;
             } // case 26
+            case 32: {
+              bodyTruncated_ = input.readBool();
+              bitField0_ |= 0x00000008;
+              break;
+            } // case 32
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -670,8 +709,8 @@ java.lang.String defaultValue) {
         com.google.protobuf.Value, com.google.protobuf.Value.Builder, com.google.protobuf.ValueOrBuilder> bodyBuilder_;
     /**
      * <pre>
-     * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-     * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
+     * The body of the answer: its JSON as it came, or a string when it was not JSON. One of more than 16 KiB in UTF-8 is cut and
+     * given as a string that ends in `… [cut]`; where it does not fit, such as in a gRPC status, that is all that is left of it.
      * </pre>
      *
      * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>
@@ -682,8 +721,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-     * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
+     * The body of the answer: its JSON as it came, or a string when it was not JSON. One of more than 16 KiB in UTF-8 is cut and
+     * given as a string that ends in `… [cut]`; where it does not fit, such as in a gRPC status, that is all that is left of it.
      * </pre>
      *
      * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>
@@ -698,8 +737,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-     * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
+     * The body of the answer: its JSON as it came, or a string when it was not JSON. One of more than 16 KiB in UTF-8 is cut and
+     * given as a string that ends in `… [cut]`; where it does not fit, such as in a gRPC status, that is all that is left of it.
      * </pre>
      *
      * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>
@@ -717,8 +756,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-     * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
+     * The body of the answer: its JSON as it came, or a string when it was not JSON. One of more than 16 KiB in UTF-8 is cut and
+     * given as a string that ends in `… [cut]`; where it does not fit, such as in a gRPC status, that is all that is left of it.
      * </pre>
      *
      * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>
@@ -736,8 +775,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-     * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
+     * The body of the answer: its JSON as it came, or a string when it was not JSON. One of more than 16 KiB in UTF-8 is cut and
+     * given as a string that ends in `… [cut]`; where it does not fit, such as in a gRPC status, that is all that is left of it.
      * </pre>
      *
      * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>
@@ -762,8 +801,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-     * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
+     * The body of the answer: its JSON as it came, or a string when it was not JSON. One of more than 16 KiB in UTF-8 is cut and
+     * given as a string that ends in `… [cut]`; where it does not fit, such as in a gRPC status, that is all that is left of it.
      * </pre>
      *
      * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>
@@ -780,8 +819,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-     * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
+     * The body of the answer: its JSON as it came, or a string when it was not JSON. One of more than 16 KiB in UTF-8 is cut and
+     * given as a string that ends in `… [cut]`; where it does not fit, such as in a gRPC status, that is all that is left of it.
      * </pre>
      *
      * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>
@@ -793,8 +832,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-     * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
+     * The body of the answer: its JSON as it came, or a string when it was not JSON. One of more than 16 KiB in UTF-8 is cut and
+     * given as a string that ends in `… [cut]`; where it does not fit, such as in a gRPC status, that is all that is left of it.
      * </pre>
      *
      * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>
@@ -809,8 +848,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-     * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
+     * The body of the answer: its JSON as it came, or a string when it was not JSON. One of more than 16 KiB in UTF-8 is cut and
+     * given as a string that ends in `… [cut]`; where it does not fit, such as in a gRPC status, that is all that is left of it.
      * </pre>
      *
      * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>
@@ -981,6 +1020,50 @@ java.lang.String defaultValue) {
       internalGetMutableHeaders().getMutableMap()
           .putAll(values);
       bitField0_ |= 0x00000004;
+      return this;
+    }
+
+    private boolean bodyTruncated_ ;
+    /**
+     * <pre>
+     * Whether `body` was cut.
+     * </pre>
+     *
+     * <code>bool body_truncated = 4 [json_name = "bodyTruncated"];</code>
+     * @return The bodyTruncated.
+     */
+    @java.lang.Override
+    public boolean getBodyTruncated() {
+      return bodyTruncated_;
+    }
+    /**
+     * <pre>
+     * Whether `body` was cut.
+     * </pre>
+     *
+     * <code>bool body_truncated = 4 [json_name = "bodyTruncated"];</code>
+     * @param value The bodyTruncated to set.
+     * @return This builder for chaining.
+     */
+    public Builder setBodyTruncated(boolean value) {
+
+      bodyTruncated_ = value;
+      bitField0_ |= 0x00000008;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Whether `body` was cut.
+     * </pre>
+     *
+     * <code>bool body_truncated = 4 [json_name = "bodyTruncated"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearBodyTruncated() {
+      bitField0_ = (bitField0_ & ~0x00000008);
+      bodyTruncated_ = false;
+      onChanged();
       return this;
     }
 

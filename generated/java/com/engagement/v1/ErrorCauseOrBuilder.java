@@ -22,8 +22,8 @@ public interface ErrorCauseOrBuilder extends
 
   /**
    * <pre>
-   * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-   * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
+   * The body of the answer: its JSON as it came, or a string when it was not JSON. One of more than 16 KiB in UTF-8 is cut and
+   * given as a string that ends in `… [cut]`; where it does not fit, such as in a gRPC status, that is all that is left of it.
    * </pre>
    *
    * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>
@@ -32,8 +32,8 @@ public interface ErrorCauseOrBuilder extends
   boolean hasBody();
   /**
    * <pre>
-   * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-   * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
+   * The body of the answer: its JSON as it came, or a string when it was not JSON. One of more than 16 KiB in UTF-8 is cut and
+   * given as a string that ends in `… [cut]`; where it does not fit, such as in a gRPC status, that is all that is left of it.
    * </pre>
    *
    * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>
@@ -42,8 +42,8 @@ public interface ErrorCauseOrBuilder extends
   com.google.protobuf.Value getBody();
   /**
    * <pre>
-   * The body of the answer: its JSON as it came, or a string when it was not JSON. Longer ones than 16 KiB are cut and
-   * given as a string that ends in `… [cut]`; inside a gRPC status the body is left out when it does not fit.
+   * The body of the answer: its JSON as it came, or a string when it was not JSON. One of more than 16 KiB in UTF-8 is cut and
+   * given as a string that ends in `… [cut]`; where it does not fit, such as in a gRPC status, that is all that is left of it.
    * </pre>
    *
    * <code>.google.protobuf.Value body = 2 [json_name = "body"];</code>
@@ -103,4 +103,14 @@ java.lang.String defaultValue);
    */
   java.lang.String getHeadersOrThrow(
       java.lang.String key);
+
+  /**
+   * <pre>
+   * Whether `body` was cut.
+   * </pre>
+   *
+   * <code>bool body_truncated = 4 [json_name = "bodyTruncated"];</code>
+   * @return The bodyTruncated.
+   */
+  boolean getBodyTruncated();
 }

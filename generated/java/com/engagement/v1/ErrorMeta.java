@@ -48,6 +48,18 @@ private static final long serialVersionUID = 0L;
     return com.engagement.v1.Envelope.internal_static_engagement_v1_ErrorMeta_descriptor;
   }
 
+  @SuppressWarnings({"rawtypes"})
+  @java.lang.Override
+  protected com.google.protobuf.MapFieldReflectionAccessor internalGetMapFieldReflection(
+      int number) {
+    switch (number) {
+      case 7:
+        return internalGetFacts();
+      default:
+        throw new RuntimeException(
+            "Invalid map field number: " + number);
+    }
+  }
   @java.lang.Override
   protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internalGetFieldAccessorTable() {
@@ -282,6 +294,105 @@ private static final long serialVersionUID = 0L;
     }
   }
 
+  public static final int FACTS_FIELD_NUMBER = 7;
+  private static final class FactsDefaultEntryHolder {
+    static final com.google.protobuf.MapEntry<
+        java.lang.String, java.lang.String> defaultEntry =
+            com.google.protobuf.MapEntry
+            .<java.lang.String, java.lang.String>newDefaultInstance(
+                com.engagement.v1.Envelope.internal_static_engagement_v1_ErrorMeta_FactsEntry_descriptor, 
+                com.google.protobuf.WireFormat.FieldType.STRING,
+                "",
+                com.google.protobuf.WireFormat.FieldType.STRING,
+                "");
+  }
+  @SuppressWarnings("serial")
+  private com.google.protobuf.MapField<
+      java.lang.String, java.lang.String> facts_;
+  private com.google.protobuf.MapField<java.lang.String, java.lang.String>
+  internalGetFacts() {
+    if (facts_ == null) {
+      return com.google.protobuf.MapField.emptyMapField(
+          FactsDefaultEntryHolder.defaultEntry);
+    }
+    return facts_;
+  }
+  public int getFactsCount() {
+    return internalGetFacts().getMap().size();
+  }
+  /**
+   * <pre>
+   * What `detail` says in words, for programs, by names in lower_snake_case. docs/errors.md has the names. A list is separated
+   * by commas. `google.rpc.ErrorInfo` of a status has the same in its `metadata`.
+   * </pre>
+   *
+   * <code>map&lt;string, string&gt; facts = 7 [json_name = "facts"];</code>
+   */
+  @java.lang.Override
+  public boolean containsFacts(
+      java.lang.String key) {
+    java.util.Objects.requireNonNull(key, "map key");
+    return internalGetFacts().getMap().containsKey(key);
+  }
+  /**
+   * Use {@link #getFactsMap()} instead.
+   */
+  @java.lang.Override
+  @java.lang.Deprecated
+  public java.util.Map<java.lang.String, java.lang.String> getFacts() {
+    return getFactsMap();
+  }
+  /**
+   * <pre>
+   * What `detail` says in words, for programs, by names in lower_snake_case. docs/errors.md has the names. A list is separated
+   * by commas. `google.rpc.ErrorInfo` of a status has the same in its `metadata`.
+   * </pre>
+   *
+   * <code>map&lt;string, string&gt; facts = 7 [json_name = "facts"];</code>
+   */
+  @java.lang.Override
+  public java.util.Map<java.lang.String, java.lang.String> getFactsMap() {
+    return internalGetFacts().getMap();
+  }
+  /**
+   * <pre>
+   * What `detail` says in words, for programs, by names in lower_snake_case. docs/errors.md has the names. A list is separated
+   * by commas. `google.rpc.ErrorInfo` of a status has the same in its `metadata`.
+   * </pre>
+   *
+   * <code>map&lt;string, string&gt; facts = 7 [json_name = "facts"];</code>
+   */
+  @java.lang.Override
+  public /* nullable */
+java.lang.String getFactsOrDefault(
+      java.lang.String key,
+      /* nullable */
+java.lang.String defaultValue) {
+    java.util.Objects.requireNonNull(key, "map key");
+    java.util.Map<java.lang.String, java.lang.String> map =
+        internalGetFacts().getMap();
+    return map.containsKey(key) ? map.get(key) : defaultValue;
+  }
+  /**
+   * <pre>
+   * What `detail` says in words, for programs, by names in lower_snake_case. docs/errors.md has the names. A list is separated
+   * by commas. `google.rpc.ErrorInfo` of a status has the same in its `metadata`.
+   * </pre>
+   *
+   * <code>map&lt;string, string&gt; facts = 7 [json_name = "facts"];</code>
+   */
+  @java.lang.Override
+  public java.lang.String getFactsOrThrow(
+      java.lang.String key) {
+    java.util.Objects.requireNonNull(key, "map key");
+    java.util.Map<java.lang.String, java.lang.String> map =
+        internalGetFacts().getMap();
+    if (!map.containsKey(key)) {
+      throw new java.lang.IllegalArgumentException();
+    }
+    return map.get(key);
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -314,6 +425,12 @@ private static final long serialVersionUID = 0L;
     if (!com.google.protobuf.GeneratedMessage.isStringEmpty(requestId_)) {
       com.google.protobuf.GeneratedMessage.writeString(output, 6, requestId_);
     }
+    com.google.protobuf.GeneratedMessage
+      .serializeStringMapTo(
+        output,
+        internalGetFacts(),
+        FactsDefaultEntryHolder.defaultEntry,
+        7);
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
@@ -339,6 +456,16 @@ private static final long serialVersionUID = 0L;
     }
     if (!com.google.protobuf.GeneratedMessage.isStringEmpty(requestId_)) {
       size += com.google.protobuf.GeneratedMessage.computeStringSize(6, requestId_);
+    }
+    for (java.util.Map.Entry<java.lang.String, java.lang.String> entry
+         : internalGetFacts().getMap().entrySet()) {
+      com.google.protobuf.MapEntry<java.lang.String, java.lang.String>
+      facts__ = FactsDefaultEntryHolder.defaultEntry.newBuilderForType()
+          .setKey(entry.getKey())
+          .setValue(entry.getValue())
+          .buildPartial();
+      size += com.google.protobuf.CodedOutputStream
+          .computeMessageSize(7, facts__);
     }
     return size;
   }
@@ -380,6 +507,8 @@ private static final long serialVersionUID = 0L;
     }
     if (!getRequestId()
         .equals(other.getRequestId())) return false;
+    if (!internalGetFacts().equals(
+        other.internalGetFacts())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -407,6 +536,10 @@ private static final long serialVersionUID = 0L;
     }
     hash = (37 * hash) + REQUEST_ID_FIELD_NUMBER;
     hash = (53 * hash) + getRequestId().hashCode();
+    if (!internalGetFacts().getMap().isEmpty()) {
+      hash = (37 * hash) + FACTS_FIELD_NUMBER;
+      hash = (53 * hash) + internalGetFacts().hashCode();
+    }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -520,6 +653,28 @@ private static final long serialVersionUID = 0L;
       return com.engagement.v1.Envelope.internal_static_engagement_v1_ErrorMeta_descriptor;
     }
 
+    @SuppressWarnings({"rawtypes"})
+    protected com.google.protobuf.MapFieldReflectionAccessor internalGetMapFieldReflection(
+        int number) {
+      switch (number) {
+        case 7:
+          return internalGetFacts();
+        default:
+          throw new RuntimeException(
+              "Invalid map field number: " + number);
+      }
+    }
+    @SuppressWarnings({"rawtypes"})
+    protected com.google.protobuf.MapFieldReflectionAccessor internalGetMutableMapFieldReflection(
+        int number) {
+      switch (number) {
+        case 7:
+          return internalGetMutableFacts();
+        default:
+          throw new RuntimeException(
+              "Invalid map field number: " + number);
+      }
+    }
     @java.lang.Override
     protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
         internalGetFieldAccessorTable() {
@@ -563,6 +718,7 @@ private static final long serialVersionUID = 0L;
         retryAfterBuilder_ = null;
       }
       requestId_ = "";
+      internalGetMutableFacts().clear();
       return this;
     }
 
@@ -621,6 +777,10 @@ private static final long serialVersionUID = 0L;
       if (((from_bitField0_ & 0x00000020) != 0)) {
         result.requestId_ = requestId_;
       }
+      if (((from_bitField0_ & 0x00000040) != 0)) {
+        result.facts_ = internalGetFacts();
+        result.facts_.makeImmutable();
+      }
       result.bitField0_ |= to_bitField0_;
     }
 
@@ -658,6 +818,9 @@ private static final long serialVersionUID = 0L;
         bitField0_ |= 0x00000020;
         onChanged();
       }
+      internalGetMutableFacts().mergeFrom(
+          other.internalGetFacts());
+      bitField0_ |= 0x00000040;
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
       return this;
@@ -716,6 +879,15 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000020;
               break;
             } // case 50
+            case 58: {
+              com.google.protobuf.MapEntry<java.lang.String, java.lang.String>
+              facts__ = input.readMessage(
+                  FactsDefaultEntryHolder.defaultEntry.getParserForType(), extensionRegistry);
+              internalGetMutableFacts().getMutableMap().put(
+                  facts__.getKey(), facts__.getValue());
+              bitField0_ |= 0x00000040;
+              break;
+            } // case 58
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -1377,6 +1549,168 @@ private static final long serialVersionUID = 0L;
       requestId_ = value;
       bitField0_ |= 0x00000020;
       onChanged();
+      return this;
+    }
+
+    private com.google.protobuf.MapField<
+        java.lang.String, java.lang.String> facts_;
+    private com.google.protobuf.MapField<java.lang.String, java.lang.String>
+        internalGetFacts() {
+      if (facts_ == null) {
+        return com.google.protobuf.MapField.emptyMapField(
+            FactsDefaultEntryHolder.defaultEntry);
+      }
+      return facts_;
+    }
+    private com.google.protobuf.MapField<java.lang.String, java.lang.String>
+        internalGetMutableFacts() {
+      if (facts_ == null) {
+        facts_ = com.google.protobuf.MapField.newMapField(
+            FactsDefaultEntryHolder.defaultEntry);
+      }
+      if (!facts_.isMutable()) {
+        facts_ = facts_.copy();
+      }
+      bitField0_ |= 0x00000040;
+      onChanged();
+      return facts_;
+    }
+    public int getFactsCount() {
+      return internalGetFacts().getMap().size();
+    }
+    /**
+     * <pre>
+     * What `detail` says in words, for programs, by names in lower_snake_case. docs/errors.md has the names. A list is separated
+     * by commas. `google.rpc.ErrorInfo` of a status has the same in its `metadata`.
+     * </pre>
+     *
+     * <code>map&lt;string, string&gt; facts = 7 [json_name = "facts"];</code>
+     */
+    @java.lang.Override
+    public boolean containsFacts(
+        java.lang.String key) {
+      java.util.Objects.requireNonNull(key, "map key");
+      return internalGetFacts().getMap().containsKey(key);
+    }
+    /**
+     * Use {@link #getFactsMap()} instead.
+     */
+    @java.lang.Override
+    @java.lang.Deprecated
+    public java.util.Map<java.lang.String, java.lang.String> getFacts() {
+      return getFactsMap();
+    }
+    /**
+     * <pre>
+     * What `detail` says in words, for programs, by names in lower_snake_case. docs/errors.md has the names. A list is separated
+     * by commas. `google.rpc.ErrorInfo` of a status has the same in its `metadata`.
+     * </pre>
+     *
+     * <code>map&lt;string, string&gt; facts = 7 [json_name = "facts"];</code>
+     */
+    @java.lang.Override
+    public java.util.Map<java.lang.String, java.lang.String> getFactsMap() {
+      return internalGetFacts().getMap();
+    }
+    /**
+     * <pre>
+     * What `detail` says in words, for programs, by names in lower_snake_case. docs/errors.md has the names. A list is separated
+     * by commas. `google.rpc.ErrorInfo` of a status has the same in its `metadata`.
+     * </pre>
+     *
+     * <code>map&lt;string, string&gt; facts = 7 [json_name = "facts"];</code>
+     */
+    @java.lang.Override
+    public /* nullable */
+java.lang.String getFactsOrDefault(
+        java.lang.String key,
+        /* nullable */
+java.lang.String defaultValue) {
+      java.util.Objects.requireNonNull(key, "map key");
+      java.util.Map<java.lang.String, java.lang.String> map =
+          internalGetFacts().getMap();
+      return map.containsKey(key) ? map.get(key) : defaultValue;
+    }
+    /**
+     * <pre>
+     * What `detail` says in words, for programs, by names in lower_snake_case. docs/errors.md has the names. A list is separated
+     * by commas. `google.rpc.ErrorInfo` of a status has the same in its `metadata`.
+     * </pre>
+     *
+     * <code>map&lt;string, string&gt; facts = 7 [json_name = "facts"];</code>
+     */
+    @java.lang.Override
+    public java.lang.String getFactsOrThrow(
+        java.lang.String key) {
+      java.util.Objects.requireNonNull(key, "map key");
+      java.util.Map<java.lang.String, java.lang.String> map =
+          internalGetFacts().getMap();
+      if (!map.containsKey(key)) {
+        throw new java.lang.IllegalArgumentException();
+      }
+      return map.get(key);
+    }
+    public Builder clearFacts() {
+      bitField0_ = (bitField0_ & ~0x00000040);
+      internalGetMutableFacts().getMutableMap()
+          .clear();
+      return this;
+    }
+    /**
+     * <pre>
+     * What `detail` says in words, for programs, by names in lower_snake_case. docs/errors.md has the names. A list is separated
+     * by commas. `google.rpc.ErrorInfo` of a status has the same in its `metadata`.
+     * </pre>
+     *
+     * <code>map&lt;string, string&gt; facts = 7 [json_name = "facts"];</code>
+     */
+    public Builder removeFacts(
+        java.lang.String key) {
+      java.util.Objects.requireNonNull(key, "map key");
+      internalGetMutableFacts().getMutableMap()
+          .remove(key);
+      return this;
+    }
+    /**
+     * Use alternate mutation accessors instead.
+     */
+    @java.lang.Deprecated
+    public java.util.Map<java.lang.String, java.lang.String>
+        getMutableFacts() {
+      bitField0_ |= 0x00000040;
+      return internalGetMutableFacts().getMutableMap();
+    }
+    /**
+     * <pre>
+     * What `detail` says in words, for programs, by names in lower_snake_case. docs/errors.md has the names. A list is separated
+     * by commas. `google.rpc.ErrorInfo` of a status has the same in its `metadata`.
+     * </pre>
+     *
+     * <code>map&lt;string, string&gt; facts = 7 [json_name = "facts"];</code>
+     */
+    public Builder putFacts(
+        java.lang.String key,
+        java.lang.String value) {
+      java.util.Objects.requireNonNull(key, "map key");
+      java.util.Objects.requireNonNull(value, "map value");
+      internalGetMutableFacts().getMutableMap()
+          .put(key, value);
+      bitField0_ |= 0x00000040;
+      return this;
+    }
+    /**
+     * <pre>
+     * What `detail` says in words, for programs, by names in lower_snake_case. docs/errors.md has the names. A list is separated
+     * by commas. `google.rpc.ErrorInfo` of a status has the same in its `metadata`.
+     * </pre>
+     *
+     * <code>map&lt;string, string&gt; facts = 7 [json_name = "facts"];</code>
+     */
+    public Builder putAllFacts(
+        java.util.Map<java.lang.String, java.lang.String> values) {
+      internalGetMutableFacts().getMutableMap()
+          .putAll(values);
+      bitField0_ |= 0x00000040;
       return this;
     }
 

@@ -144,4 +144,63 @@ public interface ErrorMetaOrBuilder extends
    */
   com.google.protobuf.ByteString
       getRequestIdBytes();
+
+  /**
+   * <pre>
+   * What `detail` says in words, for programs, by names in lower_snake_case. docs/errors.md has the names. A list is separated
+   * by commas. `google.rpc.ErrorInfo` of a status has the same in its `metadata`.
+   * </pre>
+   *
+   * <code>map&lt;string, string&gt; facts = 7 [json_name = "facts"];</code>
+   */
+  int getFactsCount();
+  /**
+   * <pre>
+   * What `detail` says in words, for programs, by names in lower_snake_case. docs/errors.md has the names. A list is separated
+   * by commas. `google.rpc.ErrorInfo` of a status has the same in its `metadata`.
+   * </pre>
+   *
+   * <code>map&lt;string, string&gt; facts = 7 [json_name = "facts"];</code>
+   */
+  boolean containsFacts(
+      java.lang.String key);
+  /**
+   * Use {@link #getFactsMap()} instead.
+   */
+  @java.lang.Deprecated
+  java.util.Map<java.lang.String, java.lang.String>
+  getFacts();
+  /**
+   * <pre>
+   * What `detail` says in words, for programs, by names in lower_snake_case. docs/errors.md has the names. A list is separated
+   * by commas. `google.rpc.ErrorInfo` of a status has the same in its `metadata`.
+   * </pre>
+   *
+   * <code>map&lt;string, string&gt; facts = 7 [json_name = "facts"];</code>
+   */
+  java.util.Map<java.lang.String, java.lang.String>
+  getFactsMap();
+  /**
+   * <pre>
+   * What `detail` says in words, for programs, by names in lower_snake_case. docs/errors.md has the names. A list is separated
+   * by commas. `google.rpc.ErrorInfo` of a status has the same in its `metadata`.
+   * </pre>
+   *
+   * <code>map&lt;string, string&gt; facts = 7 [json_name = "facts"];</code>
+   */
+  /* nullable */
+java.lang.String getFactsOrDefault(
+      java.lang.String key,
+      /* nullable */
+java.lang.String defaultValue);
+  /**
+   * <pre>
+   * What `detail` says in words, for programs, by names in lower_snake_case. docs/errors.md has the names. A list is separated
+   * by commas. `google.rpc.ErrorInfo` of a status has the same in its `metadata`.
+   * </pre>
+   *
+   * <code>map&lt;string, string&gt; facts = 7 [json_name = "facts"];</code>
+   */
+  java.lang.String getFactsOrThrow(
+      java.lang.String key);
 }

@@ -53,22 +53,26 @@ public interface ErrorOrBuilder extends
   /**
    * <pre>
    * The same as `code`.
+   *
+   * Deprecated: use `code`.
    * </pre>
    *
    * <code>string problem_type = 3 [json_name = "problemType", deprecated = true];</code>
    * @deprecated engagement.v1.Error.problem_type is deprecated.
-   *     See engagement/v1/envelope.proto;l=23
+   *     See engagement/v1/envelope.proto;l=25
    * @return The problemType.
    */
   @java.lang.Deprecated java.lang.String getProblemType();
   /**
    * <pre>
    * The same as `code`.
+   *
+   * Deprecated: use `code`.
    * </pre>
    *
    * <code>string problem_type = 3 [json_name = "problemType", deprecated = true];</code>
    * @deprecated engagement.v1.Error.problem_type is deprecated.
-   *     See engagement/v1/envelope.proto;l=23
+   *     See engagement/v1/envelope.proto;l=25
    * @return The bytes for problemType.
    */
   @java.lang.Deprecated com.google.protobuf.ByteString

@@ -105,7 +105,7 @@ private static final long serialVersionUID = 0L;
   private com.google.protobuf.Value before_;
   /**
    * <pre>
-   * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
+   * The value before; null if there was none. A string of more than 64 KiB in UTF-8 is cut and ends in `… [cut]`.
    * </pre>
    *
    * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>
@@ -117,7 +117,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
+   * The value before; null if there was none. A string of more than 64 KiB in UTF-8 is cut and ends in `… [cut]`.
    * </pre>
    *
    * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>
@@ -129,7 +129,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
+   * The value before; null if there was none. A string of more than 64 KiB in UTF-8 is cut and ends in `… [cut]`.
    * </pre>
    *
    * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>
@@ -180,6 +180,36 @@ private static final long serialVersionUID = 0L;
     return after_ == null ? com.google.protobuf.Value.getDefaultInstance() : after_;
   }
 
+  public static final int BEFORE_TRUNCATED_FIELD_NUMBER = 4;
+  private boolean beforeTruncated_ = false;
+  /**
+   * <pre>
+   * Whether `before` was cut.
+   * </pre>
+   *
+   * <code>bool before_truncated = 4 [json_name = "beforeTruncated"];</code>
+   * @return The beforeTruncated.
+   */
+  @java.lang.Override
+  public boolean getBeforeTruncated() {
+    return beforeTruncated_;
+  }
+
+  public static final int AFTER_TRUNCATED_FIELD_NUMBER = 5;
+  private boolean afterTruncated_ = false;
+  /**
+   * <pre>
+   * Whether `after` was cut.
+   * </pre>
+   *
+   * <code>bool after_truncated = 5 [json_name = "afterTruncated"];</code>
+   * @return The afterTruncated.
+   */
+  @java.lang.Override
+  public boolean getAfterTruncated() {
+    return afterTruncated_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -203,6 +233,12 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000002) != 0)) {
       output.writeMessage(3, getAfter());
     }
+    if (beforeTruncated_ != false) {
+      output.writeBool(4, beforeTruncated_);
+    }
+    if (afterTruncated_ != false) {
+      output.writeBool(5, afterTruncated_);
+    }
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
@@ -217,6 +253,14 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000002) != 0)) {
       size += com.google.protobuf.CodedOutputStream
         .computeMessageSize(3, getAfter());
+    }
+    if (beforeTruncated_ != false) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeBoolSize(4, beforeTruncated_);
+    }
+    if (afterTruncated_ != false) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeBoolSize(5, afterTruncated_);
     }
     return size;
   }
@@ -254,6 +298,10 @@ private static final long serialVersionUID = 0L;
       if (!getAfter()
           .equals(other.getAfter())) return false;
     }
+    if (getBeforeTruncated()
+        != other.getBeforeTruncated()) return false;
+    if (getAfterTruncated()
+        != other.getAfterTruncated()) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -275,6 +323,12 @@ private static final long serialVersionUID = 0L;
       hash = (37 * hash) + AFTER_FIELD_NUMBER;
       hash = (53 * hash) + getAfter().hashCode();
     }
+    hash = (37 * hash) + BEFORE_TRUNCATED_FIELD_NUMBER;
+    hash = (53 * hash) + com.google.protobuf.Internal.hashBoolean(
+        getBeforeTruncated());
+    hash = (37 * hash) + AFTER_TRUNCATED_FIELD_NUMBER;
+    hash = (53 * hash) + com.google.protobuf.Internal.hashBoolean(
+        getAfterTruncated());
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -428,6 +482,8 @@ private static final long serialVersionUID = 0L;
         afterBuilder_.dispose();
         afterBuilder_ = null;
       }
+      beforeTruncated_ = false;
+      afterTruncated_ = false;
       return this;
     }
 
@@ -477,6 +533,12 @@ private static final long serialVersionUID = 0L;
             : afterBuilder_.build();
         to_bitField0_ |= 0x00000002;
       }
+      if (((from_bitField0_ & 0x00000008) != 0)) {
+        result.beforeTruncated_ = beforeTruncated_;
+      }
+      if (((from_bitField0_ & 0x00000010) != 0)) {
+        result.afterTruncated_ = afterTruncated_;
+      }
       result.bitField0_ |= to_bitField0_;
     }
 
@@ -502,6 +564,12 @@ private static final long serialVersionUID = 0L;
       }
       if (other.hasAfter()) {
         mergeAfter(other.getAfter());
+      }
+      if (other.getBeforeTruncated() != false) {
+        setBeforeTruncated(other.getBeforeTruncated());
+      }
+      if (other.getAfterTruncated() != false) {
+        setAfterTruncated(other.getAfterTruncated());
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -546,6 +614,16 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000004;
               break;
             } // case 26
+            case 32: {
+              beforeTruncated_ = input.readBool();
+              bitField0_ |= 0x00000008;
+              break;
+            } // case 32
+            case 40: {
+              afterTruncated_ = input.readBool();
+              bitField0_ |= 0x00000010;
+              break;
+            } // case 40
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -660,7 +738,7 @@ private static final long serialVersionUID = 0L;
         com.google.protobuf.Value, com.google.protobuf.Value.Builder, com.google.protobuf.ValueOrBuilder> beforeBuilder_;
     /**
      * <pre>
-     * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
+     * The value before; null if there was none. A string of more than 64 KiB in UTF-8 is cut and ends in `… [cut]`.
      * </pre>
      *
      * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>
@@ -671,7 +749,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
+     * The value before; null if there was none. A string of more than 64 KiB in UTF-8 is cut and ends in `… [cut]`.
      * </pre>
      *
      * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>
@@ -686,7 +764,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
+     * The value before; null if there was none. A string of more than 64 KiB in UTF-8 is cut and ends in `… [cut]`.
      * </pre>
      *
      * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>
@@ -704,7 +782,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
+     * The value before; null if there was none. A string of more than 64 KiB in UTF-8 is cut and ends in `… [cut]`.
      * </pre>
      *
      * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>
@@ -722,7 +800,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
+     * The value before; null if there was none. A string of more than 64 KiB in UTF-8 is cut and ends in `… [cut]`.
      * </pre>
      *
      * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>
@@ -747,7 +825,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
+     * The value before; null if there was none. A string of more than 64 KiB in UTF-8 is cut and ends in `… [cut]`.
      * </pre>
      *
      * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>
@@ -764,7 +842,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
+     * The value before; null if there was none. A string of more than 64 KiB in UTF-8 is cut and ends in `… [cut]`.
      * </pre>
      *
      * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>
@@ -776,7 +854,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
+     * The value before; null if there was none. A string of more than 64 KiB in UTF-8 is cut and ends in `… [cut]`.
      * </pre>
      *
      * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>
@@ -791,7 +869,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
+     * The value before; null if there was none. A string of more than 64 KiB in UTF-8 is cut and ends in `… [cut]`.
      * </pre>
      *
      * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>
@@ -972,6 +1050,94 @@ private static final long serialVersionUID = 0L;
         after_ = null;
       }
       return afterBuilder_;
+    }
+
+    private boolean beforeTruncated_ ;
+    /**
+     * <pre>
+     * Whether `before` was cut.
+     * </pre>
+     *
+     * <code>bool before_truncated = 4 [json_name = "beforeTruncated"];</code>
+     * @return The beforeTruncated.
+     */
+    @java.lang.Override
+    public boolean getBeforeTruncated() {
+      return beforeTruncated_;
+    }
+    /**
+     * <pre>
+     * Whether `before` was cut.
+     * </pre>
+     *
+     * <code>bool before_truncated = 4 [json_name = "beforeTruncated"];</code>
+     * @param value The beforeTruncated to set.
+     * @return This builder for chaining.
+     */
+    public Builder setBeforeTruncated(boolean value) {
+
+      beforeTruncated_ = value;
+      bitField0_ |= 0x00000008;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Whether `before` was cut.
+     * </pre>
+     *
+     * <code>bool before_truncated = 4 [json_name = "beforeTruncated"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearBeforeTruncated() {
+      bitField0_ = (bitField0_ & ~0x00000008);
+      beforeTruncated_ = false;
+      onChanged();
+      return this;
+    }
+
+    private boolean afterTruncated_ ;
+    /**
+     * <pre>
+     * Whether `after` was cut.
+     * </pre>
+     *
+     * <code>bool after_truncated = 5 [json_name = "afterTruncated"];</code>
+     * @return The afterTruncated.
+     */
+    @java.lang.Override
+    public boolean getAfterTruncated() {
+      return afterTruncated_;
+    }
+    /**
+     * <pre>
+     * Whether `after` was cut.
+     * </pre>
+     *
+     * <code>bool after_truncated = 5 [json_name = "afterTruncated"];</code>
+     * @param value The afterTruncated to set.
+     * @return This builder for chaining.
+     */
+    public Builder setAfterTruncated(boolean value) {
+
+      afterTruncated_ = value;
+      bitField0_ |= 0x00000010;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Whether `after` was cut.
+     * </pre>
+     *
+     * <code>bool after_truncated = 5 [json_name = "afterTruncated"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearAfterTruncated() {
+      bitField0_ = (bitField0_ & ~0x00000010);
+      afterTruncated_ = false;
+      onChanged();
+      return this;
     }
 
     // @@protoc_insertion_point(builder_scope:engagement.v1.FieldChange)

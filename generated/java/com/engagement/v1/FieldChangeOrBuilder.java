@@ -32,7 +32,7 @@ public interface FieldChangeOrBuilder extends
 
   /**
    * <pre>
-   * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
+   * The value before; null if there was none. A string of more than 64 KiB in UTF-8 is cut and ends in `… [cut]`.
    * </pre>
    *
    * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>
@@ -41,7 +41,7 @@ public interface FieldChangeOrBuilder extends
   boolean hasBefore();
   /**
    * <pre>
-   * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
+   * The value before; null if there was none. A string of more than 64 KiB in UTF-8 is cut and ends in `… [cut]`.
    * </pre>
    *
    * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>
@@ -50,7 +50,7 @@ public interface FieldChangeOrBuilder extends
   com.google.protobuf.Value getBefore();
   /**
    * <pre>
-   * The value before; null if there was none. A string longer than 64 KiB is cut and ends in `… [cut]`.
+   * The value before; null if there was none. A string of more than 64 KiB in UTF-8 is cut and ends in `… [cut]`.
    * </pre>
    *
    * <code>.google.protobuf.Value before = 2 [json_name = "before"];</code>
@@ -86,4 +86,24 @@ public interface FieldChangeOrBuilder extends
    * <code>.google.protobuf.Value after = 3 [json_name = "after"];</code>
    */
   com.google.protobuf.ValueOrBuilder getAfterOrBuilder();
+
+  /**
+   * <pre>
+   * Whether `before` was cut.
+   * </pre>
+   *
+   * <code>bool before_truncated = 4 [json_name = "beforeTruncated"];</code>
+   * @return The beforeTruncated.
+   */
+  boolean getBeforeTruncated();
+
+  /**
+   * <pre>
+   * Whether `after` was cut.
+   * </pre>
+   *
+   * <code>bool after_truncated = 5 [json_name = "afterTruncated"];</code>
+   * @return The afterTruncated.
+   */
+  boolean getAfterTruncated();
 }

@@ -100,7 +100,7 @@ private static final long serialVersionUID = 0L;
    * <pre>
    * Fields of the provider's own step resource, by the provider's own names. Values go to the provider as they are; whole
    * numbers are sent as integers. Names that would move the record elsewhere (ids, parents, types) are refused. At most
-   * 64 KiB as JSON, nested at most 16 levels deep.
+   * 64 KiB as JSON in UTF-8, nested at most 16 levels deep.
    * </pre>
    *
    * <code>.google.protobuf.Struct custom_fields = 2 [json_name = "customFields"];</code>
@@ -114,7 +114,7 @@ private static final long serialVersionUID = 0L;
    * <pre>
    * Fields of the provider's own step resource, by the provider's own names. Values go to the provider as they are; whole
    * numbers are sent as integers. Names that would move the record elsewhere (ids, parents, types) are refused. At most
-   * 64 KiB as JSON, nested at most 16 levels deep.
+   * 64 KiB as JSON in UTF-8, nested at most 16 levels deep.
    * </pre>
    *
    * <code>.google.protobuf.Struct custom_fields = 2 [json_name = "customFields"];</code>
@@ -128,7 +128,7 @@ private static final long serialVersionUID = 0L;
    * <pre>
    * Fields of the provider's own step resource, by the provider's own names. Values go to the provider as they are; whole
    * numbers are sent as integers. Names that would move the record elsewhere (ids, parents, types) are refused. At most
-   * 64 KiB as JSON, nested at most 16 levels deep.
+   * 64 KiB as JSON in UTF-8, nested at most 16 levels deep.
    * </pre>
    *
    * <code>.google.protobuf.Struct custom_fields = 2 [json_name = "customFields"];</code>
@@ -668,7 +668,7 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Fields of the provider's own step resource, by the provider's own names. Values go to the provider as they are; whole
      * numbers are sent as integers. Names that would move the record elsewhere (ids, parents, types) are refused. At most
-     * 64 KiB as JSON, nested at most 16 levels deep.
+     * 64 KiB as JSON in UTF-8, nested at most 16 levels deep.
      * </pre>
      *
      * <code>.google.protobuf.Struct custom_fields = 2 [json_name = "customFields"];</code>
@@ -681,7 +681,7 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Fields of the provider's own step resource, by the provider's own names. Values go to the provider as they are; whole
      * numbers are sent as integers. Names that would move the record elsewhere (ids, parents, types) are refused. At most
-     * 64 KiB as JSON, nested at most 16 levels deep.
+     * 64 KiB as JSON in UTF-8, nested at most 16 levels deep.
      * </pre>
      *
      * <code>.google.protobuf.Struct custom_fields = 2 [json_name = "customFields"];</code>
@@ -698,7 +698,7 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Fields of the provider's own step resource, by the provider's own names. Values go to the provider as they are; whole
      * numbers are sent as integers. Names that would move the record elsewhere (ids, parents, types) are refused. At most
-     * 64 KiB as JSON, nested at most 16 levels deep.
+     * 64 KiB as JSON in UTF-8, nested at most 16 levels deep.
      * </pre>
      *
      * <code>.google.protobuf.Struct custom_fields = 2 [json_name = "customFields"];</code>
@@ -718,7 +718,7 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Fields of the provider's own step resource, by the provider's own names. Values go to the provider as they are; whole
      * numbers are sent as integers. Names that would move the record elsewhere (ids, parents, types) are refused. At most
-     * 64 KiB as JSON, nested at most 16 levels deep.
+     * 64 KiB as JSON in UTF-8, nested at most 16 levels deep.
      * </pre>
      *
      * <code>.google.protobuf.Struct custom_fields = 2 [json_name = "customFields"];</code>
@@ -738,7 +738,7 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Fields of the provider's own step resource, by the provider's own names. Values go to the provider as they are; whole
      * numbers are sent as integers. Names that would move the record elsewhere (ids, parents, types) are refused. At most
-     * 64 KiB as JSON, nested at most 16 levels deep.
+     * 64 KiB as JSON in UTF-8, nested at most 16 levels deep.
      * </pre>
      *
      * <code>.google.protobuf.Struct custom_fields = 2 [json_name = "customFields"];</code>
@@ -765,7 +765,7 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Fields of the provider's own step resource, by the provider's own names. Values go to the provider as they are; whole
      * numbers are sent as integers. Names that would move the record elsewhere (ids, parents, types) are refused. At most
-     * 64 KiB as JSON, nested at most 16 levels deep.
+     * 64 KiB as JSON in UTF-8, nested at most 16 levels deep.
      * </pre>
      *
      * <code>.google.protobuf.Struct custom_fields = 2 [json_name = "customFields"];</code>
@@ -784,7 +784,7 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Fields of the provider's own step resource, by the provider's own names. Values go to the provider as they are; whole
      * numbers are sent as integers. Names that would move the record elsewhere (ids, parents, types) are refused. At most
-     * 64 KiB as JSON, nested at most 16 levels deep.
+     * 64 KiB as JSON in UTF-8, nested at most 16 levels deep.
      * </pre>
      *
      * <code>.google.protobuf.Struct custom_fields = 2 [json_name = "customFields"];</code>
@@ -798,7 +798,7 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Fields of the provider's own step resource, by the provider's own names. Values go to the provider as they are; whole
      * numbers are sent as integers. Names that would move the record elsewhere (ids, parents, types) are refused. At most
-     * 64 KiB as JSON, nested at most 16 levels deep.
+     * 64 KiB as JSON in UTF-8, nested at most 16 levels deep.
      * </pre>
      *
      * <code>.google.protobuf.Struct custom_fields = 2 [json_name = "customFields"];</code>
@@ -815,7 +815,7 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Fields of the provider's own step resource, by the provider's own names. Values go to the provider as they are; whole
      * numbers are sent as integers. Names that would move the record elsewhere (ids, parents, types) are refused. At most
-     * 64 KiB as JSON, nested at most 16 levels deep.
+     * 64 KiB as JSON in UTF-8, nested at most 16 levels deep.
      * </pre>
      *
      * <code>.google.protobuf.Struct custom_fields = 2 [json_name = "customFields"];</code>

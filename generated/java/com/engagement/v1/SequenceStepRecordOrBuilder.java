@@ -44,7 +44,7 @@ public interface SequenceStepRecordOrBuilder extends
    * <pre>
    * Fields of the provider's own step resource, by the provider's own names. Values go to the provider as they are; whole
    * numbers are sent as integers. Names that would move the record elsewhere (ids, parents, types) are refused. At most
-   * 64 KiB as JSON, nested at most 16 levels deep.
+   * 64 KiB as JSON in UTF-8, nested at most 16 levels deep.
    * </pre>
    *
    * <code>.google.protobuf.Struct custom_fields = 2 [json_name = "customFields"];</code>
@@ -55,7 +55,7 @@ public interface SequenceStepRecordOrBuilder extends
    * <pre>
    * Fields of the provider's own step resource, by the provider's own names. Values go to the provider as they are; whole
    * numbers are sent as integers. Names that would move the record elsewhere (ids, parents, types) are refused. At most
-   * 64 KiB as JSON, nested at most 16 levels deep.
+   * 64 KiB as JSON in UTF-8, nested at most 16 levels deep.
    * </pre>
    *
    * <code>.google.protobuf.Struct custom_fields = 2 [json_name = "customFields"];</code>
@@ -66,7 +66,7 @@ public interface SequenceStepRecordOrBuilder extends
    * <pre>
    * Fields of the provider's own step resource, by the provider's own names. Values go to the provider as they are; whole
    * numbers are sent as integers. Names that would move the record elsewhere (ids, parents, types) are refused. At most
-   * 64 KiB as JSON, nested at most 16 levels deep.
+   * 64 KiB as JSON in UTF-8, nested at most 16 levels deep.
    * </pre>
    *
    * <code>.google.protobuf.Struct custom_fields = 2 [json_name = "customFields"];</code>

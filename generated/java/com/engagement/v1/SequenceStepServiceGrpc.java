@@ -122,7 +122,9 @@ public final class SequenceStepServiceGrpc {
      * Failures come in two ways. A call that is wrong in itself or cannot be served ends with a non-OK status:
      * INVALID_ARGUMENT, UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED or INTERNAL.
      * An update that was attempted, or judged for this customer, ends with status OK and a filled `errors`, so look there
-     * before you call it a success. With `x-error-mode: status` these come as a non-OK status too.
+     * before you call it a success. With `x-error-mode: status` these come as a non-OK status too. It is never UNAUTHENTICATED
+     * then: credentials that the provider refuses, or that have lapsed, are FAILED_PRECONDITION, since they are the customer's
+     * and not the caller's.
      * A non-OK status carries `google.rpc.Status` details: this response as envelope, and `google.rpc.BadRequest`,
      * `google.rpc.RetryInfo` and `google.rpc.ErrorInfo` where they apply. Trailing metadata always has `x-request-id`, and on
      * failure `x-error-code` and `x-error-status`, those of the first error.
@@ -185,7 +187,9 @@ public final class SequenceStepServiceGrpc {
      * Failures come in two ways. A call that is wrong in itself or cannot be served ends with a non-OK status:
      * INVALID_ARGUMENT, UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED or INTERNAL.
      * An update that was attempted, or judged for this customer, ends with status OK and a filled `errors`, so look there
-     * before you call it a success. With `x-error-mode: status` these come as a non-OK status too.
+     * before you call it a success. With `x-error-mode: status` these come as a non-OK status too. It is never UNAUTHENTICATED
+     * then: credentials that the provider refuses, or that have lapsed, are FAILED_PRECONDITION, since they are the customer's
+     * and not the caller's.
      * A non-OK status carries `google.rpc.Status` details: this response as envelope, and `google.rpc.BadRequest`,
      * `google.rpc.RetryInfo` and `google.rpc.ErrorInfo` where they apply. Trailing metadata always has `x-request-id`, and on
      * failure `x-error-code` and `x-error-status`, those of the first error.
@@ -237,7 +241,9 @@ public final class SequenceStepServiceGrpc {
      * Failures come in two ways. A call that is wrong in itself or cannot be served ends with a non-OK status:
      * INVALID_ARGUMENT, UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED or INTERNAL.
      * An update that was attempted, or judged for this customer, ends with status OK and a filled `errors`, so look there
-     * before you call it a success. With `x-error-mode: status` these come as a non-OK status too.
+     * before you call it a success. With `x-error-mode: status` these come as a non-OK status too. It is never UNAUTHENTICATED
+     * then: credentials that the provider refuses, or that have lapsed, are FAILED_PRECONDITION, since they are the customer's
+     * and not the caller's.
      * A non-OK status carries `google.rpc.Status` details: this response as envelope, and `google.rpc.BadRequest`,
      * `google.rpc.RetryInfo` and `google.rpc.ErrorInfo` where they apply. Trailing metadata always has `x-request-id`, and on
      * failure `x-error-code` and `x-error-status`, those of the first error.
@@ -288,7 +294,9 @@ public final class SequenceStepServiceGrpc {
      * Failures come in two ways. A call that is wrong in itself or cannot be served ends with a non-OK status:
      * INVALID_ARGUMENT, UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNAVAILABLE, DEADLINE_EXCEEDED or INTERNAL.
      * An update that was attempted, or judged for this customer, ends with status OK and a filled `errors`, so look there
-     * before you call it a success. With `x-error-mode: status` these come as a non-OK status too.
+     * before you call it a success. With `x-error-mode: status` these come as a non-OK status too. It is never UNAUTHENTICATED
+     * then: credentials that the provider refuses, or that have lapsed, are FAILED_PRECONDITION, since they are the customer's
+     * and not the caller's.
      * A non-OK status carries `google.rpc.Status` details: this response as envelope, and `google.rpc.BadRequest`,
      * `google.rpc.RetryInfo` and `google.rpc.ErrorInfo` where they apply. Trailing metadata always has `x-request-id`, and on
      * failure `x-error-code` and `x-error-status`, those of the first error.

@@ -68,16 +68,18 @@ public final class SequenceStepServiceOuterClass extends com.google.protobuf.Gen
       "m_fields\030\002 \001(\0132\027.google.protobuf.StructR" +
       "\014customFields\"[\n\014StepTemplate\022\035\n\007subject" +
       "\030\001 \001(\tH\000R\007subject\210\001\001\022\027\n\004body\030\002 \001(\tH\001R\004bo" +
-      "dy\210\001\001B\n\n\010_subjectB\007\n\005_body\"\254\001\n\022UpdateSte" +
+      "dy\210\001\001B\n\n\010_subjectB\007\n\005_body\"\312\001\n\022UpdateSte" +
       "pResponse\022,\n\006errors\030\001 \003(\0132\024.engagement.v" +
       "1.ErrorR\006errors\0222\n\010warnings\030\002 \003(\0132\026.enga" +
       "gement.v1.WarningR\010warnings\0224\n\007changes\030\003" +
       " \003(\0132\032.engagement.v1.FieldChangeR\007change" +
-      "s2m\n\023SequenceStepService\022V\n\nUpdateStep\022 " +
-      ".engagement.v1.UpdateStepRequest\032!.engag" +
-      "ement.v1.UpdateStepResponse\"\003\220\002\002BA\n\021com." +
-      "engagement.v1P\001Z\032engagement/v1;engagemen" +
-      "tv1\252\002\rEngagement.V1b\006proto3"
+      "s\022\034\n\ttruncated\030\004 \001(\010R\ttruncated2m\n\023Seque" +
+      "nceStepService\022V\n\nUpdateStep\022 .engagemen" +
+      "t.v1.UpdateStepRequest\032!.engagement.v1.U" +
+      "pdateStepResponse\"\003\220\002\002Bi\n\021com.engagement" +
+      ".v1P\001ZBgithub.com/seqstep/seqstep/genera" +
+      "ted/go/engagement/v1;engagementv1\252\002\rEnga" +
+      "gement.V1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -108,7 +110,7 @@ public final class SequenceStepServiceOuterClass extends com.google.protobuf.Gen
     internal_static_engagement_v1_UpdateStepResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_engagement_v1_UpdateStepResponse_descriptor,
-        new java.lang.String[] { "Errors", "Warnings", "Changes", });
+        new java.lang.String[] { "Errors", "Warnings", "Changes", "Truncated", });
     descriptor.resolveAllFeaturesImmutable();
     com.engagement.v1.Envelope.getDescriptor();
     com.google.protobuf.StructProto.getDescriptor();

@@ -60,7 +60,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object subject_ = "";
   /**
    * <pre>
-   * The subject, in one line of at most 998 characters. A step that replies in a thread does not use it.
+   * The subject, in one line of at most 998 characters (Unicode code points). A step that replies in a thread does not use it.
    * </pre>
    *
    * <code>optional string subject = 1 [json_name = "subject"];</code>
@@ -72,7 +72,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The subject, in one line of at most 998 characters. A step that replies in a thread does not use it.
+   * The subject, in one line of at most 998 characters (Unicode code points). A step that replies in a thread does not use it.
    * </pre>
    *
    * <code>optional string subject = 1 [json_name = "subject"];</code>
@@ -93,7 +93,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The subject, in one line of at most 998 characters. A step that replies in a thread does not use it.
+   * The subject, in one line of at most 998 characters (Unicode code points). A step that replies in a thread does not use it.
    * </pre>
    *
    * <code>optional string subject = 1 [json_name = "subject"];</code>
@@ -514,7 +514,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object subject_ = "";
     /**
      * <pre>
-     * The subject, in one line of at most 998 characters. A step that replies in a thread does not use it.
+     * The subject, in one line of at most 998 characters (Unicode code points). A step that replies in a thread does not use it.
      * </pre>
      *
      * <code>optional string subject = 1 [json_name = "subject"];</code>
@@ -525,7 +525,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The subject, in one line of at most 998 characters. A step that replies in a thread does not use it.
+     * The subject, in one line of at most 998 characters (Unicode code points). A step that replies in a thread does not use it.
      * </pre>
      *
      * <code>optional string subject = 1 [json_name = "subject"];</code>
@@ -545,7 +545,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The subject, in one line of at most 998 characters. A step that replies in a thread does not use it.
+     * The subject, in one line of at most 998 characters (Unicode code points). A step that replies in a thread does not use it.
      * </pre>
      *
      * <code>optional string subject = 1 [json_name = "subject"];</code>
@@ -566,7 +566,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The subject, in one line of at most 998 characters. A step that replies in a thread does not use it.
+     * The subject, in one line of at most 998 characters (Unicode code points). A step that replies in a thread does not use it.
      * </pre>
      *
      * <code>optional string subject = 1 [json_name = "subject"];</code>
@@ -583,7 +583,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The subject, in one line of at most 998 characters. A step that replies in a thread does not use it.
+     * The subject, in one line of at most 998 characters (Unicode code points). A step that replies in a thread does not use it.
      * </pre>
      *
      * <code>optional string subject = 1 [json_name = "subject"];</code>
@@ -597,7 +597,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * The subject, in one line of at most 998 characters. A step that replies in a thread does not use it.
+     * The subject, in one line of at most 998 characters (Unicode code points). A step that replies in a thread does not use it.
      * </pre>
      *
      * <code>optional string subject = 1 [json_name = "subject"];</code>

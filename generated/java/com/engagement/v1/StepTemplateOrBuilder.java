@@ -12,7 +12,7 @@ public interface StepTemplateOrBuilder extends
 
   /**
    * <pre>
-   * The subject, in one line of at most 998 characters. A step that replies in a thread does not use it.
+   * The subject, in one line of at most 998 characters (Unicode code points). A step that replies in a thread does not use it.
    * </pre>
    *
    * <code>optional string subject = 1 [json_name = "subject"];</code>
@@ -21,7 +21,7 @@ public interface StepTemplateOrBuilder extends
   boolean hasSubject();
   /**
    * <pre>
-   * The subject, in one line of at most 998 characters. A step that replies in a thread does not use it.
+   * The subject, in one line of at most 998 characters (Unicode code points). A step that replies in a thread does not use it.
    * </pre>
    *
    * <code>optional string subject = 1 [json_name = "subject"];</code>
@@ -30,7 +30,7 @@ public interface StepTemplateOrBuilder extends
   java.lang.String getSubject();
   /**
    * <pre>
-   * The subject, in one line of at most 998 characters. A step that replies in a thread does not use it.
+   * The subject, in one line of at most 998 characters (Unicode code points). A step that replies in a thread does not use it.
    * </pre>
    *
    * <code>optional string subject = 1 [json_name = "subject"];</code>

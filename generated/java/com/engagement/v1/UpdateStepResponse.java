@@ -248,6 +248,22 @@ private static final long serialVersionUID = 0L;
     return changes_.get(index);
   }
 
+  public static final int TRUNCATED_FIELD_NUMBER = 4;
+  private boolean truncated_ = false;
+  /**
+   * <pre>
+   * Whether errors, warnings, changes or facts were left out to keep the answer short, which happens in the details of a
+   * status. Values that were cut are marked where they are.
+   * </pre>
+   *
+   * <code>bool truncated = 4 [json_name = "truncated"];</code>
+   * @return The truncated.
+   */
+  @java.lang.Override
+  public boolean getTruncated() {
+    return truncated_;
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -270,6 +286,9 @@ private static final long serialVersionUID = 0L;
     }
     for (int i = 0; i < changes_.size(); i++) {
       output.writeMessage(3, changes_.get(i));
+    }
+    if (truncated_ != false) {
+      output.writeBool(4, truncated_);
     }
     getUnknownFields().writeTo(output);
   }
@@ -302,6 +321,10 @@ private static final long serialVersionUID = 0L;
           }
           size += 1 * count;
         }
+    if (truncated_ != false) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeBoolSize(4, truncated_);
+    }
     return size;
   }
   @java.lang.Override
@@ -332,6 +355,8 @@ private static final long serialVersionUID = 0L;
         .equals(other.getWarningsList())) return false;
     if (!getChangesList()
         .equals(other.getChangesList())) return false;
+    if (getTruncated()
+        != other.getTruncated()) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -355,6 +380,9 @@ private static final long serialVersionUID = 0L;
       hash = (37 * hash) + CHANGES_FIELD_NUMBER;
       hash = (53 * hash) + getChangesList().hashCode();
     }
+    hash = (37 * hash) + TRUNCATED_FIELD_NUMBER;
+    hash = (53 * hash) + com.google.protobuf.Internal.hashBoolean(
+        getTruncated());
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -511,6 +539,7 @@ private static final long serialVersionUID = 0L;
         changesBuilder_.clear();
       }
       bitField0_ = (bitField0_ & ~0x00000004);
+      truncated_ = false;
       return this;
     }
 
@@ -575,6 +604,9 @@ private static final long serialVersionUID = 0L;
 
     private void buildPartial0(com.engagement.v1.UpdateStepResponse result) {
       int from_bitField0_ = bitField0_;
+      if (((from_bitField0_ & 0x00000008) != 0)) {
+        result.truncated_ = truncated_;
+      }
     }
 
     @java.lang.Override
@@ -667,6 +699,9 @@ private static final long serialVersionUID = 0L;
           }
         }
       }
+      if (other.getTruncated() != false) {
+        setTruncated(other.getTruncated());
+      }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
       return this;
@@ -730,6 +765,11 @@ private static final long serialVersionUID = 0L;
               }
               break;
             } // case 26
+            case 32: {
+              truncated_ = input.readBool();
+              bitField0_ |= 0x00000008;
+              break;
+            } // case 32
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -1699,6 +1739,53 @@ private static final long serialVersionUID = 0L;
         changes_ = null;
       }
       return changesBuilder_;
+    }
+
+    private boolean truncated_ ;
+    /**
+     * <pre>
+     * Whether errors, warnings, changes or facts were left out to keep the answer short, which happens in the details of a
+     * status. Values that were cut are marked where they are.
+     * </pre>
+     *
+     * <code>bool truncated = 4 [json_name = "truncated"];</code>
+     * @return The truncated.
+     */
+    @java.lang.Override
+    public boolean getTruncated() {
+      return truncated_;
+    }
+    /**
+     * <pre>
+     * Whether errors, warnings, changes or facts were left out to keep the answer short, which happens in the details of a
+     * status. Values that were cut are marked where they are.
+     * </pre>
+     *
+     * <code>bool truncated = 4 [json_name = "truncated"];</code>
+     * @param value The truncated to set.
+     * @return This builder for chaining.
+     */
+    public Builder setTruncated(boolean value) {
+
+      truncated_ = value;
+      bitField0_ |= 0x00000008;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Whether errors, warnings, changes or facts were left out to keep the answer short, which happens in the details of a
+     * status. Values that were cut are marked where they are.
+     * </pre>
+     *
+     * <code>bool truncated = 4 [json_name = "truncated"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearTruncated() {
+      bitField0_ = (bitField0_ & ~0x00000008);
+      truncated_ = false;
+      onChanged();
+      return this;
     }
 
     // @@protoc_insertion_point(builder_scope:engagement.v1.UpdateStepResponse)

@@ -151,4 +151,15 @@ public interface UpdateStepResponseOrBuilder extends
    */
   com.engagement.v1.FieldChangeOrBuilder getChangesOrBuilder(
       int index);
+
+  /**
+   * <pre>
+   * Whether errors, warnings, changes or facts were left out to keep the answer short, which happens in the details of a
+   * status. Values that were cut are marked where they are.
+   * </pre>
+   *
+   * <code>bool truncated = 4 [json_name = "truncated"];</code>
+   * @return The truncated.
+   */
+  boolean getTruncated();
 }

@@ -47,6 +47,18 @@ private static final long serialVersionUID = 0L;
     return com.engagement.v1.Envelope.internal_static_engagement_v1_Warning_descriptor;
   }
 
+  @SuppressWarnings({"rawtypes"})
+  @java.lang.Override
+  protected com.google.protobuf.MapFieldReflectionAccessor internalGetMapFieldReflection(
+      int number) {
+    switch (number) {
+      case 4:
+        return internalGetFacts();
+      default:
+        throw new RuntimeException(
+            "Invalid map field number: " + number);
+    }
+  }
   @java.lang.Override
   protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internalGetFieldAccessorTable() {
@@ -198,6 +210,105 @@ private static final long serialVersionUID = 0L;
     }
   }
 
+  public static final int FACTS_FIELD_NUMBER = 4;
+  private static final class FactsDefaultEntryHolder {
+    static final com.google.protobuf.MapEntry<
+        java.lang.String, java.lang.String> defaultEntry =
+            com.google.protobuf.MapEntry
+            .<java.lang.String, java.lang.String>newDefaultInstance(
+                com.engagement.v1.Envelope.internal_static_engagement_v1_Warning_FactsEntry_descriptor, 
+                com.google.protobuf.WireFormat.FieldType.STRING,
+                "",
+                com.google.protobuf.WireFormat.FieldType.STRING,
+                "");
+  }
+  @SuppressWarnings("serial")
+  private com.google.protobuf.MapField<
+      java.lang.String, java.lang.String> facts_;
+  private com.google.protobuf.MapField<java.lang.String, java.lang.String>
+  internalGetFacts() {
+    if (facts_ == null) {
+      return com.google.protobuf.MapField.emptyMapField(
+          FactsDefaultEntryHolder.defaultEntry);
+    }
+    return facts_;
+  }
+  public int getFactsCount() {
+    return internalGetFacts().getMap().size();
+  }
+  /**
+   * <pre>
+   * What `detail` says in words, for programs, as in `ErrorMeta`: for example `template_id` and `step_ids` of
+   * `SHARED_TEMPLATE`.
+   * </pre>
+   *
+   * <code>map&lt;string, string&gt; facts = 4 [json_name = "facts"];</code>
+   */
+  @java.lang.Override
+  public boolean containsFacts(
+      java.lang.String key) {
+    java.util.Objects.requireNonNull(key, "map key");
+    return internalGetFacts().getMap().containsKey(key);
+  }
+  /**
+   * Use {@link #getFactsMap()} instead.
+   */
+  @java.lang.Override
+  @java.lang.Deprecated
+  public java.util.Map<java.lang.String, java.lang.String> getFacts() {
+    return getFactsMap();
+  }
+  /**
+   * <pre>
+   * What `detail` says in words, for programs, as in `ErrorMeta`: for example `template_id` and `step_ids` of
+   * `SHARED_TEMPLATE`.
+   * </pre>
+   *
+   * <code>map&lt;string, string&gt; facts = 4 [json_name = "facts"];</code>
+   */
+  @java.lang.Override
+  public java.util.Map<java.lang.String, java.lang.String> getFactsMap() {
+    return internalGetFacts().getMap();
+  }
+  /**
+   * <pre>
+   * What `detail` says in words, for programs, as in `ErrorMeta`: for example `template_id` and `step_ids` of
+   * `SHARED_TEMPLATE`.
+   * </pre>
+   *
+   * <code>map&lt;string, string&gt; facts = 4 [json_name = "facts"];</code>
+   */
+  @java.lang.Override
+  public /* nullable */
+java.lang.String getFactsOrDefault(
+      java.lang.String key,
+      /* nullable */
+java.lang.String defaultValue) {
+    java.util.Objects.requireNonNull(key, "map key");
+    java.util.Map<java.lang.String, java.lang.String> map =
+        internalGetFacts().getMap();
+    return map.containsKey(key) ? map.get(key) : defaultValue;
+  }
+  /**
+   * <pre>
+   * What `detail` says in words, for programs, as in `ErrorMeta`: for example `template_id` and `step_ids` of
+   * `SHARED_TEMPLATE`.
+   * </pre>
+   *
+   * <code>map&lt;string, string&gt; facts = 4 [json_name = "facts"];</code>
+   */
+  @java.lang.Override
+  public java.lang.String getFactsOrThrow(
+      java.lang.String key) {
+    java.util.Objects.requireNonNull(key, "map key");
+    java.util.Map<java.lang.String, java.lang.String> map =
+        internalGetFacts().getMap();
+    if (!map.containsKey(key)) {
+      throw new java.lang.IllegalArgumentException();
+    }
+    return map.get(key);
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -221,6 +332,12 @@ private static final long serialVersionUID = 0L;
     if (!com.google.protobuf.GeneratedMessage.isStringEmpty(title_)) {
       com.google.protobuf.GeneratedMessage.writeString(output, 3, title_);
     }
+    com.google.protobuf.GeneratedMessage
+      .serializeStringMapTo(
+        output,
+        internalGetFacts(),
+        FactsDefaultEntryHolder.defaultEntry,
+        4);
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
@@ -233,6 +350,16 @@ private static final long serialVersionUID = 0L;
     }
     if (!com.google.protobuf.GeneratedMessage.isStringEmpty(title_)) {
       size += com.google.protobuf.GeneratedMessage.computeStringSize(3, title_);
+    }
+    for (java.util.Map.Entry<java.lang.String, java.lang.String> entry
+         : internalGetFacts().getMap().entrySet()) {
+      com.google.protobuf.MapEntry<java.lang.String, java.lang.String>
+      facts__ = FactsDefaultEntryHolder.defaultEntry.newBuilderForType()
+          .setKey(entry.getKey())
+          .setValue(entry.getValue())
+          .buildPartial();
+      size += com.google.protobuf.CodedOutputStream
+          .computeMessageSize(4, facts__);
     }
     return size;
   }
@@ -264,6 +391,8 @@ private static final long serialVersionUID = 0L;
         .equals(other.getProblemType())) return false;
     if (!getTitle()
         .equals(other.getTitle())) return false;
+    if (!internalGetFacts().equals(
+        other.internalGetFacts())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -281,6 +410,10 @@ private static final long serialVersionUID = 0L;
     hash = (53 * hash) + getProblemType().hashCode();
     hash = (37 * hash) + TITLE_FIELD_NUMBER;
     hash = (53 * hash) + getTitle().hashCode();
+    if (!internalGetFacts().getMap().isEmpty()) {
+      hash = (37 * hash) + FACTS_FIELD_NUMBER;
+      hash = (53 * hash) + internalGetFacts().hashCode();
+    }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -394,6 +527,28 @@ private static final long serialVersionUID = 0L;
       return com.engagement.v1.Envelope.internal_static_engagement_v1_Warning_descriptor;
     }
 
+    @SuppressWarnings({"rawtypes"})
+    protected com.google.protobuf.MapFieldReflectionAccessor internalGetMapFieldReflection(
+        int number) {
+      switch (number) {
+        case 4:
+          return internalGetFacts();
+        default:
+          throw new RuntimeException(
+              "Invalid map field number: " + number);
+      }
+    }
+    @SuppressWarnings({"rawtypes"})
+    protected com.google.protobuf.MapFieldReflectionAccessor internalGetMutableMapFieldReflection(
+        int number) {
+      switch (number) {
+        case 4:
+          return internalGetMutableFacts();
+        default:
+          throw new RuntimeException(
+              "Invalid map field number: " + number);
+      }
+    }
     @java.lang.Override
     protected com.google.protobuf.GeneratedMessage.FieldAccessorTable
         internalGetFieldAccessorTable() {
@@ -419,6 +574,7 @@ private static final long serialVersionUID = 0L;
       detail_ = "";
       problemType_ = "";
       title_ = "";
+      internalGetMutableFacts().clear();
       return this;
     }
 
@@ -461,6 +617,10 @@ private static final long serialVersionUID = 0L;
       if (((from_bitField0_ & 0x00000004) != 0)) {
         result.title_ = title_;
       }
+      if (((from_bitField0_ & 0x00000008) != 0)) {
+        result.facts_ = internalGetFacts();
+        result.facts_.makeImmutable();
+      }
     }
 
     @java.lang.Override
@@ -490,6 +650,9 @@ private static final long serialVersionUID = 0L;
         bitField0_ |= 0x00000004;
         onChanged();
       }
+      internalGetMutableFacts().mergeFrom(
+          other.internalGetFacts());
+      bitField0_ |= 0x00000008;
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
       return this;
@@ -529,6 +692,15 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000004;
               break;
             } // case 26
+            case 34: {
+              com.google.protobuf.MapEntry<java.lang.String, java.lang.String>
+              facts__ = input.readMessage(
+                  FactsDefaultEntryHolder.defaultEntry.getParserForType(), extensionRegistry);
+              internalGetMutableFacts().getMutableMap().put(
+                  facts__.getKey(), facts__.getValue());
+              bitField0_ |= 0x00000008;
+              break;
+            } // case 34
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -824,6 +996,168 @@ private static final long serialVersionUID = 0L;
       title_ = value;
       bitField0_ |= 0x00000004;
       onChanged();
+      return this;
+    }
+
+    private com.google.protobuf.MapField<
+        java.lang.String, java.lang.String> facts_;
+    private com.google.protobuf.MapField<java.lang.String, java.lang.String>
+        internalGetFacts() {
+      if (facts_ == null) {
+        return com.google.protobuf.MapField.emptyMapField(
+            FactsDefaultEntryHolder.defaultEntry);
+      }
+      return facts_;
+    }
+    private com.google.protobuf.MapField<java.lang.String, java.lang.String>
+        internalGetMutableFacts() {
+      if (facts_ == null) {
+        facts_ = com.google.protobuf.MapField.newMapField(
+            FactsDefaultEntryHolder.defaultEntry);
+      }
+      if (!facts_.isMutable()) {
+        facts_ = facts_.copy();
+      }
+      bitField0_ |= 0x00000008;
+      onChanged();
+      return facts_;
+    }
+    public int getFactsCount() {
+      return internalGetFacts().getMap().size();
+    }
+    /**
+     * <pre>
+     * What `detail` says in words, for programs, as in `ErrorMeta`: for example `template_id` and `step_ids` of
+     * `SHARED_TEMPLATE`.
+     * </pre>
+     *
+     * <code>map&lt;string, string&gt; facts = 4 [json_name = "facts"];</code>
+     */
+    @java.lang.Override
+    public boolean containsFacts(
+        java.lang.String key) {
+      java.util.Objects.requireNonNull(key, "map key");
+      return internalGetFacts().getMap().containsKey(key);
+    }
+    /**
+     * Use {@link #getFactsMap()} instead.
+     */
+    @java.lang.Override
+    @java.lang.Deprecated
+    public java.util.Map<java.lang.String, java.lang.String> getFacts() {
+      return getFactsMap();
+    }
+    /**
+     * <pre>
+     * What `detail` says in words, for programs, as in `ErrorMeta`: for example `template_id` and `step_ids` of
+     * `SHARED_TEMPLATE`.
+     * </pre>
+     *
+     * <code>map&lt;string, string&gt; facts = 4 [json_name = "facts"];</code>
+     */
+    @java.lang.Override
+    public java.util.Map<java.lang.String, java.lang.String> getFactsMap() {
+      return internalGetFacts().getMap();
+    }
+    /**
+     * <pre>
+     * What `detail` says in words, for programs, as in `ErrorMeta`: for example `template_id` and `step_ids` of
+     * `SHARED_TEMPLATE`.
+     * </pre>
+     *
+     * <code>map&lt;string, string&gt; facts = 4 [json_name = "facts"];</code>
+     */
+    @java.lang.Override
+    public /* nullable */
+java.lang.String getFactsOrDefault(
+        java.lang.String key,
+        /* nullable */
+java.lang.String defaultValue) {
+      java.util.Objects.requireNonNull(key, "map key");
+      java.util.Map<java.lang.String, java.lang.String> map =
+          internalGetFacts().getMap();
+      return map.containsKey(key) ? map.get(key) : defaultValue;
+    }
+    /**
+     * <pre>
+     * What `detail` says in words, for programs, as in `ErrorMeta`: for example `template_id` and `step_ids` of
+     * `SHARED_TEMPLATE`.
+     * </pre>
+     *
+     * <code>map&lt;string, string&gt; facts = 4 [json_name = "facts"];</code>
+     */
+    @java.lang.Override
+    public java.lang.String getFactsOrThrow(
+        java.lang.String key) {
+      java.util.Objects.requireNonNull(key, "map key");
+      java.util.Map<java.lang.String, java.lang.String> map =
+          internalGetFacts().getMap();
+      if (!map.containsKey(key)) {
+        throw new java.lang.IllegalArgumentException();
+      }
+      return map.get(key);
+    }
+    public Builder clearFacts() {
+      bitField0_ = (bitField0_ & ~0x00000008);
+      internalGetMutableFacts().getMutableMap()
+          .clear();
+      return this;
+    }
+    /**
+     * <pre>
+     * What `detail` says in words, for programs, as in `ErrorMeta`: for example `template_id` and `step_ids` of
+     * `SHARED_TEMPLATE`.
+     * </pre>
+     *
+     * <code>map&lt;string, string&gt; facts = 4 [json_name = "facts"];</code>
+     */
+    public Builder removeFacts(
+        java.lang.String key) {
+      java.util.Objects.requireNonNull(key, "map key");
+      internalGetMutableFacts().getMutableMap()
+          .remove(key);
+      return this;
+    }
+    /**
+     * Use alternate mutation accessors instead.
+     */
+    @java.lang.Deprecated
+    public java.util.Map<java.lang.String, java.lang.String>
+        getMutableFacts() {
+      bitField0_ |= 0x00000008;
+      return internalGetMutableFacts().getMutableMap();
+    }
+    /**
+     * <pre>
+     * What `detail` says in words, for programs, as in `ErrorMeta`: for example `template_id` and `step_ids` of
+     * `SHARED_TEMPLATE`.
+     * </pre>
+     *
+     * <code>map&lt;string, string&gt; facts = 4 [json_name = "facts"];</code>
+     */
+    public Builder putFacts(
+        java.lang.String key,
+        java.lang.String value) {
+      java.util.Objects.requireNonNull(key, "map key");
+      java.util.Objects.requireNonNull(value, "map value");
+      internalGetMutableFacts().getMutableMap()
+          .put(key, value);
+      bitField0_ |= 0x00000008;
+      return this;
+    }
+    /**
+     * <pre>
+     * What `detail` says in words, for programs, as in `ErrorMeta`: for example `template_id` and `step_ids` of
+     * `SHARED_TEMPLATE`.
+     * </pre>
+     *
+     * <code>map&lt;string, string&gt; facts = 4 [json_name = "facts"];</code>
+     */
+    public Builder putAllFacts(
+        java.util.Map<java.lang.String, java.lang.String> values) {
+      internalGetMutableFacts().getMutableMap()
+          .putAll(values);
+      bitField0_ |= 0x00000008;
       return this;
     }
 

@@ -71,4 +71,63 @@ public interface WarningOrBuilder extends
    */
   com.google.protobuf.ByteString
       getTitleBytes();
+
+  /**
+   * <pre>
+   * What `detail` says in words, for programs, as in `ErrorMeta`: for example `template_id` and `step_ids` of
+   * `SHARED_TEMPLATE`.
+   * </pre>
+   *
+   * <code>map&lt;string, string&gt; facts = 4 [json_name = "facts"];</code>
+   */
+  int getFactsCount();
+  /**
+   * <pre>
+   * What `detail` says in words, for programs, as in `ErrorMeta`: for example `template_id` and `step_ids` of
+   * `SHARED_TEMPLATE`.
+   * </pre>
+   *
+   * <code>map&lt;string, string&gt; facts = 4 [json_name = "facts"];</code>
+   */
+  boolean containsFacts(
+      java.lang.String key);
+  /**
+   * Use {@link #getFactsMap()} instead.
+   */
+  @java.lang.Deprecated
+  java.util.Map<java.lang.String, java.lang.String>
+  getFacts();
+  /**
+   * <pre>
+   * What `detail` says in words, for programs, as in `ErrorMeta`: for example `template_id` and `step_ids` of
+   * `SHARED_TEMPLATE`.
+   * </pre>
+   *
+   * <code>map&lt;string, string&gt; facts = 4 [json_name = "facts"];</code>
+   */
+  java.util.Map<java.lang.String, java.lang.String>
+  getFactsMap();
+  /**
+   * <pre>
+   * What `detail` says in words, for programs, as in `ErrorMeta`: for example `template_id` and `step_ids` of
+   * `SHARED_TEMPLATE`.
+   * </pre>
+   *
+   * <code>map&lt;string, string&gt; facts = 4 [json_name = "facts"];</code>
+   */
+  /* nullable */
+java.lang.String getFactsOrDefault(
+      java.lang.String key,
+      /* nullable */
+java.lang.String defaultValue);
+  /**
+   * <pre>
+   * What `detail` says in words, for programs, as in `ErrorMeta`: for example `template_id` and `step_ids` of
+   * `SHARED_TEMPLATE`.
+   * </pre>
+   *
+   * <code>map&lt;string, string&gt; facts = 4 [json_name = "facts"];</code>
+   */
+  java.lang.String getFactsOrThrow(
+      java.lang.String key);
 }
