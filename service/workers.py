@@ -53,6 +53,9 @@ def serve_here(settings: Settings, *, until_closed: bool = False) -> int:
     # Nothing that is loaded goes away again: looking for it again and again takes a tenth of the start.
     gc.disable()
     from service import app  # noqa: PLC0415  # gRPC must not be loaded in a supervisor, which never serves
+    from service.api.descriptors import raise_limit  # noqa: PLC0415
+
+    log.info("open files", limit=raise_limit())
 
     async def main() -> None:
         stop = asyncio.Event()

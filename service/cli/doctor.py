@@ -84,6 +84,7 @@ async def _run_checks(settings: Settings) -> list[Finding]:
         _check_encryption_keys(settings),
         database,
         *(await _check_token_renewal(settings) if database.state is State.OK else []),
+        _check_open_files(settings),
         _check_tls(settings),
         *await _check_addresses(settings),
         *await _check_providers(settings),
@@ -156,6 +157,17 @@ async def _check_token_renewal(settings: Settings) -> list[Finding]:
         if each.error in CLIENT_ERRORS
     ]
     return refused or [Finding("token renewal", State.OK, "no OAuth client was refused")]
+
+
+def _check_open_files(settings: Settings) -> Finding:
+    """Checks the limit that a worker raises its own to when it starts."""
+    from service.api.descriptors import max_connections, raise_limit  # noqa: PLC0415
+
+    limit = raise_limit()
+    detail = f"{limit} for each worker, of which each of its servers takes {max_connections()} connections"
+    if max_connections() < settings.max_concurrent_calls:
+        return Finding("open files", State.WRONG, f"{detail}; raise the hard limit (ulimit -Hn, LimitNOFILE)")
+    return Finding("open files", State.OK, detail)
 
 
 def _check_tls(settings: Settings) -> Finding:

@@ -81,6 +81,15 @@ class FakeService:
 
         self.use_case = fail
 
+    def wait_for(self, release: asyncio.Event) -> None:
+        """Lets the use case succeed once the event is set."""
+
+        async def wait(caller: Caller, update: StepUpdate, deadline: Deadline) -> UpdateResult:
+            await release.wait()
+            return UpdateResult()
+
+        self.use_case = wait
+
     def waiting(self) -> asyncio.Event:
         """Lets the use case wait; the event is set when a call has come so far."""
         started = asyncio.Event()

@@ -24,10 +24,14 @@ class RunningGrpcServer(FakeService):
 
     async def start(self, tls: TlsFiles | None = None) -> None:
         address = "localhost:0" if tls else "127.0.0.1:0"
-        self.grpc = await server.start(SequenceStepServicer(self.call_handler()), address, tls)
+        self.grpc = await server.start(self.servicer(), address, tls)
         await self.grpc.set_serving()
         self.channel = grpc.aio.insecure_channel(self.grpc.address)
         self.stub = sequence_step_service_pb2_grpc.SequenceStepServiceStub(self.channel)
+
+    def servicer(self) -> SequenceStepServicer:
+        """What serves the calls."""
+        return SequenceStepServicer(self.call_handler())
 
     async def stop(self) -> None:
         await self.channel.close()

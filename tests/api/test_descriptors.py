@@ -1,0 +1,33 @@
+"""The limit of open files."""
+
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from service.api import descriptors
+
+SHOW = "from service.api import descriptors; print(descriptors.raise_limit(), descriptors.max_connections())"
+
+
+@pytest.fixture
+def limits() -> Iterator[tuple[int, int]]:
+    """This process's limits, which the test may change."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield before
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_the_limit_is_raised_to_what_the_process_may_have(limits: tuple[int, int]) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, limits[1]))
+    assert descriptors.raise_limit() == min(limits[1], 65_536)
+    assert descriptors.max_files() == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+@pytest.mark.parametrize(("hard", "connections"), [(256, 32), (1024, 256), (4096, 1792)])
+def test_callers_leave_files_for_everything_else(hard: int, connections: int) -> None:
+    limited = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({hard // 2}, {hard})); {SHOW}"
+    shown = subprocess.run([sys.executable, "-c", limited], capture_output=True, text=True, check=True).stdout
+    assert shown.split() == [str(hard), str(connections)]
