@@ -17,7 +17,8 @@ from bench.variants import service
 
 # Saying no costs about half as much as a call, so the room is one that leaves the core time to say it.
 _ROOM: Final = 48
-_PROVIDER_ROOM: Final = _ROOM // 2
+# What one application may have at one provider.
+_PROVIDER_ROOM: Final = _ROOM * 3 // 8
 ANSWER_SECONDS: Final = 0.05
 
 _ROOMY: Final = {"SEQSTEP_MAX_CONCURRENT_CALLS": str(_ROOM)}

@@ -5,8 +5,9 @@ from typing import Final
 from service.domain.errors import CallRefused, ErrorCode, Problem
 from service.domain.step import Provider
 
-# A busy application leaves a quarter of the capacity to all others, a busy customer three quarters. A slow provider leaves
-# half of it, so that an application whose calls wait for that provider can still call another one.
+# A busy application leaves a quarter of the capacity to all others, at each provider too. A slow provider leaves half of it,
+# so that an application whose calls wait for that provider can still call another one. A busy customer leaves at least a
+# third of what its application can have at a provider.
 _APPLICATION_FRACTION: Final = 0.75
 _PROVIDER_FRACTION: Final = 0.5
 _CUSTOMER_FRACTION: Final = 0.25
@@ -15,34 +16,37 @@ _RETRY_SECONDS: Final = 1.0
 
 
 class Admission:
-    """The concurrency limits of one worker: in all, for an application, for a provider, for a customer.
+    """The concurrency limits of one worker: in all, for an application, for a provider, for both, for a customer.
 
     A call beyond a limit is refused in far less time than it would have waited, so that the caller can go to another server.
-
-    Attributes:
-        in_flight: Calls that are being served.
+    Callers that are not known yet are counted apart: they take nothing from those that are.
     """
 
     def __init__(self, capacity: int) -> None:
         """Sets the limits.
 
         Args:
-            capacity: Calls that are served at a time.
+            capacity: Calls that are served at a time, and callers that are authenticated at a time.
         """
-        self.in_flight = 0
         self._capacity = capacity
         self._application_limit = max(1, int(capacity * _APPLICATION_FRACTION))
         self._provider_limit = max(1, int(capacity * _PROVIDER_FRACTION))
+        self._application_provider_limit = max(1, int(self._provider_limit * _APPLICATION_FRACTION))
         self._customer_limit = max(1, int(capacity * _CUSTOMER_FRACTION))
         self._permits: dict[object, int] = {}
         self._draining = False
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that are being authenticated or served."""
+        return self._permits.get(_AUTHENTICATING, 0) + self._permits.get(_SERVING, 0)
 
     def drain(self) -> None:
         """Refuses all further calls, so that they go to another server."""
         self._draining = True
 
-    def server_permit(self) -> "_ServerPermit":
-        """A permit for one call at this server, for the length of a `with` block.
+    def authentication_permit(self) -> "_Permit":
+        """A permit to find out who calls, for the length of a `with` block.
 
         Raises:
             CallRefused: All are in use, or the server is stopping.
@@ -55,46 +59,43 @@ class Admission:
                     retry_after=0.0,
                 )
             )
-        if self.in_flight >= self._capacity:
-            raise _full(f"This server already serves {self._capacity} calls")
-        return _ServerPermit(self)
+        if self._permits.get(_AUTHENTICATING, 0) >= self._capacity:
+            raise _full(f"This server already authenticates {self._capacity} callers")
+        return _Permit(self._permits, (_AUTHENTICATING,))
 
-    def caller_permit(self, application_id: int, provider: Provider, customer_id: str) -> "_CallerPermit":
+    def call_permit(self, application_id: int, provider: Provider, customer_id: str) -> "_Permit":
         """A permit for a call of an application for a customer at a provider, for the length of a `with` block.
 
         Raises:
-            CallRefused: All that one of the three may have are in use.
+            CallRefused: All that one of them may have are in use.
         """
-        permits, customer = self._permits, (application_id, provider, customer_id)
+        permits = self._permits
+        at_provider, customer = (application_id, provider), (application_id, provider, customer_id)
+        if permits.get(_SERVING, 0) >= self._capacity:
+            raise _full(f"This server already serves {self._capacity} calls")
         if permits.get(application_id, 0) >= self._application_limit:
             raise _full(f"This server already serves {self._application_limit} calls of this application")
         if permits.get(provider, 0) >= self._provider_limit:
             raise _full(f"This server already serves {self._provider_limit} calls to {provider.title}")
+        if permits.get(at_provider, 0) >= self._application_provider_limit:
+            raise _full(
+                f"This server already serves {self._application_provider_limit} calls of this application to "
+                f"{provider.title}"
+            )
         if permits.get(customer, 0) >= self._customer_limit:
             raise _full(f"This server already serves {self._customer_limit} calls for customer {customer_id}")
-        return _CallerPermit(permits, (application_id, provider, customer))
+        return _Permit(permits, (_SERVING, application_id, provider, at_provider, customer))
 
 
-# Classes and not generators: every call uses them, and a generator costs several times as much.
+_AUTHENTICATING: Final = "authenticating callers"
+_SERVING: Final = "calls being served"
 
 
-class _ServerPermit:
-    """Counts one call in flight."""
+class _Permit:
+    """Counts one call for each of the keys that it is limited by.
 
-    __slots__ = ("_admission",)
-
-    def __init__(self, admission: Admission) -> None:
-        self._admission = admission
-
-    def __enter__(self) -> None:
-        self._admission.in_flight += 1
-
-    def __exit__(self, *_: object) -> None:
-        self._admission.in_flight -= 1
-
-
-class _CallerPermit:
-    """Counts one call for each of the keys that it is limited by."""
+    A class and not a generator: every call uses it, and a generator costs several times as much.
+    """
 
     __slots__ = ("_keys", "_permits")
 

@@ -154,19 +154,20 @@ class CallHandler:
         values, violations = metadata.gather(inbound.metadata_pairs())
         call = _CallFacts(metadata.request_id(values), is_retry=metadata.is_retry(inbound.metadata_pairs()))
         try:
-            with self._admission.server_permit():
+            with self._admission.authentication_permit():
                 deadline = self._deadline(inbound.time_remaining())
                 call.provider = metadata.named_provider(values)
                 call.customer_id = values.get(contract.CUSTOMER_ID, "")
                 caller = await self._authenticate(inbound, values, violations, deadline)
-                call.application_name = caller.application_name
-                given = metadata.parse(values, violations)
-                call.customer_id, call.provider = given.customer_id, given.provider
-                with self._admission.caller_permit(caller.application_id, given.provider, given.customer_id):
-                    update = await inbound.read_update(given, deadline)
-                    if call.is_retry:
-                        update = replace(update, is_retry=True)
-                    result = await self._update_step(caller, update, deadline)
+            call.application_name = caller.application_name
+            given = metadata.parse(values, violations)
+            call.customer_id, call.provider = given.customer_id, given.provider
+            # Before the request is waited for, so that requests that do not come take nothing from other callers.
+            with self._admission.call_permit(caller.application_id, given.provider, given.customer_id):
+                update = await inbound.read_update(given, deadline)
+                if call.is_retry:
+                    update = replace(update, is_retry=True)
+                result = await self._update_step(caller, update, deadline)
             outcome = _completed(call, given.error_mode, result)
         except CallRefused as refusal:
             outcome = _refused(call, refusal)

@@ -1,6 +1,7 @@
 """Admission control."""
 
 from contextlib import ExitStack
+from itertools import count, product
 
 import pytest
 
@@ -8,9 +9,11 @@ from service.api.admission import Admission
 from service.domain.errors import CallRefused, ErrorCode
 from service.domain.step import Provider
 
+APOLLO, OUTREACH, SALESLOFT = map(Provider, ("apollo", "outreach", "salesloft"))
+
 
 def refused(admission: Admission, application: int, provider: Provider, customer: str) -> str:
-    with pytest.raises(CallRefused) as refusal, admission.caller_permit(application, provider, customer):
+    with pytest.raises(CallRefused) as refusal, admission.call_permit(application, provider, customer):
         pass
     assert refusal.value.problem.code is ErrorCode.TOO_MANY_REQUESTS_ERROR
     assert refusal.value.problem.retry_after
@@ -18,58 +21,102 @@ def refused(admission: Admission, application: int, provider: Provider, customer
 
 
 def test_a_full_server_refuses_until_a_call_ends() -> None:
+    admission = Admission(4)
+    with ExitStack() as stack:
+        for n in range(4):
+            stack.enter_context(admission.call_permit(n, (APOLLO, OUTREACH)[n % 2], "c"))
+        assert "serves 4 calls;" in refused(admission, 9, SALESLOFT, "c")
+        # Who calls is still found out, so that strangers learn that they are.
+        with admission.authentication_permit():
+            assert admission.in_flight == 5
+    with admission.call_permit(9, SALESLOFT, "c"):
+        assert admission.in_flight == 1
+
+
+def test_unknown_callers_take_nothing_from_known_ones() -> None:
     admission = Admission(2)
-    with admission.server_permit(), admission.server_permit():
-        with pytest.raises(CallRefused) as refusal, admission.server_permit():
+    with admission.authentication_permit(), admission.authentication_permit():
+        with pytest.raises(CallRefused) as refusal, admission.authentication_permit():
             pass
         assert refusal.value.problem.code is ErrorCode.TOO_MANY_REQUESTS_ERROR
         assert refusal.value.problem.retry_after
-    with admission.server_permit():
-        assert admission.in_flight == 1
+        with admission.call_permit(1, APOLLO, "c"):
+            pass
 
 
 def test_a_stopping_server_sends_calls_elsewhere() -> None:
     admission = Admission(2)
     admission.drain()
-    with pytest.raises(CallRefused) as refusal, admission.server_permit():
+    with pytest.raises(CallRefused) as refusal, admission.authentication_permit():
         pass
     assert refusal.value.problem.code is ErrorCode.SERVICE_UNAVAILABLE_ERROR
 
 
-def test_one_provider_leaves_permits_for_the_others() -> None:
-    admission = Admission(8)
+def fill(
+    admission: Admission, stack: ExitStack, application: int | None, provider: Provider | None, customer: str | None
+) -> list[str]:
+    """Takes all permits that it can for what is named, with ever new others for what is not; why it ended."""
+    numbers = count(100)
+    reasons: list[str] = []
+    while len(reasons) < 3:
+        number = next(numbers)
+        try:
+            stack.enter_context(
+                admission.call_permit(
+                    number if application is None else application,
+                    (APOLLO, OUTREACH)[number % 2] if provider is None else provider,
+                    f"c{number}" if customer is None else customer,
+                )
+            )
+        except CallRefused as refusal:
+            reasons.append(refusal.problem.detail)
+    return reasons
+
+
+@pytest.mark.parametrize("capacity", [8, 16, 256])
+@pytest.mark.parametrize(("one_provider", "one_customer"), list(product([True, False], repeat=2)))
+def test_a_greedy_application_leaves_permits_everywhere(
+    capacity: int, *, one_provider: bool, one_customer: bool
+) -> None:
+    admission = Admission(capacity)
     with ExitStack() as stack:
-        for n in range(4):
-            stack.enter_context(admission.caller_permit(n, Provider("outreach"), f"c{n}"))
-        assert "to Outreach" in refused(admission, 7, Provider("outreach"), "c7")
-        stack.enter_context(admission.caller_permit(7, Provider("apollo"), "c7"))
+        fill(admission, stack, 1, APOLLO if one_provider else None, "c" if one_customer else None)
+        for provider in (APOLLO, OUTREACH):
+            with admission.call_permit(2, provider, "c"):
+                pass
 
 
-def test_a_slow_provider_leaves_an_application_the_others() -> None:
-    admission = Admission(8)
+@pytest.mark.parametrize("capacity", [8, 16, 256])
+@pytest.mark.parametrize("one_application", [True, False])
+def test_a_slow_provider_leaves_permits_at_the_others(capacity: int, *, one_application: bool) -> None:
+    admission = Admission(capacity)
     with ExitStack() as stack:
-        for n in range(4):
-            stack.enter_context(admission.caller_permit(1, Provider("outreach"), f"c{n}"))
-        refused(admission, 1, Provider("outreach"), "c9")
-        stack.enter_context(admission.caller_permit(1, Provider("apollo"), "c9"))
+        fill(admission, stack, 1 if one_application else None, APOLLO, None)
+        for application in (1, 2):
+            with admission.call_permit(application, OUTREACH, "c"):
+                pass
 
 
-def test_one_application_leaves_permits_for_the_others() -> None:
-    admission = Admission(8)
+@pytest.mark.parametrize("capacity", [8, 16, 256])
+@pytest.mark.parametrize("one_provider", [True, False])
+def test_a_greedy_customer_leaves_permits_to_the_others(capacity: int, *, one_provider: bool) -> None:
+    admission = Admission(capacity)
     with ExitStack() as stack:
-        for n in range(6):
-            stack.enter_context(admission.caller_permit(1, Provider(("apollo", "outreach")[n % 2]), f"c{n}"))
-        assert "of this application" in refused(admission, 1, Provider("salesloft"), "c9")
-        stack.enter_context(admission.caller_permit(2, Provider("apollo"), "c0"))
+        reasons = fill(admission, stack, 1, APOLLO if one_provider else None, "greedy")
+        assert "for customer greedy" in reasons[0]
+        for application, provider in product((1, 2), (APOLLO, OUTREACH)):
+            with admission.call_permit(application, provider, "other"):
+                pass
 
 
-def test_one_customer_leaves_permits_for_the_others() -> None:
-    admission = Admission(8)
+def test_refusals_name_what_is_full() -> None:
+    admission = Admission(16)
     with ExitStack() as stack:
-        for _ in range(2):
-            stack.enter_context(admission.caller_permit(1, Provider("apollo"), "stuck"))
-        assert "customer stuck" in refused(admission, 1, Provider("apollo"), "stuck")
-        stack.enter_context(admission.caller_permit(1, Provider("apollo"), "other"))
+        assert "6 calls of this application to Apollo" in fill(admission, stack, 1, APOLLO, None)[0]
+        fill(admission, stack, 1, OUTREACH, None)
+        assert "12 calls of this application;" in refused(admission, 1, SALESLOFT, "c")
+        fill(admission, stack, 2, APOLLO, None)
+        assert "8 calls to Apollo" in refused(admission, 3, APOLLO, "c")
 
 
 def test_a_failed_call_releases_its_permits() -> None:
@@ -77,8 +124,8 @@ def test_a_failed_call_releases_its_permits() -> None:
     for _ in range(10):
         with (
             pytest.raises(ZeroDivisionError),
-            admission.server_permit(),
-            admission.caller_permit(1, Provider("apollo"), "c"),
+            admission.authentication_permit(),
+            admission.call_permit(1, APOLLO, "c"),
         ):
             raise ZeroDivisionError
     assert admission.in_flight == 0

@@ -287,3 +287,25 @@ def test_no_call_breaks_the_server(data: bytes, metadata: Any) -> None:
             await server.stop()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("one_customer", [True, False])
+@pytest.mark.parametrize("one_provider", [True, False])
+async def test_requests_that_do_not_come_leave_the_others_their_share(
+    server: RunningGrpcServer, *, one_provider: bool, one_customer: bool
+) -> None:
+    server.admission = Admission(16)
+    await server.stop()
+    await server.start()
+    calls = []
+    for number in range(40):
+        customer = ("x-customer-id", "c" if one_customer else f"c{number}")
+        provider = ("x-provider-name", ("apollo", "outreach")[0 if one_provider else number % 2])
+        calls.append(server.open(customer, provider, ("x-api-key", "good"), seconds=60))
+    await until(lambda: len(server.records) + server.admission.in_flight == len(calls))
+    assert {record.grpc_status for record in server.records} == {"RESOURCE_EXHAUSTED"}
+    for name in ("apollo", "outreach"):
+        await server.call(("x-customer-id", "c"), ("x-provider-name", name), ("x-api-key", "other"))
+    for call in calls:
+        call.cancel()
+    await until(lambda: server.admission.in_flight == 0)
