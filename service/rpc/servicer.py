@@ -36,7 +36,8 @@ class SequenceStepServicer(SequenceStepServiceServicer):
         try:
             outcome = await self._call_handler.update_step(GrpcCall(request, context))
         except CallerGone:
-            await context.abort(grpc.StatusCode.CANCELLED, "The call ended without a request.")
+            # Who has left does not see it, and for who has sent nothing no repetition helps, as it may after CANCELLED.
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "The call ended without a request.")
         problem = outcome.problem
         if problem is None:
             context.set_trailing_metadata(((contract.REQUEST_ID, outcome.request_id),))

@@ -8,10 +8,11 @@ import signal
 import struct
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -94,11 +95,11 @@ def configured(replacements: dict[str, str]) -> str:
 
 @asynccontextmanager
 async def envoy(
-    folder: Path, grpc_addresses: list[str], http_addresses: list[str], ca: trustme.CA
+    folder: Path, grpc_addresses: list[str], http_addresses: list[str], ca: trustme.CA, changes: Mapping[str, str]
 ) -> AsyncIterator[tuple[str, str]]:
     replace_files(ca.issue_cert("localhost", "127.0.0.1"), folder)
     port, admin = free_port(), free_port()
-    replaced = {
+    replaced = dict(changes) | {
         "0.0.0.0, port_value: 8443": f"127.0.0.1, port_value: {port}",
         "port_value: 9901": f"port_value: {admin}",
         "/etc/envoy/tls": str(folder),
@@ -125,8 +126,8 @@ async def envoy(
 
 
 @asynccontextmanager
-async def fronted(folder: Path) -> AsyncIterator[Front]:
-    """Two replicas behind an Envoy that has found both of them healthy."""
+async def fronted(folder: Path, changes: Mapping[str, str] = MappingProxyType({})) -> AsyncIterator[Front]:
+    """Two replicas behind an Envoy that has found both of them healthy; changes replace parts of its configuration."""
     ca = trustme.CA()
     async with (
         prepared_deployment(f"sqlite:///{folder}/store.sqlite3") as deployment,
@@ -140,7 +141,7 @@ async def fronted(folder: Path) -> AsyncIterator[Front]:
             for http in addresses
         ]
         address, admin = await stack.enter_async_context(
-            envoy(folder, [each.address for each in replicas], addresses, ca)
+            envoy(folder, [each.address for each in replicas], addresses, ca, changes)
         )
         front = Front(address, admin, deployment, replicas, addresses, ca)
         await healthy(front, 2)
@@ -164,10 +165,11 @@ async def healthy(front: Front, number: int) -> None:
 class Load:
     """A number of calls, so many at a time, each a change of its own."""
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, front: Front, calls: int = CALLS, deadline: float = 30) -> None:
         self.front = front
+        self.deadline = deadline
         self.answers: list[CallResult] = []
-        self._left = iter(range(CALLS))
+        self._left = iter(range(calls))
 
     async def run(self) -> None:
         async with self.front.stub() as stub:
@@ -175,7 +177,8 @@ class Load:
 
     async def _some(self, stub: object) -> None:
         for number in self._left:
-            self.answers.append(await update_subject(stub, self.front.deployment.api_key, "apollo", f"S{number}"))
+            key, subject = self.front.deployment.api_key, f"S{number}"
+            self.answers.append(await update_subject(stub, key, "apollo", subject, self.deadline))
 
     @property
     def failed(self) -> list[object]:
@@ -247,6 +250,73 @@ async def test_a_replica_that_comes_back_has_calls_again(tmp_path: Path) -> None
                     if front.served()[0] > before:
                         break
             assert front.served()[0] > before
+
+
+async def test_the_calls_of_a_replica_that_hangs_go_to_another(tmp_path: Path) -> None:
+    async with fronted(tmp_path, {"per_try_timeout: 31s": "per_try_timeout: 3s"}) as front:
+        # Long enough for the second try, and shorter than HTTP/2 takes to find out.
+        load = Load(front, 400, deadline=10)
+        running = asyncio.ensure_future(load.run())
+        await until(lambda: len(load.answers) > 100, seconds=60)
+        hung = front.replicas[0].process
+        hung.send_signal(signal.SIGSTOP)
+        try:
+            async with asyncio.timeout(90):
+                await running
+            assert load.failed == []
+            await healthy(front, 1)
+        finally:
+            hung.send_signal(signal.SIGCONT)
+        await healthy(front, 2)
+
+
+FRAME = struct.pack(">BI", 0, 0)
+GRPC = {"content-type": "application/grpc", "te": "trailers"}
+WEB = {"content-type": "application/grpc-web+proto"}
+REST = f"/sequences/{seed.APOLLO_SEQUENCE_INACTIVE}/sequence_steps/{seed.APOLLO_STEP_INACTIVE_PLAIN}"
+
+# Requests that no client of the service makes, each with what its caller gets: an HTTP status, or a gRPC status.
+ODD_REQUESTS: list[tuple[str, str, dict[str, str], bytes, int | grpc.StatusCode]] = [
+    ("POST", METHOD, {"content-type": "application/json"}, b"{}", 415),
+    ("POST", METHOD, {"content-type": "application/proto", "connect-protocol-version": "1"}, b"", 415),
+    ("POST", METHOD, {"content-type": "application/grpcx"}, FRAME, 415),
+    ("POST", METHOD, {}, b"x", 415),
+    ("GET", METHOD, {}, b"", 405),
+    ("GET", METHOD + "?encoding=json&message=%7B%7D&connect=v1", {}, b"", 405),
+    ("GET", METHOD, GRPC, b"", grpc.StatusCode.UNKNOWN),
+    ("PUT", METHOD, GRPC, FRAME, grpc.StatusCode.UNKNOWN),
+    ("GET", METHOD, WEB, b"", 405),
+    ("POST", METHOD, {"content-type": "application/grpc"}, FRAME, grpc.StatusCode.UNAUTHENTICATED),
+    ("POST", METHOD, GRPC | {"te": "gzip"}, FRAME, grpc.StatusCode.UNAUTHENTICATED),
+    ("POST", METHOD, GRPC | {"content-type": "Application/GRPC+proto; a=b"}, FRAME, grpc.StatusCode.UNAUTHENTICATED),
+    ("POST", METHOD, GRPC, b"", grpc.StatusCode.UNAUTHENTICATED),
+    ("POST", METHOD, GRPC, b"\x07gibberish", grpc.StatusCode.UNAUTHENTICATED),
+    ("POST", METHOD, GRPC | {"grpc-encoding": "none"}, FRAME, grpc.StatusCode.INTERNAL),
+    ("POST", METHOD, GRPC | {"grpc-timeout": "soon"}, FRAME, grpc.StatusCode.INTERNAL),
+    ("POST", METHOD, GRPC | {"x-a-bin": "!"}, FRAME, grpc.StatusCode.INTERNAL),
+    ("POST", METHOD, GRPC | {"x-long": "x" * 22_000}, FRAME, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    ("POST", METHOD + "s", GRPC, FRAME, grpc.StatusCode.UNIMPLEMENTED),
+    ("POST", METHOD, WEB, b"gibberish", grpc.StatusCode.UNAUTHENTICATED),
+    ("GET", REST, {}, b"", 405),
+    ("PATCH", REST, {"content-type": "application/grpc"}, FRAME, 401),
+]
+
+
+async def test_no_odd_request_is_repeated_or_counts_against_replicas(tmp_path: Path) -> None:
+    async with fronted(tmp_path) as front, front.client() as client:
+        for method, path, headers, content, expected in ODD_REQUESTS:
+            for key in ({}, metadata(front)) if expected is grpc.StatusCode.UNAUTHENTICATED else ({},):
+                answer = await client.request(method, path, headers=key | headers, content=content)
+                if isinstance(expected, int):
+                    assert answer.status_code == expected, (method, path, headers)
+                else:
+                    wanted = grpc.StatusCode.INVALID_ARGUMENT if key else expected
+                    status = answer.headers.get("grpc-status")
+                    assert status == str(wanted.value[0]), (method, path, headers, content, answer.headers)
+        found = await front.counters(r"upstream_rq_(retry|rx_reset)$|ejections_enforced_total$")
+        assert len(found) == 6
+        assert set(found.values()) == {0}
+        await healthy(front, 2)
 
 
 def metadata(front: Front, **more: str) -> dict[str, str]:
