@@ -59,7 +59,8 @@ def reason(error: BaseException) -> str:
     cause = original.__cause__ or original
     sqlstate = getattr(original, "sqlstate", None)
     if isinstance(original, sqlite3.Error) or (sqlstate and sqlstate.startswith(_SAFE_TO_QUOTE)):
-        return str(cause)
+        # What follows in further lines is for those who wrote the statement.
+        return str(cause).partition("\n")[0]
     if isinstance(error, PoolTimeoutError):
         return "all connections of this process are in use; SEQSTEP_DATABASE_MAX_CONNECTIONS says how many it may have"
     if isinstance(original, TimeoutError):
