@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from service.rest.server import HttpServer
 
 _REFRESH_SECONDS: Final = 1.0
+_WATCH_SECONDS: Final = 1.0
+_ANSWER_SECONDS: Final = 3.0
 
 log: Final = structlog.get_logger("service.app")
 
@@ -62,6 +64,9 @@ STARTUP_FAILURES: Final = (
 )
 """What keeps a service from starting that the people who run it can put right; the messages say how."""
 
+TEMPORARY_FAILURES: Final = (StoreUnavailable,)
+"""Those among them that can pass by themselves."""
+
 
 @dataclass(frozen=True, slots=True)
 class App:
@@ -79,11 +84,18 @@ class App:
     update_step: UpdateStep
     connections: Connections
 
+    async def drain(self) -> None:
+        """Says that the servers stop, and serves on."""
+        if self.rest is not None:
+            self.rest.set_ready(is_ready=False)
+        await self.rpc.drain()
+
     async def stop(self, grace: float) -> None:
         """Lets running calls end, and the writes that nobody waits for, within `grace` seconds.
 
         A token that was asked for has time of its own to arrive and be stored.
         """
+        await self.drain()
         end = Deadline.after(grace)
         servers = [self.rpc.stop(grace)]
         if self.rest is not None:
@@ -175,7 +187,7 @@ async def running(settings: Settings) -> AsyncIterator[App]:
         InvalidHttpSettings: The CA file or a proxy for requests to providers cannot be used.
         PortInUse: An address cannot be listened on.
     """
-    tls = _tls(settings)
+    tls, shared = _tls(settings), settings.workers > 1
     async with AsyncExitStack() as stack:
         keyring = Keyring.parse(settings.encryption_keys.get_secret_value())
         store = Store.open(settings.database_url.get_secret_value(), max_connections=settings.database_max_connections)
@@ -202,12 +214,15 @@ async def running(settings: Settings) -> AsyncIterator[App]:
             from service.rest import server as rest  # noqa: PLC0415
             from service.rest.app import create_app  # noqa: PLC0415
 
-            http = await rest.start(create_app(calls, metrics.render), settings.http_address, tls)
+            http = await rest.start(create_app(calls, metrics.render), settings.http_address, tls, shared=shared)
             stack.push_async_callback(http.stop, 0)
             refreshing = asyncio.create_task(_refresh_in_flight(metrics))
             stack.callback(refreshing.cancel)
         app = App(
-            await rpc.start(SequenceStepServicer(calls), settings.grpc_address, tls), http, update_step, connections
+            await rpc.start(SequenceStepServicer(calls), settings.grpc_address, tls, shared=shared),
+            http,
+            update_step,
+            connections,
         )
         await app.rpc.set_serving()
         if http is not None:
@@ -218,10 +233,14 @@ async def running(settings: Settings) -> AsyncIterator[App]:
             http_address=http.address if http is not None else "",
             tls=tls is not None,
         )
+        watching = asyncio.create_task(_watch_store(store, app))
         try:
             yield app
         finally:
-            log.info("stopping", grace_seconds=settings.stop_grace_seconds)
+            watching.cancel()
+            log.info("stopping", drain_seconds=settings.drain_seconds, grace_seconds=settings.stop_grace_seconds)
+            await app.drain()
+            await asyncio.sleep(settings.drain_seconds)
             await app.stop(settings.stop_grace_seconds)
             log.info("stopped")
 
@@ -231,6 +250,24 @@ async def _refresh_in_flight(metrics: CallMetrics) -> None:
     while True:
         metrics.refresh_in_flight()
         await asyncio.sleep(_REFRESH_SECONDS)
+
+
+async def _watch_store(store: Store, app: App) -> None:
+    """Says that calls are not welcome while the database is away.
+
+    Health checks fail only if the database's file is another one, since that ends by a restart.
+    """
+    while True:
+        await asyncio.sleep(_WATCH_SECONDS)
+        await app.rpc.set_serving(is_serving=store.has_its_file())
+        is_ready = True
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await store.check()
+        except (StoreUnavailable, TimeoutError):
+            is_ready = False
+        if app.rest is not None:
+            app.rest.set_ready(is_ready=is_ready)
 
 
 def _tls(settings: Settings) -> TlsFiles | None:

@@ -119,7 +119,12 @@ class Settings(_ProviderUrls):
     max_concurrent_calls: int = Field(
         256, ge=1, description="Calls that one worker serves at a time; more are answered RESOURCE_EXHAUSTED, or 429."
     )
-    stop_grace_seconds: float = Field(30.0, ge=0, description="How long running calls may take to end after SIGTERM.")
+    drain_seconds: float = Field(
+        2.0,
+        ge=0,
+        description="How long the servers go on serving after SIGTERM, while health checks and `/readyz` say that they stop.",
+    )
+    stop_grace_seconds: float = Field(30.0, ge=0, description="How long running calls may take to end after that.")
     log_format: LogFormat = Field(
         LogFormat.JSON, description="`json` for one JSON object a line, `console` for people."
     )
@@ -131,9 +136,11 @@ class Settings(_ProviderUrls):
         return url
 
     @model_validator(mode="after")
-    def _tls_is_whole(self) -> "Settings":
+    def _fits_together(self) -> "Settings":
         if (self.tls_certificate is None) != (self.tls_private_key is None):
             raise ValueError("set both SEQSTEP_TLS_CERTIFICATE and SEQSTEP_TLS_PRIVATE_KEY, or neither")
         if self.tls_client_ca is not None and self.tls_certificate is None:
             raise ValueError("SEQSTEP_TLS_CLIENT_CA needs SEQSTEP_TLS_CERTIFICATE and SEQSTEP_TLS_PRIVATE_KEY")
+        if self.workers > 1 and self.grpc_address.startswith("unix"):
+            raise ValueError("SEQSTEP_GRPC_ADDRESS: workers cannot share a unix: address; set SEQSTEP_WORKERS=1")
         return self

@@ -1,34 +1,47 @@
 """Runs the service in this process, or in several worker processes that are watched and replaced."""
 
 import asyncio
+import fcntl
 import gc
 import os
+import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import structlog
 import uvloop
 
+from service.api.address import PortInUse, reserve
 from service.observability import logging
 from service.process_exit import exit_process
 from service.settings import Settings
+from service.tasks import LAST_RENEWAL_SECONDS
 
 log: Final = structlog.get_logger("service.workers")
 
-# A worker that cannot start will not start the next time either; exit statuses follow sysexits.h.
+# Exit statuses follow sysexits.h.
 EXIT_CONFIGURATION: Final = 78
+"""It cannot start, and will not until somebody changes something."""
+EXIT_TEMPORARY: Final = 75
+"""It cannot start at present."""
 
-_QUICK_DEATH_SECONDS: Final = 5.0
-_PAUSE_SECONDS: Final = 1.0
+_FIRST_PAUSE_SECONDS: Final = 0.5
+_LONGEST_PAUSE_SECONDS: Final = 30.0
+_MARGIN_SECONDS: Final = 5.0
+_STALE_SECONDS: Final = 60.0
 _INDEX: Final = "SEQSTEP_WORKER_INDEX"
 # Where the workers count together; prometheus-client reads it.
 _METRICS: Final = "PROMETHEUS_MULTIPROC_DIR"
+_METRICS_PREFIX: Final = "seqstep-metrics-"
+_SERVING: Final = b"1"
 
 
 def serve(settings: Settings) -> int:
@@ -59,12 +72,13 @@ def serve_here(settings: Settings, *, until_closed: bool = False) -> int:
 
     async def main() -> None:
         stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+        _handle_signals(stop, _log_reload)
         if until_closed:
-            _call_when_input_ends(lambda: loop.call_soon_threadsafe(stop.set))
+            loop = asyncio.get_running_loop()
+            _call_when_input_ends(lambda: loop.call_soon_threadsafe(stop.set), _longest_stop(settings))
         async with app.running(settings):
+            if until_closed:
+                os.write(0, _SERVING)
             # What is loaded by now stays. Collecting it again and again made all calls of the moment wait for 60 ms.
             gc.enable()
             gc.collect()
@@ -75,67 +89,194 @@ def serve_here(settings: Settings, *, until_closed: bool = False) -> int:
         uvloop.run(main())
     except app.STARTUP_FAILURES as failure:
         log.error("cannot start", reason=str(failure))  # noqa: TRY400  # the reason is all there is to say
-        return EXIT_CONFIGURATION
+        return EXIT_TEMPORARY if isinstance(failure, app.TEMPORARY_FAILURES) else EXIT_CONFIGURATION
     return 0
 
 
-def _call_when_input_ends(act: Callable[[], object]) -> None:
+def _handle_signals(stop: asyncio.Event, reload: Callable[[], object]) -> None:
+    """Stops at SIGTERM and SIGINT, and at SIGHUP where that means that the terminal is gone; it means a reload elsewhere."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, stop.set if os.isatty(0) else reload)
+
+
+def _log_reload() -> None:
+    log.info("reload", tls="files that changed are used from the next handshake on", settings="need a restart")
+
+
+def _longest_stop(settings: Settings) -> float:
+    """Seconds after which a worker that was asked to stop is not going to."""
+    return settings.drain_seconds + settings.stop_grace_seconds + LAST_RENEWAL_SECONDS + _MARGIN_SECONDS
+
+
+def _call_when_input_ends(act: Callable[[], object], seconds: float) -> None:
+    """Acts when the supervisor is gone, and ends this process if it is still there so many seconds later."""
+
     def watch() -> None:
         while os.read(0, 1024):
             pass
         act()
+        time.sleep(seconds)
+        os._exit(1)
 
     threading.Thread(target=watch, name="supervisor-watch", daemon=True).start()
 
 
 async def _supervise(settings: Settings) -> int:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    with tempfile.TemporaryDirectory(prefix="seqstep-metrics-") as metrics:
-        watchers = [
-            asyncio.create_task(_keep_alive(index, stop, settings, Path(metrics))) for index in range(settings.workers)
-        ]
+    try:
+        with _reserved(settings) as addresses, _metrics_folder() as (metrics, lock):
+            supervisor = _Supervisor(settings, stop, addresses, metrics, lock)
+            _handle_signals(stop, supervisor.reload)
+            return await supervisor.run()
+    except PortInUse as failure:
+        log.error("cannot start", reason=str(failure))  # noqa: TRY400  # the reason is all there is to say
+        return EXIT_CONFIGURATION
+
+
+@contextmanager
+def _reserved(settings: Settings) -> Iterator[Mapping[str, str]]:
+    """Reserves the addresses for the workers until the end of the block; gives them with the real ports, as variables."""
+    reserved: list[socket.socket] = []
+    variables: dict[str, str] = {}
+    try:
+        for name, address in (("GRPC", settings.grpc_address), ("HTTP", settings.http_address)):
+            if address:
+                reserved += reserve(address)
+                port = reserved[-1].getsockname()[1]
+                variables[f"SEQSTEP_{name}_ADDRESS"] = f"{address.rpartition(':')[0]}:{port}"
+        yield variables
+    finally:
+        for each in reserved:
+            each.close()
+
+
+@contextmanager
+def _metrics_folder() -> Iterator[tuple[Path, int]]:
+    """A folder for the workers' metrics, and a lock on it that lasts as long as any process has it; removes stale ones."""
+    for stale in Path(tempfile.gettempdir()).glob(f"{_METRICS_PREFIX}*"):
+        with suppress(OSError):
+            if time.time() - stale.stat().st_mtime > _STALE_SECONDS:
+                os.close(_lock(stale))
+                shutil.rmtree(stale)
+    with tempfile.TemporaryDirectory(prefix=_METRICS_PREFIX, ignore_cleanup_errors=True) as name:
+        lock = _lock(Path(name))
+        try:
+            yield Path(name), lock
+        finally:
+            os.close(lock)
+
+
+def _lock(folder: Path) -> int:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+class _Supervisor:
+    """Keeps the workers running until a stop."""
+
+    def __init__(
+        self, settings: Settings, stop: asyncio.Event, addresses: Mapping[str, str], metrics: Path, lock: int
+    ) -> None:
+        """Prepares the workers.
+
+        Args:
+            settings: The settings.
+            stop: Set when the workers are to stop.
+            addresses: Where they listen, as variables of their environment.
+            metrics: The folder that they count in.
+            lock: Its lock.
+        """
+        self._settings = settings
+        self._stop = stop
+        self._environment = {**os.environ, **addresses, _METRICS: str(metrics)}
+        self._metrics = metrics
+        self._lock = lock
+        self._workers: dict[int, asyncio.subprocess.Process] = {}
+        self._has_served = False
+
+    def reload(self) -> None:
+        """Passes SIGHUP on."""
+        for worker in self._workers.values():
+            with suppress(ProcessLookupError):
+                worker.send_signal(signal.SIGHUP)
+
+    async def run(self) -> int:
+        """Runs the workers; returns the exit status."""
+        watchers = [asyncio.create_task(self._keep_alive(index)) for index in range(self._settings.workers)]
         try:
             await asyncio.wait(watchers, return_when=asyncio.FIRST_COMPLETED)
-            stop.set()
-            statuses = await asyncio.gather(*watchers)
+            self._stop.set()
+            return max(await asyncio.gather(*watchers))
         finally:
             for watcher in watchers:
                 watcher.cancel()
-    return max(statuses)
 
+    async def _keep_alive(self, index: int) -> int:
+        """Runs one worker, and another in its place when it dies or cannot start.
 
-async def _keep_alive(index: int, stop: asyncio.Event, settings: Settings, metrics: Path) -> int:
-    """Runs one worker, and another in its place when it dies."""
-    while True:
-        started = time.monotonic()
-        worker = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "service.workers",
-            stdin=asyncio.subprocess.PIPE,
-            env={**os.environ, _INDEX: str(index), _METRICS: str(metrics)},
-            # Ctrl-C on a terminal reaches the whole group; only the supervisor is to act on it.
-            start_new_session=True,
-        )
+        Only what keeps the first workers from starting, and will not pass, ends the service.
+        """
+        pause = _FIRST_PAUSE_SECONDS
+        while not self._stop.is_set():
+            async with self._started(index) as (worker, serving):
+                ended = asyncio.create_task(worker.wait())
+                await self._unless_stopped(ended)
+                if self._stop.is_set():
+                    return await _stop(worker, ended, _longest_stop(self._settings))
+                status, has_served = ended.result(), serving.done() and serving.result() == _SERVING
+            _forget(self._metrics, worker.pid)
+            if has_served:
+                pause = _FIRST_PAUSE_SECONDS
+            if status == EXIT_CONFIGURATION and not self._has_served:
+                return status
+            event = "worker died, starting another" if has_served else "worker cannot start, trying again"
+            log.error(event, worker=index, pid=worker.pid, status=status, pause_seconds=pause)
+            await self._unless_stopped(asyncio.create_task(asyncio.sleep(pause)))
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        return 0
+
+    @asynccontextmanager
+    async def _started(self, index: int) -> AsyncIterator[tuple[asyncio.subprocess.Process, "asyncio.Task[bytes]"]]:
+        """A worker, and what says that it serves; the end of their connection tells the worker that nobody watches it."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            worker = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "service.workers",
+                stdin=theirs.fileno(),
+                pass_fds=(self._lock,),
+                env={**self._environment, _INDEX: str(index)},
+                # Ctrl-C on a terminal reaches the whole group; only the supervisor is to act on it.
+                start_new_session=True,
+            )
         log.info("worker started", worker=index, pid=worker.pid)
-        stopping = asyncio.create_task(stop.wait())
-        ended = asyncio.create_task(worker.wait())
-        await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)
+        self._workers[index] = worker
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        serving = asyncio.create_task(reader.read(1))
+        serving.add_done_callback(self._note_serving)
+        try:
+            yield worker, serving
+        finally:
+            serving.cancel()
+            writer.close()
+            del self._workers[index]
+
+    def _note_serving(self, serving: "asyncio.Task[bytes]") -> None:
+        self._has_served = self._has_served or (not serving.cancelled() and serving.result() == _SERVING)
+
+    async def _unless_stopped(self, task: "asyncio.Task[object]") -> None:
+        """Waits for a task, or for the stop."""
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({stopping, task}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
-        if stop.is_set():
-            return await _stop(worker, ended, settings.stop_grace_seconds)
-        status = ended.result()
-        _forget(metrics, worker.pid)
-        if status == EXIT_CONFIGURATION:
-            return status
-        log.error("worker died, starting another", worker=index, pid=worker.pid, status=status)
-        if time.monotonic() - started < _QUICK_DEATH_SECONDS:
-            await asyncio.wait({asyncio.create_task(stop.wait())}, timeout=_PAUSE_SECONDS)
-        if stop.is_set():
-            return 0
 
 
 def _forget(metrics: Path, pid: int) -> None:
@@ -144,11 +285,12 @@ def _forget(metrics: Path, pid: int) -> None:
     forget_worker(metrics, pid)
 
 
-async def _stop(worker: asyncio.subprocess.Process, ended: "asyncio.Task[int]", grace: float) -> int:
+async def _stop(worker: asyncio.subprocess.Process, ended: "asyncio.Task[int]", seconds: float) -> int:
+    """Stops a worker, and kills it if it has not stopped in so many seconds."""
     if worker.returncode is None:
         worker.terminate()
     try:
-        async with asyncio.timeout(grace + 5):
+        async with asyncio.timeout(seconds):
             return max(0, await ended)
     except TimeoutError:
         log.error("worker does not stop, killing it", pid=worker.pid)  # noqa: TRY400

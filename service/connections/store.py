@@ -223,10 +223,14 @@ class Store:
         Raises:
             StoreUnavailable: It was deleted, or another one has its name.
         """
-        if self._file is not None and _file_identity(self._file) != self._file_identity:
+        if not self.has_its_file():
             raise logged(
                 StoreUnavailable(f"{self._file} was replaced or deleted after it was opened; restart the service")
             )
+
+    def has_its_file(self) -> bool:
+        """Whether SQLite's file is the one that was opened; true for other databases."""
+        return self._file is None or _file_identity(self._file) == self._file_identity
 
     async def _connect(self) -> AsyncConnection:
         """Takes a connection from the pool, and waits for one of its own if the server gives it no more."""

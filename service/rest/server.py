@@ -1,9 +1,10 @@
 """The HTTP server: listens, speaks TLS, and drains its connections when it stops."""
 
 import asyncio
-import socket
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
+from socket import socket
 from typing import Final
 
 import structlog
@@ -11,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
-from service.api.address import PortInUse
+from service.api.address import bind
 from service.api.tls import TlsFiles, TlsWatch
 from service.domain.deadline import Deadline
 from service.rest.protocol import HttpProtocol
@@ -59,12 +60,12 @@ class HttpServer:
     _app: FastAPI
     _draining_app: _DrainingApp
     _server: uvicorn.Server
-    _listener: socket.socket
+    _listeners: Sequence[socket]
     _ticking: "asyncio.Task[None]"
 
-    def set_ready(self) -> None:
-        """Makes `/readyz` say that calls are welcome."""
-        self._app.state.ready = True
+    def set_ready(self, *, is_ready: bool = True) -> None:
+        """Makes `/readyz` say that calls are welcome, or not."""
+        self._app.state.ready = is_ready
 
     async def stop(self, grace: float) -> None:
         """Stops listening, turns not ready, and lets running calls end.
@@ -80,7 +81,8 @@ class HttpServer:
         self._draining_app.draining = True
         for server in self._server.servers:
             server.close()
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         connections = self._server.server_state.connections
         drain = Deadline.after(min(_DRAIN_SECONDS, grace * _DRAIN_SHARE))
         while connections and drain.remaining() > 0:  # noqa: ASYNC110  # uvicorn has no event for the end of one
@@ -93,20 +95,21 @@ class HttpServer:
         self._ticking.cancel()
 
 
-async def start(app: FastAPI, address: str, tls: TlsFiles | None) -> HttpServer:
+async def start(app: FastAPI, address: str, tls: TlsFiles | None, *, shared: bool = False) -> HttpServer:
     """Starts a server; `/readyz` answers 503 until `set_ready`.
 
     Args:
         app: What serves the requests, as `create_app` makes it.
         address: HOST:PORT; port 0 picks a free one.
         tls: The certificate to show and the clients to trust; None for plaintext.
+        shared: Share the address with other workers.
 
     Raises:
         PortInUse: The address cannot be listened on.
         TlsError: The TLS files cannot be used.
     """
     context = _tls_context(tls) if tls is not None else None
-    listener = _listen(address)
+    listeners = bind(address, shared=shared)
     draining_app = _DrainingApp(app)
     config = uvicorn.Config(
         draining_app,
@@ -124,35 +127,11 @@ async def start(app: FastAPI, address: str, tls: TlsFiles | None) -> HttpServer:
     server = uvicorn.Server(config)
     # uvicorn's own `serve` would take the signals of the process for itself.
     server.lifespan = config.lifespan_class(config)
-    await server.startup(sockets=[listener])
+    await server.startup(sockets=listeners)
     host = address.rpartition(":")[0]
-    port = listener.getsockname()[1]
+    port = listeners[0].getsockname()[1]
     ticking = asyncio.create_task(server.main_loop())
-    return HttpServer(f"{host}:{port}", app, draining_app, server, listener, ticking)
-
-
-def _listen(address: str) -> socket.socket:
-    host, _, number = address.rpartition(":")
-    try:
-        port = int(number)
-        if not 0 <= port < 65536:
-            raise ValueError(number)  # noqa: TRY301
-        family, kind, protocol, _, where = socket.getaddrinfo(
-            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except (ValueError, OSError):
-        raise PortInUse(f"cannot listen on {address}; it is not HOST:PORT") from None
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # All workers listen on one address, and the kernel spreads connections over them.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind(where)
-    except OSError:
-        listener.close()
-        raise PortInUse(f"cannot listen on {address}; is something else listening there?") from None
-    listener.setblocking(False)
-    return listener
+    return HttpServer(f"{host}:{port}", app, draining_app, server, listeners, ticking)
 
 
 def _tls_context(files: TlsFiles) -> ssl.SSLContext:

@@ -27,6 +27,12 @@ class _Limit:
         self._seconds = seconds
         self._running: dict[asyncio.Timeout, str] = {}
 
+    def end(self) -> None:
+        """Ends all, and from now on each new one at once."""
+        self._seconds = 0.0
+        for timeout in self._running:
+            timeout.reschedule(asyncio.get_running_loop().time())
+
     def count(self, peer: str) -> int:
         """How many a connection has."""
         return sum(each == peer for each in self._running.values())
@@ -63,6 +69,10 @@ class KeylessInterceptor(grpc.aio.ServerInterceptor):
         self._prefix = f"/{service_name}/"
         self._waiting = _Limit(MAX_WAITING, WAITING_SECONDS)
         self._streams = _Limit(MAX_STREAMS, STREAM_SECONDS)
+
+    def end_streams(self) -> None:
+        """Ends streams, which have no end of their own, when the server stops."""
+        self._streams.end()
 
     async def intercept_service(
         self,
@@ -105,7 +115,9 @@ class KeylessInterceptor(grpc.aio.ServerInterceptor):
                         async for response in method(self._requests(requests, context), context):
                             await context.write(response)
             except TimeoutError:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, "The stream was open for long; open it again.")
+                await context.abort(
+                    grpc.StatusCode.UNAVAILABLE, "The stream was open for long, or the server stops; open it again."
+                )
 
         return limited
 

@@ -8,7 +8,7 @@ from engagement.v1 import sequence_step_service_pb2
 from engagement.v1.sequence_step_service_pb2_grpc import add_SequenceStepServiceServicer_to_server
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from service.api.address import PortInUse
+from service.api.address import PortInUse, bind, check_unix_is_free, is_unix, numeric
 from service.api.descriptors import max_connections
 from service.api.tls import TlsFiles, TlsMaterial, TlsWatch
 from service.domain.validation import MAX_BODY_BYTES
@@ -33,7 +33,6 @@ _MAX_METADATA_BYTES: Final = 16 * 1024
 OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
-    ("grpc.so_reuseport", 1),
     # A compressed message could become many times as long before anybody knows who sends it. Its caller gets UNIMPLEMENTED.
     ("grpc.compression_enabled_algorithms_bitset", 1),
     # What comes of a request that nobody has asked for yet is kept, so it is little; a method that reads takes more.
@@ -64,39 +63,54 @@ class GrpcServer:
     server: grpc.aio.Server
     health: HealthServicer
     address: str
+    _keyless: KeylessInterceptor
 
-    async def set_serving(self) -> None:
-        """Turns SERVING."""
+    async def set_serving(self, *, is_serving: bool = True) -> None:
+        """Turns SERVING, or NOT_SERVING."""
+        status = health_pb2.HealthCheckResponse.SERVING if is_serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in _HEALTH_NAMES:
-            await self.health.set(name, health_pb2.HealthCheckResponse.SERVING)
+            await self.health.set(name, status)
+
+    async def drain(self) -> None:
+        """Turns NOT_SERVING for good, and serves on."""
+        await self.health.enter_graceful_shutdown()
 
     async def stop(self, grace: float) -> None:
-        """Turns NOT_SERVING, sends clients elsewhere, and lets running calls end.
+        """Turns NOT_SERVING, sends clients elsewhere, ends streams, and lets running calls end.
 
         Args:
             grace: Seconds that they have.
         """
-        await self.health.enter_graceful_shutdown()
+        await self.drain()
+        self._keyless.end_streams()
         # New calls are not refused before gRPC has sent GOAWAY: a refusal now would only make their clients come back to
         # this server in a wave. gRPC answers the few that cross its GOAWAY with CANCELLED, which the retry policy of
         # docs/clients.md repeats like UNAVAILABLE.
         await self.server.stop(grace)
 
 
-async def start(servicer: SequenceStepServicer, address: str, tls: TlsFiles | None) -> GrpcServer:
+async def start(
+    servicer: SequenceStepServicer, address: str, tls: TlsFiles | None, *, shared: bool = False
+) -> GrpcServer:
     """Starts a server; it answers NOT_SERVING until `set_serving`.
 
     Args:
         servicer: What serves the calls.
-        address: HOST:PORT; port 0 picks a free one.
+        address: HOST:PORT or unix:PATH; port 0 picks a free one.
         tls: The certificate to show and the clients to trust; None for plaintext.
+        shared: Share the address with other workers.
 
     Raises:
         PortInUse: The address cannot be listened on.
     """
+    keyless = KeylessInterceptor(SERVICE_NAME)
     server = grpc.aio.server(
-        interceptors=(UnreadRequestInterceptor(SERVICE_NAME, decode_request), KeylessInterceptor(SERVICE_NAME)),
-        options=(*OPTIONS, ("grpc.max_allowed_incoming_connections", max_connections())),
+        interceptors=(UnreadRequestInterceptor(SERVICE_NAME, decode_request), keyless),
+        options=(
+            *OPTIONS,
+            ("grpc.so_reuseport", int(shared)),
+            ("grpc.max_allowed_incoming_connections", max_connections()),
+        ),
     )
     add_SequenceStepServiceServicer_to_server(servicer, server)
     health_servicer = HealthServicer(_HEALTH_NAMES)
@@ -104,13 +118,30 @@ async def start(servicer: SequenceStepServicer, address: str, tls: TlsFiles | No
     for name in _HEALTH_NAMES:
         await health_servicer.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
     add_reflection(server, SERVICE_NAME, health.SERVICE_NAME)
-    try:
-        port = server.add_secure_port(address, server_credentials(tls)) if tls else server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise PortInUse(f"cannot listen on {address}; is something else listening there?") from error
+    listening_at = _add_ports(server, address, server_credentials(tls) if tls else None, shared=shared)
     await server.start()
-    host = address.rpartition(":")[0]
-    return GrpcServer(server, health_servicer, f"{host}:{port}")
+    return GrpcServer(server, health_servicer, listening_at, keyless)
+
+
+def _add_ports(
+    server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None, *, shared: bool
+) -> str:
+    """Lets a server listen on an address; returns it with the real port."""
+    if is_unix(address):
+        check_unix_is_free(address)
+        meant = [address]
+    else:
+        # The sockets find out what the address means, and that it is free; gRPC binds its own.
+        sockets = bind(address, shared=shared)
+        meant = [numeric(bound) for bound in sockets]
+        for bound in sockets:
+            bound.close()
+    try:
+        for each in meant:
+            port = server.add_secure_port(each, credentials) if credentials else server.add_insecure_port(each)
+    except RuntimeError as error:
+        raise PortInUse.at(address) from error
+    return address if is_unix(address) else f"{address.rpartition(':')[0]}:{port}"
 
 
 def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:

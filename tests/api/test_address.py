@@ -1,8 +1,11 @@
-"""Which addresses only this machine reaches."""
+"""Which addresses only this machine reaches, what they mean, and who may listen there."""
+
+import socket
+from pathlib import Path
 
 import pytest
 
-from service.api.address import is_loopback
+from service.api.address import PortInUse, bind, check_unix_is_free, is_loopback, numeric, reserve
 
 
 @pytest.mark.parametrize(
@@ -21,3 +24,72 @@ from service.api.address import is_loopback
 )
 def test_loopback_addresses_are_known(address: str, loopback: bool) -> None:  # noqa: FBT001
     assert is_loopback(address) is loopback
+
+
+def ports(sockets: list[socket.socket]) -> set[int]:
+    return {each.getsockname()[1] for each in sockets}
+
+
+def close(sockets: list[socket.socket]) -> None:
+    for each in sockets:
+        each.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "meant"),
+    [
+        ("127.0.0.1:0", {"127.0.0.1"}),
+        ("[::1]:0", {"::1"}),
+        ("localhost:0", {where[0] for *_, where in socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)}),
+        ("0.0.0.0:0", {"::"}),
+        ("[::]:0", {"::"}),
+    ],
+)
+def test_an_address_means_all_that_it_names(address: str, meant: set[str]) -> None:
+    try:
+        close(bind("[::1]:0", shared=False))
+    except PortInUse:
+        pytest.skip("this machine has no IPv6")
+    bound = bind(address, shared=False)
+    assert {each.getsockname()[0] for each in bound} == meant
+    assert len(ports(bound)) == 1
+    close(bound)
+
+
+@pytest.mark.parametrize("address", ["", "50051", ":50051", "127.0.0.1", "127.0.0.1:70000", "127.0.0.1:x", "no.such:1"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(PortInUse, match="it is not HOST:PORT"):
+        bind(address, shared=False)
+
+
+def test_an_address_of_another_machine_is_refused() -> None:
+    with pytest.raises(PortInUse, match="does not have it"):
+        bind("192.0.2.1:1", shared=False)
+
+
+@pytest.mark.parametrize("is_listening", [False, True])
+def test_a_reserved_address_is_for_those_who_share_it(*, is_listening: bool) -> None:
+    reserved = reserve("127.0.0.1:0")
+    address = numeric(reserved[0])
+    workers = [*bind(address, shared=True), *bind(address, shared=True)]
+    if is_listening:
+        for worker in workers:
+            worker.listen()
+    with pytest.raises(PortInUse, match="something else"):
+        reserve(address)
+    with pytest.raises(PortInUse, match="something else"):
+        bind(address, shared=False)
+    close([*workers, *reserved])
+    close(reserve(address))
+
+
+def test_a_unix_address_in_use_is_not_taken_over(tmp_path: Path) -> None:
+    address = f"unix:{tmp_path}/socket"
+    check_unix_is_free(address)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{tmp_path}/socket")
+        listener.listen()
+        with pytest.raises(PortInUse, match="something else"):
+            check_unix_is_free(address)
+    # The file is left behind, and nobody listens.
+    check_unix_is_free(address)

@@ -11,9 +11,11 @@ from typing import Any
 
 import grpc
 import pytest
+from sqlalchemy import text
 
 from service.connections import Applications
 from service.connections.encryption import generate_key
+from service.connections.schema import REVISION
 from service.domain.step import Provider
 from tests.support.deployment import Deployment, prepared_deployment, service_stub, update_subject
 from tests.support.processes import child_processes, fails_to_start, server_process
@@ -162,12 +164,14 @@ async def test_a_stop_lets_running_calls_end(tmp_path: Path, number: int) -> Non
         async with service_stub(server.address) as stub:
             running = asyncio.ensure_future(update_subject(stub, deployment.api_key, "apollo", "Slow"))
             await until(lambda: any(each["method"] == "PUT" for each in deployment.sandbox.calls("apollo")))
+            server.process.send_signal(signal.SIGHUP)
+            await until(lambda: '"reload"' in server.log.read_text())
             stopping = asyncio.ensure_future(server.stop(number))
             answer = await running
             assert (answer.code, answer.errors) == (grpc.StatusCode.OK, [])
             assert await stopping == 0
     lines = [json.loads(line) for line in server.log.read_text().splitlines()]
-    assert [line["event"] for line in lines] == ["serving", "stopping", "call", "stopped"]
+    assert [line["event"] for line in lines] == ["serving", "reload", "stopping", "call", "stopped"]
 
 
 async def test_a_dead_worker_is_replaced_and_its_calls_fail_loudly(tmp_path: Path) -> None:
@@ -197,6 +201,33 @@ async def test_a_dead_worker_is_replaced_and_its_calls_fail_loudly(tmp_path: Pat
             assert (answer.code, answer.errors) == (grpc.StatusCode.OK, [])
 
 
+async def test_a_worker_that_cannot_be_replaced_leaves_its_sibling_alone(tmp_path: Path) -> None:
+    """In the middle of a rollout, after the newer version's `db upgrade`."""
+    async with (
+        prepared_deployment(f"sqlite:///{tmp_path}/store.sqlite3", SEQSTEP_WORKERS="2") as deployment,
+        server_process(tmp_path, deployment.environment) as server,
+    ):
+        await until(lambda: server.log.read_text().count('"serving"') == 2, seconds=60)
+        await set_schema(deployment, "9999")
+        killed, sibling = child_processes(server.process.pid)
+        os.kill(killed, signal.SIGKILL)
+        await until(lambda: "worker cannot start, trying again" in server.log.read_text(), seconds=60)
+        async with service_stub(server.address) as stub:
+            answer = await update_subject(stub, deployment.api_key, "apollo", "Meanwhile")
+            assert (answer.code, answer.errors) == (grpc.StatusCode.OK, [])
+        server.process.send_signal(signal.SIGHUP)
+        await until(lambda: '"reload"' in server.log.read_text())
+        await set_schema(deployment, REVISION)
+        await until(lambda: server.log.read_text().count('"serving"') == 3, seconds=60)
+        assert sibling in child_processes(server.process.pid)
+        assert await server.stop() == 0
+
+
+async def set_schema(deployment: Deployment, revision: str) -> None:
+    async with deployment.store.begin() as db:
+        await db.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+
+
 async def test_workers_do_not_outlive_their_supervisor(tmp_path: Path) -> None:
     async with (
         prepared_deployment(f"sqlite:///{tmp_path}/store.sqlite3", SEQSTEP_WORKERS="2") as deployment,
@@ -215,11 +246,19 @@ async def test_what_keeps_it_from_starting_is_said_and_nothing_else(tmp_path: Pa
             ({"SEQSTEP_ENCRYPTION_KEYS": ""}, "seqstep keygen"),
             ({"SEQSTEP_ENCRYPTION_KEYS": generate_key()}, "does not have"),
             ({"SEQSTEP_DATABASE_URL": f"sqlite:///{tmp_path}/empty.sqlite3"}, "seqstep db upgrade"),
-            ({"SEQSTEP_DATABASE_URL": "postgresql://u:marked@127.0.0.1:1/x"}, "cannot be reached"),
             ({"SEQSTEP_GRPC_ADDRESS": "0.0.0.0:0"}, "SEQSTEP_ALLOW_PLAINTEXT"),
         ):
             status, log = await fails_to_start(tmp_path, deployment.environment | change)
             assert status == 78, log
             assert message in log
             assert "Traceback" not in log
-            assert "marked" not in log
+
+
+async def test_a_database_that_is_away_may_come_back(tmp_path: Path) -> None:
+    """So that is no fault of the configuration, which nothing would repair but somebody's change."""
+    async with prepared_deployment(f"sqlite:///{tmp_path}/store.sqlite3") as deployment:
+        away = {"SEQSTEP_DATABASE_URL": "postgresql://u:marked@127.0.0.1:1/x"}
+        status, log = await fails_to_start(tmp_path, deployment.environment | away)
+    assert status == 75, log
+    assert "cannot be reached" in log
+    assert "marked" not in log

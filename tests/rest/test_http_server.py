@@ -120,7 +120,10 @@ async def test_unusable_tls_files_fail_the_start(tls_files: TlsFiles) -> None:
 
 
 async def test_two_servers_share_an_address_and_others_do_not() -> None:
-    async with running_http_server() as first, running_http_server(address=first.http.address) as second:
+    async with (
+        running_http_server(shared=True) as first,
+        running_http_server(address=first.http.address, shared=True) as second,
+    ):
         for _ in range(200):
             async with httpx.AsyncClient(base_url=f"http://{first.http.address}") as client:
                 assert (await call(client)).status_code == 200

@@ -12,6 +12,7 @@ import pytest
 from engagement.v1 import sequence_step_service_pb2 as pb
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from service.api.address import PortInUse
 from service.client import channel
 from service.rpc import server as rpc_server
 from tests.support.grpc_server import CUSTOMER, EMPTY, GOOD, METHOD, RunningGrpcServer, refusal_of
@@ -199,11 +200,16 @@ async def test_metadata_beyond_the_limit_is_refused(monkeypatch: pytest.MonkeyPa
         assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-async def test_two_servers_share_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_servers_share_an_address_only_if_both_are_to(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(monkeypatch) as server:
-        other = await rpc_server.start(server.servicer(), server.grpc.address, None)
-        assert other.address == server.grpc.address
-        await other.stop(0)
+        first = await rpc_server.start(server.servicer(), "127.0.0.1:0", None, shared=True)
+        second = await rpc_server.start(server.servicer(), first.address, None, shared=True)
+        assert second.address == first.address
+        for address, shared in ((first.address, False), (server.grpc.address, True)):
+            with pytest.raises(PortInUse):
+                await rpc_server.start(server.servicer(), address, None, shared=shared)
+        for each in (first, second):
+            await each.stop(0)
 
 
 async def test_a_caller_without_a_key_costs_no_more_than_a_window(monkeypatch: pytest.MonkeyPatch) -> None:

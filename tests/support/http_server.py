@@ -31,8 +31,8 @@ class RunningHttpServer(FakeService):
         super().record(record)
         self.metrics.record(record)
 
-    async def start(self, tls: TlsFiles | None = None, address: str = "127.0.0.1:0") -> None:
-        self.http = await start(create_app(self.call_handler(), self.metrics.render), address, tls)
+    async def start(self, tls: TlsFiles | None = None, address: str = "127.0.0.1:0", *, shared: bool = False) -> None:
+        self.http = await start(create_app(self.call_handler(), self.metrics.render), address, tls, shared=shared)
         self.http.set_ready()
         self.client = httpx.AsyncClient(base_url=f"http://{self.http.address}")
 

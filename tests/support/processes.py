@@ -43,7 +43,7 @@ class ServerProcess:
         self.address = address
         self.log = log
 
-    async def ready(self, seconds: float = 30) -> None:
+    async def ready(self, seconds: float = 60) -> None:
         """Returns when it says SERVING."""
         async with asyncio.timeout(seconds), grpc.aio.insecure_channel(self.address) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
@@ -74,7 +74,11 @@ async def server_process(
         environment: Its settings.
         wait: Return only when it says SERVING.
     """
-    given = {"SEQSTEP_GRPC_ADDRESS": f"127.0.0.1:{free_port()}", "SEQSTEP_HTTP_ADDRESS": ""} | environment
+    given = {
+        "SEQSTEP_GRPC_ADDRESS": f"127.0.0.1:{free_port()}",
+        "SEQSTEP_HTTP_ADDRESS": "",
+        "SEQSTEP_DRAIN_SECONDS": "0",
+    } | environment
     log = folder / f"serve-{given['SEQSTEP_GRPC_ADDRESS'].rpartition(':')[2]}.log"
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SEQSTEP_")}
     with log.open("ab") as out:
@@ -94,7 +98,7 @@ async def server_process(
 async def fails_to_start(folder: Path, environment: dict[str, str]) -> tuple[int, str]:
     """Runs `seqstep serve` with settings that it refuses; returns its exit status and its log."""
     async with server_process(folder, environment, wait=False) as server:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             status = await server.process.wait()
         return status, server.log.read_text()
 

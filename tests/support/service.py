@@ -173,6 +173,7 @@ def settings_for(sandbox: Any, folder: Path, **more: Any) -> Settings:
         "apollo_token_url": sandbox.apollo_token_url,
         "outreach_base_url": sandbox.outreach_url,
         "cache_seconds": 1.0,
+        "drain_seconds": 0.0,
         "stop_grace_seconds": 1.0,
         "_env_file": None,
     }
