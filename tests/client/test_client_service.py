@@ -209,7 +209,7 @@ async def test_the_exit_status_tells_the_outcome(service: RunningService) -> Non
     service.sandbox.order_fault(provider="outreach", method="PATCH", hang=True)
     unknown = await update_step(service, SEQUENCE, STEP, "--subject", "y", "--timeout", "1.5")
     assert unknown.status == 3
-    assert "outcome: unknown, found by the provider" in unknown.err
+    assert "outcome: ERROR_OUTCOME_UNKNOWN, found by the provider" in unknown.err
 
 
 async def test_a_service_that_is_not_there(service: RunningService) -> None:

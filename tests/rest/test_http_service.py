@@ -149,7 +149,7 @@ async def test_metric_labels_are_bounded(server: RunningHttpServer) -> None:
         ]
         == 30
     )
-    late = "code=GATEWAY_TIMEOUT_ERROR,outcome=partially_applied,provider=apollo,server=http"
+    late = "code=GATEWAY_TIMEOUT_ERROR,outcome=ERROR_OUTCOME_PARTIALLY_APPLIED,provider=apollo,server=http"
     assert found["seqstep_calls_total", late] == 1
     assert found["seqstep_provider_calls_total", "provider=apollo"] == 3
 
