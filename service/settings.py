@@ -90,7 +90,9 @@ class Settings(_ProviderUrls):
         20.0, description="Longest wait for the head of a provider's answer, and for each further part of it."
     )
     provider_max_connections: int = Field(
-        200, ge=1, description="Connections to one provider in use at a time, for each worker."
+        200,
+        ge=1,
+        description="Connections to one provider in use at a time, for each worker; as many are kept, each for one customer.",
     )
     provider_max_answer_bytes: int = Field(
         32 * 1024 * 1024, ge=1024, description="Longest provider answer that is read, after decompression."

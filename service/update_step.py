@@ -115,7 +115,7 @@ class UpdateStep:
             session = sessions.open(connection, self._connections.renewed, deadline)
             if update.validate_only:
                 return _unwritten(await sessions.adapter.plan(update, session), session)
-            lock = sessions.locks.of(connection.id, update.sequence_id)
+            lock = sessions.locks.of(connection.key, update.sequence_id)
             plan = await _plan_under(lock, update, sessions.adapter, session, deadline)
         except UpdateFailed as failure:
             return _failed(failure, update, session)

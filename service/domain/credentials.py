@@ -1,6 +1,7 @@
 """Customers' connections to providers, and the secrets in them."""
 
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -120,6 +121,10 @@ class ConnectionKey(msgspec.Struct, frozen=True):
     provider: Provider
 
 
+CredentialsId: TypeAlias = tuple[int, bytes]
+"""Identifies a connection with its present credentials, and does not reveal them."""
+
+
 class Connection(msgspec.Struct, frozen=True):
     """One customer's access to one provider, ready for use.
 
@@ -147,3 +152,11 @@ class Connection(msgspec.Struct, frozen=True):
         """What its requests are authenticated with: the API key or the access token."""
         credentials = self.credentials
         return credentials.api_key if isinstance(credentials, ApiKeyCredentials) else credentials.access_token
+
+    @property
+    def credentials_id(self) -> CredentialsId:
+        """What is remembered about the connection is remembered under this, and so only for its present credentials.
+
+        The id of a row alone would not do: it stays when the customer connects again, and a database may give it again.
+        """
+        return self.id, blake2b(self.token.reveal().encode(), digest_size=16).digest()

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +15,7 @@ import structlog
 
 from service.domain.deadline import Deadline
 from service.domain.errors import ErrorCode
+from service.upstream.kept_connections import IDLE_SECONDS, KeptConnections
 from service.upstream.proxy import LOOPBACK, InvalidHttpSettings, Proxies
 
 USER_AGENT: Final = f"seqstep/{version('seqstep')}"
@@ -22,9 +23,6 @@ USER_AGENT: Final = f"seqstep/{version('seqstep')}"
 log: Final = structlog.get_logger("service.http")
 
 _USER_AGENT_HEADER: Final = (b"user-agent", USER_AGENT.encode())
-
-# Load balancers keep idle connections for a minute or more; who asks again before that finds them open.
-_IDLE_SECONDS: Final = 30.0
 
 # How long a server that closed a kept connection in the face of a request is asked over new connections only.
 _UNKEPT_SECONDS: Final = 60.0
@@ -64,7 +62,7 @@ class ConnectionClosed(httpx.NetworkError):
     """The server closed the connection, or the network broke it, before a response came.
 
     Attributes:
-        was_kept: Whether it may have been a connection kept from an earlier request, which the server was about to close.
+        was_kept: Whether it may have been a connection from an earlier request, which the server was about to close.
     """
 
     was_kept = False
@@ -126,7 +124,7 @@ class HttpLimits:
         connect_timeout: Seconds to make a connection, with its TLS handshake and the way through a proxy.
         pool_timeout: Seconds to wait for a connection when all are in use.
         read_timeout: Seconds to wait for the head of a response, and for each further part of it.
-        max_connections: Connections to one server that are in use at a time.
+        max_connections: Connections to one server that are in use at a time; as many are kept.
         max_response_bytes: Longest response, as it comes and after decompression.
     """
 
@@ -144,7 +142,7 @@ class HttpTransport(httpx.AsyncBaseTransport):
     """
 
     def __init__(
-        self, limits: HttpLimits, proxies: Proxies, authorities: bytes | None, *, keep_connections: bool
+        self, limits: HttpLimits, proxies: Proxies, authorities: bytes | None, *, keeps_connection: bool
     ) -> None:
         """Makes a transport.
 
@@ -152,14 +150,14 @@ class HttpTransport(httpx.AsyncBaseTransport):
             limits: What bounds every request.
             proxies: Where requests go through.
             authorities: PEM certificates that are trusted beside the system's.
-            keep_connections: Whether a connection is kept for further requests.
+            keeps_connection: Whether a connection is kept for further requests.
 
         Raises:
             InvalidHttpSettings: The authorities or a proxy cannot be used.
         """
         self._limits = limits
         try:
-            self._engine = self._make(proxies, authorities, keep_connections=keep_connections, system_authorities=True)
+            self._engine = self._make(proxies, authorities, keeps_connection=keeps_connection, system_authorities=True)
         except RuntimeError as error:
             if "No CA certificates were loaded" not in str(error):
                 raise InvalidHttpSettings(_reason(error)) from None
@@ -167,12 +165,12 @@ class HttpTransport(httpx.AsyncBaseTransport):
             log.warning(
                 "no_certificate_authorities", what_to_do="install the system's, or set SEQSTEP_PROVIDER_CA_FILE"
             )
-            self._engine = self._make(proxies, authorities, keep_connections=keep_connections, system_authorities=False)
+            self._engine = self._make(proxies, authorities, keeps_connection=keeps_connection, system_authorities=False)
         except ValueError as error:
             raise InvalidHttpSettings(_reason(error)) from None
 
     def _make(
-        self, proxies: Proxies, authorities: bytes | None, *, keep_connections: bool, system_authorities: bool
+        self, proxies: Proxies, authorities: bytes | None, *, keeps_connection: bool, system_authorities: bool
     ) -> pyqwest.HTTPTransport:
         return pyqwest.HTTPTransport(
             http_version=pyqwest.HTTPVersion.HTTP1,
@@ -181,8 +179,8 @@ class HttpTransport(httpx.AsyncBaseTransport):
             proxy=_engine_proxies(proxies),
             connect_timeout=self._limits.connect_timeout,
             read_timeout=self._limits.read_timeout,
-            pool_idle_timeout=_IDLE_SECONDS,
-            pool_max_idle_per_host=self._limits.max_connections if keep_connections else 0,
+            pool_idle_timeout=IDLE_SECONDS,
+            pool_max_idle_per_host=1 if keeps_connection else 0,
             use_system_dns=True,
             enable_brotli=False,
             enable_zstd=False,
@@ -257,6 +255,23 @@ class HttpTransport(httpx.AsyncBaseTransport):
         return httpx.ReadTimeout(f"nothing came for {self._limits.read_timeout:g} s")
 
 
+class _Server:
+    """What is remembered about a server.
+
+    Attributes:
+        slots: Limits the requests that are under way.
+        kept: The connections that are kept.
+        unkept_until: Until when it is asked over new connections only, on the monotonic clock.
+    """
+
+    __slots__ = ("kept", "slots", "unkept_until")
+
+    def __init__(self, kept: KeptConnections[HttpTransport], limits: HttpLimits) -> None:
+        self.slots = asyncio.Semaphore(limits.max_connections)
+        self.kept = kept
+        self.unkept_until = 0.0
+
+
 class HttpClient:
     """Sends requests to providers, within limits and deadlines. Belongs to the event loop that it is used in."""
 
@@ -276,16 +291,15 @@ class HttpClient:
         self.limits = limits or HttpLimits()
         self._proxies = proxies or Proxies()
         self._authorities = _read_authorities(ca_file) if ca_file else None
-        self._keeping = self._transport(keep_connections=True)
-        self._not_keeping: HttpTransport | None = None
-        self._slots: dict[_Origin, asyncio.Semaphore] = {}
-        self._unkept_until: dict[_Origin, float] = {}
+        self._not_keeping = self._transport(keeps_connection=False)
+        self._servers: dict[_Origin, _Server] = {}
 
     async def close(self) -> None:
         """Closes the connections that are not in use."""
-        await self._keeping.aclose()
-        if self._not_keeping is not None:
-            await self._not_keeping.aclose()
+        await self._not_keeping.aclose()
+        for server in self._servers.values():
+            for transport in server.kept.engines:
+                await transport.aclose()
 
     def build_request(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> httpx.Request:
         """Makes a request.
@@ -299,10 +313,15 @@ class HttpClient:
         except (ValueError, httpx.InvalidURL):
             raise _unsendable() from None
 
-    async def send(self, request: httpx.Request, deadline: Deadline) -> httpx.Response:
+    async def send(self, request: httpx.Request, deadline: Deadline, owner: Hashable = None) -> httpx.Response:
         """Sends one request and reads the whole response, whatever its status.
 
         A caller who is cancelled ends the request: its connection is closed.
+
+        Args:
+            request: The request.
+            deadline: When the response must be there.
+            owner: For whose requests the connection is kept: nobody else's are ever sent over it. None to keep none.
 
         Raises:
             httpx.HTTPError: There is none, or not a whole one; `request_was_sent` tells whether it may have arrived.
@@ -310,19 +329,16 @@ class HttpClient:
         seconds = deadline.remaining()
         if seconds <= 0:
             raise DeadlineExceeded(request_was_sent=False)
-        origin = (request.url.raw_scheme, request.url.netloc)
-        slots = self._slots.get(origin)
-        if slots is None:
-            slots = self._slots[origin] = asyncio.Semaphore(self.limits.max_connections)
+        server = self._server(request.url)
         was_sent = False
         try:
             async with asyncio.timeout(seconds):
-                await self._take_slot(slots)
+                await self._take_slot(server.slots)
                 try:
                     was_sent = True
-                    response = await self._exchange(origin, request)
+                    response = await self._exchange(server, request, owner)
                 finally:
-                    slots.release()
+                    server.slots.release()
         except TimeoutError:
             raise DeadlineExceeded(request_was_sent=was_sent) from None
         response.read()
@@ -338,20 +354,32 @@ class HttpClient:
         except TimeoutError:
             raise httpx.PoolTimeout(f"all connections were in use for {self.limits.pool_timeout:g} s") from None
 
-    async def _exchange(self, origin: _Origin, request: httpx.Request) -> httpx.Response:
-        if self._unkept_until and time.monotonic() < self._unkept_until.get(origin, 0.0):
-            if self._not_keeping is None:
-                self._not_keeping = self._transport(keep_connections=False)
+    async def _exchange(self, server: _Server, request: httpx.Request, owner: Hashable) -> httpx.Response:
+        kept = None
+        if owner is not None and time.monotonic() >= server.unkept_until:
+            kept = server.kept.take(owner)
+        if kept is None:
             return await self._not_keeping.handle_async_request(request)
         try:
-            return await self._keeping.handle_async_request(request)
+            return await kept.engine.handle_async_request(request)
         except ConnectionClosed as error:
-            error.was_kept = True
-            self._unkept_until[origin] = time.monotonic() + _UNKEPT_SECONDS
+            if kept.may_be_open:
+                error.was_kept = True
+                server.unkept_until = time.monotonic() + _UNKEPT_SECONDS
             raise
+        finally:
+            server.kept.release(kept)
 
-    def _transport(self, *, keep_connections: bool) -> HttpTransport:
-        return HttpTransport(self.limits, self._proxies, self._authorities, keep_connections=keep_connections)
+    def _server(self, url: httpx.URL) -> _Server:
+        origin = (url.raw_scheme, url.netloc)
+        server = self._servers.get(origin)
+        if server is None:
+            kept = KeptConnections(lambda: self._transport(keeps_connection=True), self.limits.max_connections)
+            server = self._servers[origin] = _Server(kept, self.limits)
+        return server
+
+    def _transport(self, *, keeps_connection: bool) -> HttpTransport:
+        return HttpTransport(self.limits, self._proxies, self._authorities, keeps_connection=keeps_connection)
 
 
 def _read_authorities(ca_file: Path) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from service.domain.credentials import CredentialsId
 from service.providers.adapter import RateWindow
 
 # Windows beyond this length are only believed to be used up for so long at a time without the provider's own word.
@@ -27,25 +28,25 @@ class _Scope:
 
 
 class RateLimits:
-    """Remembers, for each connection and scope, until when calls are bound to be refused.
+    """Remembers, for each connection's credentials and each scope, until when calls are bound to be refused.
 
     Keeps the latest 10,000 pairs. Times are of the monotonic clock.
     """
 
     def __init__(self) -> None:
-        self._scopes: OrderedDict[tuple[int, str], _Scope] = OrderedDict()
+        self._scopes: OrderedDict[tuple[CredentialsId, str], _Scope] = OrderedDict()
 
-    def wait(self, connection_id: int, scope: str) -> float:
+    def wait(self, credentials: CredentialsId, scope: str) -> float:
         """Seconds until a call can succeed; 0 if there is no reason to wait."""
-        known = self._scopes.get((connection_id, scope))
+        known = self._scopes.get((credentials, scope))
         return max(0.0, known.blocked_until - time.monotonic()) if known else 0.0
 
-    def refused(self, connection_id: int, scope: str, retry_after: float) -> None:
+    def refused(self, credentials: CredentialsId, scope: str, retry_after: float) -> None:
         """The provider refused a call and said for how long."""
-        known = self._known(connection_id, scope)
+        known = self._known(credentials, scope)
         known.blocked_until = max(known.blocked_until, time.monotonic() + retry_after)
 
-    def learn(self, connection_id: int, scope: str, windows: Iterable[RateWindow]) -> None:
+    def learn(self, credentials: CredentialsId, scope: str, windows: Iterable[RateWindow]) -> None:
         """Takes in what a response said.
 
         Where the provider does not say when a window ends (Apollo), it ends no later than its length after the first
@@ -54,7 +55,7 @@ class RateLimits:
         known: _Scope | None = None
         now = time.monotonic()
         for window in windows:
-            known = known or self._known(connection_id, scope)
+            known = known or self._known(credentials, scope)
             seen = known.windows.get(window.name)
             if seen is None or window.left > seen.left:
                 seen = known.windows[window.name] = _Seen(now, window.left)
@@ -66,8 +67,8 @@ class RateLimits:
                 ends_in = min(seen.since + window.length - now, _LONGEST_GUESS_SECONDS)
             known.blocked_until = max(known.blocked_until, now + ends_in)
 
-    def _known(self, connection_id: int, scope: str) -> _Scope:
-        key = (connection_id, scope)
+    def _known(self, credentials: CredentialsId, scope: str) -> _Scope:
+        key = (credentials, scope)
         known = self._scopes.get(key)
         if known is None:
             known = self._scopes[key] = _Scope()

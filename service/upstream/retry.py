@@ -67,7 +67,7 @@ def wait_before_retry(attempt: int, asked_for: float | None, remaining: float) -
 
 
 class CircuitBreaker:
-    """Stops asking a provider that fails for everybody, and tries it again with one call at a time.
+    """Stops asking a provider that fails for all customers of an application, and tries it again with one call at a time.
 
     Opens when, within ten seconds, at least twenty calls failed and at least half of all calls did, and the failures are
     not one customer's alone. Stays open for five seconds; then one call at a time goes through, and its success closes it.
@@ -78,7 +78,7 @@ class CircuitBreaker:
     _LEAST_FAILURES: Final = 20
 
     def __init__(self) -> None:
-        self._events: deque[tuple[float, int, bool]] = deque()
+        self._events: deque[tuple[float, str, bool]] = deque()
         self._failures = 0
         self._open_until = 0.0
         self._is_open = False
@@ -96,25 +96,25 @@ class CircuitBreaker:
         self._probing_until = now + self._OPEN_SECONDS
         return 0.0
 
-    def succeeded(self, connection_id: int) -> None:
+    def succeeded(self, customer_id: str) -> None:
         """The provider answered a call, whatever it said."""
         if self._is_open:
             self._is_open = False
             self._events.clear()
             self._failures = 0
-        self._record(connection_id, failed=False)
+        self._record(customer_id, failed=False)
 
-    def failed(self, connection_id: int) -> None:
+    def failed(self, customer_id: str) -> None:
         """The provider could not be reached, or said that it is out of order."""
-        self._record(connection_id, failed=True)
+        self._record(customer_id, failed=True)
         if self._is_open or self._is_tripped():
             self._is_open = True
             self._open_until = time.monotonic() + self._OPEN_SECONDS
             self._probing_until = 0.0
 
-    def _record(self, connection_id: int, *, failed: bool) -> None:
+    def _record(self, customer_id: str, *, failed: bool) -> None:
         now = time.monotonic()
-        self._events.append((now, connection_id, failed))
+        self._events.append((now, customer_id, failed))
         self._failures += failed
         while self._events[0][0] < now - self._WINDOW_SECONDS or len(self._events) > 2000:
             self._failures -= self._events.popleft()[2]
@@ -122,4 +122,4 @@ class CircuitBreaker:
     def _is_tripped(self) -> bool:
         if self._failures < self._LEAST_FAILURES or 2 * self._failures < len(self._events):
             return False
-        return len({connection_id for _, connection_id, failed in self._events if failed}) > 1
+        return len({customer_id for _, customer_id, failed in self._events if failed}) > 1

@@ -4,6 +4,7 @@ import asyncio
 from typing import Final
 from weakref import WeakValueDictionary
 
+from service.domain.credentials import ConnectionKey
 from service.domain.deadline import Deadline
 from service.domain.errors import ErrorCode, failed
 
@@ -39,11 +40,11 @@ class SequenceLocks:
     """The locks of the sequences that are being updated; one that nobody uses is forgotten."""
 
     def __init__(self) -> None:
-        self._locks: WeakValueDictionary[tuple[int, str], SequenceLock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[tuple[ConnectionKey, str], SequenceLock] = WeakValueDictionary()
 
-    def of(self, connection_id: int, sequence_id: str) -> SequenceLock:
+    def of(self, connection: ConnectionKey, sequence_id: str) -> SequenceLock:
         """The lock of one sequence of one connection."""
-        key = (connection_id, sequence_id)
+        key = (connection, sequence_id)
         lock = self._locks.get(key)
         if lock is None:
             lock = self._locks[key] = SequenceLock()

@@ -1,13 +1,15 @@
 """The requests of one update at its provider: authenticated, counted, within the deadline, with a true outcome."""
 
 import asyncio
+import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeAlias
 
 import httpx
 from msgspec.structs import replace
 
-from service.domain.credentials import Connection, OAuthCredentials
+from service.domain.credentials import Connection, CredentialsId, OAuthCredentials
 from service.domain.deadline import Deadline
 from service.domain.errors import ErrorCode, Origin, Outcome, Problem, UpdateFailed, failed
 from service.domain.html import same_document
@@ -26,6 +28,9 @@ Renew: TypeAlias = Callable[[Connection, Deadline], Awaitable[Connection]]
 
 _PASSING_CODES: Final = frozenset({ErrorCode.CONFLICT_ERROR, ErrorCode.TOO_MANY_REQUESTS_ERROR})
 
+# A provider that lets a call's deadline pass for so long is taken for one in trouble.
+_SLOW_SECONDS: Final = 5.0
+
 # What a request needs at the least after a wait.
 _LEAST_SECONDS: Final = 0.2
 
@@ -36,8 +41,8 @@ class ProviderSessions:
     Attributes:
         adapter: What the provider does, and how.
         limits: What it said about its rate limits.
-        budget: How many requests may be repeated.
-        breaker: Whether it is asked at all.
+        budgets: How many requests of each application may be repeated.
+        breakers: Whether it is asked at all for each application.
         locks: The sequences that are being updated.
         stored_forms: What it made of the texts that it was sent.
     """
@@ -45,8 +50,8 @@ class ProviderSessions:
     def __init__(self, adapter: ProviderAdapter, http: HttpClient) -> None:
         self.adapter = adapter
         self.limits = RateLimits()
-        self.budget = RetryBudget()
-        self.breaker = CircuitBreaker()
+        self.budgets: defaultdict[int, RetryBudget] = defaultdict(RetryBudget)
+        self.breakers: defaultdict[int, CircuitBreaker] = defaultdict(CircuitBreaker)
         self.locks = SequenceLocks()
         self.stored_forms = StoredForms()
         self.http = http
@@ -61,13 +66,13 @@ class ProviderSessions:
         """
         return ProviderSession(self, connection, renew, deadline)
 
-    async def admit(self, connection_id: int, scope: str, deadline: Deadline) -> None:
+    async def admit(self, application_id: int, credentials: CredentialsId, scope: str, deadline: Deadline) -> None:
         """Returns when a request may be sent; waits for a rate limit if the wait is short and fits the deadline.
 
         Raises:
             UpdateFailed: It is bound to fail; says after how many seconds it is not.
         """
-        wait = self.limits.wait(connection_id, scope)
+        wait = self.limits.wait(credentials, scope)
         if wait:
             if wait > LONGEST_WAIT_SECONDS or wait + _LEAST_SECONDS > deadline.remaining():
                 raise failed(
@@ -78,7 +83,7 @@ class ProviderSessions:
                     retry_after=wait,
                 )
             await asyncio.sleep(wait)
-        wait = self.breaker.wait()
+        wait = self.breakers[application_id].wait()
         if wait:
             raise failed(
                 ErrorCode.SERVICE_UNAVAILABLE_ERROR,
@@ -110,6 +115,9 @@ class ProviderSession:
         self._shared = shared
         self._adapter = shared.adapter
         self._connection = connection
+        self._credentials = connection.credentials_id
+        self._budget = shared.budgets[connection.application_id]
+        self._breaker = shared.breakers[connection.application_id]
         self._renew = renew
         self._deadline = deadline
 
@@ -132,23 +140,23 @@ class ProviderSession:
 
     def is_needed(self, write: Write) -> bool:
         """Whether the provider does not hold yet what the write would leave."""
-        forms, connection_id, path = self._shared.stored_forms, self._connection.id, write.request.path
+        forms, path = self._shared.stored_forms, write.request.path
         return not all(
             json_equal(field.before, field.after)
             or (field.field == BODY and _is_same_document(field))
-            or forms.is_stored_form(connection_id, path, field)
+            or forms.is_stored_form(self._credentials, path, field)
             for field in write.fields
         )
 
     def remember(self, write: Write, stored: Sequence[FieldChange]) -> None:
         """Remembers what the provider made of the fields of a write, as its response shows."""
         for sent, now in zip(write.fields, stored, strict=True):
-            self._shared.stored_forms.remember(self._connection.id, write.request.path, sent, now.after)
+            self._shared.stored_forms.remember(self._credentials, write.request.path, sent, now.after)
 
     async def _exchange(self, request: ProviderRequest, *, is_write: bool) -> ProviderResponse:
         """Sends a request, and repeats it where that may help: writes too, since they set absolute values."""
         may_be_applied = False
-        self._shared.budget.earn()
+        self._budget.earn()
         attempt = 0
         while True:
             attempt += 1
@@ -172,7 +180,7 @@ class ProviderSession:
             # Says nothing about how the provider is, so that it costs neither time nor the budget.
             return wait_before_retry(attempt, 0.0, self._deadline.remaining())
         wait = wait_before_retry(attempt, failure.problems[0].retry_after, self._deadline.remaining())
-        return wait if wait is not None and self._shared.budget.spend() else None
+        return wait if wait is not None and self._budget.spend() else None
 
     async def _attempt(self, request: ProviderRequest, *, is_write: bool) -> ProviderResponse:
         response, failure = await self._send(request, is_write=is_write)
@@ -205,6 +213,7 @@ class ProviderSession:
         if renewed is self._connection:
             return False
         self._connection = renewed
+        self._credentials = renewed.credentials_id
         return True
 
     async def _send(
@@ -217,18 +226,19 @@ class ProviderSession:
         """
         if self._deadline.remaining() <= 0:
             raise self._unanswered(request, DeadlineExceeded(request_was_sent=False), is_write=is_write)
-        shared, adapter, connection = self._shared, self._adapter, self._connection
+        shared, adapter, connection, credentials = self._shared, self._adapter, self._connection, self._credentials
         scope = adapter.rate_scope(request)
-        await shared.admit(connection.id, scope, self._deadline)
+        await shared.admit(connection.application_id, credentials, scope, self._deadline)
         self.requests_sent += 1
         headers = adapter.headers(connection.credentials)
         url = f"{adapter.base_url}{request.path}"
+        sent_at = time.monotonic()
         try:
             sent = shared.http.build_request(request.method, url, headers, request.body or b"")
-            answer = await shared.http.send(sent, self._deadline)
+            answer = await shared.http.send(sent, self._deadline, credentials)
         except httpx.HTTPError as error:
-            if not _was_kept(error):
-                shared.breaker.failed(connection.id)
+            if not _was_kept(error) and _speaks_of_provider(error, time.monotonic() - sent_at):
+                self._breaker.failed(connection.customer_id)
             raise self._unanswered(request, error, is_write=is_write) from None
         secrets = secrets_of(connection.credentials)
         # A plain mapping, since every look-up in httpx's own goes through all headers.
@@ -236,14 +246,14 @@ class ProviderSession:
         response = ProviderResponse(answer.status_code, named, answer.content, secrets)
         failure = adapter.failure(request, response, connection)
         if failure is not None and (failure.may_pass or not failure.by_provider):
-            shared.breaker.failed(connection.id)
+            self._breaker.failed(connection.customer_id)
         else:
-            shared.breaker.succeeded(connection.id)
-        shared.limits.learn(connection.id, scope, adapter.rate_windows(response))
+            self._breaker.succeeded(connection.customer_id)
+        shared.limits.learn(credentials, scope, adapter.rate_windows(response))
         if failure is not None and failure.by_provider:
             problem = failure.problems[0]
             if problem.code is ErrorCode.TOO_MANY_REQUESTS_ERROR and problem.retry_after:
-                shared.limits.refused(connection.id, scope, problem.retry_after)
+                shared.limits.refused(credentials, scope, problem.retry_after)
         return response, failure
 
     def _unanswered(self, request: ProviderRequest, error: httpx.HTTPError, *, is_write: bool) -> UpdateFailed:
@@ -267,6 +277,13 @@ class ProviderSession:
 
 def _was_kept(error: httpx.HTTPError) -> bool:
     return isinstance(error, ConnectionClosed) and error.was_kept
+
+
+def _speaks_of_provider(error: httpx.HTTPError, seconds: float) -> bool:
+    """Whether a failure after so many seconds is the provider's, and neither this service's nor the call's own haste."""
+    if isinstance(error, DeadlineExceeded):
+        return error.request_was_sent and seconds >= _SLOW_SECONDS
+    return not isinstance(error, httpx.PoolTimeout | httpx.LocalProtocolError | httpx.ProxyError)
 
 
 def _may_be_applied(problem: Problem) -> Problem:

@@ -6,12 +6,13 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from service.domain.credentials import CredentialsId
 from service.domain.json_value import JsonValue, json_equal
 from service.domain.step import FieldChange
 
 _MAX_REMEMBERED: Final = 10_000
 
-_Key: TypeAlias = tuple[int, str, str, bytes]
+_Key: TypeAlias = tuple[CredentialsId, str, str, bytes]
 
 
 class StoredForms:
@@ -23,11 +24,11 @@ class StoredForms:
     def __init__(self) -> None:
         self._forms: OrderedDict[_Key, bytes] = OrderedDict()
 
-    def remember(self, connection_id: int, path: str, sent: FieldChange, stored: JsonValue) -> None:
+    def remember(self, credentials: CredentialsId, path: str, sent: FieldChange, stored: JsonValue) -> None:
         """Takes note of what the provider holds after it was sent a value.
 
         Args:
-            connection_id: Whose record it is.
+            credentials: What the record was written with.
             path: The path of the record.
             sent: The field, with the value that was sent.
             stored: What the provider holds now.
@@ -35,7 +36,7 @@ class StoredForms:
         is_as_sent = json_equal(sent.after, stored)
         if is_as_sent and not self._forms:
             return
-        key = (connection_id, path, sent.field, _digest(sent.after))
+        key = (credentials, path, sent.field, _digest(sent.after))
         if is_as_sent:
             self._forms.pop(key, None)
             return
@@ -44,11 +45,11 @@ class StoredForms:
         if len(self._forms) > _MAX_REMEMBERED:
             self._forms.popitem(last=False)
 
-    def is_stored_form(self, connection_id: int, path: str, field: FieldChange) -> bool:
+    def is_stored_form(self, credentials: CredentialsId, path: str, field: FieldChange) -> bool:
         """Whether what the provider holds is what it made of the wanted value before."""
         if not self._forms:
             return False
-        form = self._forms.get((connection_id, path, field.field, _digest(field.after)))
+        form = self._forms.get((credentials, path, field.field, _digest(field.after)))
         return form is not None and form == _digest(field.before)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import gzip
+import math
 import socket
 import ssl
 import zlib
@@ -17,6 +18,7 @@ import trustme
 
 from service.domain.deadline import Deadline
 from service.upstream import http as http_module
+from service.upstream import kept_connections
 from service.upstream.http import (
     ConnectionClosed,
     DeadlineExceeded,
@@ -47,12 +49,12 @@ async def http_client(limits: HttpLimits | None = None, *, ca_file: Path | None 
         await client.close()
 
 
-async def get(client: HttpClient, url: str, seconds: float = 20) -> httpx.Response:
-    return await client.send(client.build_request("GET", url, {}), Deadline.after(seconds))
+async def get(client: HttpClient, url: str, seconds: float = 20, owner: str | None = "acme") -> httpx.Response:
+    return await client.send(client.build_request("GET", url, {}), Deadline.after(seconds), owner)
 
 
 async def put(client: HttpClient, url: str, body: bytes = b"{}") -> httpx.Response:
-    return await client.send(client.build_request("PUT", url, {}, body), Deadline.after(20))
+    return await client.send(client.build_request("PUT", url, {}, body), Deadline.after(20), "acme")
 
 
 async def failure_of(client: HttpClient, url: str, seconds: float = 20) -> httpx.HTTPError:
@@ -97,7 +99,7 @@ async def test_a_request_as_it_is_sent() -> None:
     async with scripted_server(follow) as server, http_client() as client:
         for method, body in (("GET", b""), ("PATCH", b'{"a": "\xc3\xa9"}'), ("POST", b"")):
             request = client.build_request(method, f"{server.url}?q=%20a", {"X-Api-Key": "ключ", "Accept": "a/b"}, body)
-            await client.send(request, Deadline.after(20))
+            await client.send(request, Deadline.after(20), "acme")
     own = f"user-agent: seqstep/{version('seqstep')}\r\nx-api-key: ключ\r\naccept: a/b\r\naccept-encoding: gzip\r\n"
     without_body = own.replace("accept-encoding", "content-length: 0\r\naccept-encoding")
     host = f"host: 127.0.0.1:{server.port}\r\n"
@@ -356,6 +358,71 @@ async def test_a_second_response_is_nobodys(*, at_once: bool) -> None:
         for number in range(400):
             path = f"/customer/{number:03}"
             assert (await get(client, server.url.replace("/path", path))).content == path.encode()
+
+
+@pytest.fixture
+def every_connection_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets engines be made as fast as requests come."""
+    monkeypatch.setattr(kept_connections, "_SHARE_OF_TIME", math.inf)
+
+
+@pytest.mark.usefixtures("every_connection_is_kept")
+async def test_a_connection_is_used_for_one_owner() -> None:
+    async with scripted_server(numbered) as server, http_client() as client:
+        for answer in (b"0001", b"0002"):
+            for owner in ("acme", "other"):
+                assert (await get(client, server.url, owner=owner)).content == answer
+        assert [(await get(client, server.url, owner=None)).content for _ in range(2)] == [b"0001", b"0001"]
+        assert len(server.connections) == 4
+
+
+async def test_each_of_several_requests_has_a_connection_to_itself() -> None:
+    async def follow(connection: ServerConnection) -> None:
+        while True:
+            await connection.request()
+            await asyncio.wait_for(together.wait(), 10)
+            await connection.send(BODY)
+
+    async with scripted_server(follow) as server, http_client() as client:
+        for _ in range(2):
+            together = asyncio.Barrier(8)
+            await asyncio.gather(*(get(client, server.url) for _ in range(8)))
+
+
+def thread_count() -> int:
+    return sum(1 for _ in Path("/proc/self/task").iterdir())
+
+
+@pytest.mark.usefixtures("every_connection_is_kept")
+async def test_connections_are_closed_with_the_client() -> None:
+    async def follow(connection: ServerConnection) -> None:
+        await connection.request()
+        await connection.send(BODY)
+        await connection.until_closed()
+
+    threads = thread_count()
+    async with scripted_server(follow) as server:
+        for _ in range(20):
+            async with http_client() as client:
+                await asyncio.gather(*(get(client, server.url, owner=f"{n}") for n in range(10)))
+        assert len(server.connections) == 200
+        await asyncio.gather(*(asyncio.wait_for(each.gone.wait(), 10) for each in server.connections))
+    # The engine has some of its own for the whole process.
+    assert thread_count() < threads + 50
+
+
+@pytest.mark.usefixtures("every_connection_is_kept")
+async def test_a_connection_without_requests_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_module, "IDLE_SECONDS", 0.1)
+
+    async def follow(connection: ServerConnection) -> None:
+        await connection.request()
+        await connection.send(BODY)
+        await connection.until_closed()
+
+    async with scripted_server(follow) as server, http_client() as client:
+        await asyncio.gather(*(get(client, server.url, owner=f"{n}") for n in range(8)))
+        await asyncio.gather(*(asyncio.wait_for(each.gone.wait(), 10) for each in server.connections))
 
 
 async def test_a_closing_server_costs_at_most_the_first_request() -> None:

@@ -16,6 +16,8 @@ from service.upstream.retry import CircuitBreaker, RetryBudget, backoff, wait_be
 from service.upstream.session import ProviderSessions
 
 Advance = Callable[[float], None]
+ACME = (1, b"key of acme")
+OTHER = (2, b"another key")
 
 
 def shared() -> ProviderSessions:
@@ -37,70 +39,70 @@ def advance(monkeypatch: pytest.MonkeyPatch) -> Advance:
 
 def test_a_refusal_is_remembered_until_it_is_over(advance: Advance) -> None:
     limits = RateLimits()
-    limits.refused(1, "show", 30)
-    assert limits.wait(1, "show") == 30
+    limits.refused(ACME, "show", 30)
+    assert limits.wait(ACME, "show") == 30
     advance(29)
-    assert limits.wait(1, "show") == 1
+    assert limits.wait(ACME, "show") == 1
     advance(1)
-    assert limits.wait(1, "show") == 0
+    assert limits.wait(ACME, "show") == 0
 
 
 def test_other_connections_and_endpoints_are_not_touched(advance: Advance) -> None:
     limits = RateLimits()
-    limits.refused(1, "show", 30)
-    assert limits.wait(2, "show") == 0
-    assert limits.wait(1, "update") == 0
+    limits.refused(ACME, "show", 30)
+    assert limits.wait(OTHER, "show") == 0
+    assert limits.wait(ACME, "update") == 0
 
 
 def test_a_shorter_refusal_does_not_shorten_a_longer_one(advance: Advance) -> None:
     limits = RateLimits()
-    limits.refused(1, "show", 30)
-    limits.refused(1, "show", 5)
-    assert limits.wait(1, "show") == 30
+    limits.refused(ACME, "show", 30)
+    limits.refused(ACME, "show", 5)
+    assert limits.wait(ACME, "show") == 30
 
 
 def test_an_empty_window_blocks_until_its_stated_end(advance: Advance) -> None:
     limits = RateLimits()
-    limits.learn(1, "api", [RateWindow("hourly", 0, 3600, ends_in=1200)])
-    assert limits.wait(1, "api") == 1200
+    limits.learn(ACME, "api", [RateWindow("hourly", 0, 3600, ends_in=1200)])
+    assert limits.wait(ACME, "api") == 1200
 
 
 def test_an_empty_window_ends_its_length_after_the_first_call_seen_in_it(advance: Advance) -> None:
     limits = RateLimits()
-    limits.learn(1, "show", [RateWindow("minute", 1, 60)])
+    limits.learn(ACME, "show", [RateWindow("minute", 1, 60)])
     advance(20)
-    limits.learn(1, "show", [RateWindow("minute", 0, 60)])
-    assert limits.wait(1, "show") == 40
+    limits.learn(ACME, "show", [RateWindow("minute", 0, 60)])
+    assert limits.wait(ACME, "show") == 40
 
 
 def test_a_window_that_filled_up_again_is_a_new_one(advance: Advance) -> None:
     limits = RateLimits()
-    limits.learn(1, "show", [RateWindow("minute", 1, 60)])
+    limits.learn(ACME, "show", [RateWindow("minute", 1, 60)])
     advance(50)
-    limits.learn(1, "show", [RateWindow("minute", 49, 60)])
+    limits.learn(ACME, "show", [RateWindow("minute", 49, 60)])
     advance(5)
-    limits.learn(1, "show", [RateWindow("minute", 0, 60)])
-    assert limits.wait(1, "show") == 55
+    limits.learn(ACME, "show", [RateWindow("minute", 0, 60)])
+    assert limits.wait(ACME, "show") == 55
 
 
 def test_a_long_window_without_an_end_is_asked_again_after_a_minute(advance: Advance) -> None:
     limits = RateLimits()
-    limits.learn(1, "show", [RateWindow("24-hour", 0, 86400)])
-    assert limits.wait(1, "show") == 60
+    limits.learn(ACME, "show", [RateWindow("24-hour", 0, 86400)])
+    assert limits.wait(ACME, "show") == 60
 
 
 def test_a_window_with_calls_left_blocks_nothing(advance: Advance) -> None:
     limits = RateLimits()
-    limits.learn(1, "show", [RateWindow("minute", 3, 60), RateWindow("hourly", 100, 3600)])
-    assert limits.wait(1, "show") == 0
+    limits.learn(ACME, "show", [RateWindow("minute", 3, 60), RateWindow("hourly", 100, 3600)])
+    assert limits.wait(ACME, "show") == 0
 
 
 def test_memory_is_bounded() -> None:
     limits = RateLimits()
     for connection in range(20_000):
-        limits.refused(connection, "show", 60)
+        limits.refused((connection, b""), "show", 60)
     assert len(limits._scopes) == 10_000
-    assert limits.wait(19_999, "show") > 0
+    assert limits.wait((19_999, b""), "show") > 0
 
 
 def test_retries_are_a_fifth_of_the_calls_after_a_first_handful() -> None:
@@ -139,40 +141,40 @@ def test_a_retry_waits_as_asked_within_the_deadline(
 
 def trip(breaker: CircuitBreaker) -> None:
     for n in range(20):
-        breaker.failed(n % 2)
+        breaker.failed(str(n % 2))
 
 
 def test_the_breaker_opens_when_most_calls_of_several_customers_fail(advance: Advance) -> None:
     breaker = CircuitBreaker()
     for n in range(19):
-        breaker.failed(n % 2)
+        breaker.failed(str(n % 2))
         assert breaker.wait() == 0
-    breaker.failed(1)
+    breaker.failed("1")
     assert breaker.wait() == 5
 
 
 def test_one_customer_alone_does_not_open_it(advance: Advance) -> None:
     breaker = CircuitBreaker()
     for _ in range(100):
-        breaker.failed(1)
+        breaker.failed("1")
     assert breaker.wait() == 0
 
 
 def test_a_minority_of_failures_does_not_open_it(advance: Advance) -> None:
     breaker = CircuitBreaker()
     for n in range(200):
-        breaker.succeeded(n)
-        breaker.succeeded(n)
-        breaker.failed(n)
+        breaker.succeeded(str(n))
+        breaker.succeeded(str(n))
+        breaker.failed(str(n))
     assert breaker.wait() == 0
 
 
 def test_old_failures_are_forgotten(advance: Advance) -> None:
     breaker = CircuitBreaker()
     for n in range(19):
-        breaker.failed(n)
+        breaker.failed(str(n))
     advance(11)
-    breaker.failed(1)
+    breaker.failed("1")
     assert breaker.wait() == 0
 
 
@@ -189,9 +191,9 @@ def test_success_closes_it(advance: Advance) -> None:
     trip(breaker)
     advance(5)
     assert breaker.wait() == 0
-    breaker.succeeded(1)
+    breaker.succeeded("1")
     assert breaker.wait() == 0
-    breaker.failed(2)
+    breaker.failed("2")
     assert breaker.wait() == 0
 
 
@@ -200,7 +202,7 @@ def test_failure_opens_it_again(advance: Advance) -> None:
     trip(breaker)
     advance(5)
     assert breaker.wait() == 0
-    breaker.failed(1)
+    breaker.failed("1")
     assert breaker.wait() == 5
 
 
@@ -215,9 +217,9 @@ def test_a_probe_that_never_ends_does_not_keep_it_open_for_ever(advance: Advance
 
 async def test_a_call_that_would_be_refused_is_refused_here() -> None:
     sessions = shared()
-    sessions.limits.refused(1, "emailer_campaigns/show", 300)
+    sessions.limits.refused(ACME, "emailer_campaigns/show", 300)
     with pytest.raises(UpdateFailed) as failure:
-        await sessions.admit(1, "emailer_campaigns/show", Deadline.after(60))
+        await sessions.admit(1, ACME, "emailer_campaigns/show", Deadline.after(60))
     [problem] = failure.value.problems
     assert (problem.code, problem.origin) == (ErrorCode.TOO_MANY_REQUESTS_ERROR, Origin.SERVICE)
     assert problem.retry_after == pytest.approx(300, abs=1)
@@ -225,23 +227,23 @@ async def test_a_call_that_would_be_refused_is_refused_here() -> None:
 
 async def test_a_short_wait_is_waited_out() -> None:
     sessions = shared()
-    sessions.limits.refused(1, "x", 0.05)
-    await sessions.admit(1, "x", Deadline.after(5))
-    assert sessions.limits.wait(1, "x") == 0
+    sessions.limits.refused(ACME, "x", 0.05)
+    await sessions.admit(1, ACME, "x", Deadline.after(5))
+    assert sessions.limits.wait(ACME, "x") == 0
 
 
 async def test_a_short_wait_that_does_not_fit_the_deadline_is_named() -> None:
     sessions = shared()
-    sessions.limits.refused(1, "x", 2)
+    sessions.limits.refused(ACME, "x", 2)
     with pytest.raises(UpdateFailed):
-        await sessions.admit(1, "x", Deadline.after(1))
+        await sessions.admit(1, ACME, "x", Deadline.after(1))
 
 
 async def test_an_open_breaker_refuses_with_a_time() -> None:
     sessions = shared()
-    trip(sessions.breaker)
+    trip(sessions.breakers[9])
     with pytest.raises(UpdateFailed) as failure:
-        await sessions.admit(9, "x", Deadline.after(60))
+        await sessions.admit(9, ACME, "x", Deadline.after(60))
     [problem] = failure.value.problems
     assert problem.code is ErrorCode.SERVICE_UNAVAILABLE_ERROR
     assert problem.retry_after == pytest.approx(5, abs=0.5)

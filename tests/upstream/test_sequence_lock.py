@@ -4,9 +4,14 @@ import asyncio
 
 import pytest
 
+from service.domain.credentials import ConnectionKey
 from service.domain.deadline import Deadline
 from service.domain.errors import ErrorCode, UpdateFailed
+from service.domain.step import Provider
 from service.upstream.sequence_lock import SequenceLocks
+
+ACME = ConnectionKey(1, "acme", Provider("apollo"))
+OTHER = ConnectionKey(1, "other", Provider("apollo"))
 
 
 async def test_updates_of_one_sequence_follow_each_other() -> None:
@@ -15,7 +20,7 @@ async def test_updates_of_one_sequence_follow_each_other() -> None:
 
     async def update() -> None:
         nonlocal inside, most
-        lock = locks.of(1, "s")
+        lock = locks.of(ACME, "s")
         await lock.acquire_until(Deadline.after(5), "s")
         inside += 1
         most = max(most, inside)
@@ -29,21 +34,21 @@ async def test_updates_of_one_sequence_follow_each_other() -> None:
 
 async def test_the_lock_of_an_idle_sequence_is_forgotten() -> None:
     locks = SequenceLocks()
-    lock = locks.of(1, "s")
-    assert locks.of(1, "s") is lock
+    lock = locks.of(ACME, "s")
+    assert locks.of(ACME, "s") is lock
     del lock
     assert not locks._locks
 
 
 async def test_other_sequences_and_connections_do_not_wait() -> None:
     locks = SequenceLocks()
-    different = [locks.of(*key) for key in ((1, "a"), (1, "b"), (2, "a"))]
+    different = [locks.of(*key) for key in ((ACME, "a"), (ACME, "b"), (OTHER, "a"))]
     for lock in different:
         await lock.acquire_until(Deadline.after(0.1), "a")
 
 
 async def test_a_busy_sequence_is_a_conflict_at_the_deadline() -> None:
-    lock = SequenceLocks().of(1, "a")
+    lock = SequenceLocks().of(ACME, "a")
     await lock.acquire_until(Deadline.after(5), "a")
     with pytest.raises(UpdateFailed) as failure:
         await lock.acquire_until(Deadline.after(0.05), "a")

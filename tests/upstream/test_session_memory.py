@@ -1,0 +1,121 @@
+"""What sessions remember of a provider, and whom it concerns: present credentials, and one application."""
+
+import asyncio
+
+import pytest
+
+from service.domain.errors import ErrorCode, Origin
+from service.domain.step import UpdateResult
+from service.upstream import session
+from service.upstream.http import HttpLimits
+from tests.support.scripted_apollo import ScriptedApollo, Updates, api_key, response, updates_at
+from tests.support.scripted_server import Script, ServerConnection
+
+CALLS = 24
+REFUSED = response(429, {"error": "The maximum number of calls per hour was reached."}, "Retry-After: 3600\r\n")
+
+
+def codes(result: UpdateResult) -> list[ErrorCode]:
+    return [problem.code for problem in result.problems]
+
+
+def refused_unsent(result: UpdateResult) -> bool:
+    return result.provider_calls == 0 and [problem.origin for problem in result.problems] == [Origin.SERVICE]
+
+
+async def updates_at_once(update: Updates, application: int = 1, seconds: float = 20) -> list[UpdateResult]:
+    """One for each of several sequences of three customers."""
+    calls = [
+        update(f"customer-{n % 3}", f"5f{n:022x}", application=application, seconds=seconds, subject="New")
+        for n in range(CALLS)
+    ]
+    return await asyncio.gather(*calls)
+
+
+async def test_a_refusal_is_remembered_for_the_present_credentials() -> None:
+    apollo = ScriptedApollo()
+
+    async def serve(connection: ServerConnection) -> None:
+        while True:
+            head, body = await connection.request()
+            await connection.send(REFUSED if api_key(head) == "old" else apollo.answer(head, body))
+
+    async with updates_at(serve) as update:
+        update.keys["acme"] = "old"
+        assert codes(await update("acme", subject="New")) == [ErrorCode.TOO_MANY_REQUESTS_ERROR]
+        assert refused_unsent(await update("acme", subject="New"))
+        # The row is the same: the customer has connected again, or a new customer has the id of one that was deleted.
+        update.keys["acme"] = "new"
+        assert (await update("acme", subject="New")).problems == ()
+        update.keys["acme"] = "old"
+        assert refused_unsent(await update("acme", subject="Newer"))
+
+
+async def test_a_stored_form_is_remembered_for_the_present_credentials() -> None:
+    apollo = ScriptedApollo()
+
+    async def serve(connection: ServerConnection) -> None:
+        """Cuts the spaces off each subject."""
+        while True:
+            head, body = await connection.request()
+            await connection.send(apollo.answer(head, body.replace(b" ", b"")))
+
+    async with updates_at(serve) as update:
+        for key, calls in (("one", [2, 1]), ("two", [2, 1])):
+            update.keys["acme"] = key
+            assert [(await update("acme", subject=" New")).provider_calls for _ in range(2)] == calls
+
+
+def slow(apollo: ScriptedApollo) -> Script:
+    async def serve(connection: ServerConnection) -> None:
+        while True:
+            request = await connection.request()
+            await asyncio.sleep(0.25)
+            await connection.send(apollo.answer(*request))
+
+    return serve
+
+
+async def test_short_deadlines_say_nothing_about_the_provider() -> None:
+    async with updates_at(slow(ScriptedApollo())) as update:
+        for result in await updates_at_once(update, seconds=0.15):
+            assert codes(result) == [ErrorCode.GATEWAY_TIMEOUT_ERROR]
+        assert (await update("acme", subject="New")).problems == ()
+        assert (await update("acme", application=2, subject="New")).problems == ()
+
+
+async def test_a_long_wait_in_vain_says_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "_SLOW_SECONDS", 0.1)
+    async with updates_at(slow(ScriptedApollo())) as update:
+        await updates_at_once(update, seconds=0.15)
+        assert refused_unsent(await update("acme", subject="New"))
+
+
+async def test_connections_that_are_all_in_use_say_nothing_about_it() -> None:
+    limits = HttpLimits(max_connections=1, pool_timeout=0.05)
+    async with updates_at(slow(ScriptedApollo()), limits) as update:
+        results = await updates_at_once(update, seconds=1)
+        assert sum(codes(result) == [ErrorCode.GATEWAY_TIMEOUT_ERROR] for result in results) >= CALLS - 4
+        assert (await update("acme", subject="New")).problems == ()
+
+
+async def test_one_applications_failures_do_not_stop_another() -> None:
+    apollo = ScriptedApollo()
+
+    async def serve(connection: ServerConnection) -> None:
+        """Breaks off whatever is asked for the customers of the first application."""
+        while True:
+            head, body = await connection.request()
+            if api_key(head).startswith("customer-"):
+                connection.reset()
+                return
+            await connection.send(apollo.answer(head, body))
+
+    async with updates_at(serve) as update:
+        await updates_at_once(update)
+        [result] = [await update("customer-1", subject="New")]
+        assert refused_unsent(result)
+        assert codes(result) == [ErrorCode.SERVICE_UNAVAILABLE_ERROR]
+        assert (await update("acme", application=2, subject="New")).problems == ()
+        # Nor are the other one's repetitions used up.
+        assert update.sessions.budgets[2].spend()
