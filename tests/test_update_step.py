@@ -269,11 +269,11 @@ async def test_a_write_is_finished_though_its_caller_left() -> None:
     update_step, http, _ = use_case(provider)
     send = http.send
 
-    async def slow(request: httpx.Request, deadline: Deadline) -> httpx.Response:
+    async def slow(request: httpx.Request, *_: object) -> httpx.Response:
         if request.method == "PUT":
             http.requests.append(request)
             await may_write.wait()
-        return await send(request, deadline)
+        return await send(request)
 
     http.send = slow  # type: ignore[method-assign]
     call = asyncio.create_task(run(update_step, apollo.update(subject="New")))

@@ -31,7 +31,7 @@ class Slow:
         self._send = self.http.send
         self.http.send = self.send  # type: ignore[method-assign]
 
-    async def send(self, request: httpx.Request, deadline: Deadline) -> httpx.Response:
+    async def send(self, request: httpx.Request, *_: object) -> httpx.Response:
         if self.waits_at in f"{request.method} {request.url.path}":
             self.reached.set()
             await self.may_answer.wait()

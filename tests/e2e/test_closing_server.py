@@ -1,12 +1,16 @@
 """A provider that closes each connection soon after it has answered on it."""
 
 import asyncio
+import math
+from collections import Counter
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from sandbox import seed
+from service.upstream import kept_connections
+from tests.support.scripted_apollo import ScriptedApollo, updates_at
 from tests.support.scripted_server import ServerConnection, scripted_server
 from tests.support.service import running_service
 
@@ -43,3 +47,35 @@ async def test_a_server_that_closes_after_5_ms_costs_no_update(provider: str, tm
     assert [result.errors for result in results] == [[]] * UPDATES
     # None was carried out twice.
     assert len(writes) == UPDATES
+
+
+@pytest.mark.parametrize(("customers", "sequences"), [(8, 5), (40, 1), (1, 40)], ids=str)
+async def test_a_closing_server_costs_none_of_many_updates_at_once(
+    customers: int, sequences: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Engines are made as fast as requests come, so that all connections are kept.
+    monkeypatch.setattr(kept_connections, "_SHARE_OF_TIME", math.inf)
+    apollo = ScriptedApollo()
+    writes: Counter[bytes] = Counter()
+
+    async def serve(connection: ServerConnection) -> None:
+        """Answers one request, and reads no other."""
+        head, body = await connection.request()
+        if body:
+            writes[body] += 1
+        await connection.send(apollo.answer(head, body))
+        await asyncio.sleep(0.005)
+
+    async with updates_at(serve) as update:
+        for number in range(3):
+            results = await asyncio.gather(
+                *(
+                    update(f"customer-{one}", f"5f{two:022x}", subject=f"{one} {two} {number}")
+                    for one in range(customers)
+                    for two in range(sequences)
+                )
+            )
+            assert [result.problems for result in results] == [()] * customers * sequences
+            assert all(len(result.changes) == 1 for result in results)
+    assert len(writes) == 3 * customers * sequences
+    assert set(writes.values()) == {1}

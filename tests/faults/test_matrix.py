@@ -18,7 +18,6 @@ from engagement.v1 import envelope_pb2
 from sandbox import seed
 from sandbox.server import running_sandbox
 from service.domain.credentials import OAuthCredentials, Secret
-from service.domain.deadline import Deadline
 from service.domain.errors import Outcome
 from service.domain.step import Provider
 from service.upstream.http import HttpClient
@@ -114,12 +113,12 @@ def rerouted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Cell, str], list[str]
         method, path = PLACES[cell.provider, cell.call]
         sent: list[str] = []
 
-        async def send_elsewhere(self: HttpClient, request: httpx.Request, deadline: Deadline) -> httpx.Response:
+        async def send_elsewhere(self: HttpClient, request: httpx.Request, *more: Any) -> httpx.Response:
             if request.method == method and path in request.url.path:
                 sent.append(request.url.path)
                 url = f"{elsewhere}{request.url.raw_path.decode()}"
                 request = httpx.Request(method, url, headers=request.headers.raw, content=request.read())
-            return await send(self, request, deadline)
+            return await send(self, request, *more)
 
         monkeypatch.setattr(HttpClient, "send", send_elsewhere)
         return sent

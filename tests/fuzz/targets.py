@@ -71,7 +71,7 @@ class FakeHttp:
             json.loads(body)
         return httpx.Request(method, url, headers=headers, content=body)
 
-    async def send(self, _request: httpx.Request, _deadline: Deadline) -> httpx.Response:
+    async def send(self, *_: object) -> httpx.Response:
         if not self._responses:
             raise ConnectionClosed("closed")
         given = self._responses.pop(0)

@@ -50,7 +50,7 @@ class ScriptedHttp:
     def build_request(self, method: str, url: str, headers: dict[str, str], body: bytes = b"") -> httpx.Request:
         return httpx.Request(method, url, headers=headers, content=body)
 
-    async def send(self, request: httpx.Request, deadline: Deadline) -> httpx.Response:
+    async def send(self, request: httpx.Request, *_: object) -> httpx.Response:
         self.requests.append(request)
         return self.respond(request)
 
