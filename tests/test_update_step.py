@@ -9,7 +9,6 @@ import pytest
 from msgspec.structs import replace
 
 from service.domain.credentials import OAuthCredentials, Secret
-from service.domain.deadline import Deadline
 from service.domain.errors import CallRefused, ErrorCode, Origin, Outcome, failed
 from service.domain.step import Provider, StepUpdate, WarningType
 from tests.support import apollo, outreach

@@ -9,7 +9,6 @@ import pytest
 from engagement.v1 import sequence_step_service_pb2 as pb
 from google.protobuf import json_format
 
-from service.domain.deadline import Deadline
 from service.observability.call_log import CallRecord
 from service.observability.metrics import CallMetrics
 from tests.support import apollo
@@ -35,7 +34,7 @@ class Slow:
         if self.waits_at in f"{request.method} {request.url.path}":
             self.reached.set()
             await self.may_answer.wait()
-        return await self._send(request, deadline)
+        return await self._send(request)
 
 
 @pytest.fixture

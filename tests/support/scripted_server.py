@@ -103,3 +103,7 @@ async def scripted_server(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for connection in server.connections:
+            # Otherwise what a client did not read would keep it open beyond the event loop.
+            connection.writer.transport.abort()
+        await asyncio.sleep(0)
