@@ -106,7 +106,7 @@ class Settings(_ProviderUrls):
     provider_ca_file: Path | None = Field(
         None,
         description="Authorities that providers' certificates are trusted from, a PEM file, in addition to the system's "
-        "(which `SSL_CERT_FILE` replaces).",
+        "(which `SSL_CERT_FILE` and `SSL_CERT_DIR` replace).",
     )
 
     tls_certificate: Path | None = Field(None, description="The certificate chain of both servers, a PEM file.")

@@ -8,7 +8,7 @@ import socket
 import ssl
 import zlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -603,6 +603,32 @@ async def test_the_authority_of_a_file_is_trusted(authority: trustme.CA, ca_file
     tls = showing(authority.issue_cert("127.0.0.1"))
     async with scripted_server(numbered, tls=tls) as server, http_client(ca_file=ca_file) as client:
         assert [(await get(client, server.url)).content for _ in range(2)] == [b"0001", b"0002"]
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+async def test_the_systems_authorities_are_trusted_beside_the_file(
+    variable: str, authority: trustme.CA, ca_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What the system trusts is looked up as OpenSSL does: a file, or a folder with hashes for names."""
+    system, unknown = trustme.CA(), trustme.CA()
+    folder = tmp_path / "system"
+    folder.mkdir()
+    file = folder / "0123abcd.0"
+    system.cert_pem.write_to_path(str(file))
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    monkeypatch.setenv(variable, str(file if variable == "SSL_CERT_FILE" else folder))
+    async with AsyncExitStack() as stack:
+        urls = {}
+        for name, each in (("system", system), ("file", authority), ("unknown", unknown)):
+            tls = showing(each.issue_cert("127.0.0.1"))
+            urls[name] = (await stack.enter_async_context(scripted_server(numbered, tls=tls))).url
+        both = await stack.enter_async_context(http_client(ca_file=ca_file))
+        alone = await stack.enter_async_context(http_client())
+        assert [(await get(both, urls[name])).content for name in ("system", "file")] == [b"0001"] * 2
+        assert (await get(alone, urls["system"])).content == b"0001"
+        for client, name in ((alone, "file"), (both, "unknown"), (alone, "unknown")):
+            assert type(await failure_of(client, urls[name])) is TlsFailed
 
 
 @pytest.mark.parametrize(
