@@ -14,6 +14,7 @@ from service.api.address import PortInUse, is_loopback
 from service.api.admission import Admission
 from service.api.call_handler import CallHandler
 from service.api.deadline_policy import DeadlinePolicy
+from service.api.readiness import Readiness
 from service.api.tls import TlsError, TlsFiles
 from service.connections import (
     Applications,
@@ -75,19 +76,22 @@ class App:
     Attributes:
         rpc: The gRPC server.
         rest: The HTTP server; None if the settings want none.
+        admin: The admin server; None if the settings want none.
+        readiness: What `/readyz` answers.
         update_step: The use case that both servers call.
         connections: The customers' credentials.
     """
 
     rpc: rpc.GrpcServer
     rest: "HttpServer | None"
+    admin: "HttpServer | None"
+    readiness: Readiness
     update_step: UpdateStep
     connections: Connections
 
     async def drain(self) -> None:
         """Says that the servers stop, and serves on."""
-        if self.rest is not None:
-            self.rest.set_ready(is_ready=False)
+        self.readiness.is_serving = False
         await self.rpc.drain()
 
     async def stop(self, grace: float) -> None:
@@ -194,6 +198,7 @@ async def running(settings: Settings) -> AsyncIterator[App]:
         stack.push_async_callback(store.close)
         await store.check_schema()
         await ConnectionAdministration(store, keyring).check_keys()
+        has_metrics = bool(settings.http_address or settings.admin_address)
         admission = Admission(settings.max_concurrent_calls)
         metrics = CallMetrics(lambda: admission.in_flight)
         connections, sessions = await stack.enter_async_context(
@@ -204,33 +209,47 @@ async def running(settings: Settings) -> AsyncIterator[App]:
             update_step,
             Applications(store, settings.cache_seconds),
             # Metrics are served over HTTP; without it, nobody reads them.
-            (StructuredCallLog(), metrics) if settings.http_address else (StructuredCallLog(),),
+            (StructuredCallLog(), metrics) if has_metrics else (StructuredCallLog(),),
             DeadlinePolicy(settings.default_deadline_seconds, settings.max_deadline_seconds),
             admission,
         )
-        http = None
+        readiness = Readiness()
+        http = admin = None
+        if settings.admin_address:
+            from service.rest import server as rest  # noqa: PLC0415
+            from service.rest.admin import create_admin_app  # noqa: PLC0415
+
+            admin = await rest.start(
+                create_admin_app(metrics.render, readiness), settings.admin_address, None, shared=shared
+            )
+            # It stays until everything else has stopped, and says so meanwhile.
+            stack.push_async_callback(admin.stop, 0)
         if settings.http_address:
             # A service without the HTTP server loads none of it: FastAPI is a fifth of what there is to load.
             from service.rest import server as rest  # noqa: PLC0415
             from service.rest.app import create_app  # noqa: PLC0415
 
-            http = await rest.start(create_app(calls, metrics.render), settings.http_address, tls, shared=shared)
+            http = await rest.start(
+                create_app(calls, metrics.render, readiness), settings.http_address, tls, shared=shared
+            )
             stack.push_async_callback(http.stop, 0)
-            refreshing = asyncio.create_task(_refresh_in_flight(metrics))
-            stack.callback(refreshing.cancel)
+        if has_metrics:
+            stack.callback(asyncio.create_task(_refresh_in_flight(metrics)).cancel)
         app = App(
             await rpc.start(SequenceStepServicer(calls), settings.grpc_address, tls, shared=shared),
             http,
+            admin,
+            readiness,
             update_step,
             connections,
         )
         await app.rpc.set_serving()
-        if http is not None:
-            http.set_ready()
+        readiness.is_serving = True
         log.info(
             "serving",
             grpc_address=app.rpc.address,
             http_address=http.address if http is not None else "",
+            admin_address=admin.address if admin is not None else "",
             tls=tls is not None,
         )
         watching = asyncio.create_task(_watch_store(store, app))
@@ -260,14 +279,12 @@ async def _watch_store(store: Store, app: App) -> None:
     while True:
         await asyncio.sleep(_WATCH_SECONDS)
         await app.rpc.set_serving(is_serving=store.has_its_file())
-        is_ready = True
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 await store.check()
+            app.readiness.has_database = True
         except (StoreUnavailable, TimeoutError):
-            is_ready = False
-        if app.rest is not None:
-            app.rest.set_ready(is_ready=is_ready)
+            app.readiness.has_database = False
 
 
 def _tls(settings: Settings) -> TlsFiles | None:

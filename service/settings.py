@@ -58,6 +58,11 @@ class Settings(_ProviderUrls):
     http_address: str = Field(
         "127.0.0.1:8080", description="Where the HTTP server listens, as HOST:PORT; empty for none."
     )
+    admin_address: str = Field(
+        "",
+        description="Where `/healthz`, `/readyz` and `/metrics` are served in plaintext and without client certificates, as "
+        "HOST:PORT; empty for none. It needs no TLS, since no keys are sent to it.",
+    )
     workers: int = Field(1, ge=1, le=64, description="Processes that serve, each on the same address.")
 
     database_url: SecretStr = Field(

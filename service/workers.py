@@ -141,7 +141,11 @@ def _reserved(settings: Settings) -> Iterator[Mapping[str, str]]:
     reserved: list[socket.socket] = []
     variables: dict[str, str] = {}
     try:
-        for name, address in (("GRPC", settings.grpc_address), ("HTTP", settings.http_address)):
+        for name, address in (
+            ("GRPC", settings.grpc_address),
+            ("HTTP", settings.http_address),
+            ("ADMIN", settings.admin_address),
+        ):
             if address:
                 reserved += reserve(address)
                 port = reserved[-1].getsockname()[1]

@@ -201,6 +201,8 @@ async def _check_addresses(settings: Settings) -> list[Finding]:
     findings = [_check_address("gRPC address", settings.grpc_address)]
     if settings.http_address:
         findings.append(_check_address("HTTP address", settings.http_address))
+    if settings.admin_address:
+        findings.append(_check_address("admin address", settings.admin_address))
     serving = await _check_health(settings)
     if serving.state is not State.OK:
         return findings

@@ -14,7 +14,9 @@ from starlette.routing import Match, Route
 from service.api import contract, metadata
 from service.api.call_handler import CallerGone, CallHandler, CallOutcome
 from service.api.envelope import envelope
+from service.api.readiness import Readiness
 from service.domain.errors import CODES, CallRefused, ErrorCode, Outcome, Problem
+from service.rest.admin import Metrics
 from service.rest.request import HttpCall, step_update
 from service.rest.schemas import Envelope, Error, ErrorMeta, FieldChange, ServerStatus, Warning  # noqa: A004
 
@@ -22,21 +24,16 @@ PATH: Final = "/sequences/{sequence_id}/sequence_steps/{sequence_step_id}"
 PREFIX: Final = "/engagement/v2"
 """What the path can have before it; the OpenAPI document has the path without it."""
 
-Metrics = Callable[[], tuple[bytes, str]]
-"""Gives the metrics of all workers, and their media type."""
-
 _NO_STORE: Final = {"cache-control": "no-store"}
 
 
-def create_app(call_handler: CallHandler, metrics: Metrics) -> FastAPI:
+def create_app(call_handler: CallHandler, metrics: Metrics, readiness: Readiness) -> FastAPI:
     """The application that serves the PATCH of the REST page, its OpenAPI document, health and metrics.
 
     Args:
         call_handler: Carries out the calls.
         metrics: Gives what `/metrics` serves.
-
-    Returns:
-        An application whose `state.ready` says what `/readyz` answers; false until somebody sets it.
+        readiness: What `/readyz` answers.
     """
     app = FastAPI(
         title="Update Sequence Step",
@@ -59,7 +56,6 @@ def create_app(call_handler: CallHandler, metrics: Metrics) -> FastAPI:
         exception_handlers={HTTPException: _no_such_operation},
     )
     app.state.call_handler = call_handler
-    app.state.ready = False
     for prefix in ("", PREFIX):
         app.router.add_api_route(
             prefix + PATH,
@@ -89,11 +85,11 @@ def create_app(call_handler: CallHandler, metrics: Metrics) -> FastAPI:
         operation_id="readyz",
         summary="Whether calls are welcome",
         tags=[_OPERATIONS],
-        responses={503: {"model": ServerStatus, "description": "The server starts or stops."}},
+        responses={503: {"model": ServerStatus, "description": "The server starts or stops, or its database is away."}},
     )
     async def readyz(response: Response) -> ServerStatus:
         response.headers.update(_NO_STORE)
-        if app.state.ready:
+        if readiness.is_ready:
             return ServerStatus(status="ready")
         response.status_code = 503
         return ServerStatus(status="not ready")

@@ -8,6 +8,7 @@ from typing import Any, Final
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from service.api.descriptors import max_connections
 from service.api.envelope import envelope
 from service.domain.certificate_names import certificate_names
 from service.domain.errors import ErrorCode, Problem
@@ -35,14 +36,20 @@ class HttpProtocol(H11Protocol):
     """
 
     _header_timeout: asyncio.TimerHandle | None = None
+    _waiting_since = 0.0
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.conn = _Connection(h11.SERVER, MAX_HEAD_BYTES)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-        """Reads the names in the client's certificate, and starts to wait for a request."""
+        """Reads the names in the client's certificate, and starts to wait for a request.
+
+        One connection too many ends the one that has waited longest for a request, or itself if none waits: connections that
+        do nothing keep nobody out.
+        """
         super().connection_made(transport)
+        self._make_place()
         names = _certificate_names(transport.get_extra_info("ssl_object"))
         self.app_state = {**self.app_state, CERTIFICATE_NAMES: names}
         self._update_header_timeout()
@@ -58,10 +65,24 @@ class HttpProtocol(H11Protocol):
         super().data_received(data)
         self._update_header_timeout()
 
+    def _make_place(self) -> None:
+        if len(self.connections) <= max_connections():
+            return
+        waiting = [
+            each
+            for each in self.connections
+            if isinstance(each, HttpProtocol) and each._header_timeout is not None  # noqa: SLF001  # of the same class
+        ]
+        longest = min(waiting, key=lambda each: each._waiting_since, default=self)  # noqa: SLF001
+        # The connection is counted until it has closed, which happens at once.
+        self.connections.discard(longest)
+        longest.transport.abort()
+
     def _update_header_timeout(self) -> None:
         """Starts the timer if the head of a request is to come, and stops it if one has come."""
         waiting = self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]  # it is None at first
         if waiting and self._header_timeout is None:
+            self._waiting_since = self.loop.time()
             self._header_timeout = self.loop.call_later(HEAD_SECONDS, self.timeout_keep_alive_handler)
         elif not waiting and self._header_timeout is not None:
             self._header_timeout.cancel()

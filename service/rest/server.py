@@ -9,8 +9,7 @@ from typing import Final
 
 import structlog
 import uvicorn
-from fastapi import FastAPI
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.address import bind
 from service.api.tls import TlsFiles, TlsWatch
@@ -33,7 +32,7 @@ _POLL_SECONDS: Final = 0.02
 class _DrainingApp:
     """The application as uvicorn calls it: once the server drains, each response ends its connection."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.draining = False
         self._app = app
 
@@ -57,18 +56,13 @@ class HttpServer:
     """
 
     address: str
-    _app: FastAPI
     _draining_app: _DrainingApp
     _server: uvicorn.Server
     _listeners: Sequence[socket]
     _ticking: "asyncio.Task[None]"
 
-    def set_ready(self, *, is_ready: bool = True) -> None:
-        """Makes `/readyz` say that calls are welcome, or not."""
-        self._app.state.ready = is_ready
-
     async def stop(self, grace: float) -> None:
-        """Stops listening, turns not ready, and lets running calls end.
+        """Stops listening, and lets running calls end.
 
         The next response on a connection that is open says that it is the last one; connections without requests are closed
         a moment later.
@@ -77,7 +71,6 @@ class HttpServer:
             grace: Seconds that the calls have.
         """
         end = Deadline.after(grace)
-        self._app.state.ready = False
         self._draining_app.draining = True
         for server in self._server.servers:
             server.close()
@@ -95,11 +88,11 @@ class HttpServer:
         self._ticking.cancel()
 
 
-async def start(app: FastAPI, address: str, tls: TlsFiles | None, *, shared: bool = False) -> HttpServer:
-    """Starts a server; `/readyz` answers 503 until `set_ready`.
+async def start(app: ASGIApp, address: str, tls: TlsFiles | None, *, shared: bool = False) -> HttpServer:
+    """Starts a server.
 
     Args:
-        app: What serves the requests, as `create_app` makes it.
+        app: What serves the requests.
         address: HOST:PORT; port 0 picks a free one.
         tls: The certificate to show and the clients to trust; None for plaintext.
         shared: Share the address with other workers.
@@ -131,7 +124,7 @@ async def start(app: FastAPI, address: str, tls: TlsFiles | None, *, shared: boo
     host = address.rpartition(":")[0]
     port = listeners[0].getsockname()[1]
     ticking = asyncio.create_task(server.main_loop())
-    return HttpServer(f"{host}:{port}", app, draining_app, server, listeners, ticking)
+    return HttpServer(f"{host}:{port}", draining_app, server, listeners, ticking)
 
 
 def _tls_context(files: TlsFiles) -> ssl.SSLContext:

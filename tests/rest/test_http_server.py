@@ -227,6 +227,32 @@ async def test_a_head_that_does_not_come_ends_the_connection(monkeypatch: pytest
         assert (await running).status_code == 200
 
 
+async def test_a_new_connection_takes_the_place_of_the_one_idle_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "max_connections", lambda: 3)
+    async with running_http_server() as server:
+        host, _, port = server.http.address.rpartition(":")
+        slow = Slow(server)
+        await until(lambda: server.updates)
+        idle = [await asyncio.open_connection(host, int(port)) for _ in range(2)]
+        assert (await exchange(server.http.address, b"GET /healthz HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        async with asyncio.timeout(5):
+            assert await idle[0][0].read() == b""
+        slow.release()
+        assert (await slow.running).status_code == 200
+        for _, writer in idle:
+            writer.close()
+
+
+async def test_connections_that_are_all_busy_are_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "max_connections", lambda: 1)
+    async with running_http_server() as server:
+        slow = Slow(server)
+        await until(lambda: server.updates)
+        assert await exchange(server.http.address) == b""
+        slow.release()
+        assert (await slow.running).status_code == 200
+
+
 class Slow:
     """A call that goes on until it is released."""
 
@@ -248,6 +274,7 @@ async def test_a_stop_lets_running_calls_end_and_turns_not_ready(server: Running
         assert (await other.get("/readyz")).status_code == 200
         slow = Slow(server)
         await until(lambda: server.updates)
+        server.readiness.is_serving = False
         stopping = asyncio.ensure_future(server.http.stop(10))
         # The open connection learns that this is its last response; new ones are refused.
         response = await other.get("/readyz")

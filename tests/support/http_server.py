@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from service.api.readiness import Readiness
 from service.api.tls import TlsFiles
 from service.observability.call_log import CallRecord
 from service.observability.metrics import CallMetrics
@@ -25,6 +26,7 @@ class RunningHttpServer(FakeService):
 
     def __init__(self) -> None:
         super().__init__()
+        self.readiness = Readiness()
         self.metrics = CallMetrics(lambda: self.admission.in_flight)
 
     def record(self, record: CallRecord) -> None:
@@ -32,8 +34,10 @@ class RunningHttpServer(FakeService):
         self.metrics.record(record)
 
     async def start(self, tls: TlsFiles | None = None, address: str = "127.0.0.1:0", *, shared: bool = False) -> None:
-        self.http = await start(create_app(self.call_handler(), self.metrics.render), address, tls, shared=shared)
-        self.http.set_ready()
+        self.http = await start(
+            create_app(self.call_handler(), self.metrics.render, self.readiness), address, tls, shared=shared
+        )
+        self.readiness.is_serving = True
         self.client = httpx.AsyncClient(base_url=f"http://{self.http.address}")
 
     async def stop(self) -> None:
