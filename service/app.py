@@ -31,11 +31,12 @@ from service.domain.deadline import Deadline
 from service.domain.step import Provider
 from service.observability.call_log import StructuredCallLog
 from service.observability.metrics import CallMetrics
+from service.observability.sent_requests import SentRequestObserver
 from service.rpc import server as rpc
 from service.rpc.servicer import SequenceStepServicer
 from service.settings import Settings
 from service.update_step import UpdateStep
-from service.upstream.http import HttpClient, HttpLimits
+from service.upstream.http import HttpClient, HttpLimits, RequestObserver
 from service.upstream.oauth import TokenRefresher
 from service.upstream.proxy import InvalidHttpSettings, Proxies
 from service.upstream.session import ProviderSessions
@@ -134,8 +135,12 @@ def provider_proxies(settings: Settings) -> Proxies:
 
 
 @asynccontextmanager
-async def provider_http(settings: Settings) -> AsyncIterator[HttpClient]:
+async def provider_http(settings: Settings, observe: RequestObserver | None = None) -> AsyncIterator[HttpClient]:
     """What sends requests to providers, until the end of the block.
+
+    Args:
+        settings: The settings.
+        observe: Gets every request when it has ended.
 
     Raises:
         InvalidHttpSettings: A proxy in the settings or the environment, or the CA file, cannot be used.
@@ -147,7 +152,7 @@ async def provider_http(settings: Settings) -> AsyncIterator[HttpClient]:
         max_connections=settings.provider_max_connections,
         max_response_bytes=settings.provider_max_answer_bytes,
     )
-    client = HttpClient(limits, proxies=provider_proxies(settings), ca_file=settings.provider_ca_file)
+    client = HttpClient(limits, proxies=provider_proxies(settings), ca_file=settings.provider_ca_file, observe=observe)
     try:
         yield client
     finally:
@@ -159,6 +164,7 @@ async def provider_access(
     settings: Settings,
     store: Store,
     observe_refresh: RefreshObserver = lambda _provider, _result: None,
+    observe_request: RequestObserver | None = None,
 ) -> AsyncIterator[tuple[Connections, Mapping[Provider, ProviderSessions]]]:
     """Whose credentials are used at each provider, and how it is called, until the end of the block.
 
@@ -166,7 +172,7 @@ async def provider_access(
         KeyringError: The encryption keys cannot be used.
         InvalidHttpSettings: The CA file or a proxy for requests to providers cannot be used.
     """
-    async with provider_http(settings) as http:
+    async with provider_http(settings, observe_request) as http:
         sessions = provider_sessions(settings, http)
         connections = Connections(
             store,
@@ -202,7 +208,7 @@ async def running(settings: Settings) -> AsyncIterator[App]:
         admission = Admission(settings.max_concurrent_calls)
         metrics = CallMetrics(lambda: admission.in_flight)
         connections, sessions = await stack.enter_async_context(
-            provider_access(settings, store, metrics.record_token_refresh)
+            provider_access(settings, store, metrics.record_token_refresh, SentRequestObserver(()))
         )
         update_step = UpdateStep(sessions, providers.unsupported(), connections)
         calls = CallHandler(

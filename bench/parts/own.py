@@ -72,6 +72,9 @@ class _Context:
     def time_remaining(self) -> float:
         return _SECONDS
 
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:50000"
+
     def auth_context(self) -> Mapping[str, Any]:
         return {}
 

@@ -18,9 +18,11 @@ from service.api.envelope import envelope
 from service.domain.deadline import Deadline
 from service.domain.errors import CallRefused, ErrorCode, Outcome, Problem, Violation
 from service.domain.outcome import doubted
-from service.domain.step import Caller, Provider, StepUpdate, UpdateResult
+from service.domain.step import Caller, Provider, StepUpdate, StepWarning, UpdateResult
+from service.domain.validation import is_id
 from service.observability.call_log import CallLog, CallRecord
 from service.observability.exceptions import exception_fields
+from service.observability.sent_requests import SentRequests, collect
 from service.update_step import UpdateAbandoned
 
 log: Final = structlog.get_logger("service.api")
@@ -94,6 +96,9 @@ class InboundCall(Protocol):
     def certificate_names(self) -> Sequence[str]:
         """The names in a client certificate that TLS has verified; empty without one."""
 
+    def peer(self) -> str:
+        """The address that it came from, as HOST:PORT."""
+
     async def read_update(self, call_metadata: metadata.CallMetadata, deadline: Deadline) -> StepUpdate:
         """Reads and decodes what it asks for; only called for a caller that is known and admitted.
 
@@ -117,6 +122,10 @@ class _CallFacts:
     application_name: str = ""
     provider_calls: int = 0
     is_retry: bool = False
+    peer: str = ""
+    update: StepUpdate | None = None
+    warnings: Sequence[StepWarning] = ()
+    sent: SentRequests = field(default_factory=collect)
 
 
 class CallHandler:
@@ -153,6 +162,7 @@ class CallHandler:
         """
         values, violations = metadata.gather(inbound.metadata_pairs())
         call = _CallFacts(metadata.request_id(values), is_retry=metadata.is_retry(inbound.metadata_pairs()))
+        call.peer = inbound.peer()
         try:
             with self._admission.authentication_permit():
                 deadline = self._deadline(inbound.time_remaining())
@@ -164,7 +174,7 @@ class CallHandler:
             call.customer_id, call.provider = given.customer_id, given.provider
             # Before the request is waited for, so that requests that do not come take nothing from other callers.
             with self._admission.call_permit(caller.application_id, given.provider, given.customer_id):
-                update = await inbound.read_update(given, deadline)
+                update = call.update = await inbound.read_update(given, deadline)
                 if call.is_retry:
                     update = replace(update, is_retry=True)
                 result = await self._update_step(caller, update, deadline)
@@ -183,11 +193,12 @@ class CallHandler:
         return outcome
 
     def refuse(self, inbound: InboundCall, refusal: CallRefused) -> CallOutcome:
-        """Ends a call that asks for nothing that is served here."""
+        """Ends a request for something that is not served here; it is no call, so that nothing counts it."""
         values, _ = metadata.gather(inbound.metadata_pairs())
         call = _CallFacts(metadata.request_id(values))
         outcome = _refused(call, refusal)
-        self._record(call, inbound.transport_status(outcome), outcome)
+        status = inbound.transport_status(outcome)
+        log.info("no such operation", request_id=call.request_id, peer=inbound.peer(), http_status=status.http)
         return outcome
 
     def _deadline(self, remaining: float | None) -> Deadline:
@@ -236,6 +247,9 @@ class CallHandler:
         self, call: _CallFacts, status: TransportStatus, outcome: CallOutcome | None, left_step: str = ""
     ) -> None:
         problem = outcome.problem if outcome is not None else None
+        update = call.update
+        # Any text may stand in the place of an id.
+        named = update if update is not None and _has_ids(update) else None
         record = CallRecord(
             request_id=call.request_id,
             application=call.application_name,
@@ -248,6 +262,13 @@ class CallHandler:
             error_id=outcome.response.errors[0].id if outcome is not None and problem else "",
             provider_calls=call.provider_calls,
             seconds=time.perf_counter() - call.started,
+            sequence=named.sequence_id if named is not None else "",
+            step=named.sequence_step_id if named is not None else "",
+            validate_only=update is not None and update.validate_only,
+            is_retry=call.is_retry,
+            peer=call.peer,
+            warnings=[warning.type.value for warning in call.warnings],
+            requests=call.sent.requests,
         )
         for call_log in self._call_logs:
             call_log.record(record)
@@ -258,8 +279,13 @@ def _not_begun(call: _CallFacts) -> str:
     return (Outcome.UNKNOWN if call.is_retry else Outcome.NOT_APPLIED).value
 
 
+def _has_ids(update: StepUpdate) -> bool:
+    return is_id(update.sequence_id) and is_id(update.sequence_step_id)
+
+
 def _completed(call: _CallFacts, mode: metadata.ErrorMode, result: UpdateResult) -> CallOutcome:
     call.provider_calls = result.provider_calls
+    call.warnings = result.warnings
     response = envelope(
         result.problems,
         result.warnings,

@@ -38,13 +38,18 @@ _UNSAFE_IN_ID: Final = re.compile(r"[^A-Za-z0-9._~-]|^\.{1,2}$")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 
 
+def is_id(value: str) -> bool:
+    """Whether a text can be a provider's id."""
+    return 0 < len(value) <= MAX_ID_CHARACTERS and not _UNSAFE_IN_ID.search(value)
+
+
 def violations(update: StepUpdate) -> list[Violation]:
     """The parts of an update that break a rule, whatever its provider."""
     found: list[Violation] = []
     for name, value in (("sequence_id", update.sequence_id), ("sequence_step_id", update.sequence_step_id)):
         if not value:
             found.append(Violation(name, "Required: the provider's own id."))
-        elif len(value) > MAX_ID_CHARACTERS or _UNSAFE_IN_ID.search(value):
+        elif not is_id(value):
             found.append(Violation(name, "Must be a provider's id: at most 255 letters, digits, `-`, `_`, `.` or `~`."))
     subject, body = update.subject, update.body
     if subject is not None and len(subject) > MAX_SUBJECT_CHARACTERS:

@@ -1,11 +1,34 @@
 """A record of each call, and the log line that is made of it."""
 
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import msgspec
 import structlog
 
+from service.observability.sent_requests import SentRequest
+
 log: Final = structlog.get_logger("service.call_log")
+
+METHOD: Final = "UpdateStep"
+"""The method that all calls are of, over gRPC and over HTTP."""
+
+SUCCEEDED: Final = "succeeded"
+"""What is said of a call without errors."""
+
+_IF_GIVEN: Final = (
+    "application",
+    "customer",
+    "provider",
+    "sequence",
+    "step",
+    "grpc_status",
+    "http_status",
+    "code",
+    "error_id",
+    "warnings",
+    "is_retry",
+)
 
 
 class CallRecord(msgspec.Struct, frozen=True):
@@ -16,12 +39,19 @@ class CallRecord(msgspec.Struct, frozen=True):
         application: The name of the caller; empty if unknown.
         customer: The caller's id of its customer, as given.
         provider: The provider, if known.
+        sequence: The sequence that was named, if the request was read and the id is one.
+        step: The step that was named, likewise.
+        validate_only: Whether nothing was to be written.
+        is_retry: Whether the call said that it repeats an earlier attempt.
+        peer: The address that the call came from.
         grpc_status: The name of the gRPC status; empty over HTTP.
         http_status: The HTTP status, 499 if the caller went away; 0 over gRPC.
         code: The code of the first error; empty on success.
         outcome: What became of the step, on failure and where the caller went away; `applied` is said only there.
         error_id: The id of the first error.
-        provider_calls: Requests that were sent to the provider.
+        warnings: The types of the warnings.
+        provider_calls: Requests that were sent to the provider for the update.
+        requests: All requests that were sent for the call, those for tokens too.
         seconds: How long the call took.
     """
 
@@ -36,6 +66,13 @@ class CallRecord(msgspec.Struct, frozen=True):
     error_id: str
     provider_calls: int
     seconds: float
+    sequence: str = ""
+    step: str = ""
+    validate_only: bool = False
+    is_retry: bool = False
+    peer: str = ""
+    warnings: Sequence[str] = ()
+    requests: Sequence[SentRequest] = ()
 
 
 class CallLog(Protocol):
@@ -50,20 +87,22 @@ class StructuredCallLog:
 
     def record(self, record: CallRecord) -> None:
         """Writes the line, without the fields that are empty."""
+        attempts = 0
+        for request in record.requests:
+            attempts = max(attempts, request.attempt)
         fields: dict[str, object] = {
             "request_id": record.request_id,
-            "application": record.application,
-            "customer": record.customer,
-            "provider": record.provider,
-            "grpc_status": record.grpc_status,
-            "http_status": record.http_status,
-            "code": record.code,
-            "outcome": record.outcome,
-            "error_id": record.error_id,
+            "method": METHOD,
+            "peer": record.peer,
+            "validate_only": record.validate_only,
+            "outcome": record.outcome or SUCCEEDED,
+            "provider_calls": record.provider_calls,
+            "attempts": attempts,
+            "provider_requests": record.requests,
+            "ms": round(record.seconds * 1000, 3),
         }
-        log.info(
-            "call",
-            **{name: value for name, value in fields.items() if value},
-            provider_calls=record.provider_calls,
-            ms=round(record.seconds * 1000, 3),
-        )
+        for name in _IF_GIVEN:
+            value = getattr(record, name)
+            if value:
+                fields[name] = value
+        log.info("call", **fields)

@@ -4,6 +4,7 @@ import logging
 import math
 import sys
 import time
+from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
 import msgspec
@@ -32,11 +33,12 @@ def configure(log_format: LogFormat, level: str, stream: TextIO | None = None) -
         _Limit(),
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if log_format is LogFormat.JSON:
+        shared.append(_add_time)
         renderers: list[Any] = [structlog.processors.JSONRenderer(serializer=_serialize)]
     else:
+        shared.append(structlog.processors.TimeStamper(fmt="iso", utc=True))
         renderers = [structlog.dev.ConsoleRenderer(colors=out.isatty())]
     structlog.configure(
         processors=[*shared, *renderers],
@@ -70,6 +72,12 @@ class _Limit:
             self._last.clear()
         self._last[key] = now, 0
         return event | {"repeated": dropped} if dropped else event
+
+
+def _add_time(_logger: Any, _name: str, event: Any) -> Any:
+    """Adds the time in UTC, which msgspec writes in ISO 8601 faster than `TimeStamper` does."""
+    event["timestamp"] = datetime.now(UTC)
+    return event
 
 
 def _serialize(event: Any, **_: Any) -> str:

@@ -105,6 +105,11 @@ class HttpCall:
         names: Sequence[str] = self._request.scope["state"].get(CERTIFICATE_NAMES, ())
         return names
 
+    def peer(self) -> str:
+        """The address that the request came from."""
+        client = self._request.client
+        return f"{client.host}:{client.port}" if client is not None else ""
+
     async def read_update(self, call_metadata: metadata.CallMetadata, deadline: Deadline) -> StepUpdate:
         """Reads and checks the request; from its end on, a client that leaves cancels the call.
 

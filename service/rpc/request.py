@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
+from urllib.parse import unquote
 
 import grpc
 from engagement.v1 import sequence_step_service_pb2 as pb
@@ -94,6 +95,10 @@ class GrpcCall:
         # gRPC's own lists of names do not show their types, and end each name at its first zero byte.
         [certificate] = self._context.auth_context().get("x509_pem_cert") or (b"",)
         return certificate_names(certificate) if certificate else ()
+
+    def peer(self) -> str:
+        """The address that the call came from."""
+        return unquote(self._context.peer()).partition(":")[2]
 
     async def read_update(self, call_metadata: metadata.CallMetadata, deadline: Deadline) -> StepUpdate:
         """Receives and decodes the request.

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -52,6 +52,9 @@ _PROXY_WORDS: Final = {
 }
 
 _Origin: TypeAlias = tuple[bytes, bytes]
+
+RequestObserver: TypeAlias = Callable[[httpx.Request, httpx.Response | None, float], None]
+"""Gets each request when it has ended, its response (None if it failed), and when it began by `time.perf_counter`."""
 
 
 class TlsFailed(httpx.ConnectError):
@@ -276,7 +279,12 @@ class HttpClient:
     """Sends requests to providers, within limits and deadlines. Belongs to the event loop that it is used in."""
 
     def __init__(
-        self, limits: HttpLimits | None = None, *, proxies: Proxies | None = None, ca_file: Path | None = None
+        self,
+        limits: HttpLimits | None = None,
+        *,
+        proxies: Proxies | None = None,
+        ca_file: Path | None = None,
+        observe: RequestObserver | None = None,
     ) -> None:
         """Makes a client.
 
@@ -284,11 +292,13 @@ class HttpClient:
             limits: What bounds every request.
             proxies: Where requests go through; None for none, whatever the environment says.
             ca_file: PEM certificates of authorities that are trusted beside the system's.
+            observe: Gets every request when it has ended.
 
         Raises:
             InvalidHttpSettings: The file or a proxy cannot be used.
         """
         self.limits = limits or HttpLimits()
+        self._observe = observe
         self._proxies = proxies or Proxies()
         self._authorities = _read_authorities(ca_file) if ca_file else None
         self._not_keeping = self._transport(keeps_connection=False)
@@ -331,6 +341,8 @@ class HttpClient:
             raise DeadlineExceeded(request_was_sent=False)
         server = self._server(request.url)
         was_sent = False
+        response: httpx.Response | None = None
+        began = time.perf_counter()
         try:
             async with asyncio.timeout(seconds):
                 await self._take_slot(server.slots)
@@ -341,6 +353,9 @@ class HttpClient:
                     server.slots.release()
         except TimeoutError:
             raise DeadlineExceeded(request_was_sent=was_sent) from None
+        finally:
+            if self._observe is not None:
+                self._observe(request, response, began)
         response.read()
         return response
 

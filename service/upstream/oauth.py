@@ -16,6 +16,9 @@ from service.upstream.token_response import parse_token_response
 
 _HEADERS: Final = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
 
+# What logs, metrics and traces call a request for a token.
+_ENDPOINT: Final = "oauth/token"
+
 
 class TokenRefresher:
     """Trades refresh tokens for access tokens at one provider."""
@@ -36,9 +39,9 @@ class TokenRefresher:
         form = urlencode(_fields(credentials, refresh_token)).encode()
         asked_at = time.time()
         try:
-            response = await self._http.send(
-                self._http.build_request("POST", self._token_url, _HEADERS, form), deadline
-            )
+            request = self._http.build_request("POST", self._token_url, _HEADERS, form)
+            request.extensions["operation"] = (self._provider, _ENDPOINT, _ENDPOINT)
+            response = await self._http.send(request, deadline)
         except httpx.HTTPError as error:
             raise RefreshFailed(f"{self._provider.title} renewed no token: {error}", error_code(error)) from None
         return parse_token_response(

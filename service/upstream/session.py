@@ -235,6 +235,7 @@ class ProviderSession:
         sent_at = time.monotonic()
         try:
             sent = shared.http.build_request(request.method, url, headers, request.body or b"")
+            sent.extensions["operation"] = (adapter.provider, request.endpoint, request.path)
             answer = await shared.http.send(sent, self._deadline, credentials)
         except httpx.HTTPError as error:
             if not _was_kept(error) and _speaks_of_provider(error, time.monotonic() - sent_at):

@@ -37,7 +37,7 @@ FOREIGN = {
     "sqlalchemy": {"service.connections", "service.cli"},
     "aiohttp": {"sandbox"},
     "httptools": set[str](),
-    "httpx": {"service.upstream", "service.app", "service.cli"},
+    "httpx": {"service.upstream", "service.app", "service.cli", "service.observability.sent_requests"},
     "pyqwest": {"service.upstream"},
 }
 
