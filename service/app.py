@@ -1,10 +1,12 @@
 """The composition root: the only place that knows every part."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -35,6 +37,7 @@ from service.observability.sent_requests import SentRequestObserver
 from service.rpc import server as rpc
 from service.rpc.servicer import SequenceStepServicer
 from service.settings import Settings
+from service.tasks import finish
 from service.update_step import UpdateStep
 from service.upstream.http import HttpClient, HttpLimits, RequestObserver
 from service.upstream.oauth import TokenRefresher
@@ -47,6 +50,9 @@ if TYPE_CHECKING:
 _REFRESH_SECONDS: Final = 1.0
 _WATCH_SECONDS: Final = 1.0
 _ANSWER_SECONDS: Final = 3.0
+_COUNT_SECONDS: Final = 60.0
+# How long a count of the connections may take to end when the service stops.
+_LAST_COUNT_SECONDS: Final = 1.0
 
 log: Final = structlog.get_logger("service.app")
 
@@ -203,12 +209,15 @@ async def running(settings: Settings) -> AsyncIterator[App]:
         store = Store.open(settings.database_url.get_secret_value(), max_connections=settings.database_max_connections)
         stack.push_async_callback(store.close)
         await store.check_schema()
-        await ConnectionAdministration(store, keyring).check_keys()
+        administration = ConnectionAdministration(store, keyring)
+        await administration.check_keys()
         has_metrics = bool(settings.http_address or settings.admin_address)
         admission = Admission(settings.max_concurrent_calls)
         metrics = CallMetrics(lambda: admission.in_flight)
         connections, sessions = await stack.enter_async_context(
-            provider_access(settings, store, metrics.record_token_refresh, SentRequestObserver(()))
+            provider_access(
+                settings, store, metrics.record_token_refresh, SentRequestObserver([metrics.record_request])
+            )
         )
         update_step = UpdateStep(sessions, providers.unsupported(), connections)
         calls = CallHandler(
@@ -240,7 +249,7 @@ async def running(settings: Settings) -> AsyncIterator[App]:
             )
             stack.push_async_callback(http.stop, 0)
         if has_metrics:
-            stack.callback(asyncio.create_task(_refresh_in_flight(metrics)).cancel)
+            await stack.enter_async_context(_kept_fresh(metrics, sessions, administration))
         app = App(
             await rpc.start(SequenceStepServicer(calls), settings.grpc_address, tls, shared=shared),
             http,
@@ -270,10 +279,12 @@ async def running(settings: Settings) -> AsyncIterator[App]:
             log.info("stopped")
 
 
-async def _refresh_in_flight(metrics: CallMetrics) -> None:
-    """Keeps the gauge of calls in flight fresh, which other workers' `/metrics` show too."""
+async def _refresh(metrics: CallMetrics, sessions: Mapping[Provider, ProviderSessions]) -> None:
+    """Keeps the gauges fresh which other workers' `/metrics` show too."""
     while True:
-        metrics.refresh_in_flight()
+        metrics.refresh()
+        for provider, each in sessions.items():
+            metrics.set_open_breakers(provider, each.open_breakers)
         await asyncio.sleep(_REFRESH_SECONDS)
 
 
@@ -291,6 +302,36 @@ async def _watch_store(store: Store, app: App) -> None:
             app.readiness.has_database = True
         except (StoreUnavailable, TimeoutError):
             app.readiness.has_database = False
+
+
+@asynccontextmanager
+async def _kept_fresh(
+    metrics: CallMetrics, sessions: Mapping[Provider, ProviderSessions], administration: ConnectionAdministration
+) -> AsyncIterator[None]:
+    """Keeps the gauges up to date, and notes what providers say about rate limits, until the end of the block."""
+    for provider, each in sessions.items():
+        each.limits.observe = partial(metrics.record_rate_limit, provider)
+    stopping = asyncio.Event()
+    refreshing = asyncio.create_task(_refresh(metrics, sessions))
+    counting = asyncio.create_task(_count_connections(metrics, administration, stopping))
+    try:
+        yield
+    finally:
+        refreshing.cancel()
+        stopping.set()
+        await finish([counting], _LAST_COUNT_SECONDS)
+
+
+async def _count_connections(
+    metrics: CallMetrics, administration: ConnectionAdministration, stopping: asyncio.Event
+) -> None:
+    """Keeps the number of connections fresh; while the database cannot be used, it stays as it was."""
+    while not stopping.is_set():
+        with contextlib.suppress(StoreUnavailable):
+            metrics.set_connections(await administration.count_by_state())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_COUNT_SECONDS):
+                await stopping.wait()
 
 
 def _tls(settings: Settings) -> TlsFiles | None:

@@ -57,10 +57,11 @@ class Admission:
                     ErrorCode.SERVICE_UNAVAILABLE_ERROR,
                     "This server is stopping; repeat the call, it goes to another one.",
                     retry_after=0.0,
+                    refusal="stopping",
                 )
             )
         if self._permits.get(_AUTHENTICATING, 0) >= self._capacity:
-            raise _full(f"This server already authenticates {self._capacity} callers")
+            raise _full("server_full", f"This server already authenticates {self._capacity} callers")
         return _Permit(self._permits, (_AUTHENTICATING,))
 
     def call_permit(self, application_id: int, provider: Provider, customer_id: str) -> "_Permit":
@@ -72,18 +73,23 @@ class Admission:
         permits = self._permits
         at_provider, customer = (application_id, provider), (application_id, provider, customer_id)
         if permits.get(_SERVING, 0) >= self._capacity:
-            raise _full(f"This server already serves {self._capacity} calls")
+            raise _full("server_full", f"This server already serves {self._capacity} calls")
         if permits.get(application_id, 0) >= self._application_limit:
-            raise _full(f"This server already serves {self._application_limit} calls of this application")
+            raise _full(
+                "application_full", f"This server already serves {self._application_limit} calls of this application"
+            )
         if permits.get(provider, 0) >= self._provider_limit:
-            raise _full(f"This server already serves {self._provider_limit} calls to {provider.title}")
+            raise _full("provider_full", f"This server already serves {self._provider_limit} calls to {provider.title}")
         if permits.get(at_provider, 0) >= self._application_provider_limit:
             raise _full(
+                "application_full",
                 f"This server already serves {self._application_provider_limit} calls of this application to "
-                f"{provider.title}"
+                f"{provider.title}",
             )
         if permits.get(customer, 0) >= self._customer_limit:
-            raise _full(f"This server already serves {self._customer_limit} calls for customer {customer_id}")
+            raise _full(
+                "customer_full", f"This server already serves {self._customer_limit} calls for customer {customer_id}"
+            )
         return _Permit(permits, (_SERVING, application_id, provider, at_provider, customer))
 
 
@@ -117,11 +123,12 @@ class _Permit:
                 permits[key] -= 1
 
 
-def _full(what: str) -> CallRefused:
+def _full(refusal: str, what: str) -> CallRefused:
     return CallRefused(
         Problem(
             ErrorCode.TOO_MANY_REQUESTS_ERROR,
             f"{what}; repeat the call in a moment.",
             retry_after=_RETRY_SECONDS,
+            refusal=refusal,
         )
     )

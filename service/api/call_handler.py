@@ -269,6 +269,7 @@ class CallHandler:
             peer=call.peer,
             warnings=[warning.type.value for warning in call.warnings],
             requests=call.sent.requests,
+            refusal=problem.refusal if problem else "",
         )
         for call_log in self._call_logs:
             call_log.record(record)

@@ -74,6 +74,10 @@ class ConnectionAdministration:
         """
         return await self._repository.summaries(application, customer_id)
 
+    async def count_by_state(self) -> Sequence[tuple[str, str, int]]:
+        """Counts the connections of all applications by provider and state."""
+        return await self._repository.count_by_state()
+
     async def refresh_errors(self) -> Sequence[RefreshErrorCount]:
         """Counts the connections whose token was last not renewed, by application, provider and error."""
         return await self._repository.count_refresh_errors()

@@ -363,6 +363,13 @@ class ConnectionRepository:
             rows = (await db.execute(query)).all()
         return [RefreshErrorCount(name, Provider(provider), error, count) for name, provider, error, count in rows]
 
+    async def count_by_state(self) -> list[tuple[str, str, int]]:
+        """Counts the connections by provider and state."""
+        grouped = (connections.c.provider, connections.c.state)
+        async with self._store.begin() as db:
+            rows = (await db.execute(select(*grouped, func.count()).group_by(*grouped))).all()
+        return [(provider, state, count) for provider, state, count in rows]
+
     async def summaries(self, application: str | None, customer_id: str | None) -> list[ConnectionSummary]:
         """Lists connections by application, customer and provider.
 

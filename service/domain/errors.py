@@ -187,6 +187,7 @@ class Problem(msgspec.Struct, frozen=True):
         retry_after: Seconds after which the same call can succeed, if known.
         advice: What to do about it, for a person. Between `detail` and it, the use case says what was done to the step.
         facts: What `detail` says in words, for programs; docs/errors.md has the names.
+        refusal: Which limit of this service kept the request from being sent, in a word for logs and metrics; empty if none.
     """
 
     code: ErrorCode
@@ -198,6 +199,7 @@ class Problem(msgspec.Struct, frozen=True):
     retry_after: float | None = None
     advice: str = ""
     facts: Mapping[str, str] = msgspec.field(default_factory=dict)
+    refusal: str = ""
 
 
 class Violation(msgspec.Struct, frozen=True):
@@ -274,8 +276,18 @@ def failed(
     outcome: Outcome = Outcome.NOT_APPLIED,
     retry_after: float | None = None,
     facts: Mapping[str, str] = MappingProxyType({}),
+    refusal: str = "",
 ) -> UpdateFailed:
     """A failure with one problem that no response of a provider stands behind."""
     return UpdateFailed(
-        Problem(code, detail, advice=advice, origin=origin, outcome=outcome, retry_after=retry_after, facts=dict(facts))
+        Problem(
+            code,
+            detail,
+            advice=advice,
+            origin=origin,
+            outcome=outcome,
+            retry_after=retry_after,
+            facts=dict(facts),
+            refusal=refusal,
+        )
     )

@@ -26,6 +26,7 @@ _IF_GIVEN: Final = (
     "http_status",
     "code",
     "error_id",
+    "refusal",
     "warnings",
     "is_retry",
 )
@@ -49,6 +50,7 @@ class CallRecord(msgspec.Struct, frozen=True):
         code: The code of the first error; empty on success.
         outcome: What became of the step, on failure and where the caller went away; `applied` is said only there.
         error_id: The id of the first error.
+        refusal: Which limit of this service refused the call, as `domain.errors.Problem` names it; empty if none.
         warnings: The types of the warnings.
         provider_calls: Requests that were sent to the provider for the update.
         requests: All requests that were sent for the call, those for tokens too.
@@ -73,6 +75,7 @@ class CallRecord(msgspec.Struct, frozen=True):
     peer: str = ""
     warnings: Sequence[str] = ()
     requests: Sequence[SentRequest] = ()
+    refusal: str = ""
 
 
 class CallLog(Protocol):

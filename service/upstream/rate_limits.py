@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -31,9 +31,13 @@ class RateLimits:
     """Remembers, for each connection's credentials and each scope, until when calls are bound to be refused.
 
     Keeps the latest 10,000 pairs. Times are of the monotonic clock.
+
+    Attributes:
+        observe: Gets the scope and each window that a response describes, for metrics.
     """
 
     def __init__(self) -> None:
+        self.observe: Callable[[str, RateWindow], object] | None = None
         self._scopes: OrderedDict[tuple[CredentialsId, str], _Scope] = OrderedDict()
 
     def wait(self, credentials: CredentialsId, scope: str) -> float:
@@ -55,6 +59,8 @@ class RateLimits:
         known: _Scope | None = None
         now = time.monotonic()
         for window in windows:
+            if self.observe is not None:
+                self.observe(scope, window)
             known = known or self._known(credentials, scope)
             seen = known.windows.get(window.name)
             if seen is None or window.left > seen.left:

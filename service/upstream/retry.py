@@ -84,6 +84,11 @@ class CircuitBreaker:
         self._is_open = False
         self._probing_until = 0.0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it has not seen a success since it opened."""
+        return self._is_open
+
     def wait(self) -> float:
         """Seconds until the provider is asked again; 0 if this call may go through."""
         if not self._is_open:

@@ -66,6 +66,11 @@ class ProviderSessions:
         """
         return ProviderSession(self, connection, renew, deadline)
 
+    @property
+    def open_breakers(self) -> int:
+        """How many circuit breakers keep requests from the provider."""
+        return sum(breaker.is_open for breaker in self.breakers.values())
+
     async def admit(self, application_id: int, credentials: CredentialsId, scope: str, deadline: Deadline) -> None:
         """Returns when a request may be sent; waits for a rate limit if the wait is short and fits the deadline.
 
@@ -81,6 +86,7 @@ class ProviderSessions:
                     "not sent.",
                     f"Repeat the call in {wait:.0f} s.",
                     retry_after=wait,
+                    refusal="rate_limit",
                 )
             await asyncio.sleep(wait)
         wait = self.breakers[application_id].wait()
@@ -90,6 +96,7 @@ class ProviderSessions:
                 f"{self.adapter.provider.title} has just failed for many calls in a row, so the request was not sent.",
                 f"Repeat the call in {wait:.0f} s.",
                 retry_after=wait,
+                refusal="circuit_open",
             )
 
 

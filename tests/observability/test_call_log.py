@@ -70,7 +70,7 @@ async def test_the_line_names_the_failure_of_a_request(service: RunningService, 
     service.sandbox.order_fault(provider="apollo", method="GET", cut="reset", times=None)
     await update(service, "r-1")
     line = await log.line("r-1")
-    assert (line["code"], line["outcome"]) == ("SERVICE_UNAVAILABLE_ERROR", "not applied")
+    assert (line["code"], line["outcome"]) == ("SERVICE_UNAVAILABLE_ERROR", "ERROR_OUTCOME_NOT_APPLIED")
     assert {request[3] for request in sent(line)} == {"ConnectionClosed"}
 
 

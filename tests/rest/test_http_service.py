@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import json
 import os
+import platform
 import re
 import signal
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,11 @@ async def scrape(address: str) -> Samples:
     return samples(response.text)
 
 
+RPC = "grpc_code=OK,grpc_method=UpdateStep,grpc_service=engagement.v1.SequenceStepService,grpc_type=unary"
+HANDLED = ("grpc_server_handled_total", RPC)
+HANDLING = ("grpc_server_handling_seconds_count", RPC)
+OK_RPC = ("seqstep_calls_total", "code=OK,outcome=succeeded,provider=apollo,server=grpc")
+BUILD = f"grpcio={version('grpcio')},python={platform.python_version()},version={version('seqstep')}"
 OK = ("seqstep_calls_total", "code=OK,outcome=succeeded,provider=apollo,server=http")
 
 
@@ -101,14 +108,27 @@ async def test_metrics_cover_all_workers_and_outlive_one(tmp_path: Path) -> None
             f"sqlite:///{tmp_path}/store.sqlite3", SEQSTEP_HTTP_ADDRESS=address, SEQSTEP_WORKERS="2"
         ) as deployment,
         server_process(tmp_path, deployment.environment) as server,
+        contextlib.AsyncExitStack() as streams,
     ):
         workers = child_processes(server.process.pid)
         for number in range(40):
             assert (await patch(address, deployment, f"S{number}")).status_code == 200
         calls = [json.loads(line) for line in server.log.read_text().splitlines()]
         assert {line["worker"] for line in calls if line["event"] == "call"} == {0, 1}
+        channels = [await streams.enter_async_context(service_stub(server.address)) for _ in range(4)]
+        await asyncio.gather(
+            *(
+                update_subject(stub, deployment.api_key, "apollo", f"R{number}")
+                for stub in channels
+                for number in range(10)
+            )
+        )
         for _ in range(5):
-            assert (await scrape(address))[OK] == 40
+            found = await scrape(address)
+            assert (found[OK], found[OK_RPC], found[HANDLED], found[HANDLING]) == (40, 40, 40, 40)
+            assert found["seqstep_build_info", BUILD] == 1
+            assert {found["process_cpu_seconds_total", f"worker={worker}"] > 0 for worker in (0, 1)} == {True}
+            assert {found["process_resident_memory_bytes", f"worker={worker}"] > 0 for worker in (0, 1)} == {True}
         # Any worker serves what all of them have to do.
         deployment.sandbox.order_fault(provider="apollo", method="PUT", delay_seconds=20, times=None)
         running = [asyncio.ensure_future(patch(address, deployment, f"T{number}")) for number in range(8)]
@@ -124,7 +144,7 @@ async def test_metrics_cover_all_workers_and_outlive_one(tmp_path: Path) -> None
         await until(lambda: len(set(child_processes(server.process.pid)) - set(workers)) == 2, seconds=20)
         await server.ready()
         found = await scrape(address)
-        assert (found[OK], found["seqstep_calls_in_flight", ""]) == (40, 0)
+        assert (found[OK], found[HANDLED], found["seqstep_calls_in_flight", ""]) == (40, 40, 0)
 
 
 async def test_metric_labels_are_bounded(server: RunningHttpServer) -> None:

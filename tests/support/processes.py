@@ -43,7 +43,7 @@ class ServerProcess:
         self.address = address
         self.log = log
 
-    async def ready(self, seconds: float = 60) -> None:
+    async def ready(self, seconds: float = 90) -> None:
         """Returns when it says SERVING."""
         async with asyncio.timeout(seconds), grpc.aio.insecure_channel(self.address) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
