@@ -123,7 +123,7 @@ lock: setup ## Lock the dependencies again, with hashes and without naming an in
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
 	compile=(build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 pyproject.toml)
 	compile+=(--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links)
-	"$${compile[@]}" $(LOCK_ARGS) --extra postgresql --output-file requirements.lock
+	"$${compile[@]}" $(LOCK_ARGS) --extra postgresql --extra tracing --output-file requirements.lock
 	"$${compile[@]}" $(LOCK_ARGS) --all-extras --group dev --output-file requirements-dev.lock
 
 .PHONY: clean

@@ -18,6 +18,7 @@ from service.api.call_handler import CallHandler
 from service.api.deadline_policy import DeadlinePolicy
 from service.api.readiness import Readiness
 from service.api.tls import TlsError, TlsFiles
+from service.api.traced_call_handler import TracedCallHandler
 from service.connections import (
     Applications,
     ConnectionAdministration,
@@ -34,6 +35,7 @@ from service.domain.step import Provider
 from service.observability.call_log import StructuredCallLog
 from service.observability.metrics import CallMetrics
 from service.observability.sent_requests import SentRequestObserver
+from service.observability.switches import wants_traces
 from service.rpc import server as rpc
 from service.rpc.servicer import SequenceStepServicer
 from service.settings import Settings
@@ -45,6 +47,7 @@ from service.upstream.proxy import InvalidHttpSettings, Proxies
 from service.upstream.session import ProviderSessions
 
 if TYPE_CHECKING:
+    from service.observability.tracing import Tracing
     from service.rest.server import HttpServer
 
 _REFRESH_SECONDS: Final = 1.0
@@ -61,6 +64,10 @@ class NotAllowed(Exception):
     """The settings ask for something unsafe; the message says what, why, and how to go on."""
 
 
+class TracingUnavailable(Exception):
+    """OpenTelemetry's variables ask for traces that cannot be made; the message says what to do."""
+
+
 STARTUP_FAILURES: Final = (
     NotAllowed,
     SchemaMismatch,
@@ -69,6 +76,7 @@ STARTUP_FAILURES: Final = (
     TlsError,
     InvalidHttpSettings,
     PortInUse,
+    TracingUnavailable,
 )
 """What keeps a service from starting that the people who run it can put right; the messages say how."""
 
@@ -171,6 +179,7 @@ async def provider_access(
     store: Store,
     observe_refresh: RefreshObserver = lambda _provider, _result: None,
     observe_request: RequestObserver | None = None,
+    tracing: "Tracing | None" = None,
 ) -> AsyncIterator[tuple[Connections, Mapping[Provider, ProviderSessions]]]:
     """Whose credentials are used at each provider, and how it is called, until the end of the block.
 
@@ -180,10 +189,11 @@ async def provider_access(
     """
     async with provider_http(settings, observe_request) as http:
         sessions = provider_sessions(settings, http)
+        endpoints = token_endpoints(sessions, http)
         connections = Connections(
             store,
             Keyring.parse(settings.encryption_keys.get_secret_value()),
-            token_endpoints(sessions, http),
+            tracing.token_endpoints(endpoints) if tracing is not None else endpoints,
             cache_seconds=settings.cache_seconds,
             refresh_margin_seconds=settings.token_refresh_margin_seconds,
             observe_refresh=observe_refresh,
@@ -202,6 +212,7 @@ async def running(settings: Settings) -> AsyncIterator[App]:
         TlsError: The TLS files cannot be used.
         InvalidHttpSettings: The CA file or a proxy for requests to providers cannot be used.
         PortInUse: An address cannot be listened on.
+        TracingUnavailable: What sends traces is not installed.
     """
     tls, shared = _tls(settings), settings.workers > 1
     async with AsyncExitStack() as stack:
@@ -214,17 +225,21 @@ async def running(settings: Settings) -> AsyncIterator[App]:
         has_metrics = bool(settings.http_address or settings.admin_address)
         admission = Admission(settings.max_concurrent_calls)
         metrics = CallMetrics(lambda: admission.in_flight)
+        tracing = _tracing(os.environ, store)
+        # Metrics are served over HTTP; without it, nobody reads them.
+        recorders: list[CallMetrics | Tracing] = [metrics] if has_metrics else []
+        if tracing is not None:
+            stack.push_async_callback(tracing.stop)
+            recorders.append(tracing)
+        observe = SentRequestObserver([each.record_request for each in recorders])
         connections, sessions = await stack.enter_async_context(
-            provider_access(
-                settings, store, metrics.record_token_refresh, SentRequestObserver([metrics.record_request])
-            )
+            provider_access(settings, store, metrics.record_token_refresh, observe, tracing)
         )
         update_step = UpdateStep(sessions, providers.unsupported(), connections)
-        calls = CallHandler(
+        calls = (partial(TracedCallHandler, tracing.call) if tracing is not None else CallHandler)(
             update_step,
             Applications(store, settings.cache_seconds),
-            # Metrics are served over HTTP; without it, nobody reads them.
-            (StructuredCallLog(), metrics) if has_metrics else (StructuredCallLog(),),
+            (StructuredCallLog(), *recorders),
             DeadlinePolicy(settings.default_deadline_seconds, settings.max_deadline_seconds),
             admission,
         )
@@ -277,6 +292,22 @@ async def running(settings: Settings) -> AsyncIterator[App]:
             await asyncio.sleep(settings.drain_seconds)
             await app.stop(settings.stop_grace_seconds)
             log.info("stopped")
+
+
+def _tracing(environment: Mapping[str, str], store: Store) -> "Tracing | None":
+    if not wants_traces(environment):
+        return None
+    try:
+        from service.observability.tracing import Tracing, exporters  # noqa: PLC0415  # an extra
+
+        tracing = Tracing(exporters(environment))
+    except (ImportError, LookupError) as error:
+        raise TracingUnavailable(
+            f"the OTEL_ variables ask for traces, and {error}. Install seqstep[tracing], or set OTEL_TRACES_EXPORTER=none."
+        ) from None
+    for engine in store.engines:
+        tracing.watch_database(engine)
+    return tracing
 
 
 async def _refresh(metrics: CallMetrics, sessions: Mapping[Provider, ProviderSessions]) -> None:

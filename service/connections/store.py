@@ -96,6 +96,11 @@ class Store:
         self._waiting: deque[asyncio.Future[None]] = deque()
         event.listen(engine.sync_engine, "checkin", self._connection_returned)
 
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        """SQLAlchemy's engines, for those who watch what they do."""
+        return (self._engine.sync_engine, *((self._reader,) if self._reader is not None else ()))
+
     @classmethod
     def open(
         cls,

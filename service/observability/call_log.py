@@ -10,6 +10,9 @@ from service.observability.sent_requests import SentRequest
 
 log: Final = structlog.get_logger("service.call_log")
 
+SERVICE: Final = "engagement.v1.SequenceStepService"
+"""The service of that method, over gRPC."""
+
 METHOD: Final = "UpdateStep"
 """The method that all calls are of, over gRPC and over HTTP."""
 

@@ -21,7 +21,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from service.observability.call_log import METHOD, CallRecord
+from service.observability.call_log import METHOD, SERVICE, CallRecord
 from service.observability.sent_requests import SentRequest
 
 # prometheus-client reads from this variable in which folder the workers of one service count.
@@ -37,8 +37,6 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 _CALLS_LEFT: Final = (0, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
 
 _WORKER: Final = "SEQSTEP_WORKER_INDEX"
-
-_GRPC_SERVICE: Final = "engagement.v1.SequenceStepService"
 
 # A status that HTTP does not have is counted as another one, so that nobody can make up labels.
 _STATUSES: Final = frozenset(HTTPStatus)
@@ -208,7 +206,7 @@ class CallMetrics:
         if refusal:
             counters.append(self._refusals.labels(provider, refusal))
         if record.grpc_status:
-            labels = ("unary", _GRPC_SERVICE, METHOD, record.grpc_status)
+            labels = ("unary", SERVICE, METHOD, record.grpc_status)
             counters.append(self._handled.labels(*labels))
             histograms.append(self._handling.labels(*labels))
         return counters, histograms, self._provider_calls.labels(provider)
