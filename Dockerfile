@@ -1,28 +1,36 @@
 # The service in an image: `docker build --tag seqstep .`
-ARG PYTHON=3.11.14-slim-bookworm
+# A tag can be given another image tomorrow. Pin what you have checked, by its digest:
+#   docker build --build-arg PYTHON=python@sha256:… --tag seqstep .
+ARG PYTHON=python:3.11.14-slim-bookworm
 
-FROM python:${PYTHON} AS builder
+FROM ${PYTHON} AS builder
 WORKDIR /src
-# Without pip of its own, the environment that is shipped cannot install anything.
-RUN python -m venv --without-pip /opt/seqstep
-COPY requirements.lock ./
-RUN pip --python /opt/seqstep/bin/python install --no-cache-dir --require-hashes --requirement requirements.lock
+COPY requirements.lock requirements-build.lock ./
+# What builds the wheel, and lists what is in the image, is locked too and stays out of it. Without pip of its own, the
+# environment that is shipped cannot install anything.
+RUN python -m venv /opt/build \
+ && /opt/build/bin/pip install --no-cache-dir --require-hashes --requirement requirements-build.lock \
+ && python -m venv --without-pip /opt/seqstep \
+ && /opt/build/bin/pip --python /opt/seqstep/bin/python install --no-cache-dir --require-hashes --requirement requirements.lock
 COPY pyproject.toml README.md CHANGELOG.md LICENSE ./
 COPY generated generated
-COPY sandbox sandbox
 COPY service service
-RUN pip wheel --no-cache-dir --no-deps --wheel-dir /dist . \
- && pip --python /opt/seqstep/bin/python install --no-cache-dir --no-deps --no-index /dist/*.whl
+RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
+ && /opt/build/bin/pip --python /opt/seqstep/bin/python install --no-cache-dir --no-deps --no-index /dist/*.whl \
+ && /opt/build/bin/cyclonedx-py environment --output-reproducible --output-file /opt/seqstep/sbom.cdx.json \
+    /opt/seqstep/bin/python
 
-FROM python:${PYTHON}
+FROM ${PYTHON}
 LABEL org.opencontainers.image.title="seqstep" \
       org.opencontainers.image.description="One gRPC call that changes one step of a sequence at Apollo or Outreach" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin seqstep \
  && install --directory --owner seqstep --group seqstep --mode 0700 /var/lib/seqstep
 COPY --from=builder /opt/seqstep /opt/seqstep
+# Nothing is written but in the volume and in /tmp: `docker run --read-only --tmpfs /tmp --volume seqstep:/var/lib/seqstep seqstep`.
 # Other machines reach a container: give it a certificate, or SEQSTEP_ALLOW_PLAINTEXT=true behind a proxy that does TLS.
 ENV PATH=/opt/seqstep/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     SEQSTEP_DATABASE_URL=sqlite:////var/lib/seqstep/seqstep.sqlite3 \
     SEQSTEP_GRPC_ADDRESS=0.0.0.0:50051 \

@@ -121,10 +121,11 @@ bench: setup ## Measure the service
 lock: setup ## Lock the dependencies again, with hashes and without naming an index
 	@$(PY) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
-	compile=(build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 pyproject.toml)
+	compile=(build/lock/bin/uv pip compile --quiet --universal --python-version 3.11)
 	compile+=(--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links)
-	"$${compile[@]}" $(LOCK_ARGS) --extra postgresql --extra tracing --output-file requirements.lock
-	"$${compile[@]}" $(LOCK_ARGS) --all-extras --group dev --output-file requirements-dev.lock
+	"$${compile[@]}" $(LOCK_ARGS) pyproject.toml --extra postgresql --extra tracing --output-file requirements.lock
+	"$${compile[@]}" $(LOCK_ARGS) --group build --output-file requirements-build.lock
+	"$${compile[@]}" $(LOCK_ARGS) pyproject.toml --all-extras --group dev --output-file requirements-dev.lock
 
 .PHONY: clean
 clean: ## Remove what was made: the virtual environment, caches, the development database

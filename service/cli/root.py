@@ -24,8 +24,16 @@ COMMANDS: Final = {
 
 
 def load_command(name: str) -> Any:
-    """Loads the command of a name, or the group of commands."""
-    module = importlib.import_module(f"service.cli.{name.replace('-', '_')}")
+    """Loads the command of a name, or the group of commands.
+
+    Raises:
+        typer.Exit: It needs a package that is not installed; it is printed which.
+    """
+    try:
+        module = importlib.import_module(f"service.cli.{name.replace('-', '_')}")
+    except ModuleNotFoundError as error:
+        print_error(f"{name} needs {error.name}; install seqstep[sandbox]")
+        raise typer.Exit(1) from None
     return typer.main.get_command(module.cli)
 
 
