@@ -91,7 +91,9 @@ def test_the_image_has_the_service_and_no_sandbox(image: Image) -> None:
 def test_the_bill_of_materials_lists_what_is_locked(image: Image) -> None:
     bill = json.loads((image.opt / "seqstep/sbom.cdx.json").read_text())
     assert bill["bomFormat"] == "CycloneDX"
-    found = {canonicalize_name(component["name"]): component["version"] for component in bill["components"]}
+    found: dict[str, str] = {
+        canonicalize_name(component["name"]): component["version"] for component in bill["components"]
+    }
     locked = {}
     for line in (ROOT / "requirements.lock").read_text().splitlines():
         if line and not line.startswith((" ", "#")):
