@@ -22,7 +22,7 @@ from service.domain.step import (
     UpdateResult,
     WarningType,
 )
-from service.providers.adapter import Plan, ProviderAdapter, Write
+from service.providers.adapter import Plan, Write
 from service.providers.planning import NO_CHANGE, nothing_named
 from service.tasks import finish
 from service.upstream.sequence_lock import SequenceLock
@@ -116,7 +116,12 @@ class UpdateStep:
             if update.validate_only:
                 return _unwritten(await sessions.adapter.plan(update, session), session)
             lock = sessions.locks.of(connection.key, update.sequence_id)
-            plan = await _plan_under(lock, update, sessions.adapter, session, deadline)
+            await lock.acquire_until(deadline, update.sequence_id)
+            try:
+                plan = await sessions.adapter.plan(update, session)
+            except BaseException:
+                lock.release()
+                raise
         except UpdateFailed as failure:
             return _failed(failure, update, session)
         except asyncio.CancelledError:
@@ -144,18 +149,6 @@ def _failed(failure: UpdateFailed, update: StepUpdate, session: ProviderSession 
         in_doubt=update.is_retry and not update.validate_only,
     )
     return UpdateResult(problems, provider_calls=sent)
-
-
-async def _plan_under(
-    lock: SequenceLock, update: StepUpdate, adapter: ProviderAdapter, session: ProviderSession, deadline: Deadline
-) -> Plan:
-    """Acquires the lock of the sequence and finds out what the update comes to; keeps the lock if that succeeds."""
-    await lock.acquire_until(deadline, update.sequence_id)
-    try:
-        return await adapter.plan(update, session)
-    except BaseException:
-        lock.release()
-        raise
 
 
 def _unwritten(plan: Plan, session: ProviderSession) -> UpdateResult:

@@ -15,7 +15,7 @@ import structlog
 
 from service.domain.deadline import Deadline
 from service.domain.errors import ErrorCode
-from service.upstream.kept_connections import IDLE_SECONDS, KeptConnections
+from service.upstream.kept_connections import IDLE_SECONDS, KeptConnection, KeptConnections
 from service.upstream.proxy import LOOPBACK, InvalidHttpSettings, Proxies
 
 USER_AGENT: Final = f"seqstep/{version('seqstep')}"
@@ -138,6 +138,10 @@ class HttpLimits:
     max_response_bytes: int = 32 * 1024 * 1024
 
 
+class NoSystemAuthorities(Exception):
+    """The system has no certificate authorities."""
+
+
 class HttpTransport(httpx.AsyncBaseTransport):
     """Sends httpx's requests by pyqwest, and reads each response to its end, or to the longest that it may be.
 
@@ -145,51 +149,50 @@ class HttpTransport(httpx.AsyncBaseTransport):
     """
 
     def __init__(
-        self, limits: HttpLimits, proxies: Proxies, authorities: bytes | None, *, keeps_connection: bool
+        self,
+        limits: HttpLimits,
+        proxies: Proxies,
+        authorities: bytes | None,
+        *,
+        system_authorities: bool,
+        keeps_connection: bool,
     ) -> None:
         """Makes a transport.
 
         Args:
             limits: What bounds every request.
             proxies: Where requests go through.
-            authorities: PEM certificates that are trusted beside the system's.
+            authorities: PEM certificates that are trusted.
+            system_authorities: Whether the system's are trusted too.
             keeps_connection: Whether a connection is kept for further requests.
 
         Raises:
+            NoSystemAuthorities: The system has none.
             InvalidHttpSettings: The authorities or a proxy cannot be used.
         """
         self._limits = limits
         try:
-            self._engine = self._make(proxies, authorities, keeps_connection=keeps_connection, system_authorities=True)
-        except RuntimeError as error:
-            if "No CA certificates were loaded" not in str(error):
-                raise InvalidHttpSettings(_reason(error)) from None
-            # Enough for plain HTTP, and every TLS handshake fails and says why.
-            log.warning(
-                "no_certificate_authorities", what_to_do="install the system's, or set SEQSTEP_PROVIDER_CA_FILE"
+            self._engine = pyqwest.HTTPTransport(
+                http_version=pyqwest.HTTPVersion.HTTP1,
+                tls_ca_cert=authorities,
+                tls_include_system_certs=system_authorities,
+                proxy=_engine_proxies(proxies),
+                connect_timeout=limits.connect_timeout,
+                read_timeout=limits.read_timeout,
+                pool_idle_timeout=IDLE_SECONDS,
+                pool_max_idle_per_host=1 if keeps_connection else 0,
+                use_system_dns=True,
+                enable_brotli=False,
+                enable_zstd=False,
+                follow_redirects=False,
+                enable_otel=False,
             )
-            self._engine = self._make(proxies, authorities, keeps_connection=keeps_connection, system_authorities=False)
+        except RuntimeError as error:
+            if "No CA certificates were loaded" in str(error):
+                raise NoSystemAuthorities from None
+            raise InvalidHttpSettings(_reason(error)) from None
         except ValueError as error:
             raise InvalidHttpSettings(_reason(error)) from None
-
-    def _make(
-        self, proxies: Proxies, authorities: bytes | None, *, keeps_connection: bool, system_authorities: bool
-    ) -> pyqwest.HTTPTransport:
-        return pyqwest.HTTPTransport(
-            http_version=pyqwest.HTTPVersion.HTTP1,
-            tls_ca_cert=authorities,
-            tls_include_system_certs=system_authorities,
-            proxy=_engine_proxies(proxies),
-            connect_timeout=self._limits.connect_timeout,
-            read_timeout=self._limits.read_timeout,
-            pool_idle_timeout=IDLE_SECONDS,
-            pool_max_idle_per_host=1 if keeps_connection else 0,
-            use_system_dns=True,
-            enable_brotli=False,
-            enable_zstd=False,
-            follow_redirects=False,
-            enable_otel=False,
-        )
 
     async def aclose(self) -> None:
         """Closes the connections that are not in use."""
@@ -259,20 +262,42 @@ class HttpTransport(httpx.AsyncBaseTransport):
 
 
 class _Server:
-    """What is remembered about a server.
-
-    Attributes:
-        slots: Limits the requests that are under way.
-        kept: The connections that are kept.
-        unkept_until: Until when it is asked over new connections only, on the monotonic clock.
-    """
-
-    __slots__ = ("kept", "slots", "unkept_until")
+    """The connections to one server."""
 
     def __init__(self, kept: KeptConnections[HttpTransport], limits: HttpLimits) -> None:
-        self.slots = asyncio.Semaphore(limits.max_connections)
-        self.kept = kept
-        self.unkept_until = 0.0
+        self.kept: Final = kept
+        self._slots = asyncio.Semaphore(limits.max_connections)
+        self._pool_timeout = limits.pool_timeout
+        self._unkept_until = 0.0
+
+    async def acquire(self) -> None:
+        """Waits until one more connection may be used.
+
+        Raises:
+            httpx.PoolTimeout: All were in use for too long.
+        """
+        if not self._slots.locked():  # and then this does not wait
+            await self._slots.acquire()
+            return
+        try:
+            async with asyncio.timeout(self._pool_timeout):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise httpx.PoolTimeout(f"all connections were in use for {self._pool_timeout:g} s") from None
+
+    def take(self, owner: Hashable) -> KeptConnection[HttpTransport] | None:
+        """The connection that is kept for an owner; None to make one that is not kept."""
+        return self.kept.take(owner) if owner is not None and time.monotonic() >= self._unkept_until else None
+
+    def release(self, kept: KeptConnection[HttpTransport] | None) -> None:
+        """Ends the use of a connection."""
+        if kept is not None:
+            self.kept.release(kept)
+        self._slots.release()
+
+    def note_closed(self) -> None:
+        """Asks the server over new connections for a while, since it closes those that are kept."""
+        self._unkept_until = time.monotonic() + _UNKEPT_SECONDS
 
 
 class HttpClient:
@@ -301,7 +326,16 @@ class HttpClient:
         self._observe = observe
         self._proxies = proxies or Proxies()
         self._authorities = _read_authorities(ca_file) if ca_file else None
-        self._not_keeping = self._transport(keeps_connection=False)
+        self._system_authorities = True
+        try:
+            self._not_keeping = self._transport(keeps_connection=False)
+        except NoSystemAuthorities:
+            # Enough for plain HTTP, and every TLS handshake fails and says why.
+            log.warning(
+                "no_certificate_authorities", what_to_do="install the system's, or set SEQSTEP_PROVIDER_CA_FILE"
+            )
+            self._system_authorities = False
+            self._not_keeping = self._transport(keeps_connection=False)
         self._servers: dict[_Origin, _Server] = {}
 
     async def close(self) -> None:
@@ -345,12 +379,19 @@ class HttpClient:
         began = time.perf_counter()
         try:
             async with asyncio.timeout(seconds):
-                await self._take_slot(server.slots)
+                await server.acquire()
+                kept = None
                 try:
+                    kept = server.take(owner)
                     was_sent = True
-                    response = await self._exchange(server, request, owner)
+                    response = await (kept.engine if kept else self._not_keeping).handle_async_request(request)
+                except ConnectionClosed as error:
+                    if kept is not None and kept.may_be_open:
+                        error.was_kept = True
+                        server.note_closed()
+                    raise
                 finally:
-                    server.slots.release()
+                    server.release(kept)
         except TimeoutError:
             raise DeadlineExceeded(request_was_sent=was_sent) from None
         finally:
@@ -358,32 +399,6 @@ class HttpClient:
                 self._observe(request, response, began)
         response.read()
         return response
-
-    async def _take_slot(self, slots: asyncio.Semaphore) -> None:
-        if not slots.locked():  # and then this does not wait
-            await slots.acquire()
-            return
-        try:
-            async with asyncio.timeout(self.limits.pool_timeout):
-                await slots.acquire()
-        except TimeoutError:
-            raise httpx.PoolTimeout(f"all connections were in use for {self.limits.pool_timeout:g} s") from None
-
-    async def _exchange(self, server: _Server, request: httpx.Request, owner: Hashable) -> httpx.Response:
-        kept = None
-        if owner is not None and time.monotonic() >= server.unkept_until:
-            kept = server.kept.take(owner)
-        if kept is None:
-            return await self._not_keeping.handle_async_request(request)
-        try:
-            return await kept.engine.handle_async_request(request)
-        except ConnectionClosed as error:
-            if kept.may_be_open:
-                error.was_kept = True
-                server.unkept_until = time.monotonic() + _UNKEPT_SECONDS
-            raise
-        finally:
-            server.kept.release(kept)
 
     def _server(self, url: httpx.URL) -> _Server:
         origin = (url.raw_scheme, url.netloc)
@@ -394,7 +409,13 @@ class HttpClient:
         return server
 
     def _transport(self, *, keeps_connection: bool) -> HttpTransport:
-        return HttpTransport(self.limits, self._proxies, self._authorities, keeps_connection=keeps_connection)
+        return HttpTransport(
+            self.limits,
+            self._proxies,
+            self._authorities,
+            system_authorities=self._system_authorities,
+            keeps_connection=keeps_connection,
+        )
 
 
 def _read_authorities(ca_file: Path) -> bytes:

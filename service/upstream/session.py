@@ -168,16 +168,19 @@ class ProviderSession:
         while True:
             attempt += 1
             try:
-                return await self._attempt(request, is_write=is_write)
-            except UpdateFailed as failure:
-                # Once an attempt may have been carried out, no later refusal takes that back.
-                may_be_applied = may_be_applied or any(
-                    problem.outcome is Outcome.UNKNOWN for problem in failure.problems
-                )
-                wait = self._wait_before_retry(failure, attempt)
-                if wait is None:
-                    problems = map(_may_be_applied, failure.problems) if may_be_applied else failure.problems
-                    raise UpdateFailed(*problems) from None
+                response, fault = await self._send(request, is_write=is_write)
+                if fault is not None and fault.credentials_refused and await self._renew_credentials(response):
+                    response, fault = await self._send(request, is_write=is_write)
+                if fault is None:
+                    return response
+                failure = _failed(fault, is_write=is_write)
+            except UpdateFailed as unanswered:
+                failure = unanswered
+            # Once an attempt may have been carried out, no later refusal takes that back.
+            may_be_applied = may_be_applied or any(problem.outcome is Outcome.UNKNOWN for problem in failure.problems)
+            wait = self._wait_before_retry(failure, attempt)
+            if wait is None:
+                raise UpdateFailed(*(map(_may_be_applied, failure.problems) if may_be_applied else failure.problems))
             await asyncio.sleep(wait)
 
     def _wait_before_retry(self, failure: UpdateFailed, attempt: int) -> float | None:
@@ -188,19 +191,6 @@ class ProviderSession:
             return wait_before_retry(attempt, 0.0, self._deadline.remaining())
         wait = wait_before_retry(attempt, failure.problems[0].retry_after, self._deadline.remaining())
         return wait if wait is not None and self._budget.spend() else None
-
-    async def _attempt(self, request: ProviderRequest, *, is_write: bool) -> ProviderResponse:
-        response, failure = await self._send(request, is_write=is_write)
-        if failure is not None and failure.credentials_refused and await self._renew_credentials(response):
-            response, failure = await self._send(request, is_write=is_write)
-        if failure is None:
-            return response
-        problems = failure.problems
-        if is_write and not failure.refused:
-            problems = tuple(map(_may_be_applied, problems))
-        if failure.may_pass or _says_when(problems[0]):
-            raise _MayPass(*problems)
-        raise UpdateFailed(*problems)
 
     async def _renew_credentials(self, refusal: ProviderResponse) -> bool:
         """Renews a token that the provider has refused; returns whether there is a new one.
@@ -281,6 +271,15 @@ class ProviderSession:
         failure = _MayPass(problem)
         failure.was_kept = _was_kept(error)
         return failure
+
+
+def _failed(fault: ResponseFailure, *, is_write: bool) -> UpdateFailed:
+    """The failure of a request whose response is not a good one."""
+    problems = fault.problems
+    if is_write and not fault.refused:
+        problems = tuple(map(_may_be_applied, problems))
+    kind = _MayPass if fault.may_pass or _says_when(problems[0]) else UpdateFailed
+    return kind(*problems)
 
 
 def _was_kept(error: httpx.HTTPError) -> bool:

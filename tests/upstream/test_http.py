@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 import trustme
+from structlog.testing import capture_logs
 
 from service.domain.deadline import Deadline
 from service.upstream import http as http_module
@@ -700,15 +701,19 @@ def test_a_ca_file_that_cannot_be_used_is_named(content: bytes | None, reason: s
         HttpClient(ca_file=path)
 
 
+@pytest.mark.usefixtures("every_connection_is_kept")
 async def test_without_any_authority_plain_http_works(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "none.pem").touch()
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
     tls = showing(trustme.CA().issue_cert("127.0.0.1"))
-    async with (
-        scripted_server(numbered) as server,
-        scripted_server(numbered, tls=tls) as secure,
-        http_client() as client,
-    ):
-        assert (await get(client, server.url)).content == b"0001"
-        assert type(await failure_of(client, secure.url)) is TlsFailed
+    with capture_logs() as logs:
+        async with (
+            scripted_server(numbered) as server,
+            scripted_server(numbered, tls=tls) as secure,
+            http_client() as client,
+        ):
+            for owner in ("acme", "other"):
+                assert (await get(client, server.url, owner=owner)).content == b"0001"
+            assert type(await failure_of(client, secure.url)) is TlsFailed
+    assert [line["event"] for line in logs] == ["no_certificate_authorities"]
