@@ -224,7 +224,7 @@ async def running(settings: Settings) -> AsyncIterator[App]:
         await administration.check_keys()
         has_metrics = bool(settings.http_address or settings.admin_address)
         admission = Admission(settings.max_concurrent_calls)
-        metrics = CallMetrics(lambda: admission.in_flight)
+        metrics = CallMetrics(lambda: admission.in_flight, keyring.key_ids)
         tracing = _tracing(os.environ, store)
         # Metrics are served over HTTP; without it, nobody reads them.
         recorders: list[CallMetrics | Tracing] = [metrics] if has_metrics else []
@@ -281,6 +281,7 @@ async def running(settings: Settings) -> AsyncIterator[App]:
             http_address=http.address if http is not None else "",
             admin_address=admin.address if admin is not None else "",
             tls=tls is not None,
+            encryption_keys=keyring.key_ids,
         )
         watching = asyncio.create_task(_watch_store(store, app))
         try:

@@ -16,7 +16,7 @@ from service.api.admission import Admission
 from service.api.deadline_policy import DeadlinePolicy
 from service.api.envelope import envelope
 from service.domain.deadline import Deadline
-from service.domain.errors import CallRefused, ErrorCode, Outcome, Problem, Violation
+from service.domain.errors import CallRefused, ErrorCode, Origin, Outcome, Problem, Violation
 from service.domain.outcome import doubted
 from service.domain.step import Caller, Provider, StepUpdate, StepWarning, UpdateResult
 from service.domain.validation import is_id
@@ -36,6 +36,18 @@ _APPLIED: Final = "applied"
 
 # An earlier attempt of a call that breaks a rule broke it too.
 _REFUSED_AT_ANY_TIME: Final = frozenset({ErrorCode.BAD_REQUEST, ErrorCode.VALIDATION_ERROR})
+
+
+# Refusals whose reason those who run the service want to know, and whose text has nothing that a caller wrote.
+_LOGGED_REFUSALS: Final = frozenset(
+    {
+        ErrorCode.UNAUTHORIZED_ERROR,
+        ErrorCode.TOO_MANY_REQUESTS_ERROR,
+        ErrorCode.INTERNAL_SERVER_ERROR,
+        ErrorCode.SERVICE_UNAVAILABLE_ERROR,
+        ErrorCode.GATEWAY_TIMEOUT_ERROR,
+    }
+)
 
 
 class CallerGone(Exception):
@@ -250,6 +262,8 @@ class CallHandler:
         update = call.update
         # Any text may stand in the place of an id.
         named = update if update is not None and _has_ids(update) else None
+        if problem is not None and problem.origin is Origin.SERVICE and problem.code in _LOGGED_REFUSALS:
+            log.warning("refused", code=problem.code.value, reason=problem.detail, limited=True)
         record = CallRecord(
             request_id=call.request_id,
             application=call.application_name,

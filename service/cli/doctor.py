@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Final
@@ -26,6 +27,7 @@ from service.settings import Settings
 if TYPE_CHECKING:
     import grpc
 
+    from service.connections import Keyring
     from service.upstream.http import HttpClient
 
 _HEALTH_SECONDS: Final = 3.0
@@ -83,7 +85,7 @@ async def _run_checks(settings: Settings) -> list[Finding]:
         _check_environment(),
         _check_encryption_keys(settings),
         database,
-        *(await _check_token_renewal(settings) if database.state is State.OK else []),
+        *(await _check_connections(settings) if database.state is State.OK else []),
         _check_open_files(settings),
         _check_tls(settings),
         *await _check_addresses(settings),
@@ -107,11 +109,11 @@ def _check_encryption_keys(settings: Settings) -> Finding:
     from service.connections import Keyring, KeyringError  # noqa: PLC0415
 
     try:
-        Keyring.parse(settings.encryption_keys.get_secret_value())
+        ids = Keyring.parse(settings.encryption_keys.get_secret_value()).key_ids
     except KeyringError as error:
         return Finding("encryption keys", State.WRONG, str(error))
-    count = len([key for key in settings.encryption_keys.get_secret_value().split(",") if key.strip()])
-    return Finding("encryption keys", State.OK, "one key" if count == 1 else f"{count} keys, the first one encrypts")
+    found = f"one key, {ids[0]}" if len(ids) == 1 else f"{len(ids)} keys, the first one encrypts: {', '.join(ids)}"
+    return Finding("encryption keys", State.OK, found)
 
 
 async def _check_database(settings: Settings) -> Finding:
@@ -132,19 +134,24 @@ async def _check_database(settings: Settings) -> Finding:
     return Finding("database", State.OK, f"{url.render_as_string(hide_password=True)}, schema up to date")
 
 
-async def _check_token_renewal(settings: Settings) -> list[Finding]:
-    """Checks whether token endpoints have refused an OAuth client; finds nothing where the keys cannot be used."""
+async def _check_connections(settings: Settings) -> list[Finding]:
+    """Checks the keys of stored credentials, and whether token endpoints have refused an OAuth client.
+
+    Finds nothing where the keys cannot be used.
+    """
     from service.connections import ConnectionAdministration, Keyring, KeyringError, Store, StoreUnavailable  # noqa: PLC0415
 
     try:
         keyring = Keyring.parse(settings.encryption_keys.get_secret_value())
         store = Store.open(settings.database_url.get_secret_value())
         try:
-            counts = await ConnectionAdministration(store, keyring).refresh_errors()
+            administration = ConnectionAdministration(store, keyring)
+            counts, under_keys = await administration.refresh_errors(), await administration.count_by_key()
         finally:
             await store.close()
     except (KeyringError, StoreUnavailable):
         return []
+    in_use = _check_keys_in_use(keyring, under_keys)
     refused = [
         Finding(
             "token renewal",
@@ -156,7 +163,19 @@ async def _check_token_renewal(settings: Settings) -> list[Finding]:
         for each in counts
         if each.error in CLIENT_ERRORS
     ]
-    return refused or [Finding("token renewal", State.OK, "no OAuth client was refused")]
+    return [in_use, *(refused or [Finding("token renewal", State.OK, "no OAuth client was refused")])]
+
+
+def _check_keys_in_use(keyring: "Keyring", under_keys: Mapping[str, int]) -> Finding:
+    found = ", ".join(f"{count} under {key_id}" for key_id, count in under_keys.items()) or "none are stored"
+    missing = [key_id for key_id in under_keys if key_id not in keyring]
+    if missing:
+        advice = f"SEQSTEP_ENCRYPTION_KEYS does not have {', '.join(missing)}; add what is missing after the first key"
+        return Finding("stored credentials", State.WRONG, f"{found}; {advice}")
+    if set(under_keys) - {keyring.current}:
+        advice = "once all replicas have the first key, run `seqstep connection reencrypt`"
+        return Finding("stored credentials", State.NOTE, f"{found}; {advice}")
+    return Finding("stored credentials", State.OK, found)
 
 
 def _check_open_files(settings: Settings) -> Finding:

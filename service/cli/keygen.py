@@ -11,6 +11,7 @@ cli = typer.Typer(add_completion=False)
 def keygen() -> None:
     """Make a key for SEQSTEP_ENCRYPTION_KEYS.
 
-    Put a new key before the old ones, restart the service, and run `seqstep connection reencrypt`; then the old ones can go.
+    To replace a key while several replicas run: add the new one after the old one and restart all; put it first and restart
+    all; run `seqstep connection reencrypt`; remove the old one and restart all. docs/operations.md says why in this order.
     """
     typer.echo(generate_key())

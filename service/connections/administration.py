@@ -144,6 +144,10 @@ class ConnectionAdministration:
                 "add those keys after the first one, or delete and set the connections again"
             )
 
+    async def count_by_key(self) -> dict[str, int]:
+        """How many connections are under each encryption key, by its id."""
+        return await self._repository.count_by_encryption_key()
+
     async def count_to_reencrypt(self) -> int:
         """How many connections `reencrypt` has to move."""
         return await self._repository.count_under_other_keys()

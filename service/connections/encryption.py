@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import os
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -68,6 +69,11 @@ class Keyring:
                 )
             keys[hashlib.sha256(b"seqstep.key-id" + key).hexdigest()[:_KEY_ID_CHARACTERS]] = AESGCM(key)
         return cls(keys)
+
+    @property
+    def key_ids(self) -> Sequence[str]:
+        """The ids of its keys; the first one encrypts."""
+        return tuple(self._keys)
 
     def __contains__(self, key_id: object) -> bool:
         return key_id in self._keys

@@ -415,6 +415,12 @@ class ConnectionRepository:
                 query = select(func.min(connections.c.key_id)).where(connections.c.key_id > key_id)
         return found
 
+    async def count_by_encryption_key(self) -> dict[str, int]:
+        """How many connections are under each encryption key, by its id."""
+        query = select(connections.c.key_id, func.count()).group_by(connections.c.key_id).order_by(connections.c.key_id)
+        async with self._store.begin() as db:
+            return {str(key_id): int(count) for key_id, count in await db.execute(query)}
+
     async def count_under_other_keys(self) -> int:
         """How many connections are not under the keyring's first key."""
         query = select(func.count()).select_from(connections).where(connections.c.key_id != self._keyring.current)

@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
@@ -65,11 +65,12 @@ class RateWindow(Protocol):
 class CallMetrics:
     """Counts calls; a `CallLog`. No label names a customer or an application, so that their number is bounded."""
 
-    def __init__(self, in_flight: Callable[[], int]) -> None:
+    def __init__(self, in_flight: Callable[[], int], encryption_keys: Sequence[str] = ()) -> None:
         """Makes the metrics.
 
         Args:
             in_flight: How many calls are being served.
+            encryption_keys: The ids of the encryption keys; the first one encrypts.
         """
         self._registry = CollectorRegistry()
         self._calls = Counter(
@@ -161,6 +162,16 @@ class CallMetrics:
             registry=self._registry,
             multiprocess_mode="livemax",
         ).labels(version("seqstep"), platform.python_version(), version("grpcio")).set(1)
+        keys = Gauge(
+            "seqstep_encryption_keys",
+            "Encryption keys that the service has: 2 for one that encrypts, 1 for one that only decrypts. During a change of keys "
+            "workers may differ; this shows the greatest of them.",
+            ("key_id",),
+            registry=self._registry,
+            multiprocess_mode="max",
+        )
+        for number, key_id in enumerate(encryption_keys):
+            keys.labels(key_id).set(1 if number else 2)
         self._count_in_flight = in_flight
         self._shared_folder = os.environ.get(_SHARED_FOLDER)
         if self._shared_folder is None:

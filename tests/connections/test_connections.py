@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from sandbox import seed
-from service.connections import KeyringError
+from service.connections import Keyring, KeyringError
 from service.connections.encryption import generate_key
 from service.connections.migrations.upgrade import upgrade
 from service.connections.schema import connections as table
@@ -117,3 +117,29 @@ async def test_no_id_is_given_twice(customer: OutreachCustomer) -> None:
     await customer.connect(ends_in=3600, customer="third")
     seen.append((await customer.usable(customer="third")).id)
     assert len(set(seen)) == 4
+
+
+async def test_a_key_is_replaced_while_replicas_run(customer: OutreachCustomer) -> None:
+    """Each replica reads what any other writes, in the order of docs/operations.md."""
+    old, new = customer.keys, generate_key()
+    both = [f"{old},{new}", f"{new},{old}"]
+    for before, after in ((old, both[0]), (both[0], both[1]), (both[1], new)):
+        if after == new:
+            customer.keys = both[1]
+            [_ async for _ in customer.administration.reencrypt()]
+            assert list(await customer.administration.count_by_key()) == [Keyring.parse(new).current]
+        for writer, reader in ((before, after), (after, before)):
+            customer.keys = writer
+            await customer.administration.check_keys()
+            await customer.connect(ends_in=3600)
+            customer.keys = reader
+            await customer.usable(customer.another_worker())
+
+
+async def test_a_new_key_that_comes_first_at_once_is_not_read_by_all(customer: OutreachCustomer) -> None:
+    """The order that docs/operations.md warns of."""
+    old, new = customer.keys, generate_key()
+    customer.keys = f"{new},{old}"
+    await customer.connect(ends_in=3600)
+    customer.keys = old
+    assert (await customer.problem(customer.another_worker())).code is ErrorCode.INTERNAL_SERVER_ERROR
