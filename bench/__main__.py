@@ -11,7 +11,7 @@ from typing import Final
 
 from rich.console import Console
 
-from bench import plot, report
+from bench import attack, plot, report
 from bench.measure import LoadFailed
 from bench.parts import (
     calls,
@@ -47,7 +47,12 @@ PARTS: Final[dict[str, Run]] = {
     "own": own.run,
 }
 
-LONG_PARTS: Final[dict[str, Run]] = {"overload": overload.run, "soak": soak.run, "races": races.run}
+LONG_PARTS: Final[dict[str, Run]] = {
+    "overload": overload.run,
+    "soak": soak.run,
+    "races": races.run,
+    "attack": attack.run,
+}
 """Parts that take minutes, which run when they are named."""
 
 

@@ -25,7 +25,7 @@ CERTIFICATE_NAMES: Final = "certificate_names"
 
 # Each piece of a body costs the same, however short. So many short ones cost less than one long request.
 _SHORT_PIECE_BYTES: Final = 64
-_MAX_SHORT_PIECES: Final = 4096
+_MAX_SHORT_PIECES: Final = 512
 
 
 class HttpProtocol(H11Protocol):
