@@ -186,7 +186,10 @@ async def test_metrics_have_running_and_cancelled_calls(server: RunningHttpServe
     running.cancel()
     await until(lambda: server.records)
     found = samples((await server.client.get("/metrics")).text)
-    assert found["seqstep_calls_total", "code=CANCELLED,outcome=ERROR_OUTCOME_UNKNOWN,provider=apollo,server=http"] == 1
+    assert (
+        found["seqstep_calls_total", "code=CANCELLED,outcome=ERROR_OUTCOME_NOT_APPLIED,provider=apollo,server=http"]
+        == 1
+    )
     assert found["seqstep_calls_in_flight", ""] == 0
 
 
