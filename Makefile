@@ -60,8 +60,9 @@ test: setup ## Run the tests, without the slow ones
 	echo "Without the slow tests (Envoy, packages, fuzzing, current tools, the whole fault matrix): make test-slow runs them."
 
 .PHONY: fuzz
-fuzz: setup ## Search for input that breaks an update, for ten minutes unless FUZZ_SECONDS says otherwise
-	@$(PY) -m tests.fuzz --seconds $(FUZZ_SECONDS)
+fuzz: setup ## Search for input that breaks an update, for ten minutes and more unless FUZZ_SECONDS says otherwise
+	@$(PY) -m tests.fuzz.differential --seed $$RANDOM
+	$(PY) -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 .PHONY: check
 check: lint types proto generated-fresh test-slow test ## Run everything that has to be right before a commit lands

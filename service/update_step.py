@@ -197,21 +197,10 @@ def _different(fields: Sequence[FieldChange]) -> list[FieldChange]:
 
 
 def _as_stored(write: Write, stored: Mapping[str, JsonValue] | None) -> list[FieldChange]:
-    """The fields of a write with what the provider now holds.
-
-    A template's text that the record does not show is taken to be as sent; a custom field that it does not show is not
-    there, since providers ignore names that they do not know.
-    """
+    """The fields of a write with what the provider now holds."""
     if stored is None:
         return list(write.fields)
-    return [
-        FieldChange(
-            field.field,
-            field.before,
-            stored.get(field.field, None if field.field.startswith(CUSTOM_FIELDS) else field.after),
-        )
-        for field in write.fields
-    ]
+    return [FieldChange(field.field, field.before, stored[field.field]) for field in write.fields]
 
 
 def _check_stored(write: Write, stored: Sequence[FieldChange], update: StepUpdate) -> list[StepWarning]:

@@ -190,7 +190,7 @@ async def test_a_failure_before_any_request_says_so() -> None:
     update_step, http, connections = use_case(ApolloFake())
     connections.failure = failed(ErrorCode.UNAUTHORIZED_ERROR, "Reconnect customer acme.")
     problem = the(await run(update_step, apollo.update(body="x")))
-    assert problem.detail == "Reconnect customer acme. Nothing was changed, and Apollo was not asked."
+    assert problem.detail == "Reconnect customer acme. Nothing was changed: no request for it was sent to Apollo."
     assert http.requests == []
 
 
@@ -204,7 +204,7 @@ async def test_a_refused_token_names_the_providers_answer() -> None:
     assert problem.origin is Origin.PROVIDER
     assert problem.cause is not None
     assert problem.cause.status == 401
-    assert "not asked" not in problem.detail
+    assert "no request" not in problem.detail
     assert problem.detail.endswith("Nothing was changed.")
 
 

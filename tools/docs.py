@@ -1,4 +1,4 @@
-"""Writes the tables of docs/errors.md and docs/settings.md from the code; `make generate` calls it."""
+"""Writes the tables of the documentation from the code and the tests' data; `make generate` calls it."""
 
 import re
 import sys
@@ -13,6 +13,7 @@ from pydantic_core import PydanticUndefined
 from service.domain.errors import CODES
 from service.domain.step import WARNINGS
 from service.settings import Settings
+from tests.odd_answers.table import rows as odd_answers
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
 _TABLE: Final = re.compile(r"(<!-- table: (?P<name>\w+) -->\n).*?(<!-- end -->\n)", re.DOTALL)
@@ -49,7 +50,9 @@ def _default(value: object) -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
-TABLES: Final = {"codes": codes, "warnings": warnings, "settings": settings}
+TABLES: Final = {"codes": codes, "warnings": warnings, "settings": settings, "odd_answers": odd_answers}
+PAGES: Final = ("errors.md", "settings.md", "odd-answers.md")
+"""The pages that have them."""
 
 
 def markdown(rows: Iterator[tuple[str, ...]]) -> str:
@@ -70,7 +73,7 @@ def filled(text: str) -> str:
 
 def main() -> None:
     """Makes the tables again."""
-    for path in (DOCS / "errors.md", DOCS / "settings.md"):
+    for path in (DOCS / page for page in PAGES):
         before = path.read_text(encoding="utf-8")
         after = filled(before)
         if after != before:

@@ -73,5 +73,5 @@ def _with_outcome(
     elif requests_sent:
         done = "Nothing was changed."
     else:
-        done = f"Nothing was changed, and {title} was not asked."
+        done = f"Nothing was changed: no request for it was sent to {title}."
     return stated(replace(problem, outcome=outcome, advice=advice), done)

@@ -88,9 +88,9 @@ class Write(msgspec.Struct, frozen=True):
     Attributes:
         request: What to send.
         fields: Each field that is sent, with what the provider holds and what it is to hold.
-        stored: Reads the provider's response into what it now holds, by the names in `fields`. A field that the record in
-            the response does not show is left out; None for a response without a record, by which the provider's protocol
-            says that all is as sent. Raises UpdateFailed if the response does not confirm the write.
+        stored: Reads the provider's response into what it now holds, by the names in `fields`; None for a response without
+            a record, by which the provider's protocol says that all is as sent. Raises UpdateFailed if the response does
+            not confirm the write.
     """
 
     request: ProviderRequest

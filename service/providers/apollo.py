@@ -7,7 +7,7 @@ broken, and the documented `PUT /sequences/{id}` removes every step that is not 
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import ClassVar, Final
 
@@ -43,12 +43,14 @@ from service.providers.planning import (
     template_warnings,
 )
 from service.providers.responses import (
+    FAULT_MEMBERS,
     cause,
     code_of,
     decode_object,
     encode,
     failure_in_between,
     failure_member,
+    fault_members,
     is_from_edge,
     is_json,
     media_type,
@@ -56,6 +58,7 @@ from service.providers.responses import (
     redact,
     response_failure,
     retry_after,
+    shown_fields,
     text_member,
     unreadable,
     wait_seconds,
@@ -89,12 +92,16 @@ _OVERLAP_WAIT_SECONDS: Final = 1.0
 
 _MASTER_KEY: Final = "a master API key"
 
-# What an answer of Apollo's to a write holds its record in.
-_RECORDS: Final = frozenset({"emailer_template", "emailer_step", "emailer_campaign"})
-_FAULT_MEMBERS: Final = frozenset({"error", "errors", "error_code", "error_details", "message", "retry_after_seconds"})
+# What an answer with a good status has that is a refusal, and has nothing else.
+_REFUSAL_MEMBERS: Final = FAULT_MEMBERS | {"error_message", "success", "status", "code"}
+
+# Statuses that Apollo gives in plain text (observed); others in text come from something in front of it.
+_TEXT_STATUSES: Final = frozenset({401, 402, 422, 429, 500})
+
+# Gateways refuse with a `message` alone, too; where that would blame the customer, Apollo names an `error` (observed).
+_BLAMING_STATUSES: Final = frozenset({401, 403, 404})
 
 _ACCEPTED: Final = 202
-_FORBIDDEN: Final = 403
 
 # The windows, by the header that tells what is left of each, with their lengths in seconds.
 _WINDOWS: Final = tuple(
@@ -170,8 +177,8 @@ class Apollo:
             return None
         fault = _decoded(response)
         if good_status:
-            # Beside a record it is the record's reader that weighs it: the write may have been carried out.
-            if not fault or failure_member(fault) is None or "id" in fault or _RECORDS & fault.keys():
+            # Beside anything else it is the reader of the record that weighs it: the write may have been carried out.
+            if failure_member(fault) is None or not fault.keys() <= _REFUSAL_MEMBERS:
                 return None
             return response_failure([_problem(request, response, fault, connection)], response, refused=True)
         if not _is_own(response, fault):
@@ -222,7 +229,7 @@ def decide(update: StepUpdate, response: ProviderResponse) -> Plan:
         warnings += notes
         write_warnings = [*sharing, *write_warnings]
     if update.custom_fields and (fields := custom_fields(update, step)):
-        writes.append(_step_write(update.sequence_step_id.lower(), fields))
+        writes.append(_step_write(update.sequence_step_id.lower(), fields, step))
     return Plan(tuple(writes), tuple(warnings), tuple(write_warnings))
 
 
@@ -241,9 +248,9 @@ def _plan_template(
     live = [touch for touch in touches if touch.get("status") == "approved"]
     touch = (live or touches)[0]
     template_id = touch.get("emailer_template_id")
-    # It becomes part of a path, so it has to be an id.
+    # It becomes part of a path and of messages, so it has to be an id.
     if not isinstance(template_id, str) or not _ID.fullmatch(template_id):
-        raise TemplateNotShown(update, template_id)
+        raise TemplateNotShown(update, None)
     template_id = template_id.lower()
     record = next(
         (each for each in objects(sequence.get("emailer_templates")) if _same_id(each.get("id"), template_id)), None
@@ -259,9 +266,12 @@ def _plan_template(
     )
     users = [each for each in all_touches if _same_id(each.get("emailer_template_id"), template_id)]
     sharing = [
-        str(other["id"])
+        step_id
         for other in steps
-        if other is not step and any(_same_id(each.get("emailer_step_id"), other.get("id")) for each in users)
+        if other is not step
+        and isinstance(step_id := other.get("id"), str)
+        and _ID.fullmatch(step_id)
+        and any(_same_id(each.get("emailer_step_id"), step_id) for each in users)
     ]
     variant = Variant(
         _shown_id(touch),
@@ -300,21 +310,27 @@ def _shown_id(record: Mapping[str, JsonValue]) -> str:
 
 def _template_write(template_id: str, fields: Sequence[FieldChange]) -> Write:
     names = {SUBJECT: "subject", BODY: "body_html"}
-    body = encode({names[field.field]: field.after for field in fields})
+    sent = {names[field.field]: field for field in fields}
+    body = encode({name: field.after for name, field in sent.items()})
     request = ProviderRequest("PUT", f"/emailer_templates/{template_id}", "emailer_templates/update", _MASTER_KEY, body)
-    shown = {name: field for field, name in names.items()}
-    return Write(request, tuple(fields), partial(_stored, "emailer_template", template_id, shown))
+    return Write(request, tuple(fields), partial(_stored, "emailer_template", template_id, sent, ()))
 
 
-def _step_write(sequence_step_id: str, fields: Sequence[FieldChange]) -> Write:
-    keys = {field.field.partition(".")[2]: field.field for field in fields}
-    body = encode({key: field.after for key, field in zip(keys, fields, strict=True)})
+def _step_write(sequence_step_id: str, fields: Sequence[FieldChange], step: Mapping[str, JsonValue]) -> Write:
+    sent = {field.field.partition(".")[2]: field for field in fields}
+    body = encode({name: field.after for name, field in sent.items()})
     request = ProviderRequest("PUT", f"/emailer_steps/{sequence_step_id}", "emailer_steps/update", _MASTER_KEY, body)
-    return Write(request, tuple(fields), partial(_stored, "emailer_step", sequence_step_id, keys))
+    return Write(
+        request, tuple(fields), partial(_stored, "emailer_step", sequence_step_id, sent, sent.keys() - step.keys())
+    )
 
 
 def _stored(
-    wrapper: str, record_id: str, names: Mapping[str, str], response: ProviderResponse
+    wrapper: str,
+    record_id: str,
+    sent: Mapping[str, FieldChange],
+    absent: Collection[str],
+    response: ProviderResponse,
 ) -> Mapping[str, JsonValue]:
     """What the record of a write's answer holds; it comes bare or in a member of its own name.
 
@@ -332,7 +348,7 @@ def _stored(
     elif response.status == _ACCEPTED:
         wrong = "the write was accepted and not carried out yet"
     else:
-        return {field: record[name] for name, field in names.items() if name in record}
+        return shown_fields(Apollo.provider, response, record, sent, absent)
     raise UpdateFailed(unreadable(Apollo.provider, response, wrong, Outcome.UNKNOWN))
 
 
@@ -348,11 +364,11 @@ def _is_own(response: ProviderResponse, fault: Mapping[str, JsonValue]) -> bool:
     """Whether Apollo itself answered: JSON that names an error, or text where it gives text (observed)."""
     if is_from_edge(response):
         return False
-    if is_json(response):
-        return bool(_FAULT_MEMBERS & fault.keys())
+    if is_json(response) or response.body.lstrip()[:1] in (b"{", b"["):
+        named = fault_members(fault)
+        return bool(named - {"message"}) or (bool(named) and response.status not in _BLAMING_STATUSES)
     if media_type(response) == "text/plain":
-        # A 403 in text is the edge's (observed).
-        return response.status != _FORBIDDEN
+        return response.status in _TEXT_STATUSES
     return not response.body and "www-authenticate" in response.headers
 
 

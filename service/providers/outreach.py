@@ -7,7 +7,7 @@ attributes that are sent, and refuses read-only ones.
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import ClassVar, Final
 from urllib.parse import urlsplit
@@ -50,12 +50,14 @@ from service.providers.responses import (
     encode,
     failure_in_between,
     failure_member,
+    fault_members,
     is_from_edge,
     is_json,
     objects,
     redact,
     response_failure,
     retry_after,
+    shown_fields,
     text_member,
     unreadable,
     whole_number,
@@ -292,8 +294,7 @@ def decide(
         twins=sum(each is not chosen and _to_one(each, "template") == template_id for each in variants),
     )
     writes = [_template_write(template_id, template_fields(update, template))]
-    if update.custom_fields and (fields := custom_fields(update, _attributes(step))):
-        writes.append(_step_write(int(update.sequence_step_id), fields))
+    writes += _step_writes(update, step)
     return Plan(tuple(writes), tuple(template_warnings(update, template, variant)), _if_written(update, included))
 
 
@@ -305,9 +306,7 @@ def decide_fields(update: StepUpdate, document: Mapping[str, JsonValue]) -> Plan
     """
     step = _resource(update, document.get("data"), "sequenceStep", update.sequence_step_id)
     _require_membership(update, step)
-    fields = custom_fields(update, _attributes(step))
-    writes = (_step_write(int(update.sequence_step_id), fields),) if fields else ()
-    return Plan(writes, (), _if_written(update, objects(document.get("included"))))
+    return Plan(tuple(_step_writes(update, step)), (), _if_written(update, objects(document.get("included"))))
 
 
 def _resource(update: StepUpdate, value: JsonValue, kind: str, resource_id: object = None) -> dict[str, JsonValue]:
@@ -392,19 +391,31 @@ def _step_read(update: StepUpdate) -> ProviderRequest:
 
 
 def _template_write(template_id: int, fields: Sequence[FieldChange]) -> Write:
-    return _patch("template", "templates", template_id, {"subject": SUBJECT, "bodyHtml": BODY}, fields)
+    names = {SUBJECT: "subject", BODY: "bodyHtml"}
+    return _patch("template", "templates", template_id, {names[field.field]: field for field in fields}, ())
 
 
-def _step_write(sequence_step_id: int, fields: Sequence[FieldChange]) -> Write:
-    names = {field.field.partition(".")[2]: field.field for field in fields}
-    return _patch("sequenceStep", "sequenceSteps", sequence_step_id, names, fields)
+def _step_writes(update: StepUpdate, step: Mapping[str, JsonValue]) -> list[Write]:
+    """The write of the custom fields, if the update names any that ask for something.
+
+    Raises:
+        NotShown: What the step holds is not shown.
+    """
+    attributes = step.get("attributes")
+    if update.custom_fields and not isinstance(attributes, dict):
+        raise NotShown(update, "the attributes of the step")
+    fields = custom_fields(update, _attributes(step))
+    if not fields:
+        return []
+    sent = {field.field.partition(".")[2]: field for field in fields}
+    step_id = int(update.sequence_step_id)
+    return [_patch("sequenceStep", "sequenceSteps", step_id, sent, sent.keys() - _attributes(step).keys())]
 
 
 def _patch(
-    kind: str, collection: str, resource_id: int, names: Mapping[str, str], fields: Sequence[FieldChange]
+    kind: str, collection: str, resource_id: int, sent: Mapping[str, FieldChange], absent: Collection[str]
 ) -> Write:
-    wanted = {field.field: field.after for field in fields}
-    attributes = {name: wanted[field] for name, field in names.items() if field in wanted}
+    attributes = {name: field.after for name, field in sent.items()}
     request = ProviderRequest(
         "PATCH",
         f"/{collection}/{resource_id}",
@@ -412,11 +423,11 @@ def _patch(
         f"{collection}.write",
         encode({"data": {"type": kind, "id": resource_id, "attributes": attributes}}),
     )
-    return Write(request, tuple(fields), partial(_stored, kind, resource_id, names))
+    return Write(request, tuple(sent.values()), partial(_stored, kind, resource_id, sent, absent))
 
 
 def _stored(
-    kind: str, resource_id: int, names: Mapping[str, str], response: ProviderResponse
+    kind: str, resource_id: int, sent: Mapping[str, FieldChange], absent: Collection[str], response: ProviderResponse
 ) -> Mapping[str, JsonValue] | None:
     """What the record of a write's answer holds; None if there is no record.
 
@@ -439,8 +450,7 @@ def _stored(
     elif not isinstance(record, dict) or record.get("type") != kind or _id(record.get("id")) != resource_id:
         wrong = f"it does not show {kind} {resource_id}"
     else:
-        attributes = _attributes(record)
-        return {field: attributes[name] for name, field in names.items() if name in attributes}
+        return shown_fields(Outreach.provider, response, record.get("attributes"), sent, absent)
     raise UpdateFailed(unreadable(Outreach.provider, response, wrong, Outcome.UNKNOWN))
 
 
@@ -457,7 +467,9 @@ def _own_errors(response: ProviderResponse) -> list[dict[str, JsonValue]]:
         document = msgspec.json.decode(response.body, type=dict[str, JsonValue])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return []
-    return objects(document.get("errors")) or ([document] if document and response.status in _VALUE_REFUSALS else [])
+    errors = objects(document.get("errors"))
+    is_refusal = response.status in _VALUE_REFUSALS and fault_members(document) and "data" not in document
+    return errors or ([document] if is_refusal else [])
 
 
 def _detail(request: ProviderRequest, status: int, error: Mapping[str, JsonValue]) -> str:

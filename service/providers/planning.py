@@ -1,5 +1,6 @@
 """Decisions that are the same whatever the provider: what changes, and what the caller should know about it."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
@@ -11,6 +12,9 @@ from service.domain.step import BODY, CUSTOM_FIELDS, SUBJECT, FieldChange, StepU
 
 _NAMED_STEPS: Final = 20
 _LISTED_STEPS: Final = 1000
+
+# What is shown of a step's type; anything else in its place is not a type.
+_STEP_TYPE: Final = re.compile(r"[a-z]{1,20}(?:_[a-z]{1,20}){0,4}")
 
 
 class Template(msgspec.Struct, frozen=True):
@@ -164,7 +168,7 @@ class StepHasNoTemplate(UpdateFailed):
     """The update changes the template of a step that sends nothing."""
 
     def __init__(self, update: StepUpdate, step_type: object) -> None:
-        named = step_type[:100] if isinstance(step_type, str) and step_type else "unknown"
+        named = step_type if isinstance(step_type, str) and _STEP_TYPE.fullmatch(step_type) else "unknown"
         super().__init__(
             Problem(
                 ErrorCode.UNPROCESSABLE_ENTITY_ERROR,
@@ -193,7 +197,7 @@ class NotShown(UpdateFailed):
 class TemplateNotShown(UpdateFailed):
     """The variant that the update concerns has no template that the provider shows."""
 
-    def __init__(self, update: StepUpdate, template_id: object) -> None:
+    def __init__(self, update: StepUpdate, template_id: str | int | None) -> None:
         which = f"template {template_id}" if template_id else "no template"
         super().__init__(
             Problem(

@@ -3,7 +3,7 @@
 import math
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -12,10 +12,10 @@ import msgspec
 
 from service.domain.credentials import ApiKeyCredentials, Credentials, Secret
 from service.domain.errors import Cause, ErrorCode, Origin, Outcome, Problem, UpdateFailed
-from service.domain.json_value import JsonValue, depth
+from service.domain.json_value import JsonValue, depth, json_equal
 from service.domain.redaction import redact as redact_secrets
 from service.domain.redaction import redact_bytes
-from service.domain.step import Provider
+from service.domain.step import BODY, SUBJECT, FieldChange, Provider
 from service.providers.adapter import ProviderRequest, ProviderResponse, ResponseFailure
 from service.providers.statuses import rule_of
 
@@ -89,6 +89,43 @@ def text_member(
     if value is None or isinstance(value, str):
         return value
     raise UpdateFailed(unreadable(provider, response, f"`{name}` of {where} is not a text"))
+
+
+def shown_fields(
+    provider: Provider,
+    response: ProviderResponse,
+    record: JsonValue,
+    sent: Mapping[str, FieldChange],
+    absent: Collection[str] = (),
+) -> Mapping[str, JsonValue]:
+    """What the record of a write's answer holds of the fields that were sent, by the names of the contract.
+
+    Args:
+        provider: Who answered.
+        response: The answer.
+        record: The members of the record.
+        sent: The fields, by the provider's names.
+        absent: Those of these names that the provider did not have before: it may ignore them.
+
+    Raises:
+        UpdateFailed: It does not show one of them, or something that cannot have become of what was sent; whether it was
+            written is not known.
+    """
+    members = record if isinstance(record, dict) else {}
+    for name, field in sent.items():
+        if name not in members and name not in absent:
+            raise UpdateFailed(unreadable(provider, response, f"it does not show `{name}`", Outcome.UNKNOWN))
+        if not _may_be_stored_as(field, members.get(name)):
+            raise UpdateFailed(unreadable(provider, response, f"`{name}` has another type", Outcome.UNKNOWN))
+    return {field.field: members.get(name) for name, field in sent.items()}
+
+
+def _may_be_stored_as(field: FieldChange, value: JsonValue) -> bool:
+    """Whether a provider may hold this after a write: what was there, or the value cleaned, or in another spelling."""
+    sent = field.after
+    if field.field in (SUBJECT, BODY):
+        return isinstance(value, str) or (value is None and not sent)
+    return sent is None or json_equal(value, field.before) or type(value) is type(sent) or str(value) == str(sent)
 
 
 def unreadable(
@@ -185,10 +222,21 @@ _SUCCESS_MEMBERS: Final = ("success", "ok", "saved")
 _FAILURE_WORDS: Final = frozenset({"error", "failed", "failure"})
 
 
+FAULT_MEMBERS: Final = frozenset({"error", "errors", "error_code", "error_details", "message", "retry_after_seconds"})
+"""What a refusal in JSON has at least one of, whichever provider's it is."""
+
+_NOTHING: Final[tuple[JsonValue, ...]] = (None, "", False, [], {})
+
+
+def fault_members(members: Mapping[str, JsonValue]) -> frozenset[str]:
+    """Those of `FAULT_MEMBERS` that an answer has, with a content."""
+    return frozenset(name for name in FAULT_MEMBERS & members.keys() if members[name] not in _NOTHING)
+
+
 def failure_member(members: Mapping[str, JsonValue]) -> str | None:
     """The member of a write's answer that speaks of failure, if there is one with a content."""
     for name in _FAILURE_MEMBERS:
-        if members.get(name) not in (None, "", False, [], {}):
+        if members.get(name) not in _NOTHING:
             return name
     for name in _SUCCESS_MEMBERS:
         if members.get(name) is False:

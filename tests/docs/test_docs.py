@@ -60,7 +60,7 @@ def test_the_settings_are_those_of_the_code() -> None:
         assert meaning == Settings.model_fields[name].description
 
 
-@pytest.mark.parametrize("page", ["errors.md", "settings.md"])
+@pytest.mark.parametrize("page", docs.PAGES)
 def test_the_tables_are_fresh(page: str) -> None:
     text = (ROOT / "docs" / page).read_text()
     assert docs.filled(text) == text, "run `make generate`"

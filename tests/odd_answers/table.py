@@ -1,0 +1,809 @@
+"""Odd answers of providers, and what comes of each: the data of both the tests and the table in docs/odd-answers.md.
+
+To add one, add a row: which request is answered how, what the caller learns, what the provider then has, how many requests
+were sent.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from tests.support import apollo, outreach
+from tests.support.stand_in import FIELDS, READ, TOKEN, WRITE, Edit, Odd
+
+NEW: Final = {"subject": "Quick question", "body": "<p>Are you well?</p>", "note": "call back"}
+
+OK: Final = "success"
+APOLLO: Final = "apollo"
+OUTREACH: Final = "outreach"
+PAGE: Final = "<html><head><title>Attention Required!</title></head><body>Cloudflare</body></html>"
+
+
+@dataclass(frozen=True)
+class Row:
+    """An odd answer with what comes of it.
+
+    Attributes:
+        about: What kind of oddity it is.
+        what: What is answered, for people.
+        provider: Whose answer it is.
+        sets: Which texts the update names: `subject`, `body`, `note`; a mapping says their values.
+        odd: What is odd.
+        result: `success`, or the code of the error.
+        outcome: What became of the step, of an error.
+        changes: The texts that are listed as changed.
+        warnings: The kinds of warnings.
+        says: Words of the detail of the error or of a warning.
+        never: Words that are in neither.
+        has: What the provider has in the end, of the texts that are named: `new`, `old`, or their values.
+        sent: What was sent to the provider, in order.
+        origin: Who found fault.
+        again: How often the call was made before, with the same answers.
+        dry: Whether it only validates.
+        had: What the provider had before, beside the usual.
+        grant: What is odd about the customer's grant: `ended`, `no refresh token`, `ends soon`.
+        connection: The state of the connection in the end.
+        credentials: Which refresh token is kept in the end: `old` or `new`.
+    """
+
+    about: str
+    what: str
+    provider: str
+    sets: Mapping[str, Any] | Sequence[str]
+    odd: Sequence[Odd]
+    result: str
+    outcome: str = "not applied"
+    changes: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    says: str = ""
+    never: str = "bug"
+    has: str | Mapping[str, Any] = "old"
+    sent: Sequence[str] = (READ, WRITE)
+    origin: str = "provider"
+    again: int = 0
+    dry: bool = False
+    had: Mapping[str, Any] = field(default_factory=dict)
+    grant: str = ""
+    connection: str = "active"
+    credentials: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.about}-{self.what}-{self.provider}"
+
+    @property
+    def wanted(self) -> Mapping[str, Any]:
+        """The texts that the update names."""
+        return self.sets if isinstance(self.sets, Mapping) else {name: NEW[name] for name in self.sets}
+
+
+def unknown(about: str, what: str, provider: str, *odd: Odd, code: str = "BAD_GATEWAY_ERROR", **more: Any) -> Row:
+    """A write of the subject after which nobody knows."""
+    given: dict[str, Any] = {
+        "sets": ["subject"],
+        "outcome": "unknown",
+        "has": "new",
+        "says": "may have been carried out",
+    }
+    return Row(about, what, provider, odd=odd, result=code, **(given | more))
+
+
+def success(about: str, what: str, provider: str, *odd: Odd, **more: Any) -> Row:
+    """An update of the subject that succeeds."""
+    given: dict[str, Any] = {"sets": ["subject"], "changes": ["subject"], "has": "new", "outcome": ""}
+    return Row(about, what, provider, odd=odd, result=OK, **(given | more))
+
+
+def refused(about: str, what: str, provider: str, *odd: Odd, code: str, **more: Any) -> Row:
+    """An update of the subject that changes nothing."""
+    given: dict[str, Any] = {"sets": ["subject"], "sent": (READ,)}
+    return Row(about, what, provider, odd=odd, result=code, **(given | more))
+
+
+def wrapped(name: str, value: Any, _: Any) -> Any:
+    """Apollo's way of storing a body."""
+    return f"<html><head></head><body>{value}</body></html>" if name == "body" else value
+
+
+def without_script(name: str, value: Any, _: Any) -> Any:
+    """A provider that cleans a body."""
+    head, mark, rest = str(value).partition("<script>")
+    return head + rest.partition("</script>")[2] if name == "body" and mark else value
+
+
+def upper(name: str, value: Any, _: Any) -> Any:
+    """A provider that rewrites the tags of a body."""
+    return str(value).replace("<p>", '<p class="x">') if name == "body" else value
+
+
+def ignored(_name: str, _value: Any, stored: Any) -> Any:
+    """A provider that drops a write."""
+    return stored
+
+
+def put(path: str, value: Any) -> Edit:
+    """A member that is set."""
+    return Edit("set", path, value)
+
+
+def drop(path: str) -> Edit:
+    """A member that is left out."""
+    return Edit("drop", path)
+
+
+def _other_record() -> Iterator[Row]:
+    about = "the answer is about something else"
+    for what, edits in (
+        ("the record 99", [put("data.id", 99)]),
+        ("a record of another type", [put("data.type", "sequenceStep")]),
+        ("a record without an id", [drop("data.id")]),
+        ("a list of records", [Edit("double", "data")]),
+        ("no record, and no meta", [drop("data")]),
+        ("the record beside `errors`", [put("errors", [{"detail": "not saved"}])]),
+        ("a record without the text", [drop("data.attributes.subject")]),
+        ("a number in the place of the text", [put("data.attributes.subject", 3)]),
+        ("a record without attributes", [put("data.attributes", None)]),
+    ):
+        yield unknown(about, f"200 with {what}", OUTREACH, Odd(WRITE, edits=edits))
+    for what, edits in (
+        ("another id", [put("id", "5f00000000000000000003ff")]),
+        ("an `error_message`", [put("error_message", "not saved")]),
+        ("`success: false`", [put("success", False)]),
+        ("`status: error`", [put("status", "error")]),
+        ("a record without the text", [drop("subject")]),
+        ("null in the place of the text", [put("subject", None)]),
+        ("a nested record of another id", [Edit("nest", "id", "emailer_template")]),
+    ):
+        yield unknown(about, f"200 with {what}", APOLLO, Odd(WRITE, edits=edits))
+    yield unknown(
+        about,
+        "200 with an id and an `error_message` only",
+        APOLLO,
+        Odd(WRITE, body={"id": "x", "error_message": "not saved"}),
+    )
+    for provider in (APOLLO, OUTREACH):
+        yield unknown(
+            about, "202, accepted and not carried out yet", provider, Odd(WRITE, status=202, applies=False), has="old"
+        )
+    yield success(
+        about, "200 with the id in upper case", APOLLO, Odd(WRITE, edits=[put("id", apollo.TEMPLATE.upper())])
+    )
+    yield success(
+        about, "200 with the id as a string", OUTREACH, Odd(WRITE, edits=[put("data.id", str(outreach.TEMPLATE))])
+    )
+
+
+def _dropped_writes() -> Iterator[Row]:
+    about = "nothing became different"
+    for provider in (APOLLO, OUTREACH):
+        for name in ("subject", "body"):
+            yield unknown(
+                about,
+                f"200 with the old {name}",
+                provider,
+                Odd(WRITE, applies=False),
+                sets=[name],
+                has="old",
+                says="it kept the old text",
+            )
+        yield Row(
+            about,
+            "200 with the new subject and the old body",
+            provider,
+            ["subject", "body"],
+            [Odd(WRITE, stores=lambda name, value, stored: stored if name == "body" else value)],
+            "BAD_GATEWAY_ERROR",
+            "partially applied",
+            changes=["subject"],
+            says="it kept the old text",
+            has={"subject": NEW["subject"], "body": "<p>Old</p>"},
+        )
+
+
+def _ignored_fields() -> Iterator[Row]:
+    about = "`changes` has only what became different"
+    for provider in (APOLLO, OUTREACH):
+        yield success(
+            about,
+            "a custom field is as before",
+            provider,
+            Odd(FIELDS, stores=ignored),
+            sets=["note"],
+            changes=[],
+            warnings=["CONTENT_NORMALIZED"],
+            has="old",
+            sent=(READ, FIELDS),
+        )
+        yield success(
+            about,
+            "the values are there already",
+            provider,
+            sets={"subject": "Old", "body": "<p>Old</p>", "note": "n"},
+            changes=[],
+            warnings=["NO_CHANGE"],
+            sent=(READ,),
+        )
+        yield success(
+            about,
+            "one of two texts is there already",
+            provider,
+            sets={"subject": "Old", "body": NEW["body"]},
+            changes=["body"],
+        )
+        yield unknown(
+            about,
+            "a custom field is not shown",
+            provider,
+            Odd(FIELDS, edits=[drop("note" if provider == APOLLO else "data.attributes.taskNote")]),
+            sets=["note"],
+            sent=(READ, FIELDS),
+        )
+
+
+def _normalised_texts() -> Iterator[Row]:
+    about = "a text that is stored differently settles"
+    body = "<p>Are you well?</p><script>x()</script>"
+    for provider in (APOLLO, OUTREACH):
+        for what, stores, sent_body in (
+            ("wrapped", wrapped, NEW["body"]),
+            ("cleaned", without_script, body),
+            ("rewritten", upper, NEW["body"]),
+        ):
+            yield success(
+                about,
+                f"the body is {what}",
+                provider,
+                Odd(WRITE, stores=stores),
+                sets={"body": sent_body},
+                changes=["body"],
+                warnings=["CONTENT_NORMALIZED"],
+                has={"body": stores("body", sent_body, None)},
+            )
+            yield success(
+                about,
+                f"the body is {what}, for the third time",
+                provider,
+                Odd(WRITE, stores=stores),
+                sets={"body": sent_body},
+                changes=[],
+                warnings=["NO_CHANGE"],
+                has={"body": stores("body", sent_body, None)},
+                sent=(READ, WRITE, READ, READ),
+                again=2,
+            )
+        yield success(
+            about,
+            "the body is cleaned to what was there",
+            provider,
+            Odd(WRITE, stores=without_script),
+            sets={"body": "<p>Old</p><script>x()</script>"},
+            changes=[],
+            warnings=["CONTENT_NORMALIZED"],
+            has="old",
+        )
+
+
+def _statuses() -> Iterator[Row]:
+    about = "a status that does not mean refusal"
+    own = {APOLLO: {"error": "No."}, OUTREACH: {"errors": [{"id": "no", "detail": "No."}]}}
+    for provider in (APOLLO, OUTREACH):
+        for status, code, times in (
+            (302, "BAD_GATEWAY_ERROR", 1),
+            (303, "BAD_GATEWAY_ERROR", 1),
+            (408, "REMOTE_PROVIDER_ERROR", 3),
+            (499, "REMOTE_PROVIDER_ERROR", 3),
+            (500, "BAD_GATEWAY_ERROR", 1),
+            (599, "BAD_GATEWAY_ERROR", 1),
+        ):
+            yield unknown(
+                about,
+                f"{status} in the provider's form",
+                provider,
+                Odd(WRITE, status=status, body=own[provider]),
+                code=code,
+                sent=(READ, *[WRITE] * times),
+            )
+        yield unknown(
+            about,
+            "503 with `retry-after: 120` of a proxy",
+            provider,
+            Odd(WRITE, status=503, body="", headers={"retry-after": "120", "content-type": None}),
+            code="SERVICE_UNAVAILABLE_ERROR",
+        )
+        for status, code in ((404, "NOT_FOUND_ERROR"), (422, "UNPROCESSABLE_ENTITY_ERROR"), (501, "BAD_GATEWAY_ERROR")):
+            yield refused(
+                about,
+                f"{status} in the provider's form, which is a refusal",
+                provider,
+                Odd(WRITE, status=status, body=own[provider], applies=False),
+                code=code,
+                sent=(READ, WRITE),
+            )
+        yield unknown(
+            about,
+            "502, and then 422 to the repetition",
+            provider,
+            Odd(WRITE, status=502, body=PAGE, headers={"content-type": "text/html"}, times=1),
+            Odd(WRITE, status=422, body=own[provider], applies=False),
+            code="UNPROCESSABLE_ENTITY_ERROR",
+            sent=(READ, WRITE, WRITE),
+        )
+        yield unknown(about, "the record with 422", provider, Odd(WRITE, status=422), sent=(READ, WRITE, WRITE, WRITE))
+
+
+def _error_members() -> Iterator[Row]:
+    about = "an error beside the record"
+    for what, edits in (
+        ("`error` beside the record", [put("error", "not saved")]),
+        ("`error` beside a record without id", [drop("id"), put("error", "not saved")]),
+        ("`error_code` beside the record", [put("error_code", "E1")]),
+        (
+            "`error` in a nested record",
+            [Edit("rename", "id", "x"), put("emailer_template", {"id": apollo.TEMPLATE, "error": "no"})],
+        ),
+    ):
+        yield unknown(about, f"200 with {what}", APOLLO, Odd(WRITE, edits=edits))
+    for what, value in (("an empty `error`", ""), ("`error: null`", None), ("`errors: []`", [])):
+        name = "errors" if value == [] else "error"
+        yield success(about, f"200 with {what} beside the record", APOLLO, Odd(WRITE, edits=[put(name, value)]))
+    yield refused(
+        about,
+        "200 with an `error` alone",
+        APOLLO,
+        Odd(WRITE, body={"error": "Wait mode must be valid"}, applies=False),
+        code="UNPROCESSABLE_ENTITY_ERROR",
+        sent=(READ, WRITE),
+        says="Wait mode must be valid",
+    )
+
+
+def _true_words() -> Iterator[Row]:
+    about = "words that fit what happened"
+    unauthorized = {"errors": [{"id": "unauthorized", "detail": "Expired."}]}
+    yield refused(
+        about,
+        "401, and there is no refresh token",
+        OUTREACH,
+        Odd(READ, status=401, body=unauthorized),
+        code="UNAUTHORIZED_ERROR",
+        says="Nothing was changed.",
+        never="no request",
+        grant="no refresh token",
+    )
+    yield Row(
+        about,
+        "401 to the second write, and there is no refresh token",
+        OUTREACH,
+        ["subject", "note"],
+        [Odd(FIELDS, status=401, body=unauthorized, applies=False)],
+        "UNAUTHORIZED_ERROR",
+        "partially applied",
+        changes=["subject"],
+        says="Before that, template.subject had been changed.",
+        never="no request",
+        has={"subject": NEW["subject"], "note": "n"},
+        sent=(READ, WRITE, FIELDS),
+        grant="no refresh token",
+    )
+    for provider, own in ((APOLLO, {"error": "No."}), (OUTREACH, {"errors": [{"detail": "No."}]})):
+        for status, code in ((422, "UNPROCESSABLE_ENTITY_ERROR"), (403, "FORBIDDEN_ERROR"), (404, "NOT_FOUND_ERROR")):
+            yield Row(
+                about,
+                f"{status} to the second write, which repeating does not cure",
+                provider,
+                ["subject", "note"],
+                [Odd(FIELDS, status=status, body=own, applies=False)],
+                code,
+                "partially applied",
+                changes=["subject"],
+                says="Before that, template.subject had been changed.",
+                never="Repeating the call",
+                has={"subject": NEW["subject"], "note": "n"},
+                sent=(READ, WRITE, FIELDS),
+            )
+
+
+def _variants() -> Iterator[Row]:
+    about = "which variant is changed"
+    second = apollo.touch(id="t2", status="approved")
+    unreviewed = [apollo.touch(status="to_be_reviewed"), apollo.touch(id="t2", status="to_be_reviewed")]
+    for what, touches, says, never in (
+        ("none of two variants is live", unreviewed, "since none is live", "stay as they are"),
+        ("two live variants with one template", [apollo.touch(), second], "changes with it", "stays as they are"),
+        (
+            "only the second variant is live",
+            [apollo.touch(template="5f00000000000000000003ff", status="to_be_reviewed"), second],
+            "the first one that is live",
+            "none is live",
+        ),
+    ):
+        yield success(
+            about,
+            what,
+            APOLLO,
+            Odd(READ, edits=[put("emailer_touches", touches)]),
+            warnings=["MULTIPLE_VARIANTS"],
+            says=says,
+            never=never,
+        )
+    two = [outreach.variant(enabled=False), outreach.variant(2, enabled=False)]
+    yield success(
+        about,
+        "none of two variants is live",
+        OUTREACH,
+        Odd(READ, edits=[put("data", two)]),
+        warnings=["MULTIPLE_VARIANTS"],
+        says="since none is live",
+        never="stay as they are",
+    )
+
+
+def _someone_in_between() -> Iterator[Row]:
+    about = "an answer that is not the provider's"
+    challenge = {"content-type": "text/html; charset=UTF-8", "cf-mitigated": "challenge"}
+    for provider in (APOLLO, OUTREACH):
+        for status in (401, 403, 404):
+            yield refused(
+                about,
+                f"{status} with a page of the edge, to the read",
+                provider,
+                Odd(READ, status=status, body=PAGE, headers=challenge),
+                code="BAD_GATEWAY_ERROR",
+                sent=(READ, READ, READ),
+                never="Give customer",
+            )
+        yield unknown(
+            about,
+            "403 with a page of the edge, to the write",
+            provider,
+            Odd(WRITE, status=403, body=PAGE, headers=challenge),
+            sent=(READ, WRITE, WRITE, WRITE),
+            never="Give customer",
+        )
+        for what, body, kind in (
+            ("`error code: 1010`", "error code: 1010", "text/plain"),
+            ("the JSON of a gateway", {"message": "Forbidden"}, "application/json"),
+            (
+                "problem details",
+                {"type": "about:blank", "title": "Forbidden", "status": 403},
+                "application/problem+json",
+            ),
+            ("XML", "<?xml version='1.0'?><Error/>", "application/xml"),
+            ("nothing", "", None),
+        ):
+            yield refused(
+                about,
+                f"403 with {what}, to the read",
+                provider,
+                Odd(READ, status=403, body=body, headers={"content-type": kind}),
+                code="BAD_GATEWAY_ERROR",
+                sent=(READ, READ, READ),
+                never="customer",
+            )
+        yield success(
+            about,
+            "403 with a page of the edge, once",
+            provider,
+            Odd(READ, status=403, body=PAGE, headers=challenge, times=1),
+            sent=(READ, READ, WRITE),
+        )
+    yield refused(
+        about,
+        "404 in plain words",
+        APOLLO,
+        Odd(READ, status=404, body="404 page not found", headers={"content-type": "text/plain"}),
+        code="BAD_GATEWAY_ERROR",
+        sent=(READ, READ, READ),
+        never="Check the ids",
+    )
+    yield refused(
+        about,
+        "401 in plain words, which is Apollo's own",
+        APOLLO,
+        Odd(READ, status=401, body="Invalid access credentials.", headers={"content-type": "text/plain"}),
+        code="UNAUTHORIZED_ERROR",
+        says="Invalid access credentials.",
+    )
+
+
+def _not_shown() -> Iterator[Row]:
+    about = "what is not shown is not absent"
+    for name in ("emailer_touches", "emailer_steps"):
+        for what, edit in (
+            ("left out", drop(name)),
+            ("a number", put(name, 3)),
+            ("an object", Edit("nest", name, "items")),
+        ):
+            yield refused(
+                about,
+                f"`{name}` is {what}",
+                APOLLO,
+                Odd(READ, edits=[edit]),
+                code="BAD_GATEWAY_ERROR",
+                says=f"does not show `{name}`",
+                never="has no template",
+            )
+    yield refused(
+        about,
+        "`emailer_touches` is null, which is empty",
+        APOLLO,
+        Odd(READ, edits=[put("emailer_touches", None)]),
+        code="UNPROCESSABLE_ENTITY_ERROR",
+        says="has no template",
+        origin="service",
+    )
+    for what, edit in (
+        ("the template is left out", drop("included.0")),
+        ("the step is left out", drop("included.1")),
+        ("the step's sequence is left out", drop("included.1.relationships.sequence")),
+        ("the text is left out", drop("included.0.attributes.subject")),
+        ("the text is a list", Edit("double", "included.0.attributes.subject")),
+        ("`data` is null", put("data", None)),
+    ):
+        yield refused(about, what, OUTREACH, Odd(READ, edits=[edit]), code="BAD_GATEWAY_ERROR", never="has no template")
+    yield refused(
+        about,
+        "the attributes of the step are left out",
+        OUTREACH,
+        Odd(READ, edits=[drop("data.attributes")]),
+        code="BAD_GATEWAY_ERROR",
+        sets=["note"],
+        says="does not show the attributes of the step",
+    )
+
+
+def _tokens() -> Iterator[Row]:
+    about = "a token answer"
+    for what, odd in (
+        ("`expires_in` as a string", Odd(TOKEN, edits=[put("expires_in", "7200")])),
+        ("`expires_in` of another type", Odd(TOKEN, edits=[put("expires_in", {"seconds": 7200})])),
+        ("`expires_in: 0`", Odd(TOKEN, edits=[put("expires_in", 0)])),
+        ("`expires_in: -7200`", Odd(TOKEN, edits=[put("expires_in", -7200)])),
+        ("`expires_in: 120`, less than the margin", Odd(TOKEN, edits=[put("expires_in", 120)])),
+        ("`expires_in` left out", Odd(TOKEN, edits=[drop("expires_in")])),
+        ("`token_type` and `scope` of other types", Odd(TOKEN, edits=[put("token_type", 5), put("scope", [{}])])),
+        ("a byte order mark", Odd(TOKEN, prefix=b"\xef\xbb\xbf")),
+        ("a line break around the token", Odd(TOKEN, edits=[put("access_token", " access-1\r\n")])),
+        ("text/html as its type", Odd(TOKEN, headers={"content-type": "text/html"})),
+        ("status 201", Odd(TOKEN, status=201)),
+        ("an empty `error` beside the token", Odd(TOKEN, edits=[put("error", None)])),
+    ):
+        yield success(about, f"with {what}", OUTREACH, odd, sent=(TOKEN, READ, WRITE), grant="ended", credentials="new")
+    for what, odd in (
+        ("`refresh_token` left out", Odd(TOKEN, edits=[drop("refresh_token")])),
+        ("`refresh_token: null`", Odd(TOKEN, edits=[put("refresh_token", None)])),
+        ("`refresh_token` of another type", Odd(TOKEN, edits=[put("refresh_token", 7)])),
+    ):
+        yield success(about, f"with {what}", OUTREACH, odd, sent=(TOKEN, READ, WRITE), grant="ended", credentials="old")
+    for status in (200, 400, 401, 500):
+        yield refused(
+            "the application is refused, not the customer",
+            f"`invalid_client` with status {status}",
+            OUTREACH,
+            Odd(TOKEN, status=status, body={"error": "invalid_client"}),
+            code="SERVICE_UNAVAILABLE_ERROR",
+            sent=(TOKEN,),
+            grant="ended",
+            credentials="old",
+            never="Reconnect",
+        )
+    for status in (200, 400, 403):
+        yield refused(
+            "a grant is given up when it was refused twice",
+            f"`invalid_grant` with status {status}, twice",
+            OUTREACH,
+            Odd(TOKEN, status=status, body={"error": "invalid_grant"}),
+            code="UNAUTHORIZED_ERROR",
+            sent=(TOKEN, TOKEN),
+            grant="ended",
+            origin="service",
+            connection="needs_reauth",
+            credentials="old",
+        )
+    yield success(
+        "a grant is given up when it was refused twice",
+        "`invalid_grant` once",
+        OUTREACH,
+        Odd(TOKEN, status=400, body={"error": "invalid_grant"}, times=1),
+        sent=(TOKEN, TOKEN, READ, WRITE),
+        grant="ended",
+        credentials="new",
+    )
+    yield success(
+        "a grant is given up when it was refused twice",
+        "`invalid_grant` while the token is good for a while",
+        OUTREACH,
+        Odd(TOKEN, status=400, body={"error": "invalid_grant"}),
+        sent=(TOKEN, READ, WRITE),
+        grant="ends soon",
+        credentials="old",
+    )
+
+
+def _without_content() -> Iterator[Row]:
+    about = "a good answer without a record"
+    for what, odd in (
+        ("204", Odd(WRITE, status=204)),
+        ("200 with `meta` only", Odd(WRITE, body={"meta": {"took": 3}})),
+        ("200 with `meta` and `jsonapi`", Odd(WRITE, body={"jsonapi": {"version": "1.0"}, "meta": {}})),
+    ):
+        yield success(about, what, OUTREACH, odd)
+    yield success(
+        about,
+        "204 to custom fields",
+        OUTREACH,
+        Odd(FIELDS, status=204),
+        sets=["note"],
+        changes=["note"],
+        sent=(READ, FIELDS),
+    )
+    for status, body in ((204, None), (200, ""), (200, {})):
+        yield unknown(
+            about,
+            f"{status} with {'nothing' if not body and body != {} else 'no members'}, which Apollo does not do",
+            APOLLO,
+            Odd(WRITE, status=status, body=body),
+        )
+    yield unknown(about, "200 with an empty body", OUTREACH, Odd(WRITE, body=""))
+
+
+def _passing() -> Iterator[Row]:
+    about = "a passing status of an edge or a proxy"
+    for provider in (APOLLO, OUTREACH):
+        for status in (520, 522, 525, 530, 502, 504):
+            body = f"error code: {status}"
+            yield success(
+                about,
+                f"{status} once, to the read",
+                provider,
+                Odd(READ, status=status, body=body, headers={"content-type": "text/plain"}, times=1),
+                sent=(READ, READ, WRITE),
+            )
+        yield success(
+            about,
+            "520 once, to the write",
+            provider,
+            Odd(WRITE, status=520, body="", applies=False, times=1),
+            sent=(READ, WRITE, WRITE),
+        )
+
+
+def _tolerated() -> Iterator[Row]:
+    about = "a member that is not needed"
+    for what, edits in (
+        ("a touch without id", [drop("emailer_touches.0.id")]),
+        ("`active: loading`", [put("emailer_campaign.active", "loading")]),
+        ("the campaign is null", [put("emailer_campaign", None)]),
+        ("null among the steps and touches", [put("emailer_touches", [None, apollo.touch()])]),
+        ("`archived: loading` on the template", [put("emailer_templates.0.archived", "loading")]),
+        ("the body is a number while only the subject is set", [put("emailer_templates.0.body_html", 5)]),
+        ("a template of another shape in the list", [put("emailer_templates", [3, {"id": 4}, apollo.template()])]),
+    ):
+        yield success(about, what, APOLLO, Odd(READ, edits=edits))
+    for what, edits in (
+        ("`enabled` is left out", [drop("data.0.attributes.enabled")]),
+        ("the variant has no id", [drop("data.0.id")]),
+        ("the sequence is left out", [drop("included.2")]),
+        ("`isReply` is a text", [put("data.0.attributes.isReply", "no")]),
+        ("ids are strings", [put("included.0.id", str(outreach.TEMPLATE)), put("included.1.id", str(outreach.STEP))]),
+        ("`links` is a list", [put("links", [])]),
+    ):
+        yield success(about, what, OUTREACH, Odd(READ, edits=edits))
+    yield refused(
+        about,
+        "the text that is needed is a number",
+        APOLLO,
+        Odd(READ, edits=[put("emailer_templates.0.subject", 5)]),
+        code="BAD_GATEWAY_ERROR",
+        says="`subject` of template",
+    )
+
+
+def _numbers() -> Iterator[Row]:
+    about = "a number from outside"
+    for what, value in (
+        ("a wait of 56 years", "1795605746000"),
+        ("a wait of 400 digits", "9" * 400),
+        ("a negative wait", "-5"),
+        ("a moment in the year 9999", "9999-12-31T23:59:59Z"),
+    ):
+        for provider, own in ((APOLLO, {"error": "Slow down."}), (OUTREACH, {"errors": [{"id": "rateLimitExceeded"}]})):
+            yield refused(
+                about,
+                f"429 with {what}",
+                provider,
+                Odd(READ, status=429, body=own, headers={"retry-after": value}),
+                code="TOO_MANY_REQUESTS_ERROR",
+            )
+    yield refused(
+        about,
+        "429 with `retry_after_seconds: 1795605746`",
+        APOLLO,
+        Odd(READ, status=429, body={"error": "Slow down.", "retry_after_seconds": 1795605746}),
+        code="TOO_MANY_REQUESTS_ERROR",
+    )
+    for name, value in (
+        ("x-minute-requests-left", "9" * 50),
+        ("x-minute-requests-left", "٣"),
+        ("x-hourly-requests-left", "-1"),
+        ("x-ratelimit-remaining", "many"),
+        ("x-ratelimit-remaining", ""),
+    ):
+        provider = OUTREACH if "ratelimit" in name else APOLLO
+        shown = value if len(value) < 10 else f"{value[:3]}… of {len(value)} digits"
+        yield success(about, f"`{name}: {shown}`", provider, Odd(READ, headers={name: value}))
+
+
+def deep(levels: int) -> Any:
+    """Arrays in each other."""
+    value: Any = "x"
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def _deep_values() -> Iterator[Row]:
+    about = "a value that is nested deeply"
+    for provider, path in ((APOLLO, "note"), (OUTREACH, "data.attributes.taskNote")):
+        for levels in (60, 500):
+            yield unknown(
+                about,
+                f"a custom field {levels} levels deep",
+                provider,
+                Odd(FIELDS, edits=[put(path, deep(levels))]),
+                sets=["note"],
+                sent=(READ, FIELDS),
+            )
+    for provider in (APOLLO, OUTREACH):
+        yield success(
+            about,
+            "a custom field that was 60 levels deep",
+            provider,
+            sets=["note"],
+            had={"note": deep(60)},
+            changes=["note"],
+            sent=(READ, FIELDS),
+        )
+
+
+ROWS: Final[Sequence[Row]] = (
+    *_other_record(),
+    *_dropped_writes(),
+    *_ignored_fields(),
+    *_normalised_texts(),
+    *_statuses(),
+    *_error_members(),
+    *_true_words(),
+    *_variants(),
+    *_someone_in_between(),
+    *_not_shown(),
+    *_tokens(),
+    *_without_content(),
+    *_passing(),
+    *_tolerated(),
+    *_numbers(),
+    *_deep_values(),
+)
+
+
+def rows() -> Iterator[tuple[str, ...]]:
+    """The rows of the table of docs/odd-answers.md."""
+    yield ("About", "Provider", "Answer", "Result", "Listed as changed", "Warnings", "At the provider", "Requests")
+    for row in ROWS:
+        result = "success" if row.result == OK else f"`{row.result}`, {row.outcome}"
+        has = (
+            row.has
+            if isinstance(row.has, str)
+            else "new and old"
+            if row.outcome == "partially applied"
+            else "new, as stored"
+        )
+        yield (
+            row.about,
+            row.provider.capitalize(),
+            row.what,
+            result,
+            ", ".join(row.changes),
+            ", ".join(f"`{kind}`" for kind in row.warnings),
+            has,
+            str(len(row.sent)),
+        )
