@@ -1,4 +1,4 @@
-"""`soak`: updates under random faults for minutes; every answer is held against what the provider holds.
+"""`soak`: updates under random faults and odd answers for minutes; every answer is held against what the provider holds.
 
 Each customer has an account of its own at the sandbox and makes one call at a time, so that what the provider held before
 and holds after a call is known exactly. The service runs in one process of its own, which is looked at every second:
@@ -60,6 +60,45 @@ _FAULTS: Final[Sequence[tuple[float, dict[str, Any]]]] = (
     (1, {"status": 200, "body": "<html>hello</html>", "when": "after"}),
     (1, {"status": 200, "body": '{"broken', "when": "after"}),
     (1, {"status": 302, "headers": {"location": "http://127.0.0.1:1/"}}),
+)
+
+
+_PAGE: Final = {
+    "body": "<html>Attention Required!</html>",
+    "headers": {"cf-mitigated": "challenge", "content-type": "text/html"},
+}
+
+# Odd answers in the same way, each with the provider and the kind of request that it is peculiar to, if it is.
+_ODD_ANSWERS: Final[Sequence[tuple[float, dict[str, Any]]]] = (
+    *((0.5, {"status": status, **_PAGE, "when": when}) for status in (401, 403, 404) for when in ("before", "after")),
+    *((0.5, {"status": status, "body": "", "when": "after"}) for status in (303, 408, 499, 520, 530, 599)),
+    (0.5, {"status": 520, "body": "error code: 520"}),
+    (0.5, {"prefix": "\ufeff"}),
+    (0.5, {"headers": {"retry-after": "9" * 400, "x-minute-requests-left": "9" * 50, "x-ratelimit-remaining": "many"}}),
+    (1, {"provider": "apollo", "method": "PUT", "members": {"id": "5f00000000000000000fffff"}}),
+    (1, {"provider": "apollo", "method": "PUT", "members": {"error_message": "not saved"}}),
+    (1, {"provider": "apollo", "method": "PUT", "members": {"error": "not saved"}, "without": ["id"]}),
+    (1, {"provider": "apollo", "method": "PUT", "members": {"error": None, "status": "loading"}}),
+    (1, {"provider": "apollo", "method": "PUT", "without": ["subject", "note"]}),
+    (1, {"provider": "apollo", "method": "PUT", "members": {"subject": 3, "note": []}}),
+    (1, {"provider": "apollo", "method": "PUT", "status": 200, "body": {"error": "Wait mode must be valid"}}),
+    (1, {"provider": "apollo", "method": "PUT", "status": 202, "body": {"status": "queued"}, "when": "after"}),
+    (1, {"provider": "apollo", "method": "GET", "without": ["emailer_touches"]}),
+    (1, {"provider": "apollo", "method": "GET", "members": {"emailer_campaign": None, "attachments": "loading"}}),
+    (1, {"provider": "outreach", "method": "PATCH", "members": {"data": {"type": "template", "id": 99}}}),
+    (1, {"provider": "outreach", "method": "PATCH", "members": {"errors": [{"detail": "not saved"}]}}),
+    (1, {"provider": "outreach", "method": "PATCH", "without": ["data"]}),
+    (1, {"provider": "outreach", "method": "PATCH", "status": 204, "body": "", "when": "after"}),
+    (1, {"provider": "outreach", "method": "PATCH", "status": 200, "body": {"meta": {}}, "when": "after"}),
+    (1, {"provider": "outreach", "method": "PATCH", "status": 403, "body": {"message": "Forbidden"}, "when": "after"}),
+    (1, {"provider": "outreach", "method": "GET", "without": ["included"]}),
+    (1, {"provider": "outreach", "method": "GET", "members": {"data": None}}),
+    (1, {"provider": "outreach", "method": "GET", "members": {"links": [], "meta": 5}}),
+    (5, {"provider": "outreach", "path": "oauth/token", "members": {"expires_in": "60"}}),
+    (5, {"provider": "outreach", "path": "oauth/token", "members": {"expires_in": 0, "token_type": 5}}),
+    (5, {"provider": "outreach", "path": "oauth/token", "prefix": "\ufeff\n"}),
+    (2, {"provider": "outreach", "path": "oauth/token", "status": 400, "body": {"error": "invalid_grant"}}),
+    (2, {"provider": "outreach", "path": "oauth/token", "status": 401, "body": {"error": "invalid_client"}}),
 )
 
 
@@ -157,7 +196,9 @@ class _Soak:
         return customers
 
     async def order_faults(self) -> None:
-        for provider, (percent, fault) in itertools.product(_PLACES, _FAULTS):
+        for provider, (percent, fault) in itertools.product(_PLACES, (*_FAULTS, *_ODD_ANSWERS)):
+            if fault.get("provider", provider) != provider:
+                continue
             order = {
                 "provider": provider,
                 "path": "^(?!.*oauth)",
@@ -253,7 +294,7 @@ def _look(service: Running, log: Path) -> _Look:
 
 
 def run(stage: Stage) -> Section:
-    """Random faults for minutes: what each caller was told, what the provider held, and what leaked."""
+    """Random faults and odd answers for minutes: what each caller was told, what the provider held, and what leaked."""
     return uvloop.run(_soak(stage))
 
 
