@@ -7,6 +7,12 @@ from sandbox import seed
 from sandbox.limits import ApolloLimits, OutreachLimits
 from sandbox.records import ApolloData, OutreachData
 
+HABITS = {
+    "apollo": ("wraps_bodies", "drops_writes", "sequences_need_a_key"),
+    "outreach": ("drops_writes", "no_content", "meta_only"),
+}
+"""What each provider has been seen to do, or may do, to some accounts and not to others."""
+
 TOKEN_LIFETIME = 7200.0
 OUTREACH_HOURLY = 10_000
 
@@ -25,6 +31,10 @@ class Account:
         mint_interval: Seconds between two mints for this user; 0 for no limit.
         last_mint: When a token was last minted, on the monotonic clock.
         latency: Seconds by which every answer is delayed.
+        habits: Which of ``HABITS`` it has: ``wraps_bodies`` puts a document around each body;
+            ``drops_writes`` answers writes of templates with the old record; an Outreach update is
+            answered 204 with ``no_content``, and 200 without the record with ``meta_only``;
+            ``sequences_need_a_key`` refuses OAuth tokens where a sequence is read.
         plan_has_access: Whether the plan includes the API at all.
         busy: Ids of the sequences on which a write is under way.
         api_key: The key to show in the control API; the same holds for the two tokens.
@@ -46,6 +56,7 @@ class Account:
     mint_interval: float = 0.0
     last_mint: float | None = None
     latency: float = 0.0
+    habits: frozenset[str] = frozenset()
     plan_has_access: bool = True
     busy: set[str] = field(default_factory=set)
     api_key: str | None = None

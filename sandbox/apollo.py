@@ -10,7 +10,7 @@ from typing import Any
 from sandbox import oauth, seed
 from sandbox.accounts import Account
 from sandbox.limits import Refusal
-from sandbox.markup import clean, to_text
+from sandbox.markup import clean, to_text, wrap
 from sandbox.messages import JSON, Answer, Call, InvalidBody, json_answer, media_type, text_answer
 from sandbox.records import ApolloData, Json
 from sandbox.state import State
@@ -75,6 +75,8 @@ def handle(state: State, call: Call) -> Answer:
                 "error_code": "API_INACCESSIBLE",
             },
         )
+    if endpoint is _SHOW and "sequences_need_a_key" in account.habits and call.bearer is not None:
+        return json_answer(403, {"error": "This endpoint requires a master api_key."})
     if not account.plan_has_access:
         return json_answer(
             429,
@@ -136,8 +138,11 @@ def _used_up(endpoint: str, refused: Refusal, headers: list[tuple[str, str]]) ->
         f"The maximum number of api calls allowed for {endpoint} is {refused.limit} times per "
         f"{refused.period}. Please upgrade your plan from https://app.apollo.io/."
     )
+    details = {"code": "USAGE.RATE_LIMIT.API_RATE_LIMIT_EXCEEDED"}
     return json_answer(
-        429, {"message": message}, [("retry-after", str(refused.retry_after)), *headers]
+        429,
+        {"message": message, "error_details": details},
+        [("retry-after", str(refused.retry_after)), *headers],
     )
 
 
@@ -311,6 +316,9 @@ def _update_template(account: Account, record_id: str, call: Call) -> Answer:
     data = account.apollo
     template = _known(data.templates, record_id)
     changes = _object(call)
+    if changes.keys() == {"emailer_template"}:
+        # The nested form is answered 200 and does nothing (observed in May 2026).
+        return json_answer(200, {"emailer_template": template})
     changes.pop("body_text", None)
     _check_members(changes, _TEMPLATE_MEMBERS)
     _not_busy(call)
@@ -320,7 +328,10 @@ def _update_template(account: Account, record_id: str, call: Call) -> Answer:
         if not _has_body(html) and any(data.campaigns[key]["active"] for key in sending):
             raise Refused(422, _EMPTY_BODY)
         changes |= {"body_html": html, "body_text": to_text(html)}
-    template.update(changes)
+        if html is not None and "wraps_bodies" in account.habits:
+            changes["body_html"] = wrap(html)
+    if "drops_writes" not in account.habits:
+        template.update(changes)
     return json_answer(200, {"emailer_template": template})
 
 
@@ -345,11 +356,21 @@ def _renumber(data: ApolloData, moved: Json) -> None:
         step["position"] = position
 
 
-def _update_touch(_account: Account, record_id: str, _call: Call) -> Answer:
-    """Fail as the operation has since it broke (observed in August 2026)."""
-    if not _ID.fullmatch(record_id):
-        raise Refused(422, f"{record_id!r} is not a valid id.")
-    return text_answer(500, "undefined method '[]' for nil")
+def _update_touch(account: Account, record_id: str, call: Call) -> Answer:
+    """Fail without the whole template, and with it approve the touch too (observed in 2026)."""
+    data = account.apollo
+    touch = _known(data.touches, record_id)
+    content = _object(call).get("emailer_template")
+    if not isinstance(content, dict) or not {"id", "subject", "body_html"} <= content.keys():
+        return text_answer(500, "undefined method '[]' for nil")
+    _not_busy(call)
+    template = _known(data.templates, touch["emailer_template_id"])
+    changes = {name: content[name] for name in ("subject", "body_html")}
+    _check_members(changes, _TEMPLATE_MEMBERS)
+    html = None if changes["body_html"] is None else clean(changes["body_html"])
+    template.update(changes | {"body_html": html, "body_text": to_text(html)})
+    touch["status"] = "approved"
+    return json_answer(200, {"emailer_touch": touch})
 
 
 def _update_sequence(account: Account, record_id: str, call: Call) -> Answer:
@@ -490,8 +511,9 @@ def _check_sending(data: ApolloData, campaign_id: str) -> None:
 _SEARCH = _Endpoint("api/v1/emailer_campaigns/search", ("q_name", "page", "per_page"), _search)
 _TEMPLATE_UPDATE = _Endpoint("api/v1/emailer_templates/update", (), _update_template)
 _STEP_UPDATE = _Endpoint("api/v1/emailer_steps/update", (), _update_step)
+_SHOW = _Endpoint("api/v1/emailer_campaigns/show", (), _show_campaign)
 _ENDPOINTS: dict[tuple[str, str], _Endpoint] = {
-    ("GET", "emailer_campaigns"): _Endpoint("api/v1/emailer_campaigns/show", (), _show_campaign),
+    ("GET", "emailer_campaigns"): _SHOW,
     ("PUT", "emailer_templates"): _TEMPLATE_UPDATE,
     ("PATCH", "emailer_templates"): _TEMPLATE_UPDATE,
     ("PUT", "emailer_steps"): _STEP_UPDATE,

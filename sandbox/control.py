@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from sandbox.accounts import Account
+from sandbox.accounts import HABITS, Account
 from sandbox.faults import InvalidFault
 from sandbox.limits import InvalidLimits
 from sandbox.messages import JSON, Answer
@@ -30,6 +30,7 @@ _ACCOUNT_MEMBERS = frozenset(
         "scopes",
         "latency_seconds",
         "client_secret",
+        "habits",
     }
 )
 
@@ -154,6 +155,7 @@ def _change(state: State, account: Account, order: dict[str, Any]) -> None:
     client_secret = order.get("client_secret", account.client_secret)
     if not isinstance(client_secret, str):
         raise _Refused(400, "client_secret must be a text")
+    habits = _habits(account, order["habits"]) if "habits" in order else account.habits
     if "rate_limits" in order:
         _order_limits(account, order["rate_limits"])
     if "token_expires_in" in seconds:
@@ -164,7 +166,15 @@ def _change(state: State, account: Account, order: dict[str, Any]) -> None:
         state.set_scopes(account, scopes)
     account.mint_interval = seconds.get("mint_interval_seconds", account.mint_interval)
     account.latency = seconds.get("latency_seconds", account.latency)
+    account.habits = habits
     state.set_client_secret(account, client_secret)
+
+
+def _habits(account: Account, value: Any) -> frozenset[str]:
+    known = HABITS[account.provider]
+    if not isinstance(value, list) or not all(name in known for name in value):
+        raise _Refused(400, f"habits must be a list of any of {', '.join(known)}")
+    return frozenset(value)
 
 
 def _order_limits(account: Account, wanted: Any) -> None:

@@ -19,6 +19,13 @@ def clean(html: str) -> str:
     return _SCRIPT.sub("", html)
 
 
+def wrap(html: str) -> str:
+    """Return the HTML with a document around it, as Apollo gives it back (recorded in 2023)."""
+    if "<html" in html.lower():
+        return html
+    return f"<html><head></head><body>{html}</body></html>"
+
+
 def to_text(html: str | None) -> str | None:
     """Return the plain text that a provider derives from a stored body, or None without a body."""
     if html is None:

@@ -153,7 +153,7 @@ def _dispatch(state: State, account: Account, call: Call) -> Answer:
         case ["PATCH", "api", "v2", collection, number] if collection in COLLECTIONS:
             kind = COLLECTIONS[collection]
             _require(state, call, kind, "write")
-            return _update(data, call, kind, number)
+            return _update(account, call, kind, number)
         case [_, "api", "v2", collection, *_] if collection in COLLECTIONS:
             raise Refused(
                 405, {"title": "Method Not Allowed", "detail": "The resource has no such method."}
@@ -400,7 +400,8 @@ def _invalid(pointer: str, detail: str) -> Json:
     }
 
 
-def _update(data: OutreachData, call: Call, kind: str, number: str) -> Answer:
+def _update(account: Account, call: Call, kind: str, number: str) -> Answer:
+    data, habits = account.outreach, account.habits
     wanted = _parse_query(call, kind, collection=False)
     resource = _find(data, kind, number)
     sent = _sent(call, resource)
@@ -423,7 +424,12 @@ def _update(data: OutreachData, call: Call, kind: str, number: str) -> Answer:
             links[name] = None if value["data"] is None else value["data"]["id"]
     if errors:
         raise Refused(422, *errors)
-    _store(resource, attributes, links)
+    if kind != "template" or "drops_writes" not in habits:
+        _store(resource, attributes, links)
+    if "no_content" in habits:
+        return Answer(204, b"", [])
+    if "meta_only" in habits:
+        return json_answer(200, {"meta": {}}, None, MEDIA_TYPE)
     document = _document(data, call, [resource], wanted, single=True)
     return json_answer(200, document, None, MEDIA_TYPE)
 

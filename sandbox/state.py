@@ -191,4 +191,5 @@ class State:
             "scopes": None if account.scopes is None else sorted(account.scopes),
             "rate_limits": limits.describe(),
             "latency_seconds": account.latency,
+            "habits": sorted(account.habits),
         }

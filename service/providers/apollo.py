@@ -95,11 +95,11 @@ _MASTER_KEY: Final = "a master API key"
 # What an answer with a good status has that is a refusal, and has nothing else.
 _REFUSAL_MEMBERS: Final = FAULT_MEMBERS | {"error_message", "success", "status", "code"}
 
-# Statuses that Apollo gives in plain text (observed); others in text come from something in front of it.
-_TEXT_STATUSES: Final = frozenset({401, 402, 422, 429, 500})
-
 # Gateways refuse with a `message` alone, too; where that would blame the customer, Apollo names an `error` (observed).
 _BLAMING_STATUSES: Final = frozenset({401, 403, 404})
+
+# In plain text these come from an edge or a proxy (observed), and 401 and others from Apollo.
+_NEVER_IN_TEXT: Final = frozenset({403, 404})
 
 _ACCEPTED: Final = 202
 
@@ -368,7 +368,7 @@ def _is_own(response: ProviderResponse, fault: Mapping[str, JsonValue]) -> bool:
         named = fault_members(fault)
         return bool(named - {"message"}) or (bool(named) and response.status not in _BLAMING_STATUSES)
     if media_type(response) == "text/plain":
-        return response.status in _TEXT_STATUSES
+        return response.status not in _NEVER_IN_TEXT
     return not response.body and "www-authenticate" in response.headers
 
 

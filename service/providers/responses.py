@@ -105,7 +105,7 @@ def shown_fields(
         response: The answer.
         record: The members of the record.
         sent: The fields, by the provider's names.
-        absent: Those of these names that the provider did not have before: it may ignore them.
+        absent: Those of these names that the provider did not have before: it may ignore them, or make anything of them.
 
     Raises:
         UpdateFailed: It does not show one of them, or something that cannot have become of what was sent; whether it was
@@ -113,7 +113,9 @@ def shown_fields(
     """
     members = record if isinstance(record, dict) else {}
     for name, field in sent.items():
-        if name not in members and name not in absent:
+        if name in absent:
+            continue
+        if name not in members:
             raise UpdateFailed(unreadable(provider, response, f"it does not show `{name}`", Outcome.UNKNOWN))
         if not _may_be_stored_as(field, members.get(name)):
             raise UpdateFailed(unreadable(provider, response, f"`{name}` has another type", Outcome.UNKNOWN))

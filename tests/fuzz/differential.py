@@ -246,8 +246,8 @@ class Generator:
             # A refusal in the provider's own words, by which nothing is carried out.
             given["applies"] = False
         if given.get("headers", {}).get("content-type") == "text/plain":
-            # So is one in words, with the statuses that Apollo gives in words.
-            given["applies"] = given["applies"] and given.get("status") not in (401, 402, 422, 429)
+            # So is one in words.
+            given["applies"] = given["applies"] and not 400 <= given.get("status", 200) <= 501
         if given.get("status") == 204 or any(edit.value == "meta" for edit in edits):
             # By these JSON:API says that all is as it was sent.
             given["applies"], given["stores"] = True, None
@@ -274,7 +274,7 @@ class Generator:
             else:
                 edit = Edit(what, path, chance.choice(_VALUES if what == "set" else _NAMES))
                 name = path.rpartition(".")[2]
-                if name in _TEXTS and isinstance(edit.value, str):
+                if name in _TEXTS and (isinstance(edit.value, str) or edit.value is None):
                     # Another text than what is stored is a lie that nobody can tell.
                     continue
             document = edit.apply(document)

@@ -54,7 +54,7 @@ async def test_template_write_cleans_derives_and_keeps_the_rest(
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
-        (PLAIN, {"emailer_template": {"subject": "x"}}, 422),
+        (PLAIN, {"emailer_template": {"subject": "x"}}, 200),
         (PLAIN, {"subject": 1}, 422),
         (PLAIN, {"body_html": ""}, 422),
         (PLAIN, {"body_html": "<script>only</script>"}, 422),
@@ -77,6 +77,60 @@ async def test_writes_are_judged(
     answer = await apollo.put(path, json=body)
     assert answer.status_code == status, answer.text
     assert "x-rate-limit-minute" in answer.headers or path == "/emailer_campaigns"
+
+
+async def test_the_nested_form_does_nothing(apollo: httpx.AsyncClient) -> None:
+    answer = await apollo.put(PLAIN, json={"emailer_template": {"subject": "nested"}})
+    assert answer.status_code == 200
+    assert answer.json()["emailer_template"]["subject"] != "nested"
+
+
+async def test_a_touch_with_its_whole_template_is_approved_too(
+    apollo: httpx.AsyncClient, control: httpx.AsyncClient
+) -> None:
+    path = f"/emailer_touches/{seed.APOLLO_TOUCH_UNREVIEWED_FIRST}"
+    template = {
+        "id": seed.APOLLO_TEMPLATE_UNREVIEWED_FIRST,
+        "subject": "x",
+        "body_html": "<p>x</p>",
+    }
+    part = await apollo.put(path, json={"emailer_template": {"subject": "x"}})
+    assert (part.status_code, part.text) == (500, "undefined method '[]' for nil")
+    whole = await apollo.put(path, json={"emailer_template": template})
+    assert whole.json()["emailer_touch"]["status"] == "approved"
+    stored = await control.get(f"/apollo/emailer_templates/{template['id']}")
+    assert stored.json()["subject"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("habit", "stored"),
+    [
+        ("wraps_bodies", "<html><head></head><body><p>new</p></body></html>"),
+        ("drops_writes", None),
+    ],
+)
+async def test_habits_of_writes(
+    apollo: httpx.AsyncClient, control: httpx.AsyncClient, habit: str, stored: str | None
+) -> None:
+    path = f"/apollo/emailer_templates/{seed.APOLLO_TEMPLATE_PLAIN}"
+    before = (await control.get(path)).json()["body_html"]
+    account = f"/accounts/{seed.APOLLO_ACCOUNT}"
+    assert (await control.patch(account, json={"habits": [habit]})).json()["habits"] == [habit]
+    answer = await apollo.put(PLAIN, json={"body_html": "<p>new</p>"})
+    assert answer.json()["emailer_template"]["body_html"] == (stored or before)
+    assert (await control.get(path)).json()["body_html"] == (stored or before)
+
+
+async def test_a_sequence_may_need_a_key(
+    sandbox: RunningSandbox, control: httpx.AsyncClient
+) -> None:
+    headers = {"Authorization": f"Bearer {seed.APOLLO_ACCESS_TOKEN}"}
+    accounts = [each for each in (await control.get("/accounts")).json() if "access_token" in each]
+    [account] = [each for each in accounts if each["access_token"] == seed.APOLLO_ACCESS_TOKEN]
+    await control.patch(f"/accounts/{account['id']}", json={"habits": ["sequences_need_a_key"]})
+    async with httpx.AsyncClient(base_url=sandbox.apollo_url, headers=headers) as client:
+        refused = await client.get(ACTIVE)
+    assert (refused.status_code, "master api_key" in refused.json()["error"]) == (403, True)
 
 
 async def test_bad_wait_mode_in_apollos_words(apollo: httpx.AsyncClient) -> None:
@@ -165,6 +219,7 @@ async def test_windows_count_down_for_each_endpoint_and_then_refuse(
     assert refused.status_code == 429
     assert 0 < int(refused.headers["retry-after"]) <= 90
     assert "api/v1/emailer_campaigns/show is 400 times per hour" in refused.json()["message"]
+    assert refused.json()["error_details"]["code"] == "USAGE.RATE_LIMIT.API_RATE_LIMIT_EXCEEDED"
     assert (await apollo.put(PLAIN, json={})).status_code == 200
 
 

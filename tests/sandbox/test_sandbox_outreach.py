@@ -112,6 +112,55 @@ async def test_update_changes_what_is_sent_and_cleans_it(outreach: httpx.AsyncCl
     assert answer.headers["Content-Type"] == "application/vnd.api+json"
 
 
+@pytest.mark.parametrize(
+    ("habit", "status", "document"),
+    [("no_content", 204, None), ("meta_only", 200, {"meta": {}})],
+)
+async def test_updates_may_be_answered_without_the_record(
+    outreach: httpx.AsyncClient,
+    control: httpx.AsyncClient,
+    habit: str,
+    status: int,
+    document: object,
+) -> None:
+    await control.patch(f"/accounts/{seed.OUTREACH_ACCOUNT}", json={"habits": [habit]})
+    body = {
+        "data": {
+            "type": "template",
+            "id": seed.OUTREACH_TEMPLATE_PLAIN,
+            "attributes": {"subject": "new"},
+        }
+    }
+    answer = await outreach.patch(f"/templates/{seed.OUTREACH_TEMPLATE_PLAIN}", json=body)
+    assert answer.status_code == status
+    assert (answer.json() if answer.content else None) == document
+    stored = await control.get(f"/outreach/templates/{seed.OUTREACH_TEMPLATE_PLAIN}")
+    assert stored.json()["attributes"]["subject"] == "new"
+
+
+async def test_writes_may_be_dropped(
+    outreach: httpx.AsyncClient, control: httpx.AsyncClient
+) -> None:
+    await control.patch(f"/accounts/{seed.OUTREACH_ACCOUNT}", json={"habits": ["drops_writes"]})
+    body = {
+        "data": {
+            "type": "template",
+            "id": seed.OUTREACH_TEMPLATE_PLAIN,
+            "attributes": {"subject": "new"},
+        }
+    }
+    answer = await outreach.patch(f"/templates/{seed.OUTREACH_TEMPLATE_PLAIN}", json=body)
+    assert answer.status_code == 200
+    assert answer.json()["data"]["attributes"]["subject"] != "new"
+
+
+async def test_a_habit_has_to_be_one_of_the_provider(control: httpx.AsyncClient) -> None:
+    answer = await control.patch(
+        f"/accounts/{seed.OUTREACH_ACCOUNT}", json={"habits": ["wraps_bodies"]}
+    )
+    assert (answer.status_code, "no_content" in answer.text) == (400, True)
+
+
 async def test_several_errors_come_at_once(outreach: httpx.AsyncClient) -> None:
     body = update("template", 18, name=" ", bodyText="x", nothing=1, subject=3, tags="a")
     answer = await outreach.patch("/templates/18", json=body)
