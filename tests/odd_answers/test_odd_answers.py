@@ -130,7 +130,7 @@ def check_result(row: Row, result: CallResult) -> None:
     assert row.says in details
     assert row.never not in details
     for error in result.errors:
-        assert error.meta.outcome == OUTCOMES[Outcome(row.outcome)]
+        assert error.meta.outcome == OUTCOMES[Outcome[row.outcome.upper().replace(" ", "_")]]
         assert error.meta.origin == ORIGINS[row.origin]
         assert error.meta.retry_after.ToSeconds() <= LONGEST_WAIT
 
