@@ -266,7 +266,9 @@ async def running(settings: Settings) -> AsyncIterator[App]:
         if has_metrics:
             await stack.enter_async_context(_kept_fresh(metrics, sessions, administration))
         app = App(
-            await rpc.start(SequenceStepServicer(calls), settings.grpc_address, tls, shared=shared),
+            await rpc.start(
+                SequenceStepServicer(calls), settings.grpc_address, tls, shared=shared, channelz=settings.channelz
+            ),
             http,
             admin,
             readiness,

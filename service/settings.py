@@ -132,6 +132,11 @@ class Settings(_ProviderUrls):
         description="How long the servers go on serving after SIGTERM, while health checks and `/readyz` say that they stop.",
     )
     stop_grace_seconds: float = Field(30.0, ge=0, description="How long running calls may take to end after that.")
+    channelz: bool = Field(
+        False,
+        description="Answer `grpc.channelz.v1`, which shows the connections of the gRPC server and where they come from to "
+        "whoever can reach it.",
+    )
     log_format: LogFormat = Field(
         LogFormat.JSON, description="`json` for one JSON object a line, `console` for people."
     )

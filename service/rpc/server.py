@@ -90,7 +90,7 @@ class GrpcServer:
 
 
 async def start(
-    servicer: SequenceStepServicer, address: str, tls: TlsFiles | None, *, shared: bool = False
+    servicer: SequenceStepServicer, address: str, tls: TlsFiles | None, *, shared: bool = False, channelz: bool = False
 ) -> GrpcServer:
     """Starts a server; it answers NOT_SERVING until `set_serving`.
 
@@ -99,6 +99,7 @@ async def start(
         address: HOST:PORT or unix:PATH; port 0 picks a free one.
         tls: The certificate to show and the clients to trust; None for plaintext.
         shared: Share the address with other workers.
+        channelz: Serve `grpc.channelz.v1` too.
 
     Raises:
         PortInUse: The address cannot be listened on.
@@ -109,6 +110,7 @@ async def start(
         options=(
             *OPTIONS,
             ("grpc.so_reuseport", int(shared)),
+            ("grpc.enable_channelz", int(channelz)),
             ("grpc.max_allowed_incoming_connections", max_connections()),
         ),
     )
@@ -118,6 +120,10 @@ async def start(
     for name in _HEALTH_NAMES:
         await health_servicer.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
     add_reflection(server, SERVICE_NAME, health.SERVICE_NAME)
+    if channelz:
+        from grpc_channelz.v1 import channelz as channelz_service  # noqa: PLC0415  # seldom wanted
+
+        channelz_service.add_channelz_servicer(server)
     listening_at = _add_ports(server, address, server_credentials(tls) if tls else None, shared=shared)
     await server.start()
     return GrpcServer(server, health_servicer, listening_at, keyless)
