@@ -12,6 +12,8 @@ PYTHON ?=
 VENV := .venv
 PY := $(CURDIR)/$(VENV)/bin/python
 READY := $(VENV)/.ready
+# What the service and its sandbox need to run is a fifth of everything; where everything is there, it serves as well.
+READY_TO_RUN := $(if $(wildcard $(READY)),$(READY),$(VENV)/.ready-to-run)
 PYTEST_ARGS ?=
 # Tests run on all processors; those that share something slow to make stay together.
 PYTEST := $(PY) -m pytest --numprocesses auto --dist loadgroup
@@ -30,10 +32,14 @@ help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: setup
-setup: $(READY) ## Make the virtual environment with the locked dependencies (once)
+setup: $(READY) ## Make the virtual environment with everything that is locked (once)
 
-$(READY): requirements-dev.lock pyproject.toml
-	@candidates="$(PYTHON)"
+$(VENV)/.ready: requirements-dev.lock
+$(VENV)/.ready-to-run: requirements-run.lock
+
+$(VENV)/.ready $(VENV)/.ready-to-run: pyproject.toml
+	@echo "Setting up $(VENV) (once)"
+	candidates="$(PYTHON)"
 	for python in $${candidates:-python3 python3.11 python3.12 python3.13 python3.14 python}; do
 		if "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
 			found="$$python"
@@ -44,14 +50,11 @@ $(READY): requirements-dev.lock pyproject.toml
 		echo "Python 3.11 or later with venv is needed; name one with: make setup PYTHON=/path/to/python3" >&2
 		exit 1
 	fi
-	[ -x $(PY) ] || "$$found" -m venv $(VENV)
-	echo "Installing the locked dependencies into $(VENV) (once, a minute or so)"
-	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	"$$found" tools/setup.py $(filter %.lock,$^)
 	touch $@
 
 .PHONY: demo
-demo: setup ## Change a step at each provider through a real service, and show what happened
+demo: $(READY_TO_RUN) ## Change a step at each provider through a real service, and show what happened
 	@seqstep demo
 
 .PHONY: test
@@ -103,11 +106,11 @@ generate: setup ## Make the stubs and the tables of the documentation again
 	$(PY) tools/docs.py
 
 .PHONY: serve
-serve: setup ## Run the service in the foreground, with a database and customers of the sandbox in var/
+serve: $(READY_TO_RUN) ## Run the service in the foreground, with a database and customers of the sandbox in var/
 	@$(PY) tools/dev.py
 
 .PHONY: sandbox
-sandbox: setup ## Run the stand-ins for Apollo and Outreach in the foreground
+sandbox: $(READY_TO_RUN) ## Run the stand-ins for Apollo and Outreach in the foreground
 	@seqstep sandbox
 
 .PHONY: polyglot
@@ -127,6 +130,8 @@ lock: setup ## Lock the dependencies again, with hashes and without naming an in
 	"$${compile[@]}" $(LOCK_ARGS) pyproject.toml --extra postgresql --extra tracing --output-file requirements.lock
 	"$${compile[@]}" $(LOCK_ARGS) --group build --output-file requirements-build.lock
 	"$${compile[@]}" $(LOCK_ARGS) pyproject.toml --all-extras --group dev --output-file requirements-dev.lock
+	"$${compile[@]}" pyproject.toml --extra sandbox --group install --constraint requirements-dev.lock --output-file requirements-run.lock
+	echo uv | "$${compile[@]}" $(LOCK_ARGS) - --output-file requirements-uv.lock
 
 .PHONY: clean
 clean: ## Remove what was made: the virtual environment, caches, the development database
