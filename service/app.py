@@ -217,7 +217,11 @@ async def running(settings: Settings) -> AsyncIterator[App]:
     tls, shared = _tls(settings), settings.workers > 1
     async with AsyncExitStack() as stack:
         keyring = Keyring.parse(settings.encryption_keys.get_secret_value())
-        store = Store.open(settings.database_url.get_secret_value(), max_connections=settings.database_max_connections)
+        store = Store.open(
+            settings.database_url.get_secret_value(),
+            max_connections=settings.database_max_connections,
+            create=False,
+        )
         stack.push_async_callback(store.close)
         await store.check_schema()
         administration = ConnectionAdministration(store, keyring)

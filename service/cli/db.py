@@ -19,8 +19,6 @@ def upgrade() -> None:
         store = Store.open(context.load_settings().database_url.get_secret_value())
         try:
             before = await store.revision()
-            if before is not None and before > REVISION:
-                await store.check_schema()
             await migrate(store)
             return before, await store.revision()
         finally:
@@ -35,7 +33,7 @@ def status() -> None:
     """Show the schema of the database and the one that this version works with; exit status 1 if they differ."""
 
     async def main() -> tuple[str | None, str]:
-        store = Store.open(context.load_settings().database_url.get_secret_value())
+        store = Store.open(context.load_settings().database_url.get_secret_value(), create=False)
         try:
             await store.check_schema()
             return await store.revision(), "up to date"

@@ -122,9 +122,7 @@ async def _check_database(settings: Settings) -> Finding:
 
     try:
         url = driver_url(settings.database_url.get_secret_value())
-        if url.get_backend_name() == "sqlite" and not os.path.exists(url.database or ""):  # noqa: ASYNC240, PTH110
-            return Finding("database", State.WRONG, f"{url.database} does not exist; run `seqstep db upgrade`")
-        store = Store.open(settings.database_url.get_secret_value())
+        store = Store.open(settings.database_url.get_secret_value(), create=False)
         try:
             await store.check_schema()
         finally:
@@ -143,7 +141,7 @@ async def _check_connections(settings: Settings) -> list[Finding]:
 
     try:
         keyring = Keyring.parse(settings.encryption_keys.get_secret_value())
-        store = Store.open(settings.database_url.get_secret_value())
+        store = Store.open(settings.database_url.get_secret_value(), create=False)
         try:
             administration = ConnectionAdministration(store, keyring)
             counts, under_keys = await administration.refresh_errors(), await administration.count_by_key()

@@ -19,7 +19,7 @@ def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
 @asynccontextmanager
 async def open_store() -> AsyncIterator[Store]:
     """Opens the store of the settings and checks its schema."""
-    opened = Store.open(context.load_settings().database_url.get_secret_value())
+    opened = Store.open(context.load_settings().database_url.get_secret_value(), create=False)
     try:
         await opened.check_schema()
         yield opened

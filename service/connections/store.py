@@ -108,6 +108,7 @@ class Store:
         *,
         statement_seconds: float | None = _STATEMENT_SECONDS,
         max_connections: int = _DEFAULT_CONNECTIONS,
+        create: bool = True,
     ) -> "Store":
         """Opens the store at `sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST/NAME`; connects at the first use.
 
@@ -118,14 +119,15 @@ class Store:
             database_url: Where it is.
             statement_seconds: Longest wait for PostgreSQL's answer to a statement; None for commands that may take longer.
             max_connections: Connections to PostgreSQL at a time.
+            create: Make a SQLite file that does not exist.
 
         Raises:
-            StoreUnavailable: The URL is not supported, or the driver is missing.
+            StoreUnavailable: The URL is not supported, the driver is missing, or there is no such file.
         """
         url = driver_url(database_url)
         try:
             if url.get_backend_name() == "sqlite":
-                file = _make_private_file(url.database)
+                file = _private_file(url.database, create=create)
                 engine = create_async_engine(url, hide_parameters=True, pool_size=4, max_overflow=4)
                 event.listen(engine.sync_engine, "connect", _prepare_sqlite)
                 return cls(engine, _sqlite_reader(url), file)
@@ -320,10 +322,12 @@ def driver_url(database_url: str) -> URL:
     return url.set(drivername=_DRIVERS[url.drivername])
 
 
-def _make_private_file(database: str | None) -> Path:
+def _private_file(database: str | None, *, create: bool) -> Path:
     if not database or database == ":memory:":
         raise StoreUnavailable("SEQSTEP_DATABASE_URL must name a file, as in sqlite:///seqstep.sqlite3")
     path = Path(database)
+    if not create and not path.exists():
+        raise StoreUnavailable(f"the database {path} does not exist; run `seqstep db upgrade`")
     # SQLite gives the files beside it (-wal, -shm) the mode of the file itself. A file that is there is not opened: closing
     # it would end the locks that this process has on it for another store, and SQLite would lose what that one writes.
     with contextlib.suppress(FileExistsError):

@@ -13,8 +13,9 @@ import pytest
 from sandbox import seed
 from sandbox.server import RunningSandbox, running_sandbox
 from sandbox.stand_ins import provider_settings
-from service.cli.demo.environment import SEQSTEP, CommandFailed, DemoEnvironment, run
+from service.cli.demo.environment import SEQSTEP, DemoEnvironment
 from service.connections.encryption import generate_key
+from tests.support.command import CommandFailed, run
 
 GRANT = {
     "access_token": seed.OUTREACH_ACCESS_TOKEN,
@@ -71,7 +72,7 @@ class CommandLine:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> DemoEnvironment:
-    """Made once, since it takes several commands, and copied for each test."""
+    """Made once, and copied for each test."""
     return DemoEnvironment.prepare(tmp_path_factory.mktemp("prepared") / "cli", "dev", "http://127.0.0.1:9")
 
 

@@ -48,6 +48,14 @@ async def test_the_demonstration_ends_well_and_leaves_nothing(tmp_path: Path) ->
     assert shown.count("✓ as it should be") == 4
     assert shown.endswith("All as it should be.\n")
     assert "\x1b" not in shown
+    assert shown.startswith("Starting the sandbox …\n")
+    rows = [line.split() for line in shown.splitlines() if line.rstrip().endswith("✓")]
+    assert [row[-3:] for row in rows] == [
+        ["changed", "2", "✓"],
+        ["changed", "2", "✓"],
+        ["NOT_IMPLEMENTED_ERROR", "0", "✓"],
+        ["NOT_FOUND_ERROR", "1", "✓"],
+    ]
     for line in (
         "  PUT /api/v1/emailer_templates/5f0000000000000000000401 → 200",
         "  PATCH /api/v2/templates/18 → 200",

@@ -124,7 +124,7 @@ async def test_a_machine_without_any_setting_learns_what_to_do(tmp_path: Path) -
     assert status == 1
     assert found["settings"] == ["note", "not a setting, and ignored: SEQSTEP_WORKRES (did you mean SEQSTEP_WORKERS?)"]
     assert "seqstep keygen" in found["encryption keys"][1]
-    assert found["database"] == ["wrong", "seqstep.sqlite3 does not exist; run `seqstep db upgrade`"]
+    assert found["database"] == ["wrong", "the database seqstep.sqlite3 does not exist; run `seqstep db upgrade`"]
     assert found["TLS"][0] == "wrong"
     assert found["HTTP address"] == ["wrong", "everywhere is not HOST:PORT"]
     assert found["Apollo"][0] == "wrong"

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.demo.environment import CommandFailed, DemoEnvironment, run
+from sandbox.stand_ins import provider_settings
+from service.cli.demo.environment import DemoEnvironment
 from service.client import AsyncClient, StepUpdate
+from service.connections.encryption import generate_key
+from tests.support.command import CommandFailed, run
 from tests.support.processes import server_process
 
 
@@ -27,6 +30,10 @@ async def ended(folder: Path, settings: dict[str, str], *arguments: str) -> tupl
     async with asyncio.timeout(30):
         out, _ = await process.communicate()
     return process.returncode, out.decode()
+
+
+def left_in(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -57,7 +64,7 @@ async def test_a_sandbox_whose_port_is_taken_says_so(tmp_path: Path) -> None:
 
 
 async def test_a_prepared_environment_serves_and_can_be_prepared_again(tmp_path: Path) -> None:
-    """What `make serve` stands on: made once by the real commands, private, and kept from then on."""
+    """What `make serve` stands on: made once, private, and kept from then on."""
     sandbox = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "service.cli", "sandbox", "--port", "0"), stdout=asyncio.subprocess.PIPE
     )
@@ -99,3 +106,15 @@ async def test_a_lost_key_is_replaced(tmp_path: Path) -> None:
 def test_a_command_that_fails_tells_which_and_why(tmp_path: Path) -> None:
     with pytest.raises(CommandFailed, match=r"seqstep app list failed with status 1: .*seqstep db upgrade"):
         run({**os.environ, "SEQSTEP_DATABASE_URL": f"sqlite:///{tmp_path}/empty.sqlite3"}, "app", "list")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("app", "list"), ("connection", "list"), ("db", "status"), ("serve",), ("doctor",)]
+)
+async def test_what_only_reads_makes_no_database(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    settings = {"SEQSTEP_ENCRYPTION_KEYS": generate_key(), "SEQSTEP_GRPC_ADDRESS": "127.0.0.1:0"}
+    # Nothing listens there, so that the doctor does not ask the real providers.
+    status, out = await ended(tmp_path, settings | provider_settings("http://127.0.0.1:9"), *arguments)
+    assert status not in (0, None)
+    assert "seqstep.sqlite3 does not exist; run `seqstep db upgrade`" in " ".join(out.split())
+    assert left_in(tmp_path) == []

@@ -12,7 +12,7 @@ from typing import Final
 import typer
 
 from service.cli import output
-from service.cli.demo.environment import CUSTOMER, SEQSTEP, CommandFailed, DemoEnvironment
+from service.cli.demo.environment import CUSTOMER, SEQSTEP, DemoEnvironment
 
 _START_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 10.0
@@ -34,7 +34,7 @@ def demo() -> None:
     except (KeyboardInterrupt, asyncio.CancelledError):
         typer.echo("Interrupted; everything that was started has been stopped.", err=True)
         raise typer.Exit(130) from None
-    except (NotStarted, CommandFailed) as failure:
+    except NotStarted as failure:
         typer.echo(f"seqstep: {failure}", err=True)
         raise typer.Exit(1) from None
     raise typer.Exit(int(wrong > 0))
@@ -42,15 +42,16 @@ def demo() -> None:
 
 async def _demo() -> int:
     """Runs sandbox, service and scenarios; returns how many scenarios did not end as they should."""
-    from service.cli.demo import scenarios  # noqa: PLC0415  # gRPC is slow to load
-
     _stop_on_first_signal()
     out = output.console()
+    out.print("Starting the sandbox …")
     with tempfile.TemporaryDirectory(prefix="seqstep-demo-") as folder:
         async with _process("sandbox", ("sandbox", "--port", "0"), None, _sandbox_url) as sandbox:
             out.print(f"Sandbox (Apollo and Outreach stand-ins): {sandbox}")
+            out.print("Making a database, an encryption key, an application and connections …")
             demo = await _prepare(Path(folder), sandbox)
             out.print(f"Database, encryption key, application {_APPLICATION}, connections of customer {CUSTOMER}: made")
+            out.print("Starting the service …")
             environment = {
                 **demo.environment,
                 "SEQSTEP_GRPC_ADDRESS": "127.0.0.1:0",
@@ -59,6 +60,8 @@ async def _demo() -> int:
             }
             async with _process("service", ("serve",), environment, _grpc_address) as address:
                 out.print(f"Service (gRPC): {address}")
+                from service.cli.demo import scenarios  # noqa: PLC0415  # gRPC is slow to load
+
                 api_key = demo.api_key_file.read_text(encoding="utf-8").strip()
                 return await scenarios.run_scenarios(out, sandbox, address, api_key)
 

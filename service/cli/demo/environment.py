@@ -1,8 +1,8 @@
-"""Prepares what a service in front of the sandbox needs, by the real commands: for `demo` and `make serve`."""
+"""Prepares what a service in front of the sandbox needs: for `demo` and `make serve`."""
 
+import asyncio
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Final
 
 from sandbox.stand_ins import STAND_INS, provider_settings
+from service.cli.credentials import parse_credentials
+from service.connections import Applications, ConnectionAdministration, Keyring, Store
+from service.connections.encryption import generate_key
+from service.connections.migrations.upgrade import upgrade
+from service.domain.step import Provider
 
 CUSTOMER: Final = "acme"
 """The customer that is connected to the sandbox's accounts."""
 
+_OLD_KEYS_SECONDS: Final = 86400.0
+
 SEQSTEP: Final = (sys.executable, "-m", "service.cli")
 """The command line, wherever it is installed."""
-
-_COMMAND_SECONDS: Final = 60.0
-
-
-class CommandFailed(Exception):
-    """A command of the preparation failed; the message is the command and its error output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,9 @@ class DemoEnvironment:
         """Makes what is missing, and connects the customer to the sandbox's accounts.
 
         Raises:
-            CommandFailed: A command did not succeed.
+            StoreUnavailable: The database cannot be used.
+            SchemaMismatch: A newer version has made it.
+            KeyringError: The encryption key in the folder is not one.
         """
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
@@ -59,49 +62,37 @@ class DemoEnvironment:
         }
         keys = folder / "encryption-keys"
         if not keys.exists():
-            _write_private(keys, run(inherited, "keygen"))
+            write_private(keys, f"{generate_key()}\n")
         settings["SEQSTEP_ENCRYPTION_KEYS"] = keys.read_text(encoding="utf-8").strip()
         demo = cls(folder, application, inherited | settings)
-        demo._prepare_database()
+        asyncio.run(demo._prepare_database())
         return demo
 
-    def _prepare_database(self) -> None:
-        run(self.environment, "db", "upgrade")
-        known = {each["name"] for each in json.loads(run(self.environment, "app", "list", "--json"))}
-        if self.application not in known:
-            _write_private(self.api_key_file, run(self.environment, "app", "create", self.application))
+    async def _prepare_database(self) -> None:
+        store = Store.open(self.environment["SEQSTEP_DATABASE_URL"])
+        try:
+            await upgrade(store)
+            await self._connect_customer(store)
+        finally:
+            await store.close()
+
+    async def _connect_customer(self, store: Store) -> None:
+        applications = Applications(store, 0)
+        if self.application not in {each.name for each in await applications.list()}:
+            key = await applications.create(self.application)
+            write_private(self.api_key_file, f"{key.reveal()}\n")
         elif not self.api_key_file.exists():
-            _write_private(self.api_key_file, run(self.environment, "app", "rotate-key", self.application))
-        for provider, stand_in in STAND_INS.items():
-            connection = ("--app", self.application, "--customer", CUSTOMER, "--provider", provider)
-            run(self.environment, "connection", "set", *connection, stdin=json.dumps(stand_in.credentials))
+            key = await applications.rotate_key(self.application, _OLD_KEYS_SECONDS)
+            write_private(self.api_key_file, f"{key.reveal()}\n")
+        application = await applications.find(self.application)
+        connections = ConnectionAdministration(store, Keyring.parse(self.environment["SEQSTEP_ENCRYPTION_KEYS"]))
+        for name, stand_in in STAND_INS.items():
+            provider = Provider(name)
+            credentials = parse_credentials(provider, json.dumps(stand_in.credentials))
+            await connections.set(application.id, CUSTOMER, provider, credentials)
 
 
-def run(environment: Mapping[str, str], *arguments: str, stdin: str = "") -> str:
-    """Runs a command of `seqstep` and returns its standard output.
-
-    Raises:
-        CommandFailed: It did not succeed.
-    """
-    command = (*SEQSTEP, *arguments)
-    done = subprocess.run(  # noqa: S603  # a command of our own
-        command,
-        env=environment,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=_COMMAND_SECONDS,
-        check=False,
-        # Ctrl-C on the terminal is handled by the caller, who still needs this command to finish.
-        start_new_session=True,
-    )
-    if done.returncode != 0:
-        raise CommandFailed(
-            f"seqstep {' '.join(arguments)} failed with status {done.returncode}: {done.stderr.strip()}"
-        )
-    return done.stdout
-
-
-def _write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
+    """Writes a file that only its owner can read."""
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123
         file.write(text)

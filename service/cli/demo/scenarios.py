@@ -7,8 +7,9 @@ from typing import Any, Final
 import httpx
 from google.protobuf import json_format
 from rich.console import Console
+from rich.highlighter import JSONHighlighter
 from rich.rule import Rule
-from rich.syntax import Syntax
+from rich.table import Table
 from rich.text import Text
 
 from sandbox import seed
@@ -119,7 +120,7 @@ SCENARIOS: Final = (
         _refused_as("NOT_IMPLEMENTED_ERROR"),
     ),
     Scenario(
-        "A mistake: the step is not in that sequence",
+        "A step that is not in that sequence",
         "outreach",
         StepUpdate(
             sequence_id=str(seed.OUTREACH_SEQUENCE_ENABLED),
@@ -146,24 +147,29 @@ async def run_scenarios(out: Console, sandbox: str, address: str, api_key: str) 
         How many scenarios did not end as they should.
     """
     wrong = 0
+    summary = Table("call", "result", "provider calls", "", box=None, pad_edge=False)
     # The sandbox is on this machine, whatever proxy the environment names.
     reading = httpx.AsyncClient(base_url=sandbox, trust_env=False)
     async with AsyncClient(address, api_key=api_key) as client, reading as provider:
         for scenario in SCENARIOS:
-            problem = await _run(out, scenario, client, provider)
+            problem, result, calls = await _run(out, scenario, client, provider)
             wrong += problem is not None
+            summary.add_row(scenario.title, result, str(calls), "✗" if problem else "✓")
             if problem is None:
                 out.print(Text("✓ as it should be", style="bold green"))
             else:
                 out.print(Text(f"✗ not as it should be: {problem}", style="bold red"))
     out.print()
-    summary = "All as it should be." if not wrong else f"{wrong} of {len(SCENARIOS)} not as it should be."
-    out.print(Text(summary, style="bold green" if not wrong else "bold red"))
+    out.print(summary, soft_wrap=False)
+    verdict = "All as it should be." if not wrong else f"{wrong} of {len(SCENARIOS)} not as it should be."
+    out.print(Text(verdict, style="bold green" if not wrong else "bold red"))
     return wrong
 
 
-async def _run(out: Console, scenario: Scenario, client: AsyncClient, provider: httpx.AsyncClient) -> str | None:
-    """Runs one scenario and returns what is wrong with it."""
+async def _run(
+    out: Console, scenario: Scenario, client: AsyncClient, provider: httpx.AsyncClient
+) -> tuple[str | None, str, int]:
+    """Runs one scenario; returns what is wrong with it, or None, its result in a word, and the provider's calls."""
     out.print()
     if out.is_terminal:
         out.print(Rule(scenario.title, align="left"))
@@ -187,9 +193,10 @@ async def _run(out: Console, scenario: Scenario, client: AsyncClient, provider: 
         out.print(Text(f"  {call['method']} {output.escape(call['path'])} → {call['status']}"))
     if scenario.record is not None:
         _print_difference(out, before, after)
+    result = "changed" if isinstance(outcome, UpdateResult) else outcome.code
     if len(calls) != scenario.expected_calls:
-        return f"the provider got {len(calls)} calls in place of {scenario.expected_calls}"
-    return scenario.check(outcome, before, after)
+        return f"the provider got {len(calls)} calls in place of {scenario.expected_calls}", result, len(calls)
+    return scenario.check(outcome, before, after), result, len(calls)
 
 
 async def _read(scenario: Scenario, provider: httpx.AsyncClient) -> Content:
@@ -209,8 +216,5 @@ def _print_difference(out: Console, before: Content, after: Content) -> None:
 
 
 def _print_json(out: Console, text: str) -> None:
-    indented = "\n".join(f"  {output.escape(line)}" for line in text.splitlines())
-    if out.is_terminal:
-        out.print(Syntax(indented, "json", theme="ansi_dark", background_color="default", word_wrap=True))
-    else:
-        out.print(Text(indented))
+    # Whole lines, whatever the width of the terminal is.
+    out.print(JSONHighlighter()("\n".join(f"  {output.escape(line)}" for line in text.splitlines())))

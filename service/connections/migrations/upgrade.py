@@ -7,6 +7,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection as DatabaseConnection
 
+from service.connections.schema import REVISION
 from service.connections.store import Store
 
 # A lock until the end of the transaction. SQLite begins none by itself before a table is made.
@@ -30,7 +31,11 @@ async def upgrade(store: Store) -> None:
 
     Raises:
         StoreUnavailable: The database cannot be reached.
+        SchemaMismatch: A newer version has made it.
     """
+    before = await store.revision()
+    if before is not None and before > REVISION:
+        await store.check_schema()
 
     def run(db: DatabaseConnection) -> None:
         db.exec_driver_sql(_LOCKS[db.dialect.name])
