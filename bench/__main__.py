@@ -22,6 +22,7 @@ from bench.parts import (
     own,
     profile,
     races,
+    replicas,
     scale,
     soak,
     start,
@@ -52,6 +53,7 @@ LONG_PARTS: Final[dict[str, Run]] = {
     "soak": soak.run,
     "races": races.run,
     "attack": attack.run,
+    "replicas": replicas.run,
 }
 """Parts that take minutes, which run when they are named."""
 
@@ -121,7 +123,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a short run; kept in build/bench, not in docs")
     parser.add_argument("--rounds", type=int, help="how often everything is measured, in turn")
     parser.add_argument("--seconds", type=float, help="how long at a time")
-    parser.add_argument("--minutes", type=float, help="how long the soak lasts")
+    parser.add_argument("--minutes", type=float, help="how long the soak lasts, and the replicas break")
     parser.add_argument("--pairs", type=int, help="how many pairs of updates race in one process")
     parser.add_argument("--output", type=Path, help="the folder for performance.json and performance.svg")
     return parser.parse_args()

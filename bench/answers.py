@@ -11,8 +11,8 @@ OUTREACH_SEQUENCE_ID: Final = "4711"
 OUTREACH_STEP_ID: Final = "815"
 OUTREACH_TEMPLATE_ID: Final = 99
 
-HELD_SUBJECT: Final = "Quick question about {{company}}"
-HELD_BODY: Final = "<p>Hi {{first_name}},</p>" + "<p>We help teams like yours to save time on every mail.</p>" * 16
+STORED_SUBJECT: Final = "Quick question about {{company}}"
+STORED_BODY: Final = "<p>Hi {{first_name}},</p>" + "<p>We help teams like yours to save time on every mail.</p>" * 16
 WANTED_SUBJECT: Final = "A better question about {{company}}"
 WANTED_BODY: Final = "<p>Hello {{first_name}},</p>" + "<p>Teams like yours save an hour a day with us.</p>" * 25
 
@@ -134,7 +134,7 @@ def _campaign() -> dict[str, Any]:
             }
             for number in numbers
         ],
-        "emailer_templates": [_template(number, HELD_SUBJECT, HELD_BODY) for number in numbers],
+        "emailer_templates": [_template(number, STORED_SUBJECT, STORED_BODY) for number in numbers],
     }
 
 
@@ -167,7 +167,7 @@ def _variants() -> dict[str, Any]:
             }
         ],
         "included": [
-            _outreach_template(HELD_SUBJECT, HELD_BODY),
+            _outreach_template(STORED_SUBJECT, STORED_BODY),
             {
                 "type": "sequenceStep",
                 "id": int(OUTREACH_STEP_ID),

@@ -31,7 +31,7 @@ class Counts:
     Attributes:
         connections: Connections that were made to it; with TLS, each is one handshake.
         requests: Requests, those for these counts left out.
-        seconds: From their arrival to their answers, all together; only the small server knows.
+        seconds: From the moments that they came to their answers, all together; only the small server knows.
     """
 
     connections: int
@@ -70,7 +70,7 @@ class UpstreamServer:
         software: What it is.
         url: Where it answers, without a path.
         process: Its process.
-        counts_url: Where it tells what it has seen.
+        counts_url: Where it says what it has seen.
     """
 
     software: str
@@ -143,12 +143,12 @@ def small(cores: Cores, delay: float = 0.0) -> Iterator[UpstreamServer]:
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """A running sandbox: slower than the other stand-ins, but it holds what it is sent, counts it, and fails as told.
+    """A running sandbox: slower than the other stand-ins, but it keeps what it is sent, counts it, and fails as it is asked to.
 
     Attributes:
         server: Its process and its address.
         environment: The service's settings that send it there.
-        control_url: Where the sandbox itself is looked at and told what to do.
+        control_url: Where the sandbox itself is looked at and controlled.
     """
 
     server: UpstreamServer

@@ -68,7 +68,7 @@ def without_node() -> str | None:
     if shutil.which("node") is None or shutil.which("npm") is None:
         return "node: skipped, since Node is not installed (apt-get install nodejs npm)"
     if not (_NODE / "node_modules").is_dir():
-        done = subprocess.run(["npm", "ci", "--silent"], cwd=_NODE, check=False, capture_output=True, text=True)
+        done = subprocess.run(["npm", "ci", "--loglevel=error"], cwd=_NODE, check=False, capture_output=True, text=True)
         if done.returncode:
             return f"node: skipped, since `npm ci` in bench/node failed: {done.stderr.strip()[-200:]}"
     return None

@@ -17,9 +17,9 @@ app.patch("/sequences/:sequence_id/sequence_steps/:sequence_step_id", async (req
   if (read.error) throw new Error(`Apollo answered ${read.response.status}`);
   const step = read.data.emailer_steps.find((each) => each.id === sequence_step_id);
   const touch = read.data.emailer_touches.find((each) => each.emailer_step_id === step.id);
-  const held = read.data.emailer_templates.find((each) => each.id === touch.emailer_template_id);
+  const present = read.data.emailer_templates.find((each) => each.id === touch.emailer_template_id);
   const written = await apollo.PUT("/emailer_templates/{id}", {
-    params: { path: { id: held.id } },
+    params: { path: { id: present.id } },
     headers,
     body: { subject: template.subject, body_html: template.body },
   });
@@ -29,8 +29,8 @@ app.patch("/sequences/:sequence_id/sequence_steps/:sequence_step_id", async (req
     errors: [],
     warnings: [],
     changes: [
-      { field: "template.subject", before: held.subject, after: stored.subject },
-      { field: "template.body", before: held.body_html, after: stored.body_html },
+      { field: "template.subject", before: present.subject, after: stored.subject },
+      { field: "template.body", before: present.body_html, after: stored.body_html },
     ],
   });
 });

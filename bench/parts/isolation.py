@@ -17,10 +17,10 @@ _HANGS_SECONDS: Final = 3600.0
 _LIMIT: Final = 1.5
 _ROUNDS: Final = 3
 _RATE: Final = 40.0
-_ROOM: Final = {"SEQSTEP_MAX_CONCURRENT_CALLS": "64"}
+_LIMITS: Final = {"SEQSTEP_MAX_CONCURRENT_CALLS": "64"}
 _OTHER_RATE: Final = 100.0
 
-# By then a provider that hangs holds all the room that it may.
+# By then a provider that hangs has all the calls that it may have.
 _WARM_UP_SECONDS: Final = 3.0
 
 
@@ -71,7 +71,7 @@ def run(stage: Stage) -> Section:
 
 def _beside(stage: Stage, made: Service, apollo: UpstreamServer, outreach: UpstreamServer, cores: Cores) -> Result:
     seconds = 2 * stage.effort.seconds
-    own = _ROOM | {"SEQSTEP_OUTREACH_BASE_URL": outreach.url}
+    own = _LIMITS | {"SEQSTEP_OUTREACH_BASE_URL": outreach.url}
     with made.running(apollo, cores, environment=own) as load, ThreadPoolExecutor() as threads:
         ours = replace(load, rate=_RATE, seconds=seconds, warm_up=_WARM_UP_SECONDS, may_refuse=True)
         # Calls that hang are left behind at the end.

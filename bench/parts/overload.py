@@ -1,4 +1,4 @@
-"""`overload`: four times as many calls as there is room for, for a minute."""
+"""`overload`: four times as many calls as the service admits, for a minute."""
 
 import json
 from collections import Counter
@@ -15,13 +15,13 @@ from bench.stage import Stage, others
 from bench.upstream import small
 from bench.variants import service
 
-# Saying no costs about half as much as a call, so the room is one that leaves the core time to say it.
-_ROOM: Final = 48
+# Refusing costs about half as much as a call, so the limit is one that leaves the core time to refuse.
+_MAX_CALLS: Final = 48
 # What one application may have at one provider.
-_PROVIDER_ROOM: Final = _ROOM * 3 // 8
+_PROVIDER_CALLS: Final = _MAX_CALLS * 3 // 8
 ANSWER_SECONDS: Final = 0.05
 
-_ROOMY: Final = {"SEQSTEP_MAX_CONCURRENT_CALLS": str(_ROOM)}
+_LIMITS: Final = {"SEQSTEP_MAX_CONCURRENT_CALLS": str(_MAX_CALLS)}
 
 _TIMES: Final = 4
 _PEAK_SECONDS: Final = 10.0
@@ -36,16 +36,16 @@ class _Logged:
 
 
 def run(stage: Stage) -> Section:
-    """Four times what the service has room for: good answers, refusals, memory."""
+    """Four times what the service admits: good answers, refusals, memory."""
     cores = Cores.apart()
     with (
         service() as made,
         small(cores, ANSWER_SECONDS) as upstream,
-        made.running(upstream, cores, environment=_ROOMY) as load,
+        made.running(upstream, cores, environment=_LIMITS) as load,
     ):
         with stage.doing("Measuring the peak …"):
             seconds = min(_PEAK_SECONDS, stage.effort.overload_seconds)
-            peak = measure(replace(load, concurrency=_PROVIDER_ROOM, seconds=seconds), cores)
+            peak = measure(replace(load, concurrency=_PROVIDER_CALLS, seconds=seconds), cores)
         log = made.log(load.port)
         begin = log.stat().st_size
         over = _overload(stage, load, _TIMES * peak.rate, cores)
@@ -68,8 +68,8 @@ def run(stage: Stage) -> Section:
     ]
     refused = over.refusals.get("p99", 0.0)
     how = (
-        f"Room for {_ROOM} calls, of which one provider may hold half, and {ANSWER_SECONDS * 1000:.0f} ms for each answer of "
-        "the provider. The peak is what as many callers get as there is room for, one call at a time each; in the overload, "
+        f"At most {_MAX_CALLS} calls, of which one provider may have half, and {ANSWER_SECONDS * 1000:.0f} ms for each answer of "
+        "the provider. The peak is what as many callers get as are admitted, one call at a time each; in the overload, "
         "calls begin at random moments whether or not others have ended."
     )
     return Section(

@@ -1,7 +1,7 @@
-"""`races`: two updates of one step that begin within 300 ms, and whether the provider ever holds a mixture of them.
+"""`races`: two updates of one step that begin within 300 ms, and whether the provider ever has a mixture of them.
 
-Each racer has an account of its own at the sandbox and runs one pair after the other, so that what the provider held before
-and holds after a pair is known exactly.
+Each racer has an account of its own at the sandbox and runs one pair after the other, so that what the provider had before
+and has after a pair is known exactly.
 """
 
 import asyncio
@@ -19,8 +19,8 @@ from engagement.v1 import sequence_step_service_pb2 as messages
 from engagement.v1 import sequence_step_service_pb2_grpc
 from google.protobuf import json_format
 
+from bench.callers import envelope, outcome
 from bench.parts.scale import postgresql
-from bench.parts.soak import envelope, outcome
 from bench.processes import Cores
 from bench.report import Goal, Row, Section, Table
 from bench.stage import Stage
@@ -38,7 +38,7 @@ _DEADLINE_SECONDS: Final = 20.0
 _LATENCY_SECONDS: Final = 0.05
 
 _NOTE: Final = (
-    "Overlapped: the second update began before the first one had ended. Failures are held against what the provider holds "
+    "Overlapped: the second update began before the first one had ended. Failures are compared with what the provider has "
     "too. In one process, the second update also has to have found what the first one left."
 )
 
@@ -74,13 +74,13 @@ _PLACES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class _Update:
-    """One update of a pair, with what its caller was told.
+    """One update of a pair, with its outcome.
 
     Attributes:
         wanted: The texts that it asked for.
         begun: When it began.
         ended: When its caller had the result.
-        told: "applied", or the outcome of its failure.
+        outcome: "applied", or the outcome of its failure.
         before: The template that it says it found; None for a failure.
         after: The template that it says it left; None for a failure.
         said_no_change: Whether it had the warning NO_CHANGE.
@@ -89,19 +89,19 @@ class _Update:
     wanted: Texts
     begun: float
     ended: float
-    told: str
+    outcome: str
     before: Texts | None = None
     after: Texts | None = None
     said_no_change: bool = False
 
 
 def is_mixture(old: Texts, now: Texts, pair: Sequence[_Update]) -> bool:
-    """Whether the provider holds what nobody asked for as a whole."""
+    """Whether the provider has what nobody asked for as a whole."""
     return now not in {old, *(update.wanted for update in pair)}
 
 
 def untruths(old: Texts, now: Texts, pair: Sequence[_Update], *, in_one_process: bool) -> list[str]:
-    """What callers were told that was not so.
+    """What updates said that was not so.
 
     Args:
         old: The provider's template before the pair.
@@ -110,9 +110,9 @@ def untruths(old: Texts, now: Texts, pair: Sequence[_Update], *, in_one_process:
         in_one_process: Whether one of them has to have found what the other one left.
     """
     found = []
-    successes = [update for update in pair if update.told == "applied"]
-    doubtful = [update for update in pair if update.told not in ("applied", "not applied")]
-    states = {old, *(update.wanted for update in pair if update.told != "not applied")}
+    successes = [update for update in pair if update.outcome == "applied"]
+    doubtful = [update for update in pair if update.outcome not in ("applied", "not applied")]
+    states = {old, *(update.wanted for update in pair if update.outcome != "not applied")}
     for update in successes:
         if update.before not in states:
             found.append(f"before was {update.before}, which was never there")
@@ -148,7 +148,7 @@ class Findings:
         pairs: How many there were.
         overlapped: In how many the second update began before the first one had ended.
         unchanged: Updates that found what they asked for.
-        failed: Updates that failed, each with an outcome that was held against the provider's template.
+        failed: Updates that failed, each with an outcome that was compared with the provider's template.
         mixtures: Templates that nobody had asked for.
         untrue: Results that were not so.
     """
@@ -165,7 +165,7 @@ class Findings:
         self.pairs += 1
         self.overlapped += max(update.begun for update in pair) < min(update.ended for update in pair)
         self.unchanged += sum(update.said_no_change for update in pair)
-        self.failed += sum(update.told != "applied" for update in pair)
+        self.failed += sum(update.outcome != "applied" for update in pair)
         if is_mixture(old, now, pair):
             self.mixtures.append(f"{old} -> {now} by {[update.wanted for update in pair]}")
         self.untrue += [f"{old} -> {now}: {what}" for what in untruths(old, now, pair, in_one_process=in_one_process)]
@@ -208,7 +208,7 @@ class _Racers:
         for number in range(pairs):
             old = await self._template(customer)
             first: Texts = (f"A {number}", f"<p>A {number}</p>")
-            # Texts of the first update or of before are asked for too, since they must be told as NO_CHANGE when found.
+            # Texts of the first update or of before are asked for too, since they must be NO_CHANGE when found.
             second = chance.choices(
                 [(f"B {number}", f"<p>B {number}</p>"), (old[0], f"<p>B {number}</p>"), first, old], [4, 4, 1, 1]
             )[0]
@@ -314,8 +314,8 @@ def _section(found: dict[str, Findings]) -> Section:
             )
         ],
         [
-            Goal("Races: the provider never holds a mixture of two updates", f"{len(mixtures)} mixtures", not mixtures),
-            Goal("Races: what callers were told is so", f"{len(untrue)} untrue results", not untrue),
+            Goal("Races: the provider never has a mixture of two updates", f"{len(mixtures)} mixtures", not mixtures),
+            Goal("Races: what updates say is so", f"{len(untrue)} untrue results", not untrue),
         ],
         [
             _NOTE,

@@ -46,7 +46,7 @@ def run(stage: Stage) -> Section:
                         found = stage.measure(replace(load, customers=customers), cores)
                     results.setdefault((kind, size, cache), []).append(found)
     most = max(stage.effort.sizes)
-    # Ten customers' calls share what they ask of the store, so without the cache ten thousand are what others are held to.
+    # Ten customers' calls share what they ask of the store, so without the cache ten thousand are what others are compared with.
     bases = {"cache": stage.effort.sizes[0], "no cache": stage.effort.sizes[1]}
     rows: list[Row] = []
     goals: list[Goal] = []

@@ -155,7 +155,7 @@ RETIRED = {
     ),
     *("scene", "scenes", "silence", "silences", "silent", "sparing", "told", "trial", "trials"),
 }
-SOURCES = [path for folder in ("service", "sandbox", "tools", "tests") for _, path in modules(folder)]
+SOURCES = [path for folder in ("service", "sandbox", "tools", "tests", "bench") for _, path in modules(folder)]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=[str(path.relative_to(ROOT)) for path in SOURCES])
