@@ -28,6 +28,7 @@ from service.connections import (
     RefreshObserver,
     SchemaMismatch,
     Store,
+    StoreMisconfigured,
     StoreUnavailable,
 )
 from service.domain.deadline import Deadline
@@ -80,8 +81,10 @@ STARTUP_FAILURES: Final = (
 )
 """What keeps a service from starting that the people who run it can put right; the messages say how."""
 
-TEMPORARY_FAILURES: Final = (StoreUnavailable,)
-"""Those among them that can pass by themselves."""
+
+def may_pass(failure: Exception) -> bool:
+    """Whether what keeps a service from starting can pass by itself."""
+    return isinstance(failure, StoreUnavailable) and not isinstance(failure, StoreMisconfigured)
 
 
 @dataclass(frozen=True, slots=True)

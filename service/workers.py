@@ -89,7 +89,7 @@ def serve_here(settings: Settings, *, until_closed: bool = False) -> int:
         uvloop.run(main())
     except app.STARTUP_FAILURES as failure:
         log.error("cannot start", reason=str(failure))  # noqa: TRY400  # the reason is all there is to say
-        return EXIT_TEMPORARY if isinstance(failure, app.TEMPORARY_FAILURES) else EXIT_CONFIGURATION
+        return EXIT_TEMPORARY if app.may_pass(failure) else EXIT_CONFIGURATION
     return 0
 
 

@@ -3,7 +3,7 @@
 from service.connections.administration import ClientSecretChange, ConnectionAdministration, SeveralClients
 from service.connections.applications import Application, Applications
 from service.connections.connections import Connections
-from service.connections.database_failure import StoreUnavailable
+from service.connections.database_failure import StoreMisconfigured, StoreUnavailable
 from service.connections.encryption import Keyring, KeyringError
 from service.connections.repository import ConnectionSummary, RefreshErrorCount
 from service.connections.store import SchemaMismatch, Store
@@ -24,6 +24,7 @@ __all__ = [
     "SchemaMismatch",
     "SeveralClients",
     "Store",
+    "StoreMisconfigured",
     "StoreUnavailable",
     "TokenEndpoint",
 ]

@@ -24,6 +24,10 @@ class StoreUnavailable(Exception):
     """The database cannot be reached or used; the message says what to look at."""
 
 
+class StoreMisconfigured(StoreUnavailable):
+    """The database cannot be used as it is set, which waiting does not change; the message says what to do."""
+
+
 class ServerFull(StoreUnavailable):
     """The server has no connection left; those that this process has are as good as before."""
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from sqlalchemy.engine import URL
 
-from service.connections.database_failure import ServerFull, StoreUnavailable, reason
+from service.connections.database_failure import ServerFull, StoreMisconfigured, StoreUnavailable, reason
 
 _CONNECT_SECONDS: Final = 3.0
 _TOO_MANY_CONNECTIONS: Final = "53300"
@@ -46,7 +46,7 @@ def connect_arguments(url: URL, statement_seconds: float | None) -> dict[str, An
         statement_seconds: Longest wait for the answer to a statement; None for no limit.
 
     Raises:
-        StoreUnavailable: A parameter of the URL is not supported.
+        StoreMisconfigured: A parameter of the URL is not supported.
     """
     import asyncpg  # noqa: PLC0415  # an extra
 
@@ -54,12 +54,14 @@ def connect_arguments(url: URL, statement_seconds: float | None) -> dict[str, An
     query = {name: value for name, value in query.items() if value.lower() not in _WITHOUT_EFFECT.get(name, ())}
     unsupported = sorted(_UNSUPPORTED.intersection(query))
     if unsupported:
-        raise StoreUnavailable(f"SEQSTEP_DATABASE_URL has parameters that are not supported: {', '.join(unsupported)}")
+        raise StoreMisconfigured(
+            f"SEQSTEP_DATABASE_URL has parameters that are not supported: {', '.join(unsupported)}"
+        )
     is_pooled = query.pop("pgbouncer", "false").lower() in ("true", "1")
     try:
         connect_seconds = float(query.pop("connect_timeout", "0"))
     except ValueError:
-        raise StoreUnavailable("SEQSTEP_DATABASE_URL: connect_timeout is a number of seconds") from None
+        raise StoreMisconfigured("SEQSTEP_DATABASE_URL: connect_timeout is a number of seconds") from None
     query = {"application_name": query.pop("fallback_application_name", "seqstep")} | query
     dsn = url.set(drivername="postgresql", query=query).render_as_string(hide_password=False)
 

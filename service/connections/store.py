@@ -40,6 +40,7 @@ from service.connections.database_failure import (
     FAILURES,
     Conflict,
     ServerFull,
+    StoreMisconfigured,
     StoreUnavailable,
     logged,
     reason,
@@ -122,7 +123,7 @@ class Store:
             create: Make a SQLite file that does not exist.
 
         Raises:
-            StoreUnavailable: The URL is not supported, the driver is missing, or there is no such file.
+            StoreMisconfigured: The URL is not supported, the driver is missing, or there is no such file.
         """
         url = driver_url(database_url)
         try:
@@ -141,11 +142,11 @@ class Store:
                 connect_args=postgresql.connect_arguments(url, statement_seconds),
             )
         except ModuleNotFoundError as error:
-            raise StoreUnavailable(
+            raise StoreMisconfigured(
                 f"the driver for this database is missing ({error.name}); install seqstep[postgresql]"
             ) from None
         except OSError as error:
-            raise StoreUnavailable(f"cannot open {url.database}: {error.strerror}") from None
+            raise StoreMisconfigured(f"cannot open {url.database}: {error.strerror}") from None
         return cls(engine)
 
     @asynccontextmanager
@@ -311,23 +312,23 @@ def driver_url(database_url: str) -> URL:
     """Returns the URL with the driver that is used for it.
 
     Raises:
-        StoreUnavailable: It is not the URL of a database that is supported.
+        StoreMisconfigured: It is not the URL of a database that is supported.
     """
     try:
         url = make_url(database_url)
     except (ArgumentError, NoSuchModuleError, ValueError):
         url = None
     if url is None or url.drivername not in _DRIVERS:
-        raise StoreUnavailable("SEQSTEP_DATABASE_URL must be sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME")
+        raise StoreMisconfigured("SEQSTEP_DATABASE_URL must be sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME")
     return url.set(drivername=_DRIVERS[url.drivername])
 
 
 def _private_file(database: str | None, *, create: bool) -> Path:
     if not database or database == ":memory:":
-        raise StoreUnavailable("SEQSTEP_DATABASE_URL must name a file, as in sqlite:///seqstep.sqlite3")
+        raise StoreMisconfigured("SEQSTEP_DATABASE_URL must name a file, as in sqlite:///seqstep.sqlite3")
     path = Path(database)
     if not create and not path.exists():
-        raise StoreUnavailable(f"the database {path} does not exist; run `seqstep db upgrade`")
+        raise StoreMisconfigured(f"the database {path} does not exist; run `seqstep db upgrade`")
     # SQLite gives the files beside it (-wal, -shm) the mode of the file itself. A file that is there is not opened: closing
     # it would end the locks that this process has on it for another store, and SQLite would lose what that one writes.
     with contextlib.suppress(FileExistsError):

@@ -246,6 +246,7 @@ async def test_what_keeps_it_from_starting_is_said_and_nothing_else(tmp_path: Pa
             ({"SEQSTEP_ENCRYPTION_KEYS": ""}, "seqstep keygen"),
             ({"SEQSTEP_ENCRYPTION_KEYS": generate_key()}, "does not have"),
             ({"SEQSTEP_DATABASE_URL": f"sqlite:///{tmp_path}/empty.sqlite3"}, "seqstep db upgrade"),
+            ({"SEQSTEP_DATABASE_URL": "postgresql://u:p@127.0.0.1:1/x?connect_timeout=soon"}, "connect_timeout"),
             ({"SEQSTEP_GRPC_ADDRESS": "0.0.0.0:0"}, "SEQSTEP_ALLOW_PLAINTEXT"),
         ):
             status, log = await fails_to_start(tmp_path, deployment.environment | change)
