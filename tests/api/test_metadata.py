@@ -38,6 +38,17 @@ def test_an_unknown_provider_is_refused(name: str) -> None:
     assert set(refused(("x-customer-id", "acme"), ("x-provider-name", name))) == {"x-provider-name"}
 
 
+@pytest.mark.parametrize("name", ["hubspot", "apolo", "apollo,outreach", "Hub Spot"])
+def test_the_value_that_is_no_provider_is_named(name: str) -> None:
+    rule = refused(("x-customer-id", "acme"), ("x-provider-name", name))["x-provider-name"]
+    assert rule == f"{name} is not known here; give one of apollo, outreach, salesloft."
+
+
+@pytest.mark.parametrize("pairs", [[], [("x-provider-name", "   ")]])
+def test_a_provider_that_is_not_named_is_required(pairs: list[tuple[str, str]]) -> None:
+    assert refused(("x-customer-id", "acme"), *pairs)["x-provider-name"].startswith("Required: ")
+
+
 @pytest.mark.parametrize("value", ["", "   ", "é", "a\r\nb", "x" * 256, "\x00"])
 def test_a_customer_id_that_cannot_be_one_is_refused(value: str) -> None:
     assert set(refused(("x-customer-id", value), GOOD[1])) == {"x-customer-id"}

@@ -2,13 +2,14 @@
 
 import json
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
 from service.domain.credentials import Connection, OAuthCredentials, Secret
 from service.domain.errors import ErrorCode, Outcome, Problem, UpdateFailed
 from service.domain.step import Provider, StepUpdate, WarningType
-from service.providers.adapter import Plan, ProviderRequest, ProviderResponse, ResponseFailure
+from service.providers.adapter import Plan, ProviderRequest, ProviderResponse, ResponseFailure, Write
 from service.providers.outreach import Outreach, decide
 from tests.support.outreach import SEQUENCE, STEP, TEMPLATE, answer, sequence, step, template, update, variant
 
@@ -93,6 +94,76 @@ def test_the_first_live_variant_is_changed_else_the_first(enabled: list[bool], c
     made = plan(answer(*variants, included=[*templates, step(), sequence()]), update(body="x"))
     assert made.writes[0].request.path == f"/templates/{30 + chosen}"
     assert kinds(made) == [WarningType.MULTIPLE_VARIANTS]
+
+
+class Pages:
+    """An Outreach whose collections have so many resources on a page, as it shows them: with a link to the next one."""
+
+    def __init__(self, variants: list[dict[str, Any]], *, page: int, links: str = "path") -> None:
+        self.variants = variants
+        self.page = page
+        self.links = links
+        self.paths: list[str] = []
+
+    async def read(self, request: ProviderRequest) -> ProviderResponse:
+        self.paths.append(request.path)
+        start = int(dict(parse_qsl(urlsplit(request.path).query)).get("page[after]", "0"))
+        document: dict[str, Any] = answer(*self.variants[start : start + self.page])
+        document["included"] += [template(30 + n) for n in range(len(self.variants))]
+        if start + self.page < len(self.variants):
+            query = f"filter%5BsequenceStep%5D%5Bid%5D=7&page%5Bafter%5D={start + self.page}"
+            url = f"https://api.outreach.example/api/v2/sequenceTemplates?{query}"
+            document["links"] = {"next": url if self.links == "path" else {"href": url}}
+        return ProviderResponse(200, {}, json.dumps(document).encode())
+
+    def is_needed(self, write: Write) -> bool:
+        return bool(write.fields)
+
+
+def users_of_one_template(steps: int) -> list[dict[str, Any]]:
+    own = variant(template=30)
+    others = [variant(n, 30) for n in range(1, steps)]
+    for n, other in enumerate(others, start=1):
+        other["relationships"]["sequenceStep"]["data"]["id"] = 1000 + n
+    return [own, *others]
+
+
+@pytest.mark.parametrize(
+    ("of", "live", "page", "links"),
+    [(61, 60, 50, "path"), (61, 49, 50, "object"), (120, 119, 50, "path"), (51, 50, 50, "object"), (7, 6, 2, "path")],
+)
+async def test_all_pages_of_the_variants_are_read(of: int, live: int, page: int, links: str) -> None:
+    outreach = Pages([variant(n, 30 + n, enabled=n == live) for n in range(of)], page=page, links=links)
+    made = await ADAPTER.plan(update(body="x"), outreach)
+    assert made.writes[0].request.path == f"/templates/{30 + live}"
+    assert f"with {of} variants" in made.warnings[0].detail
+    assert len(outreach.paths) == -(-of // page)
+    assert {path.partition("?")[0] for path in outreach.paths} == {"/sequenceTemplates"}
+
+
+@pytest.mark.parametrize(
+    ("others", "more"), [(201, " and 181 more"), (60, " and 40 more"), (21, " and 1 more"), (20, "")]
+)
+async def test_all_steps_that_use_the_template_are_counted(others: int, more: str) -> None:
+    outreach = Pages(users_of_one_template(others + 1), page=50)
+    own = Pages(outreach.variants[:1], page=50)
+
+    class BothCollections(Pages):
+        async def read(self, request: ProviderRequest) -> ProviderResponse:
+            return await (own if not own.paths else outreach).read(request)
+
+    made = await ADAPTER.plan(update(body="x", validate_only=True), BothCollections([], page=50))
+    [warning] = [each for each in made.write_warnings if each.type is WarningType.SHARED_TEMPLATE]
+    assert f"{more}, which change with it" in warning.detail
+    assert ("more" in warning.detail) == bool(more)
+
+
+async def test_a_collection_without_an_end_is_given_up() -> None:
+    outreach = Pages([variant(n, 30 + n) for n in range(10_000)], page=1)
+    with pytest.raises(UpdateFailed) as failure:
+        await ADAPTER.plan(update(body="x"), outreach)
+    assert failure.value.problems[0].code is ErrorCode.BAD_GATEWAY_ERROR
+    assert len(outreach.paths) < 200
 
 
 def test_a_sequence_that_is_on_has_a_warning() -> None:
