@@ -53,6 +53,15 @@ def test_numbers_that_no_integer_fits_stay_doubles() -> None:
     assert parse({"record": {"custom_fields": {"a": 1e308}}}).custom_fields["a"] == 1e308
 
 
+@pytest.mark.parametrize("number", [9007199254740993, 2**53, -(2**53), 2**53 + 2, 10**18, -(2**63), 2**64])
+def test_an_integer_that_a_double_may_not_have_exactly_is_refused_with_a_way(number: int) -> None:
+    with pytest.raises(CallRefused) as refusal:
+        parse({"record": {"custom_fields": {"a": {"b": [1, number]}, "c": 2**53 - 1}}})
+    [violation] = refusal.value.violations
+    assert violation.field == "record.custom_fields.a.b[1]"
+    assert "Send it as a string, or over HTTP" in violation.description
+
+
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 def test_a_number_that_is_not_finite_is_refused_by_its_path(number: float) -> None:
     message = pb.UpdateStepRequest()
