@@ -1,6 +1,7 @@
 """Sends HTTP requests to providers: httpx's requests, responses and exceptions, with pyqwest (hyper) as the engine."""
 
 import asyncio
+import contextlib
 import re
 import time
 from collections.abc import Callable, Hashable, Mapping
@@ -15,6 +16,7 @@ import structlog
 
 from service.domain.deadline import Deadline
 from service.domain.errors import ErrorCode
+from service.upstream.authorities import system_authorities
 from service.upstream.kept_connections import IDLE_SECONDS, KeptConnection, KeptConnections
 from service.upstream.proxy import LOOPBACK, InvalidHttpSettings, Proxies
 
@@ -163,7 +165,7 @@ class HttpTransport(httpx.AsyncBaseTransport):
             limits: What bounds every request.
             proxies: Where requests go through.
             authorities: PEM certificates that are trusted.
-            system_authorities: Whether the system's are trusted too.
+            system_authorities: Whether the engine looks up the system's too; for each transport again, which takes 4 ms.
             keeps_connection: Whether a connection is kept for further requests.
 
         Raises:
@@ -325,17 +327,11 @@ class HttpClient:
         self.limits = limits or HttpLimits()
         self._observe = observe
         self._proxies = proxies or Proxies()
-        self._authorities = _read_authorities(ca_file) if ca_file else None
-        self._system_authorities = True
-        try:
-            self._not_keeping = self._transport(keeps_connection=False)
-        except NoSystemAuthorities:
-            # Enough for plain HTTP, and every TLS handshake fails and says why.
-            log.warning(
-                "no_certificate_authorities", what_to_do="install the system's, or set SEQSTEP_PROVIDER_CA_FILE"
-            )
-            self._system_authorities = False
-            self._not_keeping = self._transport(keeps_connection=False)
+        own = _read_authorities(ca_file) if ca_file else None
+        self._trusted: tuple[bytes | None, bool] = own, False
+        # Finds out whether the file and the proxies can be used.
+        self._not_keeping = self._transport(keeps_connection=False)
+        self._trust_system(own)
         self._servers: dict[_Origin, _Server] = {}
 
     async def close(self) -> None:
@@ -400,6 +396,18 @@ class HttpClient:
         response.read()
         return response
 
+    def _trust_system(self, own: bytes | None) -> None:
+        """Trusts the system's authorities too, as they are read here or, if they cannot be used so, by the engine."""
+        system = system_authorities()
+        for trusted in (*([(b"\n".join((own or b"", system)), False)] if system else []), (own, True)):
+            self._trusted = trusted
+            with contextlib.suppress(InvalidHttpSettings, NoSystemAuthorities):
+                self._not_keeping = self._transport(keeps_connection=False)
+                return
+        self._trusted = own, False
+        # Enough for plain HTTP, and every TLS handshake fails and says why.
+        log.warning("no_certificate_authorities", what_to_do="install the system's, or set SEQSTEP_PROVIDER_CA_FILE")
+
     def _server(self, url: httpx.URL) -> _Server:
         origin = (url.raw_scheme, url.netloc)
         server = self._servers.get(origin)
@@ -409,12 +417,9 @@ class HttpClient:
         return server
 
     def _transport(self, *, keeps_connection: bool) -> HttpTransport:
+        authorities, system = self._trusted
         return HttpTransport(
-            self.limits,
-            self._proxies,
-            self._authorities,
-            system_authorities=self._system_authorities,
-            keeps_connection=keeps_connection,
+            self.limits, self._proxies, authorities, system_authorities=system, keeps_connection=keeps_connection
         )
 
 

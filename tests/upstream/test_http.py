@@ -633,6 +633,26 @@ async def test_the_systems_authorities_are_trusted_beside_the_file(
 
 
 @pytest.mark.parametrize(
+    "broken",
+    [
+        b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
+        b"# nothing\n",
+    ],
+)
+async def test_an_unusable_certificate_of_the_system_is_passed_over(
+    broken: bytes, authority: trustme.CA, ca_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    system = tmp_path / "system.pem"
+    system.write_bytes(ca_file.read_bytes() + broken)
+    monkeypatch.setenv("SSL_CERT_FILE", str(system))
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    tls = showing(authority.issue_cert("127.0.0.1"))
+    async with scripted_server(numbered, tls=tls) as server, http_client() as client:
+        assert [(await get(client, server.url)).content for _ in range(2)] == [b"0001", b"0002"]
+
+
+@pytest.mark.parametrize(
     ("fault", "reason"),
     [
         ("unknown authority", "signed by an unknown authority"),
