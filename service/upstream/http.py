@@ -53,6 +53,9 @@ _PROXY_WORDS: Final = {
     "tunnel error: unsuccessful": "the proxy did not make one",
 }
 
+# The server, and what is asked for there, in the characters that a URL may have.
+_URL: Final = re.compile(r"(\w+://[^/?#]+)([!-~]*)", re.ASCII)
+
 _Origin: TypeAlias = tuple[bytes, bytes]
 
 RequestObserver: TypeAlias = Callable[[httpx.Request, httpx.Response | None, float], None]
@@ -146,6 +149,8 @@ class NoSystemAuthorities(Exception):
 
 class HttpTransport(httpx.AsyncBaseTransport):
     """Sends httpx's requests by pyqwest, and reads each response to its end, or to the longest that it may be.
+
+    The path of a request is its `target` extension; its URL has none.
 
     HTTP/1.1. Redirects are not followed, cookies are not kept, and no request is sent twice that a server may have received.
     """
@@ -333,6 +338,7 @@ class HttpClient:
         self._not_keeping = self._transport(keeps_connection=False)
         self._trust_system(own)
         self._servers: dict[_Origin, _Server] = {}
+        self._server_urls: dict[str, httpx.URL] = {}
 
     async def close(self) -> None:
         """Closes the connections that are not in use."""
@@ -344,12 +350,28 @@ class HttpClient:
     def build_request(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> httpx.Request:
         """Makes a request.
 
+        Its URL is that of the server, and the `target` extension what is asked for there: httpx would take a URL apart and
+        put it together again for each request, which takes longer than all else that it does.
+
         Raises:
             httpx.LocalProtocolError: The URL or a header has a character that it cannot have; the message shows neither.
         """
         try:
             encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
-            return httpx.Request(method, url, headers=[_USER_AGENT_HEADER, *encoded], stream=httpx.ByteStream(body))
+            parts = _URL.fullmatch(url)
+            if parts is None:
+                raise _unsendable()
+            origin, target = parts.groups()
+            server_url = self._server_urls.get(origin)
+            if server_url is None:
+                server_url = self._server_urls[origin] = httpx.URL(origin)
+            return httpx.Request(
+                method,
+                server_url,
+                headers=[_USER_AGENT_HEADER, *encoded],
+                stream=httpx.ByteStream(body),
+                extensions={"target": (target or "/").encode()},
+            )
         except (ValueError, httpx.InvalidURL):
             raise _unsendable() from None
 
@@ -445,7 +467,8 @@ def _engine_request(request: httpx.Request) -> pyqwest.Request:
     body = request.read()
     if not body and request.method in _WITH_BODY:
         headers.append(("content-length", "0"))
-    return pyqwest.Request(request.method, str(request.url), pyqwest.Headers(headers), body or None)
+    url = f"{request.url}{request.extensions['target'].decode()}"
+    return pyqwest.Request(request.method, url, pyqwest.Headers(headers), body or None)
 
 
 def _connect_failure(reason: str) -> httpx.TransportError:
