@@ -34,6 +34,7 @@ from service.rpc.request import step_update
 from service.rpc.servicer import SequenceStepServicer
 from service.settings import LogFormat
 from service.update_step import UpdateStep
+from service.upstream.http import HttpClient
 from service.upstream.session import ProviderSessions
 
 _CUSTOMER: Final = "customer-1"
@@ -47,14 +48,12 @@ class _Answers:
     """A provider that answers at once, without a socket."""
 
     def __init__(self) -> None:
+        self.build_request = HttpClient().build_request
         by_method = {route.method: route.body for route in routes() if route.prefix.startswith("/api/v1/")}
         headers = {"content-type": "application/json", **APOLLO_HEADERS}
         self._answers = {
             method: httpx.Response(200, headers=headers, content=body) for method, body in by_method.items()
         }
-
-    def build_request(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> httpx.Request:
-        return httpx.Request(method, url, headers=headers, content=body)
 
     async def send(self, request: httpx.Request, *_: object) -> httpx.Response:
         return self._answers[request.method]

@@ -22,6 +22,7 @@ class UnreadRequestInterceptor(grpc.aio.ServerInterceptor):
         """
         self._prefix = f"/{service_name}/"
         self._decode = decode
+        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
         self,
@@ -29,7 +30,13 @@ class UnreadRequestInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> "grpc.RpcMethodHandler[Any, Any] | None":
         """The handler of a call: gRPC's own for other services and methods that do not exist."""
+        method = handler_call_details.method
+        made = self._handlers.get(method)
+        if made is not None:
+            return made
         handler: Any = await continuation(handler_call_details)
-        if handler is None or handler.unary_unary is None or not handler_call_details.method.startswith(self._prefix):
+        if handler is None or handler.unary_unary is None or not method.startswith(self._prefix):
             return handler  # type: ignore[no-any-return]  # the stubs do not know its attributes
-        return grpc.stream_unary_rpc_method_handler(handler.unary_unary, self._decode, handler.response_serializer)
+        made = grpc.stream_unary_rpc_method_handler(handler.unary_unary, self._decode, handler.response_serializer)
+        self._handlers[method] = made
+        return made

@@ -150,7 +150,7 @@ class NoSystemAuthorities(Exception):
 class HttpTransport(httpx.AsyncBaseTransport):
     """Sends httpx's requests by pyqwest, and reads each response to its end, or to the longest that it may be.
 
-    The path of a request is its `target` extension; its URL has none.
+    What a request asks for may be in its `target` extension, as a path that is added to its URL.
 
     HTTP/1.1. Redirects are not followed, cookies are not kept, and no request is sent twice that a server may have received.
     """
@@ -467,7 +467,7 @@ def _engine_request(request: httpx.Request) -> pyqwest.Request:
     body = request.read()
     if not body and request.method in _WITH_BODY:
         headers.append(("content-length", "0"))
-    url = f"{request.url}{request.extensions['target'].decode()}"
+    url = f"{request.url}{request.extensions.get('target', b'').decode()}"
     return pyqwest.Request(request.method, url, pyqwest.Headers(headers), body or None)
 
 
