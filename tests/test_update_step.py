@@ -284,3 +284,35 @@ async def test_a_write_is_finished_though_its_caller_left() -> None:
     may_write.set()
     await update_step.finish(5)
     assert provider.template["subject"] == "New"
+
+
+@pytest.mark.parametrize("ends", ["refused", "cancelled", "unreachable"])
+async def test_an_update_that_ends_before_its_write_lets_the_next_one_begin(ends: str) -> None:
+    """The lock of the sequence is free again as soon as the one before has ended, however it did."""
+    provider = ApolloFake()
+    may_answer = asyncio.Event()
+    update_step, http, _ = use_case(provider)
+    send = http.send
+
+    async def slow(request: httpx.Request, *_: object) -> httpx.Response:
+        if not may_answer.is_set():
+            http.requests.append(request)
+            await may_answer.wait()
+            if ends == "unreachable":
+                raise httpx.ProxyError("no way")
+            return made(403, {"error": "No."})
+        return await send(request)
+
+    http.send = slow  # type: ignore[method-assign]
+    first = asyncio.create_task(run(update_step, apollo.update(subject="First")))
+    await until(lambda: http.requests)
+    second = asyncio.create_task(run(update_step, apollo.update(subject="Second"), seconds=30))
+    await asyncio.sleep(0)
+    assert len(http.requests) == 1
+    if ends == "cancelled":
+        first.cancel()
+    may_answer.set()
+    done, _ = await asyncio.wait([first, second], timeout=10)
+    assert done == {first, second}
+    assert provider.template["subject"] == "Second"
+    assert (await second).problems == ()
