@@ -119,3 +119,23 @@ async def test_one_applications_failures_do_not_stop_another() -> None:
         assert (await update("acme", application=2, subject="New")).problems == ()
         # Nor are the other one's repetitions used up.
         assert update.sessions.budgets[2].spend()
+
+
+async def test_repetitions_are_a_fifth_of_the_calls_after_a_first_handful() -> None:
+    requests = 0
+
+    async def serve(connection: ServerConnection) -> None:
+        nonlocal requests
+        while True:
+            await connection.request()
+            requests += 1
+            await connection.send(response(503, {"error": "Service unavailable"}))
+
+    async with updates_at(serve) as update:
+        # One customer's alone, which do not open the breaker.
+        results = await asyncio.gather(*(update("acme", f"5f{n:022x}", subject="New") for n in range(30)))
+        first = requests
+        again = await asyncio.gather(*(update("acme", f"5f{n:022x}", subject="New") for n in range(30)))
+    assert {code for result in (*results, *again) for code in codes(result)} == {ErrorCode.SERVICE_UNAVAILABLE_ERROR}
+    assert 30 + 10 <= first <= 30 + 10 + 6
+    assert requests - first <= 30 + 6
