@@ -18,6 +18,8 @@ PYTEST_ARGS ?=
 # Tests run on all processors; those that share something slow to make stay together.
 PYTEST := $(PY) -m pytest --numprocesses auto --dist loadgroup
 FUZZ_SECONDS ?= 600
+# `make mutation MUTATION_ARGS="service/domain --sample 20"`, or `--changed-since main` for the lines that were changed.
+MUTATION_ARGS ?=
 # `make polyglot LANGUAGES="go java"` runs some of them.
 LANGUAGES ?=
 # `make lock LOCK_ARGS=--upgrade` takes newer versions too.
@@ -66,6 +68,10 @@ test: setup ## Run the tests, without the slow ones
 fuzz: setup ## Search for input that breaks an update, for ten minutes and more unless FUZZ_SECONDS says otherwise
 	@$(PY) -m tests.fuzz.differential --seed $$RANDOM
 	$(PY) -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
+.PHONY: mutation
+mutation: setup ## Change the code a little, again and again, and show which changes no test notices (hours)
+	@$(PY) tools/mutation.py $(MUTATION_ARGS)
 
 .PHONY: check
 check: lint types proto generated-fresh test-slow test ## Run everything that has to be right before a commit lands

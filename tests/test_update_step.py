@@ -208,6 +208,29 @@ async def test_a_refused_token_names_the_providers_answer() -> None:
     assert problem.detail.endswith("Nothing was changed.")
 
 
+async def test_what_is_learned_after_a_renewal_is_about_the_new_token() -> None:
+    grant = OAuthCredentials(Secret("old"), Secret("r"), None, "c", Secret("s"))
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        if request.headers["authorization"] == "Bearer old":
+            return made(401, {"errors": [{"id": "unauthorized"}]}, "application/vnd.api+json")
+        limited = made(429, {"errors": [{"id": "rateLimited"}]}, "application/vnd.api+json")
+        limited.headers["retry-after"] = "3600"
+        return limited
+
+    update_step, http, connections = use_case(respond, grant)
+    old = connections.connection
+    connections.renewal = new = replace(old, credentials=replace(grant, access_token=Secret("new")))
+    asked = []
+    for present in (old, new, old):
+        connections.connection = present
+        problem = the(await run(update_step, outreach.update(body="x")))
+        assert problem.code is ErrorCode.TOO_MANY_REQUESTS_ERROR
+        asked.append(len(http.requests))
+    # Asked again with the old token, which is refused again and renewed; with the new one it is known to be of no use.
+    assert asked == [2, 2, 3]
+
+
 async def test_a_page_on_the_way_renews_no_token() -> None:
     grant = OAuthCredentials(Secret("a"), Secret("r"), None, "c", Secret("s"))
     update_step, _, connections = use_case(lambda _: made(401, b"<html>", "text/html"), grant)

@@ -28,6 +28,7 @@ class FakeConnections:
         self.connection = Connection(1, 1, "acme", Provider("any"), credentials)
         self.failure: UpdateFailed | None = None
         self.refusal: UpdateFailed | None = None
+        self.renewal: Connection | None = None
 
     async def usable(self, application_id: int, customer_id: str, provider: Provider, deadline: Deadline) -> Connection:
         if self.failure is not None:
@@ -37,7 +38,7 @@ class FakeConnections:
     async def renewed(self, connection: Connection, deadline: Deadline) -> Connection:
         if self.refusal is not None:
             raise self.refusal
-        return connection
+        return self.renewal or connection
 
 
 class ScriptedHttp:
