@@ -124,8 +124,7 @@ class Workplace:
             "-x",
             "-m",
             "not slow",
-            "-p",
-            "no:xdist",
+            "-n0",
             "-p",
             "no:cacheprovider",
         ]

@@ -186,8 +186,9 @@ class ProviderSession:
     def _wait_before_retry(self, failure: UpdateFailed, attempt: int) -> float | None:
         if not isinstance(failure, _MayPass):
             return None
-        if failure.was_kept and attempt == 1:
-            # Says nothing about how the provider is, so that it costs neither time nor the budget.
+        if failure.was_kept:
+            # Says nothing about how the provider is, so that it costs neither time nor the budget. It happens once: no
+            # connection to that server is kept for a while.
             return wait_before_retry(attempt, 0.0, self._deadline.remaining())
         wait = wait_before_retry(attempt, failure.problems[0].retry_after, self._deadline.remaining())
         return wait if wait is not None and self._budget.spend() else None

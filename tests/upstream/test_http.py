@@ -641,10 +641,10 @@ async def test_the_systems_authorities_are_trusted_beside_the_file(
     ],
 )
 async def test_an_unusable_certificate_of_the_system_is_passed_over(
-    broken: bytes, authority: trustme.CA, ca_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    broken: bytes, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     system = tmp_path / "system.pem"
-    system.write_bytes(ca_file.read_bytes() + broken)
+    system.write_bytes(authority.cert_pem.bytes() + broken)
     monkeypatch.setenv("SSL_CERT_FILE", str(system))
     monkeypatch.delenv("SSL_CERT_DIR", raising=False)
     tls = showing(authority.issue_cert("127.0.0.1"))
