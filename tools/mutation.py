@@ -1,6 +1,6 @@
 """Changes one thing in the code at a time, and looks whether the fast tests of its folder notice: `make mutation`.
 
-A change that no test notices shows what is not held by anything. `tests/mutation.toml` names the tests of each folder, and
+A change that no test notices shows what could break unseen. `tests/mutation.toml` names the tests of each folder, and
 the changes that make no difference, each with its reason.
 """
 

@@ -139,3 +139,18 @@ async def test_repetitions_are_a_fifth_of_the_calls_after_a_first_handful() -> N
     assert {code for result in (*results, *again) for code in codes(result)} == {ErrorCode.SERVICE_UNAVAILABLE_ERROR}
     assert 30 + 10 <= first <= 30 + 10 + 6
     assert requests - first <= 30 + 6
+
+
+@pytest.mark.parametrize("status", [302, 429, 403, 502])
+async def test_a_proxy_that_answers_in_the_providers_place_opens_the_breaker(status: int) -> None:
+    page = f"HTTP/1.1 {status} X\r\ncontent-type: text/html\r\nlocation: /\r\ncontent-length: 6\r\n\r\n<html>"
+
+    async def serve(connection: ServerConnection) -> None:
+        while True:
+            await connection.request()
+            await connection.send(page.encode())
+
+    async with updates_at(serve) as update:
+        await updates_at_once(update)
+        assert refused_unsent(await update("customer-1", subject="New"))
+        assert update.sessions.open_breakers == 1
