@@ -105,6 +105,17 @@ def test_memory_is_bounded() -> None:
     assert limits.wait((19_999, b""), "show") > 0
 
 
+def test_what_was_learned_last_stays() -> None:
+    limits = RateLimits()
+    limits.refused(ACME, "show", 60)
+    for connection in range(9_999):
+        limits.refused((connection, b""), "show", 60)
+    limits.refused(ACME, "show", 60)
+    limits.refused(OTHER, "show", 60)
+    assert limits.wait(ACME, "show") > 0
+    assert limits.wait((0, b""), "show") == 0
+
+
 def test_retries_are_a_fifth_of_the_calls_after_a_first_handful() -> None:
     budget = RetryBudget()
     spent = 0
@@ -166,6 +177,27 @@ def test_a_minority_of_failures_does_not_open_it(advance: Advance) -> None:
         breaker.succeeded(str(n))
         breaker.succeeded(str(n))
         breaker.failed(str(n))
+    assert breaker.wait() == 0
+
+
+def test_half_of_all_calls_open_it(advance: Advance) -> None:
+    breaker = CircuitBreaker()
+    for n in range(20):
+        breaker.succeeded(str(n))
+        assert breaker.wait() == 0
+        breaker.failed(str(n))
+    assert breaker.wait() == 5
+
+
+def test_a_burst_takes_no_more_memory_than_2000_calls(advance: Advance) -> None:
+    breaker = CircuitBreaker()
+    for _ in range(3000):
+        breaker.failed("1")
+    assert len(breaker._events) == breaker._failures == 2000
+    # Those that were dropped count no more: two of three are no failures now.
+    for n in range(1334):
+        breaker.succeeded(str(n))
+    breaker.failed("2")
     assert breaker.wait() == 0
 
 
