@@ -71,7 +71,9 @@ def test_presence_tells_an_empty_string_from_an_absent_one() -> None:
 
 
 def test_every_field_of_the_contract_is_documented() -> None:
-    for path in Path("protos/engagement/v1").glob("*.proto"):
+    files = list((Path(__file__).parents[2] / "protos" / "engagement" / "v1").glob("*.proto"))
+    assert files
+    for path in files:
         lines = path.read_text().splitlines()
         for number, line in enumerate(lines):
             if re.match(r"\s+[\w.<>, ]+ \w+ = \d+", line) and "option" not in line:
