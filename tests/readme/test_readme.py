@@ -10,6 +10,7 @@ from tests.readme.reader import play_as_reader
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "README.md"
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 COMMANDS = [code for _, code, _ in commands(PAGE.read_text()) if code not in NOT_PLAYED]
 
 
@@ -49,7 +50,20 @@ def test_the_details_of_a_refused_call_are_readable(played: list[Played]) -> Non
 
 
 def test_every_link_of_the_pages_leads_somewhere() -> None:
-    pages = [PAGE, ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]
-    for page in pages:
+    for page in PAGES:
         for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
             assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_make_target_that_a_page_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {name for page in PAGES for name in re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(), re.MULTILINE)}
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    named |= set(re.findall(r"entry: make ([a-z-]+)", hooks))
+    assert {"test", "check", "generate", "lint", "generated-fresh"} <= named <= targets
+
+
+def test_hooks_run_what_the_check_runs() -> None:
+    [checks] = re.findall(r"^check: (.*?) ##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    hooks = re.findall(r"entry: make ([a-z-]+)", (ROOT / ".pre-commit-config.yaml").read_text())
+    assert set(hooks) == set(checks.split()) - {"test", "test-slow"}
