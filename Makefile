@@ -139,6 +139,10 @@ lock: setup ## Lock the dependencies again, with hashes and without naming an in
 	"$${compile[@]}" pyproject.toml --extra sandbox --group install --constraint requirements-dev.lock --output-file requirements-run.lock
 	echo uv | "$${compile[@]}" $(LOCK_ARGS) - --output-file requirements-uv.lock
 
+.PHONY: release
+release: setup ## Make packages, checksums, notes and a tag of what is committed, in dist/
+	@$(PY) tools/release.py
+
 .PHONY: clean
 clean: ## Remove what was made: the virtual environment, caches, the development database
 	@rm -rf $(VENV) build dist var .mypy_cache .ruff_cache .pytest_cache .hypothesis
