@@ -1,8 +1,10 @@
 """A store with its tables, and what is made with it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event
 
 from service.connections import Applications, Keyring, Store
 from service.connections.encryption import generate_key
@@ -35,3 +37,16 @@ async def caller(store: Store) -> Caller:
 async def customer(database_url: str, store: Store, caller: Caller) -> AsyncIterator[OutreachCustomer]:
     async with outreach_customer(database_url, store, caller) as made:
         yield made
+
+
+@pytest.fixture
+def queries() -> Iterator[list[str]]:
+    """Every statement that reaches a database."""
+    seen: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        seen.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(Engine, "before_cursor_execute", note)

@@ -1,11 +1,9 @@
 """Who may call: keys, their rotation, certificates."""
 
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Engine, event
 
 from service.connections import Applications, Store
 from service.connections.applications import ApplicationError
@@ -15,19 +13,6 @@ from service.domain.errors import CallRefused, ErrorCode
 @pytest.fixture
 def applications(store: Store) -> Applications:
     return Applications(store, 5)
-
-
-@pytest.fixture
-def queries() -> Iterator[list[str]]:
-    """Every statement that reaches a database."""
-    seen: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        seen.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", note)
-    yield seen
-    event.remove(Engine, "before_cursor_execute", note)
 
 
 @pytest.fixture

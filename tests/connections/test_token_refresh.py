@@ -31,6 +31,14 @@ async def test_a_token_that_ends_soon_is_renewed_once(customer: OutreachCustomer
     assert customer.mints == 1
 
 
+async def test_a_renewed_token_is_known_without_a_query(customer: OutreachCustomer, queries: list[str]) -> None:
+    await customer.connect(ends_in=-1)
+    renewed = await customer.usable()
+    queries.clear()
+    assert await customer.usable() == renewed
+    assert queries == []
+
+
 async def test_two_workers_mint_once(customer: OutreachCustomer) -> None:
     await customer.connect(ends_in=-1)
     workers = customer.another_worker(), customer.another_worker()
