@@ -23,7 +23,7 @@ from service.domain.step import (
     WarningType,
 )
 from service.providers.adapter import Plan, Write
-from service.providers.planning import NO_CHANGE, nothing_named
+from service.providers.planning import no_change, nothing_named
 from service.tasks import finish
 from service.upstream.sequence_lock import SequenceLock
 from service.upstream.session import ProviderSession, ProviderSessions
@@ -169,9 +169,10 @@ async def _write(plan: Plan, update: StepUpdate, session: ProviderSession, lock:
         for write in needed:
             try:
                 stored = _as_stored(write, write.stored(await session.write(write.request)))
-                session.remember(write, stored)
                 changes += _different(stored)
                 notes += _check_stored(write, stored, update)
+                # Not before: a provider that dropped a text makes nothing else of it, and may take it the next time.
+                session.remember(write, stored)
             except UpdateFailed as failure:
                 problems = with_outcome(
                     failure.problems,
@@ -189,7 +190,9 @@ async def _write(plan: Plan, update: StepUpdate, session: ProviderSession, lock:
 
 
 def _warnings(plan: Plan, *, will_write: bool) -> tuple[StepWarning, ...]:
-    return (*plan.warnings, *(plan.write_warnings if will_write else (NO_CHANGE,)))
+    if will_write:
+        return (*plan.warnings, *plan.write_warnings)
+    return (*plan.warnings, no_change([field for write in plan.writes for field in write.fields]))
 
 
 def _different(fields: Sequence[FieldChange]) -> list[FieldChange]:

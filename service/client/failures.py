@@ -2,7 +2,7 @@
 
 UpdateFailed
 ├── NotApplied           the update was judged for the customer, and nothing was changed
-├── PartiallyApplied     some of it was carried out; repeating the call does the rest
+├── PartiallyApplied     some of it was carried out; a repeated call does the rest, if what the error names can pass
 ├── OutcomeUnknown       it may have been carried out; repeating the call is safe and settles it
 └── CallRefused          the service refused the call, and nothing was changed
     ├── Unauthenticated  the API key or the client certificate is not accepted
@@ -154,7 +154,7 @@ class NotApplied(UpdateFailed):
 
 
 class PartiallyApplied(UpdateFailed):
-    """Some of the update was carried out, see `changes`. Repeating the call does the rest."""
+    """Some of the update was carried out, see `changes`. Repeating the call does the rest, if what the error names can pass."""
 
 
 class OutcomeUnknown(UpdateFailed):

@@ -159,7 +159,8 @@ WARNINGS: Final[Mapping[WarningType, WarningSpec]] = MappingProxyType(
             "The template is archived", "The template is archived at the provider."
         ),
         WarningType.NO_CHANGE: WarningSpec(
-            "Nothing to change", "The provider already holds exactly this, so nothing was written."
+            "Nothing to change",
+            "The provider already holds exactly this, or what it makes of it, so nothing was written.",
         ),
         WarningType.CONTENT_NORMALIZED: WarningSpec(
             "Stored differently", "The provider stored something else than was sent; `changes` shows what it holds."

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from service.domain.errors import ErrorCode, Origin, Problem, UpdateFailed, Violation
-from service.domain.json_value import JsonValue
+from service.domain.json_value import JsonValue, json_equal
 from service.domain.step import BODY, CUSTOM_FIELDS, SUBJECT, FieldChange, StepUpdate, StepWarning, WarningType
 
 _NAMED_STEPS: Final = 20
@@ -138,7 +138,12 @@ SEQUENCE_ON: Final = StepWarning(
     WarningType.SEQUENCE_ACTIVE, "The sequence is on: people who are already in it get the step as changed."
 )
 
-NO_CHANGE: Final = StepWarning(WarningType.NO_CHANGE, "The provider already holds exactly this; nothing was written.")
+
+def no_change(fields: Sequence[FieldChange]) -> StepWarning:
+    """The warning that nothing was written, since the provider holds what the fields would leave there."""
+    differing = [field.field for field in fields if not json_equal(field.before, field.after)]
+    what = f"what it makes of the value of {', '.join(differing)}" if differing else "exactly this"
+    return StepWarning(WarningType.NO_CHANGE, f"The provider already holds {what}; nothing was written.")
 
 
 def nothing_named() -> StepWarning:
