@@ -18,6 +18,9 @@ _MAY_PASS: Final = frozenset(
     }
 )
 
+# The provider's own word that it has no such operation, which has the code of its other failures.
+_NEVER_SERVED: Final = 501
+
 _EARLIER_ATTEMPT: Final = (
     "An earlier attempt of this call may have been carried out; repeating the call is safe and settles it."
 )
@@ -52,6 +55,11 @@ def doubted(problem: Problem) -> Problem:
     return stated(replace(problem, outcome=Outcome.UNKNOWN), _EARLIER_ATTEMPT)
 
 
+def _may_pass(problem: Problem) -> bool:
+    is_never_served = problem.cause is not None and problem.cause.status == _NEVER_SERVED
+    return problem.code in _MAY_PASS and not is_never_served
+
+
 def _with_outcome(
     problem: Problem, title: str, *, requests_sent: int, changed: Sequence[str], in_doubt: bool
 ) -> Problem:
@@ -63,7 +71,7 @@ def _with_outcome(
     elif changed:
         outcome = Outcome.PARTIALLY_APPLIED
         done = f"Before that, {names} had been changed."
-        if problem.code in _MAY_PASS:
+        if _may_pass(problem):
             advice = f"{advice} Repeating the call does the rest.".strip()
     elif outcome is Outcome.UNKNOWN:
         done = "The write may have been carried out; repeating the call is safe and settles it."

@@ -11,8 +11,6 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import ClassVar, Final
 
-import msgspec
-
 from service.domain.credentials import ApiKeyCredentials, Connection, Credentials, OAuthCredentials
 from service.domain.errors import ErrorCode, Origin, Outcome, Problem, UpdateFailed, Violation
 from service.domain.json_value import JsonValue
@@ -44,6 +42,7 @@ from service.providers.planning import (
 )
 from service.providers.responses import (
     FAULT_MEMBERS,
+    NEVER_SERVED,
     cause,
     code_of,
     decode_object,
@@ -53,6 +52,8 @@ from service.providers.responses import (
     fault_members,
     is_from_edge,
     is_json,
+    is_page_of_edge,
+    json_members,
     media_type,
     objects,
     redact,
@@ -95,8 +96,9 @@ _MASTER_KEY: Final = "a master API key"
 # What an answer with a good status has that is a refusal, and has nothing else.
 _REFUSAL_MEMBERS: Final = FAULT_MEMBERS | {"error_message", "success", "status", "code"}
 
-# Gateways refuse with a `message` alone, too; where that would blame the customer, Apollo names an `error` (observed).
+# Gateways refuse with a `message` or with `errors`, too; where that would blame the customer, Apollo has others (observed).
 _BLAMING_STATUSES: Final = frozenset({401, 403, 404})
+_BLAMING_MEMBERS: Final = frozenset({"error", "error_code", "error_details"})
 
 # In plain text these come from an edge or a proxy (observed), and 401 and others from Apollo.
 _NEVER_IN_TEXT: Final = frozenset({403, 404})
@@ -172,10 +174,12 @@ class Apollo:
     ) -> ResponseFailure | None:
         """An error is plain JSON or text of varying shape, and may come with a 2xx status (observed)."""
         good_status = 200 <= response.status < 300
+        if good_status and is_page_of_edge(response):
+            return failure_in_between(self.provider, request, response)
         # A search for the bytes spares good responses, which have no member of that name, a second decoding.
         if good_status and b'"error' not in response.body:
             return None
-        fault = _decoded(response)
+        fault = json_members(response)
         if good_status:
             # Beside anything else it is the reader of the record that weighs it: the write may have been carried out.
             if failure_member(fault) is None or not fault.keys() <= _REFUSAL_MEMBERS:
@@ -214,11 +218,11 @@ def decide(update: StepUpdate, response: ProviderResponse) -> Plan:
     sequence = decode_object(Apollo.provider, response)
     campaign = sequence.get("emailer_campaign")
     campaign = campaign if isinstance(campaign, dict) else {}
-    if "id" in campaign and not _same_id(campaign["id"], update.sequence_id):
+    if _is_another(campaign.get("id"), update.sequence_id):
         raise NotShown(update, "that sequence, but another one")
     steps = _array(update, sequence, "emailer_steps")
     step = next((each for each in steps if _same_id(each.get("id"), update.sequence_step_id)), None)
-    if step is None or not _same_id(step.get("emailer_campaign_id", update.sequence_id), update.sequence_id):
+    if step is None or _is_another(step.get("emailer_campaign_id"), update.sequence_id):
         raise StepNotFound(update)
     writes: list[Write] = []
     warnings: list[StepWarning] = []
@@ -302,6 +306,11 @@ def _same_id(value: JsonValue, wanted: JsonValue) -> bool:
     return isinstance(value, str) and isinstance(wanted, str) and value.lower() == wanted.lower()
 
 
+def _is_another(value: JsonValue, wanted: str) -> bool:
+    """Whether a member names another record; one that is null, or no id at all, names none."""
+    return isinstance(value, str) and _ID.fullmatch(value) is not None and not _same_id(value, wanted)
+
+
 def _shown_id(record: Mapping[str, JsonValue]) -> str:
     """The id of a record that is only named; empty if it shows none."""
     found = record.get("id")
@@ -352,21 +361,13 @@ def _stored(
     raise UpdateFailed(unreadable(Apollo.provider, response, wrong, Outcome.UNKNOWN))
 
 
-def _decoded(response: ProviderResponse) -> dict[str, JsonValue]:
-    """The JSON object of a response; empty if it has none."""
-    try:
-        return msgspec.json.decode(response.body, type=dict[str, JsonValue])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return {}
-
-
 def _is_own(response: ProviderResponse, fault: Mapping[str, JsonValue]) -> bool:
     """Whether Apollo itself answered: JSON that names an error, or text where it gives text (observed)."""
     if is_from_edge(response):
         return False
     if is_json(response) or response.body.lstrip()[:1] in (b"{", b"["):
         named = fault_members(fault)
-        return bool(named - {"message"}) or (bool(named) and response.status not in _BLAMING_STATUSES)
+        return bool(named & _BLAMING_MEMBERS if response.status in _BLAMING_STATUSES else named)
     if media_type(response) == "text/plain":
         return response.status not in _NEVER_IN_TEXT
     return not response.body and "www-authenticate" in response.headers
@@ -430,6 +431,8 @@ def _judged(  # noqa: PLR0911  # one for each kind of failure
         )
     if status == 404:
         return ErrorCode.NOT_FOUND_ERROR, None, "Check the ids; the record may have been deleted."
+    if status == 501:
+        return code_of(status), None, NEVER_SERVED
     if status >= 500:
         wait = retry_after(response.headers, "retry-after", now=time.time()) if status == 503 else None
         return code_of(status), wait, "Try again later."

@@ -12,8 +12,6 @@ from functools import partial
 from typing import ClassVar, Final
 from urllib.parse import urlsplit
 
-import msgspec
-
 from service.domain.credentials import ApiKeyCredentials, Connection, Credentials, OAuthCredentials
 from service.domain.errors import Origin, Outcome, Problem, UpdateFailed, Violation
 from service.domain.json_value import JsonValue
@@ -44,6 +42,7 @@ from service.providers.planning import (
     template_warnings,
 )
 from service.providers.responses import (
+    NEVER_SERVED,
     cause,
     code_of,
     decode_object,
@@ -53,6 +52,8 @@ from service.providers.responses import (
     fault_members,
     is_from_edge,
     is_json,
+    is_page_of_edge,
+    json_members,
     objects,
     redact,
     response_failure,
@@ -89,6 +90,10 @@ _ACCEPTED: Final = 202
 _UNAUTHORIZED: Final = 401
 _VALUE_REFUSALS: Final = frozenset({400, 422})
 _NO_CONTENT: Final = 204
+
+# What an error has (JSON:API); gateways have lists of errors of other members, which blame nobody.
+_ERROR_MEMBERS: Final = frozenset({"id", "status", "code", "title", "detail", "details", "source"})
+_BLAMING_STATUSES: Final = frozenset({401, 403, 404})
 
 
 class Outreach:
@@ -208,7 +213,7 @@ class Outreach:
         """Errors are JSON:API's, several at once; some say `details` for `detail` (documented)."""
         status = response.status
         if 200 <= status < 300:
-            return None
+            return failure_in_between(self.provider, request, response) if is_page_of_edge(response) else None
         errors = _own_errors(response)
         if not errors:
             return failure_in_between(self.provider, request, response)
@@ -463,11 +468,10 @@ def _own_errors(response: ProviderResponse) -> list[dict[str, JsonValue]]:
         return [{}]
     if is_from_edge(response) or not is_json(response):
         return []
-    try:
-        document = msgspec.json.decode(response.body, type=dict[str, JsonValue])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return []
+    document = json_members(response)
     errors = objects(document.get("errors"))
+    if response.status in _BLAMING_STATUSES:
+        errors = [error for error in errors if not _ERROR_MEMBERS.isdisjoint(error)]
     is_refusal = response.status in _VALUE_REFUSALS and fault_members(document) and "data" not in document
     return errors or ([document] if is_refusal else [])
 
@@ -491,6 +495,7 @@ def _advice(request: ProviderRequest, status: int, error: Mapping[str, JsonValue
         403: f"Ask an Outreach administrator of customer {customer} to allow it to the user who connected.",
         404: "Check the ids; the record may have been deleted.",
         422: "Correct the value and repeat the call.",
+        501: NEVER_SERVED,
         429: "The user's hour is used up; wait until it is over before the next call.",
         503: "Outreach is under maintenance; try again later.",
     }.get(status, "Try again later." if status >= 500 else "")

@@ -3,6 +3,7 @@
 import math
 import re
 import time
+from codecs import BOM_UTF8
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -12,6 +13,7 @@ import msgspec
 
 from service.domain.credentials import ApiKeyCredentials, Credentials, Secret
 from service.domain.errors import Cause, ErrorCode, Origin, Outcome, Problem, UpdateFailed
+from service.domain.html import visible_text
 from service.domain.json_value import JsonValue, depth, json_equal
 from service.domain.redaction import redact as redact_secrets
 from service.domain.redaction import redact_bytes
@@ -45,6 +47,10 @@ _CODES: Final[Mapping[int, ErrorCode]] = {
 }
 
 
+NEVER_SERVED: Final = "No retry helps: the provider says that it has no such operation."
+"""What to do about a 501."""
+
+
 def code_of(status: int) -> ErrorCode:
     """The code of a provider's answer with this HTTP status.
 
@@ -65,9 +71,21 @@ def decode_object(
         UpdateFailed: The body is something else.
     """
     try:
-        return msgspec.json.decode(response.body, type=dict[str, Any])
+        return _json_object(response)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UpdateFailed(unreadable(provider, response, f"{error}", outcome)) from None
+
+
+def json_members(response: ProviderResponse) -> dict[str, JsonValue]:
+    """The members of the JSON object of a response; none if it has no such object."""
+    try:
+        return _json_object(response)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+
+
+def _json_object(response: ProviderResponse) -> dict[str, JsonValue]:
+    return msgspec.json.decode(response.body.removeprefix(BOM_UTF8), type=dict[str, Any])
 
 
 def objects(value: JsonValue) -> list[dict[str, JsonValue]]:
@@ -126,8 +144,10 @@ def _may_be_stored_as(field: FieldChange, value: JsonValue) -> bool:
     """Whether a provider may hold this after a write: what was there, or the value cleaned, or in another spelling."""
     sent = field.after
     if field.field in (SUBJECT, BODY):
-        return isinstance(value, str) or (value is None and not sent)
-    return sent is None or json_equal(value, field.before) or type(value) is type(sent) or str(value) == str(sent)
+        is_nothing = not sent or (field.field == BODY and visible_text(sent) == "")
+        return isinstance(value, str) or (value is None and is_nothing)
+    is_known = json_equal(value, field.before) or json_equal(value, sent)
+    return sent is None or is_known or type(value) is type(sent) or str(value).lower() == str(sent).lower()
 
 
 def unreadable(
@@ -153,6 +173,7 @@ def media_type(response: ProviderResponse) -> str:
 
 _PAGE: Final = re.compile(rb"\s*(?:\xef\xbb\xbf)?\s*(?:<!doctype|<html|<head|<body|<\?xml)", re.IGNORECASE)
 _EDGE_TEXT: Final = re.compile(rb"\s*error code: \d+", re.IGNORECASE)
+_EDGE_JSON: Final = b'"cloudflare_error"'
 
 
 def is_from_edge(response: ProviderResponse) -> bool:
@@ -163,7 +184,13 @@ def is_from_edge(response: ProviderResponse) -> bool:
         or media_type(response) in ("text/html", "application/xhtml+xml", "text/xml", "application/xml")
         or _PAGE.match(response.body[:200]) is not None
         or _EDGE_TEXT.match(response.body[:200]) is not None
+        or _EDGE_JSON in response.body[:MAX_CAUSE_BYTES]
     )
+
+
+def is_page_of_edge(response: ProviderResponse) -> bool:
+    """Whether a response with a good status is not the provider's own: a challenge, or a page to log in at a network."""
+    return bool(response.body) and response.body[:1] not in (b"{", b"[") and is_from_edge(response)
 
 
 def is_json(response: ProviderResponse) -> bool:
@@ -201,7 +228,7 @@ def failure_in_between(provider: Provider, request: ProviderRequest, response: P
     """The failure of a response that a proxy or an edge gave in the provider's place.
 
     It says nothing about the customer, its key, its plan or the record. A request that was turned away with 4xx on the
-    way there may get through in a moment.
+    way there, or with a page and a good status, may get through in a moment.
     """
     kind = media_type(response) or "no content type"
     waits = response.status in (429, 503)
@@ -215,13 +242,24 @@ def failure_in_between(provider: Provider, request: ProviderRequest, response: P
         cause=cause(response),
         retry_after=retry_after(response.headers, "retry-after", now=time.time()) if waits else None,
     )
-    may_pass = rule_of(response.status).may_pass or (400 <= response.status < 500 and response.status != 429)
+    is_turned_away = response.status < 300 or (400 <= response.status < 500 and response.status != 429)
+    may_pass = rule_of(response.status).may_pass or is_turned_away
     return ResponseFailure((problem,), by_provider=False, refused=False, may_pass=may_pass)
 
 
-_FAILURE_MEMBERS: Final = ("error", "errors", "error_message", "error_code", "error_details")
+_FAILURE_MEMBERS: Final = (
+    "error",
+    "errors",
+    "error_message",
+    "error_code",
+    "error_details",
+    "exception",
+    "failed",
+    "failure",
+)
 _SUCCESS_MEMBERS: Final = ("success", "ok", "saved")
-_FAILURE_WORDS: Final = frozenset({"error", "failed", "failure"})
+_FAILURE_WORDS: Final = frozenset({"error", "fail", "failed", "failure", "rejected"})
+_NO_WORDS: Final = frozenset({"false", "no", "0"})
 
 
 FAULT_MEMBERS: Final = frozenset({"error", "errors", "error_code", "error_details", "message", "retry_after_seconds"})
@@ -241,10 +279,14 @@ def failure_member(members: Mapping[str, JsonValue]) -> str | None:
         if members.get(name) not in _NOTHING:
             return name
     for name in _SUCCESS_MEMBERS:
-        if members.get(name) is False:
+        if str(members.get(name)).lower() in _NO_WORDS:
             return name
     status = members.get("status")
-    return "status" if isinstance(status, str) and status.lower() in _FAILURE_WORDS else None
+    is_status = isinstance(status, int) and status >= 400
+    if is_status or (isinstance(status, str) and status.lower() in _FAILURE_WORDS):
+        return "status"
+    meta = members.get("meta")
+    return failure_member(meta) if isinstance(meta, dict) else None
 
 
 def cause(response: ProviderResponse) -> Cause:

@@ -257,7 +257,7 @@ FAULTS: Final = (
         **doubtful(C.BAD_GATEWAY_ERROR),
         only=Provider("outreach"),
     ),
-    Fault("200 with HTML", status(200, HTML, content_type="text/html"), **doubtful(C.BAD_GATEWAY_ERROR)),
+    Fault("200 with HTML", status(200, HTML, content_type="text/html"), **doubtful(C.BAD_GATEWAY_ERROR, calls=3)),
     Fault("200 with broken JSON", status(200, '{"data": {"id": '), **doubtful(C.BAD_GATEWAY_ERROR)),
     Fault("200 with another shape", status(200, {"data": 3, "emailer_campaign": "x"}), **doubtful(C.BAD_GATEWAY_ERROR)),
     Fault("200 with nothing", status(200, ""), **doubtful(C.BAD_GATEWAY_ERROR)),

@@ -4,8 +4,10 @@ To add one, add a row: which request is answered how, what the caller learns, wh
 were sent.
 """
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from tests.support import apollo, outreach
@@ -40,6 +42,7 @@ class Row:
         origin: Who found fault.
         again: How often the call was made before, with the same answers.
         dry: Whether it only validates.
+        dry_last: Whether the last of several calls only validates.
         had: What the provider had before, beside the usual.
         grant: What is odd about the customer's grant: `ended`, `no refresh token`, `ends soon`.
         connection: The state of the connection in the end.
@@ -62,6 +65,7 @@ class Row:
     origin: str = "provider"
     again: int = 0
     dry: bool = False
+    dry_last: bool = False
     had: Mapping[str, Any] = field(default_factory=dict)
     grant: str = ""
     connection: str = "active"
@@ -115,6 +119,11 @@ def upper(name: str, value: Any, _: Any) -> Any:
     return str(value).replace("<p>", '<p class="x">') if name == "body" else value
 
 
+def constant(stored: Any, _name: str, _value: Any, _old: Any) -> Any:
+    """A provider that stores this, whatever it is sent."""
+    return stored
+
+
 def ignored(_name: str, _value: Any, stored: Any) -> Any:
     """A provider that drops a write."""
     return stored
@@ -142,12 +151,18 @@ def _other_record() -> Iterator[Row]:
         ("a record without the text", [drop("data.attributes.subject")]),
         ("a number in the place of the text", [put("data.attributes.subject", 3)]),
         ("a record without attributes", [put("data.attributes", None)]),
+        ("the record beside `errors` in `meta`", [put("meta", {"errors": [{"detail": "not saved"}]})]),
+        ("the record, in whose `meta` is `saved: false`", [put("data.meta", {"saved": False})]),
     ):
         yield unknown(about, f"200 with {what}", OUTREACH, Odd(WRITE, edits=edits))
     for what, edits in (
         ("another id", [put("id", "5f00000000000000000003ff")]),
         ("an `error_message`", [put("error_message", "not saved")]),
         ("`success: false`", [put("success", False)]),
+        ("`success: 0`", [put("success", 0)]),
+        ("`ok` as the text `false`", [put("ok", "false")]),
+        ("`failed: true`", [put("failed", True)]),
+        ("`status: 422`", [put("status", 422)]),
         ("`status: error`", [put("status", "error")]),
         ("a record without the text", [drop("subject")]),
         ("null in the place of the text", [put("subject", None)]),
@@ -160,6 +175,10 @@ def _other_record() -> Iterator[Row]:
         APOLLO,
         Odd(WRITE, body={"id": "x", "error_message": "not saved"}),
     )
+    for what, meta in (("`errors`", {"errors": ["not saved"]}), ("`success: false`", {"success": False})):
+        yield unknown(
+            about, f"200 with a `meta` of {what}", OUTREACH, Odd(WRITE, body={"meta": meta}, applies=False), has="old"
+        )
     for provider in (APOLLO, OUTREACH):
         yield unknown(
             about, "202, accepted and not carried out yet", provider, Odd(WRITE, status=202, applies=False), has="old"
@@ -184,6 +203,27 @@ def _dropped_writes() -> Iterator[Row]:
                 sets=[name],
                 has="old",
                 says="it kept the old text",
+            )
+            yield unknown(
+                about,
+                f"200 with the old {name}, for the second time",
+                provider,
+                Odd(WRITE, applies=False),
+                sets=[name],
+                has="old",
+                says="it kept the old text",
+                sent=(READ, WRITE, READ, WRITE),
+                again=1,
+            )
+            yield success(
+                about,
+                f"200 with the old {name} once, and then it is taken",
+                provider,
+                Odd(WRITE, applies=False, times=1),
+                sets=[name],
+                changes=[name],
+                sent=(READ, WRITE, READ, WRITE),
+                again=1,
             )
         yield Row(
             about,
@@ -213,6 +253,36 @@ def _ignored_fields() -> Iterator[Row]:
             has="old",
             sent=(READ, FIELDS),
         )
+        yield success(
+            about,
+            "a custom field is as before, for the second time",
+            provider,
+            Odd(FIELDS, stores=ignored),
+            sets=["note"],
+            changes=[],
+            warnings=["NO_CHANGE"],
+            has="old",
+            says="what it makes of the value of custom_fields.",
+            sent=(READ, FIELDS, READ),
+            again=1,
+        )
+        spellings: Sequence[tuple[str, Any, Any]] = (
+            ("3 as 3.0", 3, 3.0),
+            ("true as a text", True, "true"),
+            ("3 as a text", 3, "3"),
+        )
+        for what, sent, stored in spellings:
+            yield success(
+                about,
+                f"a custom field answers {what}",
+                provider,
+                Odd(FIELDS, stores=partial(constant, stored)),
+                sets={"note": sent},
+                changes=["note"],
+                warnings=[] if stored == sent else ["CONTENT_NORMALIZED"],
+                has={"note": stored},
+                sent=(READ, FIELDS),
+            )
         yield success(
             about,
             "the values are there already",
@@ -270,15 +340,41 @@ def _normalised_texts() -> Iterator[Row]:
                 sent=(READ, WRITE, READ, READ),
                 again=2,
             )
+        for what, times in (("", 0), (", for the third time", 2)):
+            yield success(
+                about,
+                f"the body is cleaned to what was there{what}",
+                provider,
+                Odd(WRITE, stores=without_script),
+                sets={"body": "<p>Old</p><script>x()</script>"},
+                changes=[],
+                warnings=["NO_CHANGE" if times else "CONTENT_NORMALIZED"],
+                has="old",
+                sent=(READ, WRITE, *[READ] * times),
+                again=times,
+            )
         yield success(
             about,
-            "the body is cleaned to what was there",
+            "the body is cleaned, to validate it after that",
             provider,
             Odd(WRITE, stores=without_script),
-            sets={"body": "<p>Old</p><script>x()</script>"},
+            sets={"body": body},
             changes=[],
+            warnings=["NO_CHANGE"],
+            has={"body": NEW["body"]},
+            sent=(READ, WRITE, READ),
+            again=1,
+            dry_last=True,
+        )
+        yield success(
+            about,
+            "nothing is left of the body, which is null then",
+            provider,
+            Odd(WRITE, stores=partial(constant, None)),
+            sets={"body": "<script>x()</script>"},
+            changes=["body"],
             warnings=["CONTENT_NORMALIZED"],
-            has="old",
+            has={"body": None},
         )
 
 
@@ -385,7 +481,12 @@ def _true_words() -> Iterator[Row]:
         grant="no refresh token",
     )
     for provider, own in ((APOLLO, {"error": "No."}), (OUTREACH, {"errors": [{"detail": "No."}]})):
-        for status, code in ((422, "UNPROCESSABLE_ENTITY_ERROR"), (403, "FORBIDDEN_ERROR"), (404, "NOT_FOUND_ERROR")):
+        for status, code in (
+            (422, "UNPROCESSABLE_ENTITY_ERROR"),
+            (403, "FORBIDDEN_ERROR"),
+            (404, "NOT_FOUND_ERROR"),
+            (501, "BAD_GATEWAY_ERROR"),
+        ):
             yield Row(
                 about,
                 f"{status} to the second write, which repeating does not cure",
@@ -468,6 +569,12 @@ def _someone_in_between() -> Iterator[Row]:
                 "application/problem+json",
             ),
             ("XML", "<?xml version='1.0'?><Error/>", "application/xml"),
+            (
+                "Cloudflare's problem in JSON",
+                {"title": "Error 1010", "status": 403, "error_code": 1010, "cloudflare_error": True},
+                "application/json",
+            ),
+            ("JSON of another API's errors", {"errors": [{"message": "Forbidden"}]}, "application/json"),
             ("nothing", "", None),
         ):
             yield refused(
@@ -486,6 +593,37 @@ def _someone_in_between() -> Iterator[Row]:
             Odd(READ, status=403, body=PAGE, headers=challenge, times=1),
             sent=(READ, READ, WRITE),
         )
+    yield refused(
+        about,
+        "401 with another API's errors, which costs no token",
+        OUTREACH,
+        Odd(READ, status=401, body={"errors": [{"message": "Unauthorized"}]}),
+        code="BAD_GATEWAY_ERROR",
+        sent=(READ, READ, READ),
+        never="Reconnect",
+    )
+    for provider in (APOLLO, OUTREACH):
+        for what, body, headers in (
+            ("a page of the edge", PAGE, challenge),
+            ("a page to log in at a network", "<!DOCTYPE html><html>Log in</html>", {}),
+            ("`error code: 1010`", "error code: 1010", {"content-type": "text/plain"}),
+        ):
+            yield refused(
+                about,
+                f"200 with {what}, to the read",
+                provider,
+                Odd(READ, body=body, headers=headers),
+                code="BAD_GATEWAY_ERROR",
+                sent=(READ, READ, READ),
+                says="by a proxy or an edge",
+            )
+            yield success(
+                about,
+                f"200 with {what} once, to the write",
+                provider,
+                Odd(WRITE, body=body, headers=headers, applies=False, times=1),
+                sent=(READ, WRITE, WRITE),
+            )
     yield refused(
         about,
         "404 in plain words",
@@ -673,6 +811,11 @@ def _tolerated() -> Iterator[Row]:
         ("a touch without id", [drop("emailer_touches.0.id")]),
         ("`active: loading`", [put("emailer_campaign.active", "loading")]),
         ("the campaign is null", [put("emailer_campaign", None)]),
+        ("the campaign's id is null", [put("emailer_campaign.id", None)]),
+        ("the step's campaign is null", [put("emailer_steps.0.emailer_campaign_id", None)]),
+        ("the step's campaign is `loading`", [put("emailer_steps.0.emailer_campaign_id", "loading")]),
+        ("a number of 400 digits on the template", [put("emailer_templates.0.n", 10**399)]),
+        ("400 levels on the template", [put("emailer_templates.0.n", deep(400))]),
         ("null among the steps and touches", [put("emailer_touches", [None, apollo.touch()])]),
         ("`archived: loading` on the template", [put("emailer_templates.0.archived", "loading")]),
         ("the body is a number while only the subject is set", [put("emailer_templates.0.body_html", 5)]),
@@ -688,6 +831,9 @@ def _tolerated() -> Iterator[Row]:
         ("`links` is a list", [put("links", [])]),
     ):
         yield success(about, what, OUTREACH, Odd(READ, edits=edits))
+    for provider in (APOLLO, OUTREACH):
+        for at in (READ, WRITE):
+            yield success(about, f"a byte order mark before the answer to the {at}", provider, Odd(at, prefix=BOM_UTF8))
     yield refused(
         about,
         "the text that is needed is a number",

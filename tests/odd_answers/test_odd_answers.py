@@ -59,10 +59,11 @@ class Rows:
         await self.service.connect(customer, provider, credentials_of(row))
         stand_in = self.switch.current = StandIn(row.provider, *row.odd)
         stand_in.stored |= row.had
-        update: dict[str, Any] = {"customer": customer, "validate_only": row.dry}
+        update: dict[str, Any] = {"customer": customer}
         for name, value in stand_in.record(**row.wanted).items():
             update |= value if name == "template" else {name: value}
-        for _ in range(row.again + 1):
+        for number in range(row.again + 1):
+            update["validate_only"] = row.dry or (row.dry_last and number == row.again)
             before = dict(stand_in.stored)
             result = await self.service.update(row.provider, *stand_in.ids, **update)
             assert list(untruths(row.provider, result.response, row.wanted, before, stand_in.stored)) == []

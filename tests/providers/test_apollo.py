@@ -278,6 +278,7 @@ PAGE = b"<!DOCTYPE html><html><title>Just a moment...</title></html>"
         (b"error code: 1010", {}),
         (b"\n <html>no</html>", {}),
         ({"error": "No."}, {"cf_mitigated": "challenge"}),
+        ({"status": 403, "error_code": 1010, "cloudflare_error": True}, {}),
         (b"", {}),
         ([], {}),
     ],
@@ -340,7 +341,7 @@ OTHER_TEMPLATE = "5f0000000000000000000399"
     "body",
     [
         b"",
-        b"<html>",
+        b"not saved",
         b"[]",
         b"{}",
         b'{"emailer_template": null}',
