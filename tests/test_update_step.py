@@ -112,6 +112,15 @@ async def test_an_ignored_custom_field_is_a_warning(fields: dict[str, Any]) -> N
     assert len(provider.writes) == 1
 
 
+@pytest.mark.parametrize("absent", [["mood"], ["body_text", "mood"], ["Note"]])
+async def test_a_null_for_what_is_not_there_is_not_written(absent: list[str]) -> None:
+    provider = ApolloFake()
+    update_step, _, _ = use_case(provider)
+    result = await run(update_step, apollo.update(custom_fields={"note": "x"} | dict.fromkeys(absent)))
+    assert (result.problems, [change.field for change in result.changes]) == ((), ["custom_fields.note"])
+    assert provider.writes == [{"note": "x"}]
+
+
 @pytest.mark.parametrize(("status", "body"), [(204, b""), (200, {"meta": {}})])
 async def test_an_answer_without_a_record_is_as_sent(status: int, body: Any) -> None:
     update_step, _, _ = use_case(

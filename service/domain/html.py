@@ -9,11 +9,12 @@ from selectolax.lexbor import LexborHTMLParser
 _MAX_CHARACTERS: Final = 256 * 1024
 _MAX_TAGS: Final = 4000
 
+_END: Final = "</body></html>"
 _WRAPPER: Final = re.compile(r"<(?:!doctype|html|head|body)\b", re.IGNORECASE)
 
 
 def same_document(left: str, right: str) -> bool:
-    """Whether two bodies are the same HTML document, written with or without the elements around it.
+    """Whether two bodies are the same HTML document, written with or without a doctype and the elements around it.
 
     Providers put `<html><head></head><body>` around a body (Apollo, observed). Bodies that are too long or have too many
     tags to be parsed at a bounded cost are the same only if they are equal.
@@ -40,4 +41,6 @@ def _is_bounded(body: str) -> bool:
 
 
 def _serialized(body: str) -> str:
-    return (LexborHTMLParser(body).html or "").strip()
+    """The root element without white space at its end; a doctype and what stands behind the body are no part of it."""
+    root = LexborHTMLParser(body).root
+    return (root.html or "").removesuffix(_END).rstrip() if root is not None else ""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.api.metadata import CallMetadata, ErrorMode, gather, parse, request_id
+from service.api.metadata import CallMetadata, ErrorMode, MetadataPairs, gather, is_retry, parse, request_id
 from service.domain.errors import CallRefused, ErrorCode
 from service.domain.step import Provider
 
@@ -75,6 +75,24 @@ def test_an_unknown_error_mode_is_refused() -> None:
 def test_a_request_id_is_kept_or_made() -> None:
     assert request_id({"x-request-id": "mine"}) == "mine"
     assert request_id({}) != request_id({})
+
+
+@pytest.mark.parametrize(
+    ("pairs", "expected"),
+    [
+        ((), False),
+        ((("grpc-previous-rpc-attempts", "0"), ("x-envoy-attempt-count", "1")), False),
+        ((("x-envoy-attempt-count", b"1"),), False),
+        ((("grpc-previous-rpc-attempts", "1"),), True),
+        ((("grpc-previous-rpc-attempts", b"4"), ("x-envoy-attempt-count", "1")), True),
+        ((("x-envoy-attempt-count", "2"),), True),
+        ((("x-envoy-attempt-count", b"3"), ("grpc-previous-rpc-attempts", "0")), True),
+        ((("x-envoy-attempt-count", "many"),), True),
+        ((("x-envoy-attempt-count", "1"), ("x-envoy-attempt-count", "2")), True),
+    ],
+)
+def test_an_earlier_attempt_is_told_by_grpc_or_envoy(pairs: MetadataPairs, expected: bool) -> None:  # noqa: FBT001
+    assert is_retry((*GOOD, *pairs)) is expected
 
 
 def test_other_keys_are_left_alone() -> None:

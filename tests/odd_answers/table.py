@@ -340,6 +340,23 @@ def _normalised_texts() -> Iterator[Row]:
                 sent=(READ, WRITE, READ, READ),
                 again=2,
             )
+        for what, around in (
+            ("a wrapper", "<html><head></head><body>{}</body></html>"),
+            ("a doctype and a wrapper", "<!DOCTYPE html>\n<html>\n<head></head><body>{}</body></html>\n"),
+            ("half a wrapper", "<body>{}"),
+        ):
+            yield success(
+                about,
+                f"the body is there already, in {what}",
+                provider,
+                sets={"body": NEW["body"]},
+                had={"body": around.format(NEW["body"])},
+                changes=[],
+                warnings=["NO_CHANGE"],
+                has={"body": around.format(NEW["body"])},
+                says="what it makes of the value of template.body",
+                sent=(READ,),
+            )
         for what, times in (("", 0), (", for the third time", 2)):
             yield success(
                 about,
