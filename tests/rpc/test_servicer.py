@@ -5,6 +5,7 @@ from typing import Any
 
 import grpc
 import pytest
+from engagement.v1 import envelope_pb2
 from engagement.v1 import sequence_step_service_pb2 as pb
 from google.rpc import error_details_pb2
 from hypothesis import HealthCheck, given, settings
@@ -230,6 +231,35 @@ async def test_a_full_server_says_when_to_come_back(server: RunningGrpcServer) -
     refusal = await server.refused()
     assert refusal.code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert refusal[error_details_pb2.RetryInfo].retry_delay.ToMilliseconds() > 0
+
+
+# The key of gRPC's own policy cannot be set by a caller: gRPC keeps it to itself.
+RETRY = ("x-envoy-attempt-count", "2")
+UNKNOWN = envelope_pb2.ERROR_OUTCOME_UNKNOWN
+NOT_APPLIED = envelope_pb2.ERROR_OUTCOME_NOT_APPLIED
+
+
+@pytest.mark.parametrize(
+    ("metadata", "capacity", "outcome"),
+    [
+        (GOOD, 0, NOT_APPLIED),
+        ((*GOOD, RETRY), 0, UNKNOWN),
+        ((*GOOD, ("x-envoy-attempt-count", "1")), 0, NOT_APPLIED),
+        ((*CUSTOMER, ("x-api-key", "revoked"), RETRY), 9, UNKNOWN),
+        ((*CUSTOMER, RETRY), 9, UNKNOWN),
+        # What breaks a rule broke it in the first attempt too.
+        ((("x-api-key", "good"), RETRY), 9, NOT_APPLIED),
+    ],
+)
+async def test_a_refused_retry_may_have_been_carried_out(
+    server: RunningGrpcServer, metadata: Any, capacity: int, outcome: int
+) -> None:
+    await server.stop()
+    server.admission = Admission(capacity)
+    await server.start()
+    [error] = (await server.refused(*metadata)).envelope.errors
+    assert error.meta.outcome == outcome
+    assert ("An earlier attempt of this call may have been" in error.detail) == (outcome == UNKNOWN)
 
 
 async def test_a_stopping_server_sends_callers_elsewhere(server: RunningGrpcServer) -> None:
