@@ -497,6 +497,52 @@ def _true_words() -> Iterator[Row]:
         sent=(READ, WRITE, FIELDS),
         grant="no refresh token",
     )
+    for what, refusal, code, mints in (
+        ("the token endpoint is out of order", {"status": 500, "body": "oops"}, "BAD_GATEWAY_ERROR", 1),
+        ("the client is refused", {"status": 401, "body": {"error": "invalid_client"}}, "SERVICE_UNAVAILABLE_ERROR", 1),
+        ("the grant is void", {"status": 400, "body": {"error": "invalid_grant"}}, "UNAUTHORIZED_ERROR", 2),
+    ):
+        yield refused(
+            about,
+            f"401, and {what}",
+            OUTREACH,
+            Odd(READ, status=401, body=unauthorized),
+            Odd(TOKEN, **refusal),
+            code=code,
+            sent=(READ, *[TOKEN] * mints),
+            says="Nothing was changed.",
+            never="no request",
+            connection="needs_reauth" if mints == 2 else "active",
+        )
+        yield Row(
+            about,
+            f"401 to the second write, and {what}",
+            OUTREACH,
+            ["subject", "note"],
+            [Odd(FIELDS, status=401, body=unauthorized, applies=False), Odd(TOKEN, **refusal)],
+            code,
+            "partially applied",
+            changes=["subject"],
+            says="Before that, template.subject had been changed.",
+            never="no request",
+            has={"subject": NEW["subject"], "note": "n"},
+            sent=(READ, WRITE, FIELDS, *[TOKEN] * mints),
+            connection="needs_reauth" if mints == 2 else "active",
+        )
+    yield Row(
+        about,
+        "the limit is used up before the second write",
+        OUTREACH,
+        ["subject", "note"],
+        [Odd(WRITE, headers={"x-ratelimit-remaining": "0", "x-ratelimit-reset": "3000"})],
+        "TOO_MANY_REQUESTS_ERROR",
+        "partially applied",
+        changes=["subject"],
+        says="Before that, template.subject had been changed. Repeat the call in ",
+        never="Nothing was changed",
+        has={"subject": NEW["subject"], "note": "n"},
+        origin="service",
+    )
     for provider, own in ((APOLLO, {"error": "No."}), (OUTREACH, {"errors": [{"detail": "No."}]})):
         for status, code in (
             (422, "UNPROCESSABLE_ENTITY_ERROR"),
@@ -832,6 +878,9 @@ def _tolerated() -> Iterator[Row]:
         ("the step's campaign is null", [put("emailer_steps.0.emailer_campaign_id", None)]),
         ("the step's campaign is `loading`", [put("emailer_steps.0.emailer_campaign_id", "loading")]),
         ("a number of 400 digits on the template", [put("emailer_templates.0.n", 10**399)]),
+        ("the sequence's id in upper case", [put("emailer_campaign.id", apollo.SEQUENCE.upper())]),
+        ("the step's id in upper case", [put("emailer_steps.0.id", apollo.STEP.upper())]),
+        ("the touch's ids in upper case", [put("emailer_touches.0", apollo.touch(template=apollo.TEMPLATE.upper()))]),
         ("400 levels on the template", [put("emailer_templates.0.n", deep(400))]),
         ("null among the steps and touches", [put("emailer_touches", [None, apollo.touch()])]),
         ("`archived: loading` on the template", [put("emailer_templates.0.archived", "loading")]),

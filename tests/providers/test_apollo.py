@@ -147,6 +147,18 @@ def test_the_first_live_variant_is_changed_else_the_first(statuses: list[str | N
     assert WarningType.MULTIPLE_VARIANTS in kinds(made)
 
 
+@pytest.mark.parametrize(("others", "more"), [(201, " and 181 more"), (21, " and 1 more"), (20, "")])
+def test_all_steps_that_share_the_template_are_counted(others: int, more: str) -> None:
+    ids = [f"5f{number:022x}" for number in range(0x1000, 0x1000 + others)]
+    stored = answer()
+    stored["emailer_steps"] += [{"id": each, "type": "auto_email"} for each in ids]
+    stored["emailer_touches"] += [touch(f"t{each}", each) for each in ids]
+    [warning] = plan(stored, update(body="x")).write_warnings
+    assert f"{more}, which change with it" in warning.detail
+    assert ("more" in warning.detail) == bool(more)
+    assert warning.facts["step_count"] == str(others)
+
+
 def test_steps_that_share_the_template_are_named() -> None:
     made = plan(answer(emailer_touches=[touch(), touch("t2", OTHER)]), update(body="x"))
     [warning] = made.write_warnings
