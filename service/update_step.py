@@ -8,7 +8,7 @@ from service.domain import validation
 from service.domain.credentials import Connection
 from service.domain.deadline import Deadline
 from service.domain.errors import ErrorCode, Origin, Outcome, Problem, UpdateFailed, failed, invalid
-from service.domain.html import visible_text
+from service.domain.html import same_document, visible_text
 from service.domain.json_value import JsonValue, json_equal
 from service.domain.outcome import with_outcome
 from service.domain.step import (
@@ -203,7 +203,19 @@ def _as_stored(write: Write, stored: Mapping[str, JsonValue] | None) -> list[Fie
     """The fields of a write with what the provider now holds."""
     if stored is None:
         return list(write.fields)
-    return [FieldChange(field.field, field.before, stored[field.field]) for field in write.fields]
+    return [FieldChange(field.field, field.before, _shown(field, stored[field.field])) for field in write.fields]
+
+
+def _shown(field: FieldChange, value: JsonValue) -> JsonValue:
+    """What a provider holds, which may show a body with elements around it in one response and without in another."""
+    is_as_before = (
+        field.field == BODY
+        and isinstance(field.before, str)
+        and isinstance(value, str)
+        and value != field.after
+        and same_document(field.before, value)
+    )
+    return field.before if is_as_before else value
 
 
 def _check_stored(write: Write, stored: Sequence[FieldChange], update: StepUpdate) -> list[StepWarning]:

@@ -354,8 +354,8 @@ def _attributes(resource: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
 
 def _id(value: JsonValue) -> int | None:
     """An id as the integer that it is (documented); JSON:API's own ids are strings, so one in a string does too."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return int(value) if value == value // 1 else None
     return int(value) if isinstance(value, str) and _ID.fullmatch(value) else None
 
 

@@ -239,6 +239,26 @@ def _dropped_writes() -> Iterator[Row]:
         )
 
 
+def _wrapped_in_one_answer() -> Iterator[Row]:
+    about = "nothing became different"
+    for provider, path in ((APOLLO, "body_html"), (OUTREACH, "data.attributes.bodyHtml")):
+        for what, had, shown in (
+            ("without its wrapper", wrapped("body", "<p>Old</p>", None), "<p>Old</p>"),
+            ("in a wrapper", "<p>Old</p>", wrapped("body", "<p>Old</p>", None)),
+            ("in a doctype", wrapped("body", "<p>Old</p>", None), "<!doctype html><p>Old</p>"),
+        ):
+            yield unknown(
+                about,
+                f"200 with the old body {what}",
+                provider,
+                Odd(WRITE, applies=False, edits=[put(path, shown)]),
+                sets=["body"],
+                had={"body": had},
+                has="old",
+                says="it kept the old text",
+            )
+
+
 def _ignored_fields() -> Iterator[Row]:
     about = "`changes` has only what became different"
     for provider in (APOLLO, OUTREACH):
@@ -497,11 +517,12 @@ def _true_words() -> Iterator[Row]:
         sent=(READ, WRITE, FIELDS),
         grant="no refresh token",
     )
-    for what, refusal, code, mints in (
+    refusals: Sequence[tuple[str, dict[str, Any], str, int]] = (
         ("the token endpoint is out of order", {"status": 500, "body": "oops"}, "BAD_GATEWAY_ERROR", 1),
         ("the client is refused", {"status": 401, "body": {"error": "invalid_client"}}, "SERVICE_UNAVAILABLE_ERROR", 1),
         ("the grant is void", {"status": 400, "body": {"error": "invalid_grant"}}, "UNAUTHORIZED_ERROR", 2),
-    ):
+    )
+    for what, refusal, code, mints in refusals:
         yield refused(
             about,
             f"401, and {what}",
@@ -895,6 +916,7 @@ def _tolerated() -> Iterator[Row]:
         ("`isReply` is a text", [put("data.0.attributes.isReply", "no")]),
         ("ids are strings", [put("included.0.id", str(outreach.TEMPLATE)), put("included.1.id", str(outreach.STEP))]),
         ("`links` is a list", [put("links", [])]),
+        ("ids are written as 18.0", [put("included.0.id", float(outreach.TEMPLATE))]),
     ):
         yield success(about, what, OUTREACH, Odd(READ, edits=edits))
     for provider in (APOLLO, OUTREACH):
@@ -980,6 +1002,7 @@ def _deep_values() -> Iterator[Row]:
 ROWS: Final[Sequence[Row]] = (
     *_other_record(),
     *_dropped_writes(),
+    *_wrapped_in_one_answer(),
     *_ignored_fields(),
     *_normalised_texts(),
     *_statuses(),
