@@ -34,6 +34,7 @@ from service.providers.planning import (
     Template,
     TemplateNotShown,
     Variant,
+    VariantHasNoTemplate,
     custom_field_violations,
     custom_fields,
     shared_template,
@@ -251,14 +252,15 @@ def _plan_template(
         raise StepHasNoTemplate(update, step.get("type"))
     live = [touch for touch in touches if touch.get("status") == "approved"]
     touch = (live or touches)[0]
-    template_id = touch.get("emailer_template_id")
+    template_id = touch.get("emailer_template_id", "missing")
+    if template_id is None:
+        raise VariantHasNoTemplate(update)
     # It becomes part of a path and of messages, so it has to be an id.
     if not isinstance(template_id, str) or not _ID.fullmatch(template_id):
-        raise TemplateNotShown(update, None)
+        raise NotShown(update, "which template the variant has")
     template_id = template_id.lower()
-    record = next(
-        (each for each in objects(sequence.get("emailer_templates")) if _same_id(each.get("id"), template_id)), None
-    )
+    templates = _array(update, sequence, "emailer_templates")
+    record = next((each for each in templates if _same_id(each.get("id"), template_id)), None)
     if record is None:
         raise TemplateNotShown(update, template_id)
     where = f"template {template_id}"

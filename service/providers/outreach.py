@@ -35,6 +35,7 @@ from service.providers.planning import (
     Template,
     TemplateNotShown,
     Variant,
+    VariantHasNoTemplate,
     custom_field_violations,
     custom_fields,
     shared_template,
@@ -193,7 +194,9 @@ class Outreach:
         found: list[dict[str, JsonValue]] = []
         included: list[dict[str, JsonValue]] = []
         page = _url(path)
-        for _ in range(_MAX_PAGES):
+        read: set[str] = set()
+        while page not in read and len(read) < _MAX_PAGES:
+            read.add(page)
             response = await reader.read(ProviderRequest("GET", page, "sequenceTemplates", needs))
             first = first or response
             document = decode_object(self.provider, response)
@@ -205,7 +208,7 @@ class Outreach:
             if following is None:
                 return first, found, included
             page = following
-        raise UpdateFailed(unreadable(self.provider, response, f"the collection has more than {_MAX_PAGES} pages"))
+        raise UpdateFailed(unreadable(self.provider, response, "the pages of the collection do not end"))
 
     def failure(
         self, request: ProviderRequest, response: ProviderResponse, connection: Connection
@@ -281,8 +284,10 @@ def decide(
     live = [each for each in variants if _attributes(each).get("enabled") is True]
     chosen = (live or variants)[0]
     template_id = _to_one(chosen, "template")
-    resource = _included(included, "template", template_id) if template_id is not None else None
-    if template_id is None or resource is None:
+    if template_id is None:
+        raise VariantHasNoTemplate(update) if _is_empty(chosen, "template") else NotShown(update, "its template")
+    resource = _included(included, "template", template_id)
+    if resource is None:
         raise TemplateNotShown(update, template_id)
     text, where = _attributes(resource), f"template {template_id}"
     template = Template(
@@ -360,10 +365,20 @@ def _id(value: JsonValue) -> int | None:
 
 
 def _to_one(resource: Mapping[str, JsonValue], name: str) -> int | None:
+    """The id at the end of a to-one relationship; None if it has no end, or does not show it."""
+    end = _linkage(resource, name)
+    return _id(end.get("id")) if isinstance(end, dict) else None
+
+
+def _is_empty(resource: Mapping[str, JsonValue], name: str) -> bool:
+    """Whether a to-one relationship is shown to have no end, which JSON:API writes as null."""
+    return _linkage(resource, name) is None
+
+
+def _linkage(resource: Mapping[str, JsonValue], name: str) -> JsonValue:
     relationships = resource.get("relationships")
     link = relationships.get(name) if isinstance(relationships, dict) else None
-    end = link.get("data") if isinstance(link, dict) else None
-    return _id(end.get("id")) if isinstance(end, dict) else None
+    return link.get("data", "missing") if isinstance(link, dict) else "missing"
 
 
 def _next_page(document: Mapping[str, JsonValue]) -> str | None:

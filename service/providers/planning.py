@@ -200,16 +200,31 @@ class NotShown(UpdateFailed):
 
 
 class TemplateNotShown(UpdateFailed):
-    """The variant that the update concerns has no template that the provider shows."""
+    """The provider does not show the template of the variant that the update concerns."""
 
-    def __init__(self, update: StepUpdate, template_id: str | int | None) -> None:
-        which = f"template {template_id}" if template_id else "no template"
+    def __init__(self, update: StepUpdate, template_id: str | int) -> None:
+        title = update.provider.title
         super().__init__(
             Problem(
                 ErrorCode.BAD_GATEWAY_ERROR,
-                f"The variant of step {update.sequence_step_id} that the update concerns refers to {which}, which "
-                f"{update.provider.title} does not show.",
-                advice="Give the step a template there.",
+                f"The variant of step {update.sequence_step_id} that the update concerns refers to template {template_id}, "
+                f"which {title} does not show.",
+                advice=f"Look at the step in {title}; if the template is there, try again later.",
+                origin=Origin.PROVIDER,
+            )
+        )
+
+
+class VariantHasNoTemplate(UpdateFailed):
+    """The variant that the update concerns has no template."""
+
+    def __init__(self, update: StepUpdate) -> None:
+        title = update.provider.title
+        super().__init__(
+            Problem(
+                ErrorCode.BAD_GATEWAY_ERROR,
+                f"The variant of step {update.sequence_step_id} that the update concerns has no template at {title}.",
+                advice="Give it a template there.",
                 origin=Origin.PROVIDER,
             )
         )

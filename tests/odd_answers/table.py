@@ -744,6 +744,41 @@ def _not_shown() -> Iterator[Row]:
                 says=f"does not show `{name}`",
                 never="has no template",
             )
+    for what, edit, says in (
+        ("`emailer_templates` is left out", drop("emailer_templates"), "does not show `emailer_templates`"),
+        (
+            "the touch's template is left out",
+            drop("emailer_touches.0.emailer_template_id"),
+            "does not show which template",
+        ),
+        ("the touch's template is a number", put("emailer_touches.0.emailer_template_id", 7), "does not show which"),
+        ("the template is not in the list", put("emailer_templates", []), "which Apollo does not show"),
+    ):
+        yield refused(
+            about,
+            what,
+            APOLLO,
+            Odd(READ, edits=[edit]),
+            code="BAD_GATEWAY_ERROR",
+            says=says,
+            never="Give",
+        )
+    yield refused(
+        about,
+        "the touch's template is null, which is none",
+        APOLLO,
+        Odd(READ, edits=[put("emailer_touches.0.emailer_template_id", None)]),
+        code="BAD_GATEWAY_ERROR",
+        says="has no template at Apollo",
+    )
+    yield refused(
+        about,
+        "the variant's template is null, which is none",
+        OUTREACH,
+        Odd(READ, edits=[put("data.0.relationships.template.data", None)]),
+        code="BAD_GATEWAY_ERROR",
+        says="has no template at Outreach",
+    )
     yield refused(
         about,
         "`emailer_touches` is null, which is empty",
@@ -755,6 +790,8 @@ def _not_shown() -> Iterator[Row]:
     )
     for what, edit in (
         ("the template is left out", drop("included.0")),
+        ("the variant's template is left out", drop("data.0.relationships.template")),
+        ("the variant's relationships are left out", drop("data.0.relationships")),
         ("the step is left out", drop("included.1")),
         ("the step's sequence is left out", drop("included.1.relationships.sequence")),
         ("the text is left out", drop("included.0.attributes.subject")),

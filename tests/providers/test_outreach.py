@@ -166,6 +166,21 @@ async def test_a_collection_without_an_end_is_given_up() -> None:
     assert len(outreach.paths) < 200
 
 
+@pytest.mark.parametrize("following", [None, "?page[size]=1", "?page%5Bsize%5D=1", "?a=1"])
+async def test_a_page_that_leads_back_is_read_once(following: str | None) -> None:
+    class Circle(Pages):
+        async def read(self, request: ProviderRequest) -> ProviderResponse:
+            self.paths.append(request.path)
+            own = "?" + urlsplit(request.path).query
+            document = answer() | {"links": {"next": following or own}}
+            return ProviderResponse(200, {}, json.dumps(document).encode())
+
+    circle = Circle([], page=1)
+    with pytest.raises(UpdateFailed, match="do not end"):
+        await ADAPTER.plan(update(body="x"), circle)
+    assert len(circle.paths) == len(set(circle.paths)) <= 2
+
+
 def test_a_sequence_that_is_on_has_a_warning() -> None:
     stored = answer(included=[template(), step(), sequence(enabled=True)])
     assert kinds(plan(stored, update(body="x"))) == [WarningType.SEQUENCE_ACTIVE]
