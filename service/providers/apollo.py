@@ -95,7 +95,7 @@ _OVERLAP_WAIT_SECONDS: Final = 1.0
 _MASTER_KEY: Final = "a master API key"
 
 # What an answer with a good status has that is a refusal, and has nothing else.
-_REFUSAL_MEMBERS: Final = FAULT_MEMBERS | {"error_message", "success", "status", "code"}
+_REFUSAL_MEMBERS: Final = FAULT_MEMBERS | {"success", "status", "code"}
 
 # Gateways refuse with a `message` or with `errors`, too; where that would blame the customer, Apollo has others (observed).
 _BLAMING_STATUSES: Final = frozenset({401, 403, 404})
@@ -448,12 +448,21 @@ def _is_inaccessible(fault: Mapping[str, JsonValue]) -> bool:
 
 def _provider_words(fault: Mapping[str, JsonValue], body: JsonValue) -> str:
     """Apollo's own words, wherever in the answer they are."""
-    for words in (fault.get("error"), fault.get("message"), body if isinstance(body, str) else None):
+    error = fault.get("error")
+    given = [error, fault.get("message"), fault.get("error_message"), *_texts(error), *_texts(fault.get("errors"))]
+    for words in (*given, body):
         if isinstance(words, str) and words.strip():
             text = " ".join(words.split())
             text = text if len(text) <= 500 else text[:500] + "…"
             return text if text.endswith((".", "!", "?", "…")) else text + "."
     return "no reason given."
+
+
+def _texts(value: JsonValue) -> Sequence[JsonValue]:
+    """What may be words in an object of one error or in a list of errors."""
+    if isinstance(value, dict):
+        return (value.get("message"), value.get("detail"))
+    return value if isinstance(value, list) else ()
 
 
 def _wait(response: ProviderResponse, fault: Mapping[str, JsonValue]) -> float | None:

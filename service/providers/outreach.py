@@ -497,7 +497,7 @@ def _detail(request: ProviderRequest, status: int, error: Mapping[str, JsonValue
     text = " ".join((words or "no reason given").split())[:500].rstrip(".") + "."
     source = error.get("source")
     where = (source.get("pointer") or source.get("parameter")) if isinstance(source, dict) else None
-    at = f" at {str(where)[:200]}" if where else ""
+    at = f" at {where[:200]}" if isinstance(where, str) and where else ""
     return f"Outreach answered {status} to {request.endpoint}{at}: {text}"
 
 

@@ -1,5 +1,6 @@
 """Reading providers' answers: JSON into structs, statuses into codes, and what of an answer may be shown."""
 
+import json
 import math
 import re
 import time
@@ -85,7 +86,23 @@ def json_members(response: ProviderResponse) -> dict[str, JsonValue]:
 
 
 def _json_object(response: ProviderResponse) -> dict[str, JsonValue]:
-    return msgspec.json.decode(response.body.removeprefix(BOM_UTF8), type=dict[str, Any])
+    body = response.body.removeprefix(BOM_UTF8)
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        return _with_any_number(body, error)
+
+
+def _with_any_number(body: bytes, error: msgspec.DecodeError) -> dict[str, JsonValue]:
+    """Reads JSON with numbers that no double holds, such as 1e400 and NaN; what is wrong otherwise stays so."""
+    try:
+        value = json.loads(body)
+        msgspec.json.encode(value)
+    except ValueError:
+        raise error from None
+    if not isinstance(value, dict):
+        raise error
+    return value
 
 
 def objects(value: JsonValue) -> list[dict[str, JsonValue]]:
@@ -262,7 +279,9 @@ _FAILURE_WORDS: Final = frozenset({"error", "fail", "failed", "failure", "reject
 _NO_WORDS: Final = frozenset({"false", "no", "0"})
 
 
-FAULT_MEMBERS: Final = frozenset({"error", "errors", "error_code", "error_details", "message", "retry_after_seconds"})
+FAULT_MEMBERS: Final = frozenset(
+    {"error", "errors", "error_code", "error_details", "error_message", "message", "retry_after_seconds"}
+)
 """What a refusal in JSON has at least one of, whichever provider's it is."""
 
 _NOTHING: Final[tuple[JsonValue, ...]] = (None, "", False, [], {})
@@ -358,6 +377,8 @@ def whole_number(value: str) -> int | None:
 
 def wait_seconds(value: JsonValue) -> float | None:
     """A waiting time from a body, bounded to a day; None if it is none."""
+    if isinstance(value, str):
+        return retry_after({"": value}, "", now=time.time())
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:

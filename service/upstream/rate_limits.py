@@ -68,8 +68,9 @@ class RateLimits:
             seen.left = window.left
             if window.left > 0:
                 continue
-            ends_in = window.ends_in
-            if ends_in is None:
+            if window.ends_in is not None:
+                ends_in = min(window.ends_in, window.length)
+            else:
                 ends_in = min(seen.since + window.length - now, _LONGEST_GUESS_SECONDS)
             known.blocked_until = max(known.blocked_until, now + ends_in)
 

@@ -478,6 +478,20 @@ def _error_members() -> Iterator[Row]:
     for what, value in (("an empty `error`", ""), ("`error: null`", None), ("`errors: []`", [])):
         name = "errors" if value == [] else "error"
         yield success(about, f"200 with {what} beside the record", APOLLO, Odd(WRITE, edits=[put(name, value)]))
+    for what, body in (
+        ("`error_message`", {"error_message": "The subject is too long"}),
+        ("an object", {"error": {"message": "The subject is too long"}}),
+        ("a list", {"errors": ["The subject is too long"]}),
+    ):
+        yield refused(
+            about,
+            f"422 with its words in {what}, which is a refusal",
+            APOLLO,
+            Odd(WRITE, status=422, body=body, applies=False),
+            code="UNPROCESSABLE_ENTITY_ERROR",
+            sent=(READ, WRITE),
+            says="The subject is too long.",
+        )
     yield refused(
         about,
         "200 with an `error` alone",
@@ -939,6 +953,8 @@ def _tolerated() -> Iterator[Row]:
         ("the sequence's id in upper case", [put("emailer_campaign.id", apollo.SEQUENCE.upper())]),
         ("the step's id in upper case", [put("emailer_steps.0.id", apollo.STEP.upper())]),
         ("the touch's ids in upper case", [put("emailer_touches.0", apollo.touch(template=apollo.TEMPLATE.upper()))]),
+        ("NaN on the template", [put("emailer_templates.0.n", float("nan"))]),
+        ("Infinity on the template", [put("emailer_templates.0.n", float("inf"))]),
         ("400 levels on the template", [put("emailer_templates.0.n", deep(400))]),
         ("null among the steps and touches", [put("emailer_touches", [None, apollo.touch()])]),
         ("`archived: loading` on the template", [put("emailer_templates.0.archived", "loading")]),
@@ -948,6 +964,7 @@ def _tolerated() -> Iterator[Row]:
         yield success(about, what, APOLLO, Odd(READ, edits=edits))
     for what, edits in (
         ("`enabled` is left out", [drop("data.0.attributes.enabled")]),
+        ("NaN among the statistics", [put("data.0.attributes.openRate", float("nan"))]),
         ("the variant has no id", [drop("data.0.id")]),
         ("the sequence is left out", [drop("included.2")]),
         ("`isReply` is a text", [put("data.0.attributes.isReply", "no")]),
@@ -992,6 +1009,21 @@ def _numbers() -> Iterator[Row]:
         Odd(READ, status=429, body={"error": "Slow down.", "retry_after_seconds": 1795605746}),
         code="TOO_MANY_REQUESTS_ERROR",
     )
+    for what, wait in (
+        ("the text 120", '"120"'),
+        ("a moment", '"2999-01-01T00:00:00Z"'),
+        ("1e400", "1e400"),
+        ("NaN", "NaN"),
+        ("a list", "[1]"),
+    ):
+        yield refused(
+            about,
+            f"429 with `retry_after_seconds` as {what}",
+            APOLLO,
+            Odd(READ, status=429, body=f'{{"error": "Slow down.", "retry_after_seconds": {wait}}}'),
+            code="TOO_MANY_REQUESTS_ERROR",
+            says="Slow down.",
+        )
     for name, value in (
         ("x-minute-requests-left", "9" * 50),
         ("x-minute-requests-left", "٣"),

@@ -67,6 +67,13 @@ def test_an_empty_window_blocks_until_its_stated_end(advance: Advance) -> None:
     assert limits.wait(ACME, "api") == 1200
 
 
+@pytest.mark.parametrize(("length", "ends_in"), [(3600, 86400), (60, 3601), (86400, 1e9)])
+def test_a_window_ends_after_its_length_whatever_is_stated(advance: Advance, length: float, ends_in: float) -> None:
+    limits = RateLimits()
+    limits.learn(ACME, "api", [RateWindow("any", 0, length, ends_in=ends_in)])
+    assert limits.wait(ACME, "api") == length
+
+
 def test_an_empty_window_ends_its_length_after_the_first_call_seen_in_it(advance: Advance) -> None:
     limits = RateLimits()
     limits.learn(ACME, "show", [RateWindow("minute", 1, 60)])
