@@ -323,8 +323,18 @@ class Differential:
         self.findings = Findings()
 
     async def run(self, case: Case) -> None:
-        """Runs one case, and notes what was not so."""
+        """Makes the call of a case twice, since the service remembers what a provider made of a text."""
         stand_in = self._switch.current = StandIn(case.provider, *case.odd)
+        http: Any = self._http
+        sessions = {
+            Apollo.provider: ProviderSessions(Apollo(self._url, f"{self._url}/token"), http),
+            Outreach.provider: ProviderSessions(Outreach(self._url), http),
+        }
+        self._server.use_case = UpdateStep(sessions, unsupported(), FakeConnections(_CREDENTIALS[case.provider]))
+        for _ in range(2):
+            await self._run_once(case, stand_in)
+
+    async def _run_once(self, case: Case, stand_in: StandIn) -> None:
         before = dict(stand_in.stored)
         with capture_logs() as logs:
             response, code = await self._call(case, stand_in)
@@ -350,12 +360,6 @@ class Differential:
             self.findings.untrue.append(f"{found}\n  {case}\n  {stand_in.requests} {response}")
 
     async def _call(self, case: Case, stand_in: StandIn) -> tuple[pb.UpdateStepResponse | None, str]:
-        http: Any = self._http
-        sessions = {
-            Apollo.provider: ProviderSessions(Apollo(self._url, f"{self._url}/token"), http),
-            Outreach.provider: ProviderSessions(Outreach(self._url), http),
-        }
-        self._server.use_case = UpdateStep(sessions, unsupported(), FakeConnections(_CREDENTIALS[case.provider]))
         sequence, step = stand_in.ids
         body = {
             "sequence_id": sequence,

@@ -42,8 +42,16 @@ def untruths(
     kinds = {warning["problem_type"] for warning in shown.get("warnings", [])}
     if not response.errors and any(now[name] != value for name, value in wanted.items()) and not kinds & _AS_IT_WAS:
         yield "it is said to have succeeded, and the provider holds something else"
+    # A subject is not cleaned, but for the white space around it.
+    subject = wanted.get("subject")
+    if not response.errors and subject is not None and _words(now["subject"]) != _words(subject):
+        yield "it is said to have succeeded, and the provider has another subject"
     for error in response.errors:
         yield from _untruths_of(error, before, now, has_changes=bool(response.changes))
+
+
+def _words(text: object) -> list[str]:
+    return str(text or "").split()
 
 
 def _untruths_of(error: envelope_pb2.Error, before: Texts, now: Texts, *, has_changes: bool) -> Iterator[str]:
