@@ -155,7 +155,8 @@ def _unwritten(plan: Plan, session: ProviderSession) -> UpdateResult:
     """The result of a plan that is not carried out: what it would change."""
     needed = [write for write in plan.writes if session.is_needed(write)]
     changes = tuple(field for write in needed for field in _different(write.fields))
-    return UpdateResult((), _warnings(plan, will_write=bool(needed)), changes, session.requests_sent)
+    warnings = (*_warnings(plan, will_write=bool(needed)), *_not_as_sent(plan, needed))
+    return UpdateResult((), warnings, changes, session.requests_sent)
 
 
 async def _write(plan: Plan, update: StepUpdate, session: ProviderSession, lock: SequenceLock) -> UpdateResult:
@@ -186,7 +187,18 @@ async def _write(plan: Plan, update: StepUpdate, session: ProviderSession, lock:
     finally:
         lock.release()
     warnings = plan.warnings if needed and not changes else _warnings(plan, will_write=bool(needed))
+    notes += _not_as_sent(plan, needed)
     return UpdateResult((), (*warnings, *notes), tuple(changes), session.requests_sent)
+
+
+def _not_as_sent(plan: Plan, needed: Sequence[Write]) -> list[StepWarning]:
+    """The warning about fields that were left beside others that were written, since the provider has its form of them."""
+    left = [field for write in plan.writes if write not in needed for field in write.fields]
+    fields = [field.field for field in left if not json_equal(field.before, field.after)]
+    if not needed or not fields:
+        return []
+    detail = f"The provider already holds what it makes of the value of {', '.join(fields)}."
+    return [StepWarning(WarningType.CONTENT_NORMALIZED, detail, {"fields": ",".join(fields)})]
 
 
 def _warnings(plan: Plan, *, will_write: bool) -> tuple[StepWarning, ...]:

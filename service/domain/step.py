@@ -163,7 +163,8 @@ WARNINGS: Final[Mapping[WarningType, WarningSpec]] = MappingProxyType(
             "The provider already holds exactly this, or what it makes of it, so nothing was written.",
         ),
         WarningType.CONTENT_NORMALIZED: WarningSpec(
-            "Stored differently", "The provider stored something else than was sent; `changes` shows what it holds."
+            "Stored differently",
+            "The provider holds something else than was sent; `changes` shows it if it became different.",
         ),
     }
 )

@@ -392,6 +392,18 @@ def _normalised_texts() -> Iterator[Row]:
             )
         yield success(
             about,
+            "the body is there already in a wrapper, beside a new custom field",
+            provider,
+            sets={"subject": "Old", "body": NEW["body"], "note": "new"},
+            had={"body": wrapped("body", NEW["body"], None)},
+            changes=["note"],
+            warnings=["CONTENT_NORMALIZED"],
+            has={"subject": "Old", "body": wrapped("body", NEW["body"], None), "note": "new"},
+            says="already holds what it makes of the value of template.body",
+            sent=(READ, FIELDS),
+        )
+        yield success(
+            about,
             "the body is cleaned, to validate it after that",
             provider,
             Odd(WRITE, stores=without_script),

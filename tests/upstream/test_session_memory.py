@@ -1,6 +1,7 @@
 """What sessions remember of a provider, and whom it concerns: present credentials, and one application."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -97,6 +98,28 @@ async def test_connections_that_are_all_in_use_say_nothing_about_it() -> None:
         results = await updates_at_once(update, seconds=1)
         assert sum(codes(result) == [ErrorCode.GATEWAY_TIMEOUT_ERROR] for result in results) >= CALLS - 4
         assert (await update("acme", subject="New")).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "opens"),
+    [
+        (520, "", True),
+        (525, "error code: 525", True),
+        (403, "<html>Attention Required!</html>", True),
+        (502, "", True),
+        (422, {"error": "No."}, False),
+        (404, {"error": "Record not found."}, False),
+    ],
+)
+async def test_who_answers_for_the_provider_counts_as_its_failure(status: int, body: Any, opens: bool) -> None:  # noqa: FBT001
+    async def serve(connection: ServerConnection) -> None:
+        while True:
+            await connection.request()
+            await connection.send(response(status, body))
+
+    async with updates_at(serve) as update:
+        await updates_at_once(update)
+        assert refused_unsent(await update("acme", subject="New")) is opens
 
 
 async def test_one_applications_failures_do_not_stop_another() -> None:
