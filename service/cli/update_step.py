@@ -120,9 +120,9 @@ def _fields(pairs: list[str]) -> dict[str, Any]:
             raise typer.BadParameter(f"{key} is given twice", param_hint="--field")
         try:
             fields[key] = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise typer.BadParameter(
-                f"{text!r} is not JSON; a text wants quotes, as in '{key}=\"{text}\"'", param_hint="--field"
+                f"{text[:100]!r} is not JSON; a text wants quotes, as in '{key}=\"{text}\"'", param_hint="--field"
             ) from None
     return fields
 

@@ -226,6 +226,7 @@ async def test_a_service_that_is_not_there(service: RunningService) -> None:
     ("arguments", "said"),
     [
         (("--field", "note=text"), "is not JSON"),
+        (("--field", f"note={'[' * 100_000}"), "is not JSON"),
         (("--field", "note"), "is not KEY=JSON"),
         (("--field", "a=1", "--field", "a=2"), "given twice"),
         (("--field", "a=9007199254740993"), "within ±(2^53 - 1)"),

@@ -331,6 +331,12 @@ def test_a_wait_from_a_body_is_bounded(wait: Any) -> None:
     assert problem.retry_after is None or 0 <= problem.retry_after <= 86400
 
 
+@pytest.mark.parametrize(("wait", "seconds"), [(120, 120), ("120", 120), (" 7.5 ", 7.5), (1.5, 1.5), ("soon", None)])
+def test_a_wait_from_a_body_may_be_a_text(wait: Any, seconds: float | None) -> None:
+    [problem] = problems(429, {"error": "Busy", "retry_after_seconds": wait})
+    assert problem.retry_after == seconds
+
+
 def test_the_code_of_a_rate_limit_counts_before_the_words() -> None:
     body = {"error": "Upgrade your plan.", "error_details": {"code": "USAGE.RATE_LIMIT.API_RATE_LIMIT_EXCEEDED"}}
     [problem] = problems(429, body, retry_after="30")

@@ -138,6 +138,7 @@ async def test_all_pages_of_the_variants_are_read(of: int, live: int, page: int,
     assert made.writes[0].request.path == f"/templates/{30 + live}"
     assert f"with {of} variants" in made.warnings[0].detail
     assert len(outreach.paths) == -(-of // page)
+    assert "page%5Bsize%5D=1000" in outreach.paths[0]
     assert {path.partition("?")[0] for path in outreach.paths} == {"/sequenceTemplates"}
 
 

@@ -128,8 +128,11 @@ def test_a_long_body_is_cut_and_says_so() -> None:
     assert len(shown.body) <= MAX_CAUSE_BYTES + len(CUT)
 
 
-def test_a_body_nested_too_deeply_is_shown_as_text() -> None:
-    text = b"[" * 40 + b"]" * 40
+@pytest.mark.parametrize(
+    "text",
+    [b"[" * 17 + b"]" * 17, b"[" * 40 + b"]" * 40, b'{"a":' * 17 + b"3" + b"}" * 17, b'[{"a":' * 9 + b"3" + b"}]" * 9],
+)
+def test_a_body_nested_too_deeply_is_shown_as_text(text: bytes) -> None:
     assert cause(ProviderResponse(500, {}, text)).body == text.decode()
 
 
