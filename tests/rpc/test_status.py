@@ -55,6 +55,10 @@ def as_sent(message: str, status: bytes) -> int:
         ("é" * 3000, [Violation("ü" * 255, "ß" * 300)] * 200),
         ("\n" * 5000, [Violation("a", "b")]),
         ("d" * 5000, [Violation("f" * 300, "r" * 900)] * 3),
+        # Short in characters, and long as they are sent.
+        ("é" * 1100, []),
+        ("🚀" * 600, [Violation("ü" * 200, "ß" * 200)] * 20),
+        ("%" * 1199, [Violation("a" * 200, "b" * 200)] * 20),
     ],
 )
 def test_trailers_stay_below_what_default_clients_take(detail: str, violations: list[Violation]) -> None:
