@@ -91,7 +91,7 @@ def test_a_request_id_is_kept_or_made() -> None:
         ((("x-envoy-attempt-count", "1"), ("x-envoy-attempt-count", "2")), True),
     ],
 )
-def test_an_earlier_attempt_is_told_by_grpc_or_envoy(pairs: MetadataPairs, expected: bool) -> None:  # noqa: FBT001
+def test_an_earlier_attempt_is_known_by_grpc_or_envoy(pairs: MetadataPairs, expected: bool) -> None:  # noqa: FBT001
     assert is_retry((*GOOD, *pairs)) is expected
 
 
