@@ -142,7 +142,11 @@ def test_a_body_that_is_not_json_is_shown_as_text(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"[]", b"", b"3", b'{"a": "\\ud800"}', b"\xff\xfe{}", b'{"x": ' + b"[" * 10_000 + b"]" * 10_000 + b"}"]
+    "body",
+    [
+        *(b"[]", b"", b"3", b"NaN", b'{"a": "\\ud800"}', b'{"a": NaN, "b": "\\ud800"}', b'{"a": NaN} x', b"\xff\xfe{}"),
+        *(b'{"x": ' + b"[" * 10_000 + b"]" * 10_000 + b"}", b'{"x": NaN, "y": ' + b"9" * 5000 + b"}"),
+    ],
 )
 def test_a_body_that_is_no_object_is_a_failure(body: bytes) -> None:
     with pytest.raises(UpdateFailed) as failure:
