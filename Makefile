@@ -28,6 +28,9 @@ LOCK_ARGS ?=
 DESCRIPTORS := generated/python/engagement/v1/descriptors.binpb
 # Where the virtual environment's tools come first, buf finds the Python that has its plugins.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# Nothing in the virtual environment is compiled by uv. Where an environment says not to keep what Python compiles, each of
+# the hundreds of processes that the tests start would compile all of it again, which takes three times as long.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## Show this help
