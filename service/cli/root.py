@@ -1,6 +1,8 @@
 """Puts the commands together, and prints the failures that people can put right."""
 
 import importlib
+import sys
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
@@ -34,6 +36,7 @@ def load_command(name: str) -> Any:
     except ModuleNotFoundError as error:
         print_error(f"{name} needs {error.name}; install seqstep[sandbox]")
         raise typer.Exit(1) from None
+    module.cli.rich_markup_mode = None
     return typer.main.get_command(module.cli)
 
 
@@ -50,7 +53,7 @@ class _Commands(TyperGroup):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         for name, summary in COMMANDS.items():
-            self.add_command(_Command(name, help=summary))
+            self.add_command(_Command(name, short_help=summary))
 
 
 cli = typer.Typer(
@@ -59,6 +62,8 @@ cli = typer.Typer(
     help="Changes one step of a customer's sequence at its sales-engagement provider.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    # Help in plain text: Rich takes longer to load than everything else that help needs.
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -81,19 +86,24 @@ def root(
 
 
 def main() -> NoReturn:
-    """Runs the command line and ends the process.
+    """Runs the command line and ends the process."""
+    exit_process(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs the command line and returns its exit status.
 
     A failure that people can put right is printed in one line, and the exit status is 1.
     """
     status: object = 0
     try:
-        cli(prog_name="seqstep")
+        cli(arguments, prog_name="seqstep")
     except SystemExit as end:
         status = end.code
     except _failures() as failure:
         print_error(str(failure))
         status = 1
-    exit_process(status if isinstance(status, int) else int(status is not None))
+    return status if isinstance(status, int) else int(status is not None)
 
 
 def _failures() -> tuple[type[Exception], ...]:
