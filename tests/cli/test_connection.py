@@ -1,4 +1,4 @@
-"""`seqstep app` and `seqstep connection`, as processes, on a real store and in front of the sandbox."""
+"""`seqstep app` and `seqstep connection`, on a real store and in front of the sandbox."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from sandbox.server import RunningSandbox, running_sandbox
 from sandbox.stand_ins import provider_settings
 from service.cli.demo.environment import SEQSTEP, DemoEnvironment
 from service.connections.encryption import generate_key
-from tests.support.command import CommandFailed, run
+from tests.support.command import run_here, run_process
 
 GRANT = {
     "access_token": seed.OUTREACH_ACCESS_TOKEN,
@@ -35,13 +35,14 @@ class CommandLine:
         self.environment = environment
 
     async def run(self, *arguments: str, stdin: str = "") -> str:
-        return await asyncio.to_thread(run, self.environment, *arguments, stdin=stdin)
+        ended = await asyncio.to_thread(run_here, self.environment, *arguments, stdin=stdin)
+        assert ended.status == 0, ended.err
+        return ended.out
 
     async def refused(self, *arguments: str, stdin: str = "") -> str:
-        with pytest.raises(CommandFailed) as failure:
-            await self.run(*arguments, stdin=stdin)
-        assert "Traceback" not in str(failure.value)
-        return str(failure.value)
+        ended = await asyncio.to_thread(run_here, self.environment, *arguments, stdin=stdin)
+        assert ended.status in (1, 2)
+        return ended.err
 
     async def on_a_terminal(self, *arguments: str, answers: tuple[str, ...] = ()) -> str:
         """What a command shows to a person who answers each prompt, that is, each time it waits for a line."""
@@ -103,6 +104,20 @@ async def test_an_application_and_its_keys(cli: CommandLine) -> None:
     assert "billing\tdisabled" in await cli.run("app", "list")
     await cli.run("app", "enable", "billing")
     assert "billing\tactive" in await cli.run("app", "list")
+
+
+async def test_commands_end_their_processes_with_a_status(cli: CommandLine) -> None:
+    """The other tests run them in a process that goes on."""
+    beta = ("--app", "dev", "--customer", "beta", "--provider", "apollo")
+    made = await asyncio.to_thread(run_process, cli.environment, "connection", "set", *beta, stdin="wrong\n")
+    assert (made.status, made.err) == (0, "")
+    assert "made" in made.out
+    refused = await asyncio.to_thread(run_process, cli.environment, "connection", "check", *beta)
+    assert (refused.status, refused.out) == (1, "")
+    assert refused.err.startswith("seqstep: ")
+    usage = await asyncio.to_thread(run_process, cli.environment, "connection", "set", *beta, stdin="two words")
+    assert (usage.status, usage.out) == (2, "")
+    assert "Traceback" not in refused.err + usage.err
 
 
 async def test_what_an_application_cannot_be_is_said(cli: CommandLine) -> None:

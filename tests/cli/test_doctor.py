@@ -1,10 +1,8 @@
 """`seqstep doctor` finds what is wrong, says what to do, and changes nothing."""
 
 import asyncio
-import os
 import socket
 import ssl
-import sys
 from pathlib import Path
 
 import grpc
@@ -13,6 +11,7 @@ import trustme
 
 from service.domain.credentials import Secret
 from service.domain.step import Provider
+from tests.support.command import run_here, without_settings
 from tests.support.processes import free_port
 from tests.support.scripted_server import Script, ServerConnection, scripted_server
 from tests.support.service import RunningService, outreach_grant
@@ -32,24 +31,11 @@ def environment(service: RunningService, **more: str) -> dict[str, str]:
     } | more
 
 
-async def doctor(folder: Path, settings: dict[str, str], *arguments: str) -> tuple[int | None, dict[str, list[str]]]:
-    clean = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("SEQSTEP_") and not name.lower().endswith("_proxy")
-    }
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "service.cli", "doctor", *arguments),
-        cwd=folder,
-        env=clean | settings,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    async with asyncio.timeout(30):
-        out, _ = await process.communicate()
-    rows = [line.split("\t") for line in out.decode().splitlines()]
-    return process.returncode, {row[1]: [row[0], row[2]] if len(row) == 3 else row for row in rows if len(row) > 1} | {
-        "all": [out.decode()]
+async def doctor(folder: Path, settings: dict[str, str], *arguments: str) -> tuple[int, dict[str, list[str]]]:
+    ended = await asyncio.to_thread(run_here, without_settings() | settings, "doctor", *arguments, folder=folder)
+    rows = [line.split("\t") for line in ended.out.splitlines()]
+    return ended.status, {row[1]: [row[0], row[2]] if len(row) == 3 else row for row in rows if len(row) > 1} | {
+        "all": [ended.out + ended.err]
     }
 
 
@@ -70,7 +56,10 @@ def tunnel(port: int) -> Script:
         assert head.startswith("CONNECT ")
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         await connection.send(b"HTTP/1.1 200 Connected\r\n\r\n")
-        await asyncio.gather(copy(connection.reader, writer), copy(reader, connection.writer))
+        try:
+            await asyncio.gather(copy(connection.reader, writer), copy(reader, connection.writer))
+        finally:
+            writer.close()
 
     return run
 
@@ -131,7 +120,10 @@ async def test_a_machine_without_any_setting_learns_what_to_do(tmp_path: Path) -
     assert left_in(tmp_path) == []
 
 
-async def test_a_port_that_something_else_has_is_named(service: RunningService, tmp_path: Path) -> None:
+async def test_a_port_that_something_else_has_is_named(
+    service: RunningService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.cli.doctor._HEALTH_SECONDS", 0.2)
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
