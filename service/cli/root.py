@@ -1,6 +1,7 @@
 """Puts the commands together, and prints the failures that people can put right."""
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, NoReturn
@@ -87,6 +88,8 @@ def root(
 
 def main() -> NoReturn:
     """Runs the command line and ends the process."""
+    # gRPC's library writes lines of its own to standard error. It reads this when it is loaded.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     exit_process(run(sys.argv[1:]))
 
 
