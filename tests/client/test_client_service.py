@@ -6,7 +6,7 @@ import os
 import pty
 import re
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from service.client import (
     StepUpdate,
     Unauthenticated,
 )
+from tests.support.command import Ended, run_here, run_process, without_settings
 from tests.support.processes import free_port
 from tests.support.service import CUSTOMER, RunningService
 
@@ -115,32 +116,21 @@ async def test_a_key_that_is_not_known(service: RunningService) -> None:
 # The command line.
 
 
-@dataclass
-class CallOutcome:
-    status: int
-    out: str
-    err: str
-
-
 async def update_step(
-    service: RunningService, *arguments: str, stdin: str = "", key: str | None = None, provider: str = "outreach"
-) -> CallOutcome:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SEQSTEP_")}
-    environment["SEQSTEP_API_KEY"] = service.key.reveal() if key is None else key
-    environment["SEQSTEP_ADDRESS"] = service.app.rpc.address
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "service.cli", "update-step"),
-        *("--customer", CUSTOMER, "--provider", provider),
-        *arguments,
-        env=environment,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+    service: RunningService,
+    *arguments: str,
+    stdin: str = "",
+    key: str | None = None,
+    run: Callable[..., Ended] = run_here,
+) -> Ended:
+    environment = {
+        "SEQSTEP_API_KEY": service.key.reveal() if key is None else key,
+        "SEQSTEP_ADDRESS": service.app.rpc.address,
+    }
+    options = ("--customer", CUSTOMER, "--provider", "outreach")
+    return await asyncio.to_thread(
+        run, without_settings() | environment, "update-step", *options, *arguments, stdin=stdin
     )
-    async with asyncio.timeout(30):
-        out, err = await process.communicate(stdin.encode())
-    assert process.returncode is not None
-    return CallOutcome(process.returncode, out.decode(), err.decode())
 
 
 async def test_a_person_sees_what_changed(service: RunningService) -> None:
@@ -214,12 +204,19 @@ async def test_the_exit_status_tells_the_outcome(service: RunningService) -> Non
 
 async def test_a_service_that_is_not_there(service: RunningService) -> None:
     address = f"127.0.0.1:{free_port()}"
-    ended = await update_step(service, SEQUENCE, STEP, "--subject", "x", "--address", address)
+    ended = await update_step(service, SEQUENCE, STEP, "--subject", "x", "--address", address, run=run_process)
     assert ended.status == 5
+    assert ended.out == ""
     assert f"{address} cannot be reached, so nothing was sent" in ended.err
     as_json = await update_step(service, SEQUENCE, STEP, "--subject", "x", "--address", address, "--json")
     assert as_json.status == 5
     assert json.loads(as_json.out)["errors"][0]["code"] == "SERVICE_UNAVAILABLE_ERROR"
+
+
+async def test_lines_of_grpc_itself_are_not_shown(service: RunningService) -> None:
+    ended = await update_step(service, SEQUENCE, STEP, "--subject", "x", "--tls", run=run_process)
+    assert ended.status == 5
+    assert ended.err.startswith("✗ SERVICE_UNAVAILABLE_ERROR (503): ")
 
 
 @pytest.mark.parametrize(
@@ -242,8 +239,7 @@ async def test_a_service_that_is_not_there(service: RunningService) -> None:
 async def test_wrong_usage_is_explained(service: RunningService, arguments: tuple[str, ...], said: str) -> None:
     ended = await update_step(service, SEQUENCE, STEP, *arguments)
     assert ended.status == 2
-    assert said in " ".join(re.sub(r"[│╭╰╮╯─]", " ", ended.err).split())
-    assert "Traceback" not in ended.err
+    assert said in ended.err
     assert service.provider_calls() == []
 
 
@@ -290,8 +286,7 @@ async def test_what_a_provider_holds_cannot_steer_the_terminal(service: RunningS
 async def test_colours_are_for_terminals_only(service: RunningService) -> None:
     """And a call that takes its time shows that it is under way."""
     service.sandbox.order_fault(provider="outreach", method="GET", delay_seconds=1.5)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SEQSTEP_")}
-    environment |= {"SEQSTEP_API_KEY": service.key.reveal(), "TERM": "xterm-256color"}
+    environment = without_settings() | {"SEQSTEP_API_KEY": service.key.reveal(), "TERM": "xterm-256color"}
     environment.pop("NO_COLOR", None)
     controller, terminal = pty.openpty()
     process = await asyncio.create_subprocess_exec(
