@@ -8,15 +8,15 @@ from sqlalchemy import Engine, event
 
 from service.connections import Applications, Keyring, Store
 from service.connections.encryption import generate_key
-from service.connections.migrations.upgrade import upgrade
 from service.domain.step import Caller
 from tests.support.connections import OutreachCustomer, outreach_customer
+from tests.support.databases import make_tables
 
 
 @pytest.fixture
 async def store(database_url: str) -> AsyncIterator[Store]:
+    await make_tables(database_url)
     store = Store.open(database_url)
-    await upgrade(store)
     yield store
     await store.close()
 

@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 
+from service.connections import Store
+from service.connections.migrations.upgrade import upgrade
+
 _numbers = itertools.count(1)
+_migrated: list[bytes] = []
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +30,22 @@ def postgresql_server() -> Iterator[Any]:
                 yield server
             finally:
                 server.cleanup()
+
+
+async def make_tables(url: str) -> None:
+    """Makes the tables of an empty database. For SQLite the migrations run once in a process, and what they make is copied."""
+    path = Path(url.removeprefix("sqlite:///"))
+    is_sqlite = url.startswith("sqlite:")
+    if is_sqlite and _migrated:
+        path.write_bytes(_migrated[0])  # noqa: ASYNC240  # a small file
+        return
+    store = Store.open(url)
+    try:
+        await upgrade(store)
+    finally:
+        await store.close()
+    if is_sqlite:
+        _migrated.append(path.read_bytes())  # noqa: ASYNC240
 
 
 def new_postgresql(server: Any) -> str:

@@ -14,9 +14,9 @@ from sandbox.server import running_sandbox
 from sandbox.stand_ins import provider_settings
 from service.connections import Applications, ConnectionAdministration, Keyring, Store
 from service.connections.encryption import generate_key
-from service.connections.migrations.upgrade import upgrade
 from service.domain.credentials import ApiKeyCredentials, Secret
 from service.domain.step import Provider
+from tests.support.databases import make_tables
 from tests.support.service import CallResult, call_result
 
 
@@ -42,8 +42,8 @@ class Deployment:
 async def prepared_deployment(database_url: str, **environment: str) -> AsyncIterator[Deployment]:
     """Runs a sandbox and fills an empty database with one application and its Apollo connection."""
     async with running_sandbox() as sandbox:
+        await make_tables(database_url)
         store = Store.open(database_url)
-        await upgrade(store)
         applications = Applications(store, 0)
         api_key = (await applications.create("billing")).reveal()
         caller = await applications.authenticate(api_key)

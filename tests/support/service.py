@@ -20,10 +20,10 @@ from sandbox.server import running_sandbox
 from service import app
 from service.connections import Applications, ConnectionAdministration, Keyring, Store
 from service.connections.encryption import generate_key
-from service.connections.migrations.upgrade import upgrade
 from service.domain.credentials import ApiKeyCredentials, Credentials, OAuthCredentials, Secret
 from service.domain.step import Provider
 from service.settings import Settings
+from tests.support.databases import make_tables
 
 CUSTOMER = "acme"
 
@@ -185,8 +185,9 @@ async def running_service(folder: Path, **more: Any) -> AsyncIterator[RunningSer
     """Runs the service with one application and the seeded accounts of both providers connected."""
     async with running_sandbox() as sandbox:
         settings = settings_for(sandbox, folder, **more)
-        store = Store.open(settings.database_url.get_secret_value())
-        await upgrade(store)
+        url = settings.database_url.get_secret_value()
+        await make_tables(url)
+        store = Store.open(url)
         key = await Applications(store, 0).create("billing")
         async with app.running(settings) as running:
             service = RunningService(sandbox, running, store, settings, key)
