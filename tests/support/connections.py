@@ -14,7 +14,15 @@ from sqlalchemy import select, update
 
 from sandbox import seed
 from sandbox.server import running_sandbox
-from service.connections import ConnectionAdministration, Connections, ConnectionSummary, Keyring, Store, TokenEndpoint
+from service.connections import (
+    ConnectionAdministration,
+    Connections,
+    ConnectionSummary,
+    Keyring,
+    Store,
+    TokenEndpoint,
+    token_refresh,
+)
 from service.connections.encryption import generate_key
 from service.connections.repository import ConnectionRepository, StoredConnection
 from service.connections.schema import connections as table
@@ -73,9 +81,11 @@ class OutreachCustomer:
         return worker
 
     async def close(self) -> None:
-        """Stops renewals that are under way."""
-        for worker in self._workers:
-            await worker.finish(0)
+        """Stops renewals that are under way, also those that a service would wait for."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(token_refresh, "LAST_RENEWAL_SECONDS", 0.1)
+            for worker in self._workers:
+                await worker.finish(0)
 
     @property
     def administration(self) -> ConnectionAdministration:

