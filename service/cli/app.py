@@ -1,6 +1,5 @@
 """`seqstep app`: makes, lists and disables the applications that may call, and their keys."""
 
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -46,7 +45,7 @@ def list_(as_json: Json = False) -> None:
 
     found = run(main)
     if as_json:
-        output.print_json([asdict(application) for application in found])
+        output.print_json(found)
         return
     output.print_table(
         "Applications",

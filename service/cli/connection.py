@@ -4,7 +4,6 @@ import getpass
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -215,7 +214,7 @@ def _print_connections(app: str | None, customer: str | None, provider: Provider
 
     found = [each for each in run(main) if provider in (None, each.provider)]
     if as_json:
-        output.print_json([asdict(each) for each in found])
+        output.print_json(found)
     else:
         output.print_table(
             "Connections",

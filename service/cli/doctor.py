@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from service.cli import context
+from service.cli import context, output
 from service.domain.deadline import Deadline
 from service.domain.token_grant import CLIENT_ERRORS
 from service.providers import REGISTRY
@@ -71,11 +71,15 @@ def doctor(
             "it completes a handshake.",
         ),
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON, for programs.")] = False,
 ) -> None:
     """Check settings, database, keys, ports and providers; the exit status is 1 if something is wrong."""
     settings = context.load_settings()
     findings = [asyncio.run(_check_health(settings))] if health else asyncio.run(_run_checks(settings))
-    _print(findings)
+    if as_json:
+        output.print_json(findings)
+    else:
+        _print(findings)
     raise typer.Exit(int(any(finding.state is State.WRONG for finding in findings)))
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Texts come from providers and their customers. Characters that would control the terminal are printed as escapes.
 _CONTROL_CHARACTERS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _ORIGINS: Final = {"provider": "the provider", "service": "the service"}
+_TIMES: Final = ("_at", "_since")
 _BETWEEN_TAGS: Final = re.compile(r"(?<=>)(?=<)")
 
 
@@ -30,9 +31,9 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints rows: as a table on a terminal, as tab-separated lines elsewhere."""
+    """Prints rows: as a table on a terminal, as lines with tabs elsewhere, of which the first has the names of the columns."""
     if not sys.stdout.isatty():
-        for row in rows:
+        for row in (columns, *rows):
             typer.echo("\t".join(row))
         return
     table = Table(*columns, title=title, title_justify="left")
@@ -42,8 +43,23 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def print_json(value: Any) -> None:
-    """Prints a value as JSON, for programs."""
-    typer.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode())
+    """Prints a value as JSON, for programs: dataclasses as objects, and their times in ISO 8601, in UTC."""
+    plain = msgspec.json.decode(msgspec.json.encode(value, enc_hook=str))
+    typer.echo(msgspec.json.format(msgspec.json.encode(_with_iso_times(plain)), indent=2).decode())
+
+
+def _with_iso_times(value: Any) -> Any:
+    """Replaces Unix times, which are known by the names of their fields."""
+    if isinstance(value, list):
+        return [_with_iso_times(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: datetime.fromtimestamp(int(each), UTC).isoformat().replace("+00:00", "Z")
+        if isinstance(each, float) and name.endswith(_TIMES)
+        else _with_iso_times(each)
+        for name, each in value.items()
+    }
 
 
 def format_time(seconds: float | None) -> str:

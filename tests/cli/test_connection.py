@@ -6,6 +6,7 @@ import os
 import pty
 import shutil
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from sandbox.server import RunningSandbox, running_sandbox
 from sandbox.stand_ins import provider_settings
 from service.cli.demo.environment import SEQSTEP, DemoEnvironment
 from service.connections.encryption import generate_key
+from service.process_exit import EXIT_CONFIGURATION
 from tests.support.command import run_here, run_process
 
 GRANT = {
@@ -41,7 +43,7 @@ class CommandLine:
 
     async def refused(self, *arguments: str, stdin: str = "") -> str:
         ended = await asyncio.to_thread(run_here, self.environment, *arguments, stdin=stdin)
-        assert ended.status in (1, 2)
+        assert ended.status in (1, 2, EXIT_CONFIGURATION)
         return ended.err
 
     async def on_a_terminal(self, *arguments: str, answers: tuple[str, ...] = ()) -> str:
@@ -93,6 +95,7 @@ async def test_an_application_and_its_keys(cli: CommandLine) -> None:
     second = json.loads(await cli.run("app", "rotate-key", "billing", "--json"))["api_key"]
     assert key != second
     listed = await cli.run("app", "list")
+    assert listed.startswith("name\tstate\tkeys\tcertificates\tmade\n")
     [line] = [line for line in listed.splitlines() if line.startswith("billing\t")]
     assert line.split("\t")[1] == "active"
     assert line.count("…") == 2
@@ -104,6 +107,19 @@ async def test_an_application_and_its_keys(cli: CommandLine) -> None:
     assert "billing\tdisabled" in await cli.run("app", "list")
     await cli.run("app", "enable", "billing")
     assert "billing\tactive" in await cli.run("app", "list")
+
+
+async def test_programs_get_times_in_iso_8601(cli: CommandLine) -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    await cli.run("app", "create", "billing")
+    await cli.run("app", "rotate-key", "billing")
+    [made] = [each for each in json.loads(await cli.run("app", "list", "--json")) if each["name"] == "billing"]
+    assert before <= datetime.fromisoformat(made["created_at"]) <= datetime.now(UTC)
+    assert made["disabled_at"] is None
+    ends = [datetime.fromisoformat(key["expires_at"]) for key in made["keys"] if key["expires_at"]]
+    assert [(each - before).days for each in ends] == [1]
+    [shown, *_] = json.loads(await cli.run("connection", "list", "--json"))
+    assert datetime.fromisoformat(shown["state_since"]).tzinfo is UTC
 
 
 async def test_commands_end_their_processes_with_a_status(cli: CommandLine) -> None:
@@ -144,6 +160,7 @@ async def test_a_connection_from_first_to_last(cli: CommandLine) -> None:
     assert seed.APOLLO_SECOND_KEY not in json.dumps(shown)
     listed = await cli.run("connection", "list", "--app", "dev")
     assert [line.split("\t")[1:3] for line in listed.splitlines()] == [
+        ["customer", "provider"],
         ["acme", "apollo"],
         ["acme", "outreach"],
         ["beta", "apollo"],
@@ -182,7 +199,7 @@ async def test_credentials_that_make_no_sense_are_refused_and_nothing_is_stored(
 ) -> None:
     where = ("--app", "dev", "--customer", "new", "--provider", "apollo")
     assert said in await cli.refused("connection", "set", *where, stdin=stdin)
-    assert await cli.run("connection", "list", "--customer", "new") == ""
+    assert json.loads(await cli.run("connection", "list", "--customer", "new", "--json")) == []
 
 
 async def test_a_customer_that_could_not_be_called_for_is_refused(cli: CommandLine) -> None:
@@ -314,6 +331,12 @@ async def test_everything_moves_to_a_new_key_with_progress_for_people(cli: Comma
     assert "0 moved" in await cli.run("connection", "reencrypt")
     cli.environment["SEQSTEP_ENCRYPTION_KEYS"] = new
     assert "works" in await cli.run("connection", "check", *ACME, "--provider", "outreach")
+
+
+async def test_keys_that_are_none_are_a_wrong_setting(cli: CommandLine) -> None:
+    ended = await asyncio.to_thread(run_here, cli.environment | {"SEQSTEP_ENCRYPTION_KEYS": "x"}, "connection", "list")
+    assert ended.status == EXIT_CONFIGURATION
+    assert "SEQSTEP_ENCRYPTION_KEYS" in ended.err
 
 
 async def test_a_row_that_no_key_opens_is_counted_and_left_alone(cli: CommandLine) -> None:

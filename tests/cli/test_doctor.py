@@ -1,6 +1,7 @@
 """`seqstep doctor` finds what is wrong, says what to do, and changes nothing."""
 
 import asyncio
+import json
 import socket
 import ssl
 from pathlib import Path
@@ -11,6 +12,7 @@ import trustme
 
 from service.domain.credentials import Secret
 from service.domain.step import Provider
+from service.process_exit import EXIT_CONFIGURATION
 from tests.support.command import run_here, without_settings
 from tests.support.processes import free_port
 from tests.support.scripted_server import Script, ServerConnection, scripted_server
@@ -97,6 +99,13 @@ async def test_all_is_well(service: RunningService, tmp_path: Path) -> None:
     assert found["requests to providers"][1] == "proxy: none; the system's certificate authorities are trusted"
     for secret in (service.settings.encryption_keys.get_secret_value(), service.key.reveal()):
         assert secret not in found["all"][0]
+
+
+async def test_programs_get_the_findings_as_json(service: RunningService, tmp_path: Path) -> None:
+    command = ("doctor", "--health", "--json")
+    ended = await asyncio.to_thread(run_here, without_settings() | environment(service), *command, folder=tmp_path)
+    detail = f"the service at {service.app.rpc.address} says SERVING"
+    assert json.loads(ended.out) == [{"check": "gRPC address", "state": "ok", "detail": detail}]
 
 
 async def test_a_machine_without_any_setting_learns_what_to_do(tmp_path: Path) -> None:
@@ -207,7 +216,7 @@ async def test_a_proxy_or_ca_file_of_no_use_is_named(
 )
 async def test_wrong_settings_are_named_without_a_traceback(tmp_path: Path, name: str, value: str) -> None:
     status, found = await doctor(tmp_path, {name: value})
-    assert status == 1
+    assert status == EXIT_CONFIGURATION
     assert f"{name}: " in found["all"][0]
     assert name == "SEQSTEP_WORKERS" or "must be http" in found["all"][0]
     assert "s3cr3t" not in found["all"][0]
