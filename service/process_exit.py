@@ -3,7 +3,10 @@
 import atexit
 import os
 import sys
-from typing import NoReturn
+from typing import Final, NoReturn
+
+EXIT_CONFIGURATION: Final = 78
+"""The exit status where a setting has to be changed: `EX_CONFIG` of sysexits.h."""
 
 
 def exit_process(status: int) -> NoReturn:

@@ -21,17 +21,14 @@ import uvloop
 
 from service.api.address import PortInUse, reserve
 from service.observability import logging
-from service.process_exit import exit_process
+from service.process_exit import EXIT_CONFIGURATION, exit_process
 from service.settings import Settings
 from service.tasks import LAST_RENEWAL_SECONDS
 
 log: Final = structlog.get_logger("service.workers")
 
-# Exit statuses follow sysexits.h.
-EXIT_CONFIGURATION: Final = 78
-"""It cannot start, and will not until somebody changes something."""
 EXIT_TEMPORARY: Final = 75
-"""It cannot start at present."""
+"""The exit status where it cannot start at present: `EX_TEMPFAIL` of sysexits.h."""
 
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from service.cli.errors import print_error
-from service.process_exit import exit_process
+from service.process_exit import EXIT_CONFIGURATION, exit_process
 
 COMMANDS: Final = {
     "app": "The applications that may call, and their keys.",
@@ -96,7 +96,8 @@ def main() -> NoReturn:
 def run(arguments: Sequence[str]) -> int:
     """Runs the command line and returns its exit status.
 
-    A failure that people can put right is printed in one line, and the exit status is 1.
+    A failure that people can put right is printed in one line, and the exit status is 1; where it is a setting that has to be
+    changed, `EXIT_CONFIGURATION`.
     """
     status: object = 0
     try:
@@ -105,7 +106,7 @@ def run(arguments: Sequence[str]) -> int:
         status = end.code
     except _failures() as failure:
         print_error(str(failure))
-        status = 1
+        status = EXIT_CONFIGURATION if _is_of_settings(failure) else 1
     return status if isinstance(status, int) else int(status is not None)
 
 
@@ -116,3 +117,9 @@ def _failures() -> tuple[type[Exception], ...]:
     from service.domain.errors import UpdateFailed  # noqa: PLC0415
 
     return ApplicationError, KeyringError, SchemaMismatch, StoreUnavailable, UpdateFailed
+
+
+def _is_of_settings(failure: Exception) -> bool:
+    from service.connections import KeyringError, StoreMisconfigured  # noqa: PLC0415
+
+    return isinstance(failure, KeyringError | StoreMisconfigured)

@@ -13,6 +13,7 @@ from sandbox.stand_ins import provider_settings
 from service.cli.demo.environment import DemoEnvironment
 from service.client import AsyncClient, StepUpdate
 from service.connections.encryption import generate_key
+from service.process_exit import EXIT_CONFIGURATION
 from tests.support.command import run_here, run_process, without_settings
 from tests.support.processes import server_process
 
@@ -22,17 +23,26 @@ def left_in(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("command", "settings", "said"),
     [
-        ({"SEQSTEP_WORKERS": "many"}, "SEQSTEP_WORKERS: "),
-        ({"SEQSTEP_TLS_CERTIFICATE": "chain.pem"}, "set both SEQSTEP_TLS_CERTIFICATE and SEQSTEP_TLS_PRIVATE_KEY"),
-        ({"SEQSTEP_LOG_LEVEL": "loud"}, "SEQSTEP_LOG_LEVEL: "),
-        ({}, "seqstep keygen"),
+        (("serve",), {"SEQSTEP_WORKERS": "many"}, "SEQSTEP_WORKERS: "),
+        (("serve",), {}, "seqstep keygen"),
+        (
+            ("connection", "list"),
+            {"SEQSTEP_TLS_CERTIFICATE": "chain.pem"},
+            "set both SEQSTEP_TLS_CERTIFICATE and SEQSTEP_TLS_PRIVATE_KEY",
+        ),
+        (("connection", "list"), {"SEQSTEP_LOG_LEVEL": "loud"}, "SEQSTEP_LOG_LEVEL: "),
+        (("connection", "list"), {"SEQSTEP_DATABASE_URL": "mysql://nowhere"}, "SEQSTEP_DATABASE_URL"),
+        (("db", "upgrade"), {"SEQSTEP_DATABASE_URL": "mysql://nowhere"}, "SEQSTEP_DATABASE_URL"),
     ],
 )
-async def test_settings_that_make_no_sense_are_named(tmp_path: Path, settings: dict[str, str], said: str) -> None:
-    ended = await asyncio.to_thread(run_process, without_settings() | settings, "serve", folder=tmp_path)
-    assert ended.status == 1
+async def test_settings_that_make_no_sense_are_named(
+    tmp_path: Path, command: tuple[str, ...], settings: dict[str, str], said: str
+) -> None:
+    run = run_process if command == ("serve",) else run_here
+    ended = await asyncio.to_thread(run, without_settings() | settings, *command, folder=tmp_path)
+    assert ended.status == EXIT_CONFIGURATION
     assert said in ended.out + ended.err
     assert "Traceback" not in ended.out + ended.err
 
