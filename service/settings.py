@@ -137,8 +137,10 @@ class Settings(_ProviderUrls):
         description="Answer `grpc.channelz.v1`, which shows the connections of the gRPC server and where they come from to "
         "whoever can reach it.",
     )
-    log_format: LogFormat = Field(
-        LogFormat.JSON, description="`json` for one JSON object a line, `console` for people."
+    log_format: LogFormat | None = Field(
+        None,
+        description="`json` for one JSON object a line, `console` for people. Without it, `console` on a terminal and `json` "
+        "elsewhere.",
     )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="The least severe line logged.")
 

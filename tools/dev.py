@@ -25,7 +25,7 @@ def main() -> None:
         flush=True,
     )
     chosen = {name: value for name, value in os.environ.items() if name.startswith("SEQSTEP_")}
-    environment = {"SEQSTEP_LOG_FORMAT": "console", **chosen, **demo.environment}
+    environment = {**chosen, **demo.environment}
     os.execve(SEQSTEP[0], [*SEQSTEP, "serve"], environment)
 
 

@@ -25,11 +25,11 @@ _MAX_LIMITED: Final = 1_000
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
-def configure(log_format: LogFormat, level: str, stream: TextIO | None = None) -> None:
+def configure(log_format: LogFormat | None, level: str, stream: TextIO | None = None) -> None:
     """Sets up structlog for the process, and sends what libraries log by `logging`, warn of or raise the same way.
 
     Args:
-        log_format: How lines are written.
+        log_format: How lines are written; None for text on a terminal and JSON elsewhere.
         level: The least severe line that is written.
         stream: Where lines go; standard output by default.
     """
@@ -41,7 +41,7 @@ def configure(log_format: LogFormat, level: str, stream: TextIO | None = None) -
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
     ]
-    if log_format is LogFormat.JSON:
+    if log_format is LogFormat.JSON or (log_format is None and not out.isatty()):
         shared.append(_add_time)
         renderers: list[Any] = [structlog.processors.JSONRenderer(serializer=_serialize)]
     else:

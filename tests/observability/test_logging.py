@@ -6,6 +6,7 @@ import logging
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import StringIO
 from typing import Any
 
@@ -84,18 +85,47 @@ async def test_all_that_a_process_writes_is_json() -> None:
     ]
 
 
+@contextmanager
+def configured(log_format: LogFormat | None, written: StringIO) -> Iterator[None]:
+    """Has logging set up as in a process, until the end of the block."""
+    before, hooks = structlog.get_config(), (sys.excepthook, sys.unraisablehook, threading.excepthook)
+    handlers = logging.root.handlers[:]
+    service_logging.configure(log_format, "info", written)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        logging.root.handlers[:] = handlers
+        sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
+        structlog.configure(**before)
+
+
 @pytest.fixture
 def lines() -> Iterator[StringIO]:
     """What is written in JSON mode."""
-    before, hooks = structlog.get_config(), (sys.excepthook, sys.unraisablehook, threading.excepthook)
-    handlers = logging.root.handlers[:]
     written = StringIO()
-    service_logging.configure(LogFormat.JSON, "info", written)
-    yield written
-    logging.captureWarnings(False)
-    logging.root.handlers[:] = handlers
-    sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
-    structlog.configure(**before)
+    with configured(LogFormat.JSON, written):
+        yield written
+
+
+@pytest.mark.parametrize(
+    ("chosen", "terminal", "is_json"),
+    [
+        (None, True, False),
+        (None, False, True),
+        (LogFormat.JSON, True, True),
+        (LogFormat.CONSOLE, False, False),
+    ],
+)
+def test_people_get_text_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, chosen: LogFormat | None, *, terminal: bool, is_json: bool
+) -> None:
+    written = StringIO()
+    monkeypatch.setattr(written, "isatty", lambda: terminal)
+    with configured(chosen, written):
+        structlog.get_logger("test").info("hello")
+    assert ('{"event":"hello"' in written.getvalue()) is is_json
+    assert "hello" in written.getvalue()
 
 
 def test_a_line_that_repeats_itself_is_written_once_a_while(lines: StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
