@@ -3,8 +3,6 @@
 import asyncio
 import base64
 import json
-import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,9 @@ from service.connections import Applications
 from service.connections.encryption import generate_key
 from service.domain.credentials import ApiKeyCredentials, OAuthCredentials, Secret
 from service.domain.step import Provider
+from tests.support.command import run_here, without_settings
 from tests.support.deployment import Deployment, prepared_deployment, service_stub
-from tests.support.processes import ROOT, fails_to_start, free_port, server_process
+from tests.support.processes import fails_to_start, free_port, server_process
 from tests.support.service import call_result
 
 MARK = "m4rk3d"
@@ -128,21 +127,9 @@ async def scraped(search: Search, address: str) -> None:
 
 
 async def run(search: Search, environment: dict[str, str], *arguments: str, given: str = "") -> None:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("SEQSTEP_")}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "service.cli",
-        *arguments,
-        env=clean | environment,
-        cwd=ROOT,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await process.communicate(given.encode())
-    assert process.returncode, (arguments, output)
-    search.wrote(" ".join(arguments), output)
+    ended = await asyncio.to_thread(run_here, without_settings() | environment, *arguments, stdin=given)
+    assert ended.status, (arguments, ended)
+    search.wrote(" ".join(arguments), ended.out + ended.err)
     search.failures += 1
 
 

@@ -66,12 +66,14 @@ ANSWERS = st.lists(st.builds(ProviderResponse, STATUSES, HEADERS, BODIES), max_s
 NUMBERS = st.sampled_from([float("nan"), float("inf"), 1e308, -0.0, 2.0**53 + 2, 5e-324]) | st.floats()
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(PROVIDERS, st.binary(max_size=300), ANSWERS)
 def test_any_bytes(provider: Provider, request: bytes, answers: list[ProviderResponse]) -> None:
     one_update(provider, request, answers)
 
 
+@pytest.mark.slow
 @settings(max_examples=600, deadline=None)
 @given(PROVIDERS, TEXT, TEXT, st.dictionaries(TEXT, JSON.filter(lambda value: value == value), max_size=3), ANSWERS)
 def test_any_update_and_any_answer(
@@ -248,6 +250,7 @@ def test_what_comes_over_a_connection_can_be_a_response() -> None:
     assert outcome.content == b"body"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("atheris") is None, reason="there is no atheris for this machine")
 def test_coverage_guides_a_fuzzer_to_nothing_bad(tmp_path: Path) -> None:
     done = subprocess.run(

@@ -151,6 +151,8 @@ async def test_a_collector_that_is_not_there_harms_no_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    # How long the end of the process waits for it.
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     async with running_service(tmp_path) as service:
         assert (await update(service, "r-1")).errors == []
     assert len((await log.line("r-1"))["trace_id"]) == 32
