@@ -18,6 +18,7 @@ import yaml  # type: ignore[import-untyped]
 from sandbox import seed
 from service import app
 from service.domain.step import Provider
+from tests.support.plain_client import plain_client
 from tests.support.processes import free_port
 from tests.support.service import CUSTOMER, RunningService, outreach_grant, running_service
 
@@ -67,7 +68,7 @@ async def running_prometheus(folder: Path, target: str) -> AsyncIterator[httpx.A
         "--log.level=error",
     )
     try:
-        async with httpx.AsyncClient(base_url=f"http://{address}") as client:
+        async with plain_client(base_url=f"http://{address}") as client:
             yield client
     finally:
         with contextlib.suppress(ProcessLookupError):

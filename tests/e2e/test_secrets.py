@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import httpx
 import pytest
 from engagement.v1 import sequence_step_service_pb2 as pb
 from sqlalchemy import text
@@ -20,6 +19,7 @@ from service.domain.credentials import ApiKeyCredentials, OAuthCredentials, Secr
 from service.domain.step import Provider
 from tests.support.command import run_here, without_settings
 from tests.support.deployment import Deployment, prepared_deployment, service_stub
+from tests.support.plain_client import plain_client
 from tests.support.processes import fails_to_start, free_port, server_process
 from tests.support.service import call_result
 
@@ -110,7 +110,7 @@ async def step_over_http(
         ids = (str(seed.OUTREACH_SEQUENCE_DISABLED), str(seed.OUTREACH_STEP_DISABLED_PLAIN))
     path = f"/engagement/v2/sequences/{ids[0]}/sequence_steps/{ids[1]}"
     good = b'{"record": {"template": {"subject": "New"}}}'
-    async with httpx.AsyncClient(base_url=f"http://{address}") as client:
+    async with plain_client(base_url=f"http://{address}") as client:
         for content in (good, f'{{"record": "{api_key}"}}'.encode(), api_key.encode(), good[:-1]):
             json_headers = {**headers, "content-type": "application/json"}
             answer = await client.patch(path, headers=json_headers, content=content)
@@ -121,7 +121,7 @@ async def step_over_http(
 
 
 async def scraped(search: Search, address: str) -> None:
-    async with httpx.AsyncClient(base_url=f"http://{address}") as client:
+    async with plain_client(base_url=f"http://{address}") as client:
         for path in ("/metrics", "/openapi.json", "/nowhere"):
             search.wrote(path, (await client.get(path)).content)
 

@@ -31,6 +31,7 @@ from service.domain.step import Provider
 from service.settings import Settings
 from tests.support.database_proxy import database_proxy
 from tests.support.deployment import prepared_deployment
+from tests.support.plain_client import plain_client
 from tests.support.service import outreach_grant, running_service, settings_for
 from tests.support.waiting import until
 
@@ -41,7 +42,7 @@ STEP = (seed.APOLLO_SEQUENCE_INACTIVE, seed.APOLLO_STEP_INACTIVE_PLAIN)
 
 async def readiness(address: str) -> int:
     """The status of `/readyz`, over a connection of its own."""
-    async with httpx.AsyncClient() as client:
+    async with plain_client() as client:
         return (await client.get(f"http://{address}/readyz")).status_code
 
 
@@ -122,7 +123,7 @@ async def test_a_stop_loses_no_token(database_url: str, tmp_path: Path, step: st
             encryption_keys=SecretStr(deployment.keys),
             stop_grace_seconds=0.0,
         )
-        async with httpx.AsyncClient() as client:
+        async with plain_client() as client:
             account = f"{deployment.sandbox.url}/_sandbox/accounts/{seed.OUTREACH_ACCOUNT}"
             (await client.patch(account, json={"mint_interval_seconds": 0})).raise_for_status()
         rows = ConnectionRepository(deployment.store, Keyring.parse(deployment.keys))

@@ -25,6 +25,7 @@ from engagement.v1 import sequence_step_service_pb2 as pb
 from sandbox import seed
 from tests.support.certificates import replace_files
 from tests.support.deployment import Deployment, prepared_deployment, update_subject
+from tests.support.plain_client import plain_client
 from tests.support.processes import ROOT, ServerProcess, free_port, server_process
 from tests.support.retries import RATE_LIMITED, SUBJECT, die_after_the_write, never_answer_writes, stored_subject
 from tests.support.service import CallResult
@@ -74,7 +75,7 @@ class Front:
         return httpx.AsyncClient(base_url=f"https://{self.address}", verify=context, timeout=20)
 
     async def counters(self, of: str) -> dict[str, int]:
-        async with httpx.AsyncClient() as client:
+        async with plain_client() as client:
             answer = await client.get(f"{self.admin}/stats", params={"filter": of, "format": "json"})
         return {each["name"]: each["value"] for each in answer.json()["stats"] if "name" in each}
 
@@ -401,7 +402,7 @@ async def test_the_http_server_is_reached_and_metrics_are_not(tmp_path: Path) ->
 
 async def serving(front: Front) -> list[ServerProcess]:
     """The replicas that serve a call."""
-    async with httpx.AsyncClient() as client:
+    async with plain_client() as client:
         pages = [(await client.get(f"http://{address}/metrics")).text for address in front.http]
     return [
         replica

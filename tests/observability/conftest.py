@@ -14,6 +14,7 @@ from sandbox import seed
 from service.api import call_handler
 from service.connections import token_refresh
 from service.observability import call_log, logging
+from tests.support.plain_client import plain_client
 from tests.support.service import RunningService, running_service
 from tests.support.waiting import until
 
@@ -58,7 +59,7 @@ async def service(tmp_path: Path) -> AsyncIterator[RunningService]:
 @pytest.fixture
 async def http(service: RunningService) -> AsyncIterator[httpx.AsyncClient]:
     assert service.app.rest is not None
-    async with httpx.AsyncClient(base_url=f"http://{service.app.rest.address}") as client:
+    async with plain_client(base_url=f"http://{service.app.rest.address}") as client:
         yield client
 
 

@@ -5,11 +5,11 @@ import json
 import re
 from pathlib import Path
 
-import httpx
 import pytest
 
 from service.api.tls import TlsFiles
 from service.connections import Store, StoreUnavailable
+from tests.support.plain_client import plain_client
 from tests.support.service import running_service
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ async def test_probes_get_in_where_callers_need_certificates(tmp_path: Path, mut
     }
     async with running_service(tmp_path, admin_address="127.0.0.1:0", **tls) as service:
         assert service.app.admin is not None
-        async with httpx.AsyncClient(base_url=f"http://{service.app.admin.address}") as client:
+        async with plain_client(base_url=f"http://{service.app.admin.address}") as client:
             assert (await client.get("/healthz")).json() == {"status": "alive"}
             assert (await client.get("/readyz")).json() == {"status": "ready"}
             metrics = await client.get("/metrics")
@@ -42,7 +42,7 @@ async def test_readiness_follows_the_database(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(Store, "check", check)
     both = {"admin_address": "127.0.0.1:0", "http_address": "127.0.0.1:0"}
-    async with running_service(tmp_path, **both) as service, httpx.AsyncClient() as client:
+    async with running_service(tmp_path, **both) as service, plain_client() as client:
         assert service.app.admin is not None
         assert service.app.rest is not None
         urls = [f"http://{server.address}" for server in (service.app.admin, service.app.rest)]
@@ -61,7 +61,7 @@ async def test_readiness_follows_the_database(tmp_path: Path, monkeypatch: pytes
 
 
 async def test_the_admin_server_answers_while_the_others_stop(tmp_path: Path) -> None:
-    async with running_service(tmp_path, admin_address="127.0.0.1:0") as service, httpx.AsyncClient() as client:
+    async with running_service(tmp_path, admin_address="127.0.0.1:0") as service, plain_client() as client:
         assert service.app.admin is not None
         await service.app.stop(0)
         assert (await client.get(f"http://{service.app.admin.address}/healthz")).status_code == 200

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support.plain_client import plain_client
 from tests.support.service import running_service
 
 FOLDER = Path(__file__).with_name("exchanges")
@@ -53,7 +54,7 @@ async def replay(folder: Path, recording: Any) -> dict[str, Any]:
             service.sandbox.order_fault(**fault)
         headers = {**request["headers"], "x-api-key": service.key.reveal()}
         assert service.app.rest is not None
-        async with httpx.AsyncClient(base_url=f"http://{service.app.rest.address}") as client:
+        async with plain_client(base_url=f"http://{service.app.rest.address}") as client:
             response = await client.request(
                 request["method"], request["path"], headers=headers, content=json.dumps(request["body"])
             )

@@ -18,6 +18,7 @@ from service.domain.step import Caller, StepUpdate, UpdateResult
 from service.rest import protocol
 from tests.support.certificates import replace_files
 from tests.support.http_server import EMPTY, GOOD, PATH, RunningHttpServer, error_of, exchange, running_http_server
+from tests.support.plain_client import plain_client
 from tests.support.waiting import until
 
 
@@ -125,7 +126,7 @@ async def test_two_servers_share_an_address_and_others_do_not() -> None:
         running_http_server(address=first.http.address, shared=True) as second,
     ):
         for _ in range(200):
-            async with httpx.AsyncClient(base_url=f"http://{first.http.address}") as client:
+            async with plain_client(base_url=f"http://{first.http.address}") as client:
                 assert (await call(client)).status_code == 200
             if first.updates and second.updates:
                 break
@@ -270,7 +271,7 @@ class Slow:
 
 
 async def test_a_stop_lets_running_calls_end_and_turns_not_ready(server: RunningHttpServer) -> None:
-    async with httpx.AsyncClient(base_url=f"http://{server.http.address}") as other:
+    async with plain_client(base_url=f"http://{server.http.address}") as other:
         assert (await other.get("/readyz")).status_code == 200
         slow = Slow(server)
         await until(lambda: server.updates)

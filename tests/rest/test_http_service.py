@@ -22,6 +22,7 @@ from service.domain.errors import ErrorCode, Outcome, Problem
 from service.domain.step import Caller, Provider, StepUpdate, UpdateResult
 from tests.support.deployment import Deployment, prepared_deployment, service_stub, update_subject
 from tests.support.http_server import RunningHttpServer
+from tests.support.plain_client import plain_client
 from tests.support.processes import child_processes, fails_to_start, free_port, server_process
 from tests.support.service import outreach_grant
 from tests.support.waiting import until
@@ -34,7 +35,7 @@ def headers(deployment: Deployment) -> dict[str, str]:
 
 
 async def patch(address: str, deployment: Deployment, subject: str) -> httpx.Response:
-    async with httpx.AsyncClient(base_url=f"http://{address}", timeout=20) as client:
+    async with plain_client(base_url=f"http://{address}", timeout=20) as client:
         body = {"record": {"template": {"subject": subject}}}
         return await client.patch(STEP, headers=headers(deployment), json=body)
 
@@ -52,7 +53,7 @@ def samples(text: str) -> Samples:
 
 
 async def scrape(address: str) -> Samples:
-    async with httpx.AsyncClient() as client:
+    async with plain_client() as client:
         response = await client.get(f"http://{address}/metrics")
     assert response.headers["content-type"].startswith("text/plain")
     return samples(response.text)

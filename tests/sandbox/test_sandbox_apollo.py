@@ -5,6 +5,7 @@ import pytest
 
 from sandbox import seed
 from sandbox.server import RunningSandbox
+from tests.support.plain_client import plain_client
 
 PLAIN = f"/emailer_templates/{seed.APOLLO_TEMPLATE_PLAIN}"
 STEP = f"/emailer_steps/{seed.APOLLO_STEP_PLAIN}"
@@ -128,7 +129,7 @@ async def test_a_sequence_may_need_a_key(
     accounts = [each for each in (await control.get("/accounts")).json() if "access_token" in each]
     [account] = [each for each in accounts if each["access_token"] == seed.APOLLO_ACCESS_TOKEN]
     await control.patch(f"/accounts/{account['id']}", json={"habits": ["sequences_need_a_key"]})
-    async with httpx.AsyncClient(base_url=sandbox.apollo_url, headers=headers) as client:
+    async with plain_client(base_url=sandbox.apollo_url, headers=headers) as client:
         refused = await client.get(ACTIVE)
     assert (refused.status_code, "master api_key" in refused.json()["error"]) == (403, True)
 
@@ -184,7 +185,7 @@ async def test_bodies_are_utf8_json_objects(
 async def test_credentials(
     sandbox: RunningSandbox, headers: dict[str, str], status: int, text: str
 ) -> None:
-    async with httpx.AsyncClient() as client:
+    async with plain_client() as client:
         answer = await client.get(sandbox.apollo_url + ACTIVE, headers=headers)
     assert answer.status_code == status
     assert text in answer.text
@@ -194,7 +195,7 @@ async def test_credentials(
 
 async def test_a_key_in_the_query_or_the_body_is_not_accepted(sandbox: RunningSandbox) -> None:
     key = {"api_key": seed.APOLLO_MASTER_KEY}
-    async with httpx.AsyncClient(base_url=sandbox.apollo_url) as client:
+    async with plain_client(base_url=sandbox.apollo_url) as client:
         assert (await client.get(ACTIVE, params=key)).status_code == 401
         assert (await client.put(PLAIN, json=key)).status_code == 401
 
@@ -296,5 +297,5 @@ async def test_refresh_rotates_without_a_mint_limit(
     form["refresh_token"] = first["refresh_token"]
     second = (await apollo.post(sandbox.apollo_token_url, data=form)).json()
     bearer = {"Authorization": f"Bearer {second['access_token']}"}
-    async with httpx.AsyncClient() as client:
+    async with plain_client() as client:
         assert (await client.get(sandbox.apollo_url + ACTIVE, headers=bearer)).status_code == 200

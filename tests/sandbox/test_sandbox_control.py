@@ -13,6 +13,7 @@ import trustme
 from sandbox import seed
 from sandbox.faults import InvalidFault
 from sandbox.server import RunningSandbox, running_sandbox
+from tests.support.plain_client import plain_client
 
 PLAIN = f"/emailer_templates/{seed.APOLLO_TEMPLATE_PLAIN}"
 ACTIVE = f"/emailer_campaigns/{seed.APOLLO_SEQUENCE_ACTIVE}"
@@ -181,7 +182,7 @@ async def test_hang_ends_with_the_client(
 
 
 async def test_stopping_ends_what_hangs_drips_and_waits() -> None:
-    async with running_sandbox() as sandbox, httpx.AsyncClient(timeout=60) as client:
+    async with running_sandbox() as sandbox, plain_client(timeout=60) as client:
         sandbox.order_fault(provider="apollo", hang=True)
         sandbox.order_fault(provider="apollo", delay_seconds=3600)
         sandbox.order_fault(provider="apollo", drip_seconds=3600, body="slow")
@@ -279,7 +280,7 @@ async def test_command_line_says_where_and_stops_cleanly(number: int) -> None:
     assert process.stdout is not None
     line = (await process.stdout.readline()).decode()
     assert line.startswith("Sandbox listening on http://127.0.0.1:")
-    async with httpx.AsyncClient() as client:
+    async with plain_client() as client:
         assert (await client.get(f"{line.split()[-1]}/_sandbox/")).status_code == 200
         os.kill(process.pid, number)
         rest, errors = await process.communicate()
@@ -297,7 +298,7 @@ async def refresh_at_outreach(
         "client_secret": secret,
         "redirect_uri": seed.REDIRECT_URI,
     }
-    async with httpx.AsyncClient() as client:
+    async with plain_client() as client:
         return await client.post(f"{sandbox.url}/outreach/oauth/token", data=form)
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from sandbox import seed
 from sandbox.server import RunningSandbox
+from tests.support.plain_client import plain_client
 
 
 def update(kind: str, number: Any, **attributes: Any) -> dict[str, Any]:
@@ -96,7 +97,7 @@ async def test_every_request_needs_the_media_type(
 ) -> None:
     headers = {"Authorization": f"Bearer {seed.OUTREACH_ACCESS_TOKEN}"}
     headers |= {"Content-Type": kind} if kind else {}
-    async with httpx.AsyncClient() as client:
+    async with plain_client() as client:
         answer = await client.get(f"{sandbox.outreach_url}/api/v2/templates/18", headers=headers)
     assert answer.status_code == 415
     assert answer.json()["errors"][0]["id"] == "unsupportedMediaType"

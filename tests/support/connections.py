@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
 import pytest
 from sqlalchemy import select, update
 
@@ -33,6 +32,7 @@ from service.domain.step import Caller, Provider
 from service.providers.outreach import Outreach
 from service.upstream.http import HttpClient
 from service.upstream.oauth import TokenRefresher
+from tests.support.plain_client import plain_client
 from tests.support.processes import ROOT
 from tests.support.service import outreach_grant
 
@@ -168,13 +168,13 @@ class OutreachCustomer:
 
     async def change_account(self, **settings: Any) -> None:
         """Changes settings of the account at the sandbox."""
-        async with httpx.AsyncClient() as client:
+        async with plain_client() as client:
             url = f"{self.sandbox.url}/_sandbox/accounts/{seed.OUTREACH_ACCOUNT}"
             (await client.patch(url, json=settings)).raise_for_status()
 
     async def works_at_outreach(self, access_token: str) -> bool:
         """Whether Outreach accepts the token."""
-        async with httpx.AsyncClient() as client:
+        async with plain_client() as client:
             response = await client.get(
                 f"{self.sandbox.outreach_url}/api/v2/sequenceTemplates",
                 headers={"authorization": f"Bearer {access_token}", "content-type": "application/vnd.api+json"},

@@ -15,6 +15,7 @@ from service.observability.metrics import CallMetrics
 from service.rest.app import create_app
 from service.rest.server import start
 from tests.support.call_handler import FakeService
+from tests.support.plain_client import plain_client
 
 PATH = "/sequences/54/sequence_steps/7"
 GOOD = {"x-customer-id": "acme", "x-provider-name": "apollo", "x-api-key": "good"}
@@ -38,7 +39,7 @@ class RunningHttpServer(FakeService):
             create_app(self.call_handler(), self.metrics.render, self.readiness), address, tls, shared=shared
         )
         self.readiness.is_serving = True
-        self.client = httpx.AsyncClient(base_url=f"http://{self.http.address}")
+        self.client = plain_client(base_url=f"http://{self.http.address}")
 
     async def stop(self) -> None:
         await self.client.aclose()

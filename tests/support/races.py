@@ -11,6 +11,7 @@ from engagement.v1 import sequence_step_service_pb2 as pb
 from google.protobuf import json_format
 
 from sandbox import seed
+from tests.support.plain_client import plain_client
 
 CUSTOMER: Final = "racing"
 LONGEST_GAP_SECONDS: Final = 0.3
@@ -92,7 +93,7 @@ class Racing:
 
     async def run(self, step: Step, pairs: int) -> None:
         """Runs so many pairs on one step, one after the other."""
-        async with httpx.AsyncClient() as control:
+        async with plain_client() as control:
             for number in range(pairs):
                 await self._pair(step, number, control)
 

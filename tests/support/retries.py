@@ -5,10 +5,9 @@ import signal
 from collections.abc import Sequence
 from typing import Any
 
-import httpx
-
 from sandbox import seed
 from tests.support.deployment import Deployment
+from tests.support.plain_client import plain_client
 from tests.support.processes import ServerProcess
 from tests.support.waiting import until
 
@@ -25,7 +24,7 @@ RATE_LIMITED = {
 
 async def stored_subject(deployment: Deployment) -> str:
     """What Apollo holds now."""
-    async with httpx.AsyncClient() as client:
+    async with plain_client() as client:
         answer = await client.get(
             f"{deployment.sandbox.url}/_sandbox/{TEMPLATE}", params={"account": seed.APOLLO_UNLIMITED_ACCOUNT}
         )

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import httpx
 import pytest
 from engagement.v1 import sequence_step_service_pb2 as pb
 from engagement.v1 import sequence_step_service_pb2_grpc
@@ -24,6 +23,7 @@ from service.domain.credentials import ApiKeyCredentials, Credentials, OAuthCred
 from service.domain.step import Provider
 from service.settings import Settings
 from tests.support.databases import make_tables
+from tests.support.plain_client import plain_client
 
 CUSTOMER = "acme"
 
@@ -132,7 +132,7 @@ class RunningService:
 
     async def provider_record(self, provider: str, collection: str, record_id: object) -> dict[str, Any]:
         """Returns a record as it is at the provider now."""
-        async with httpx.AsyncClient() as client:
+        async with plain_client() as client:
             answer = await client.get(f"{self.sandbox.url}/_sandbox/{provider}/{collection}/{record_id}")
             answer.raise_for_status()
             record: dict[str, Any] = answer.json()
@@ -140,7 +140,7 @@ class RunningService:
 
     async def control_sandbox(self, method: str, path: str, body: Any = None) -> Any:
         """Calls the sandbox's control API."""
-        async with httpx.AsyncClient() as client:
+        async with plain_client() as client:
             answer = await client.request(method, f"{self.sandbox.url}/_sandbox{path}", json=body)
             assert answer.is_success, answer.text
             return answer.json() if answer.content else None
