@@ -47,6 +47,7 @@ def test_uv_asks_the_index_that_pip_is_set_up_for(
     assert uv_environment(listed, environment) == {"UV_INDEX_STRATEGY": "unsafe-best-match"} | expected
 
 
+@pytest.mark.slow
 def test_pip_installs_where_uv_cannot_be_had(tmp_path: Path) -> None:
     (tmp_path / "some.lock").write_text("nowhere==1 --hash=sha256:" + "0" * 64 + "\n")
     shutil.copy(ROOT / "requirements-uv.lock", tmp_path)
