@@ -13,7 +13,17 @@ UPDATES = 200
 
 
 @pytest.mark.parametrize("gap", [None, 0.0, 0.005], ids=["in one write", "in two", "after 5 ms"])
-@pytest.mark.parametrize(("customers", "sequences"), [(8, 1), (32, 1), (1, 8), (1, 32), (4, 4)], ids=str)
+@pytest.mark.parametrize(
+    ("customers", "sequences"),
+    [
+        (8, 1),
+        (1, 8),
+        pytest.param(32, 1, marks=pytest.mark.slow),
+        pytest.param(1, 32, marks=pytest.mark.slow),
+        pytest.param(4, 4, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 async def test_a_second_answer_deceives_nobody(gap: float | None, customers: int, sequences: int) -> None:
     apollo = ScriptedApollo()
     wrong: list[object] = []
