@@ -145,6 +145,12 @@ def test_make_says_what_there_is() -> None:
         assert f"  {target} " in shown.stdout
 
 
+def test_make_keeps_what_python_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    done = run(ROOT, "make", "--eval=show: ; @echo $${PYTHONDONTWRITEBYTECODE-kept}", "show")
+    assert done.stdout == "kept\n"
+
+
 def test_setup_without_a_fit_python_says_what_is_needed(copy: Path) -> None:
     (copy / ".venv").unlink()
     done = run(copy, "make", "setup", "PYTHON=/nowhere/python3")
