@@ -181,9 +181,12 @@ async def test_a_dead_worker_is_replaced_and_its_calls_fail_loudly(tmp_path: Pat
     ):
         before = child_processes(server.process.pid)
         assert len(before) == 2
-        deployment.sandbox.order_fault(provider="apollo", method="PUT", delay_seconds=20, times=None)
         async with contextlib.AsyncExitStack() as stack:
             stubs = [await stack.enter_async_context(service_stub(server.address)) for _ in range(8)]
+            # A call that is still looking for a connection would find the next worker.
+            await asyncio.gather(*(update_subject(each, deployment.api_key, "apollo", "First") for each in stubs))
+            deployment.sandbox.reset()
+            deployment.sandbox.order_fault(provider="apollo", method="PUT", delay_seconds=20, times=None)
             running = [
                 asyncio.ensure_future(update_subject(stub, deployment.api_key, "apollo", f"S{n}", seconds=15))
                 for n, stub in enumerate(stubs)
