@@ -157,7 +157,7 @@ async def test_a_connection_deleted_meanwhile_stays_deleted(customer: OutreachCu
 
 
 @pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("answers_late", [False, True])
+@pytest.mark.parametrize("answers_late", [False, pytest.param(True, marks=pytest.mark.slow)])
 async def test_after_a_crash_a_connection_works_or_says_why_not(
     customer: OutreachCustomer, step: str, *, answers_late: bool
 ) -> None:

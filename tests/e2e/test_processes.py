@@ -55,6 +55,7 @@ async def check_one_mint(deployment: Deployment, addresses: list[str]) -> None:
     assert deployment.mints() == 1
 
 
+@pytest.mark.slow
 async def test_two_servers_with_two_workers_each_mint_once(postgresql_server: Any, tmp_path: Path) -> None:
     from tests.support.databases import new_postgresql
 
@@ -131,6 +132,7 @@ async def test_keys_are_changed_under_load_without_a_failed_call(tmp_path: Path)
         assert load.failed == []
 
 
+@pytest.mark.slow
 async def test_replicas_are_restarted_in_turn_without_a_failed_call(tmp_path: Path) -> None:
     """The client uses gRPC's own retry policy and nothing else."""
     async with (
