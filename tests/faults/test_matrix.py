@@ -114,10 +114,11 @@ def rerouted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Cell, str], list[str]
         sent: list[str] = []
 
         async def send_elsewhere(self: HttpClient, request: httpx.Request, *more: Any) -> httpx.Response:
-            if request.method == method and path in request.url.path:
-                sent.append(request.url.path)
-                url = f"{elsewhere}{request.url.raw_path.decode()}"
-                request = httpx.Request(method, url, headers=request.headers.raw, content=request.read())
+            target = request.extensions["target"]
+            if request.method == method and path in target.decode():
+                sent.append(target.decode())
+                there, headers = {"target": target}, request.headers.raw
+                request = httpx.Request(method, elsewhere, headers=headers, content=request.read(), extensions=there)
             return await send(self, request, *more)
 
         monkeypatch.setattr(HttpClient, "send", send_elsewhere)
