@@ -1,14 +1,12 @@
 """Real databases for tests: a SQLite file, or a PostgreSQL server from a wheel."""
 
 import itertools
-import signal
 import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import psutil
 import pytest
 
 from service.connections import Store
@@ -43,10 +41,6 @@ def postgresql_server() -> Iterator[Any]:
                 server.psql("SELECT pg_reload_conf()")
                 yield server
             finally:
-                # At once: nothing in it is needed, and an orderly end writes all the databases that tests have made.
-                process = psutil.Process(server.get_pid())
-                process.send_signal(signal.SIGQUIT)
-                process.wait(30)
                 server.cleanup()
 
 
