@@ -3,10 +3,10 @@
 import asyncio
 import ssl
 import uuid
-from typing import Any, Final
+from typing import Final
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.api.descriptors import max_connections
 from service.api.envelope import envelope
@@ -28,19 +28,22 @@ _SHORT_PIECE_BYTES: Final = 64
 _MAX_SHORT_PIECES: Final = 512
 
 
-class HttpProtocol(H11Protocol):
-    """One connection.
+class HttpProtocol(HttpToolsProtocol):
+    """One connection, which serves one request at a time.
 
-    uvicorn's parser in C would be faster, but loses the body of a request that offers an upgrade to HTTP/2, as Java's client
-    does by default, and reads it as the next request.
+    uvicorn would parse and keep all requests that a client sends without waiting for responses; here the second one ends the
+    connection after the first one's response, so that the client sends it again on another. uvicorn would also lose the body
+    of a request that offers an upgrade to HTTP/2, as Java's client does by default; here the offer is taken for none.
     """
 
     _header_timeout: asyncio.TimerHandle | None = None
     _waiting_since = 0.0
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.conn = _Connection(h11.SERVER, MAX_HEAD_BYTES)
+    # Bytes since the parser last came to the end of a head, to a piece of a body, or to the end of a request.
+    _incomplete_bytes = 0
+    _short_pieces = 0
+    _in_head = False
+    _is_last_request = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Reads the names in the client's certificate, and starts to wait for a request.
@@ -61,9 +64,85 @@ class HttpProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parses what arrived."""
-        super().data_received(data)
+        """Parses what arrived; of a request, at most the longest head before its end was seen."""
+        self._unset_keepalive_if_required()
+        head_bytes = MAX_HEAD_BYTES if self._is_waiting() else 0
+        for part in (data[:head_bytes], data[head_bytes:]):
+            if part and not self._is_last_request and not self.transport.is_closing():
+                self._parse(part)
         self._update_header_timeout()
+
+    def _parse(self, data: bytes) -> None:
+        self._incomplete_bytes += len(data)
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            if not self._is_last_request:
+                self.send_400_response("Invalid HTTP request received.")
+        else:
+            if self._incomplete_bytes >= MAX_HEAD_BYTES:
+                self.send_400_response("Too much came that is no body.")
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            rest = data[offer.args[0] :]
+        else:
+            return
+        # The parser takes what follows for another protocol. So it gets the head again, without the offer.
+        version = self.parser.get_http_version().encode()
+        fields = b"".join(b"%s: %s\r\n" % field for field in self.headers if field[0] != b"upgrade")
+        head = b"%s %s HTTP/%s\r\n%s\r\n" % (self.parser.get_method(), self.url, version, fields)
+        self.parser = httptools.HttpRequestParser(self)
+        self._feed(head + rest)
+
+    def on_message_begin(self) -> None:
+        """A request begins; called by the parser, as are the next ones."""
+        if not self._is_waiting():
+            # What else comes is read, and dropped, so that no reset of the connection takes the response from the client.
+            self._is_last_request = True
+            self.cycle.keep_alive = False
+            raise httptools.HttpParserError
+        super().on_message_begin()
+        self._in_head = True
+        self._short_pieces = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head, or one after the body, which means nothing here."""
+        if self._in_head:
+            # The parser leaves the white space at the end.
+            super().on_header(name, value.rstrip(b" \t"))
+
+    def on_headers_complete(self) -> None:
+        """Starts the request, if its head is as HTTP/1.1 wants it."""
+        version = self.parser.get_http_version()
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if version not in {"1.0", "1.1"} or hosts > 1 or (version == "1.1" and hosts == 0):
+            raise httptools.HttpParserError
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise httptools.HttpParserError
+            # It is parsed once more, without the offer.
+            return
+        self._in_head = False
+        self._incomplete_bytes = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body."""
+        self._incomplete_bytes = 0
+        if len(body) < _SHORT_PIECE_BYTES:
+            self._short_pieces += 1
+            if self._short_pieces > _MAX_SHORT_PIECES:
+                raise httptools.HttpParserError
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The end of a request."""
+        if not self._in_head:
+            self._incomplete_bytes = 0
+            super().on_message_complete()
 
     def _make_place(self) -> None:
         if len(self.connections) <= max_connections():
@@ -78,9 +157,13 @@ class HttpProtocol(H11Protocol):
         self.connections.discard(longest)
         longest.transport.abort()
 
+    def _is_waiting(self) -> bool:
+        """Whether the head of a request is to come."""
+        return self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]  # it is None at first
+
     def _update_header_timeout(self) -> None:
         """Starts the timer if the head of a request is to come, and stops it if one has come."""
-        waiting = self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]  # it is None at first
+        waiting = self._is_waiting()
         if waiting and self._header_timeout is None:
             self._waiting_since = self.loop.time()
             self._header_timeout = self.loop.call_later(HEAD_SECONDS, self.timeout_keep_alive_handler)
@@ -97,37 +180,12 @@ class HttpProtocol(H11Protocol):
             f"{_MAX_SHORT_PIECES} chunks of less than {_SHORT_PIECE_BYTES} bytes.",
         )
         body = render(envelope([problem], application_name="", request_id=request_id))
-        headers = [
-            ("content-type", "application/json"),
-            ("content-length", str(len(body))),
-            ("x-request-id", request_id),
-            ("connection", "close"),
-        ]
-        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            for event in (
-                h11.Response(status_code=400, headers=headers, reason="Bad Request"),
-                h11.Data(data=body),
-                h11.EndOfMessage(),
-            ):
-                self.transport.write(self.conn.send(event))
+        if self.cycle is None or self._in_head or not self.cycle.response_started:  # type: ignore[redundant-expr]  # as above
+            self.transport.write(
+                b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+                b"x-request-id: %s\r\nconnection: close\r\n\r\n%s" % (len(body), request_id.encode(), body)
+            )
         self.transport.close()
-
-
-class _Connection(h11.Connection):
-    """h11's parser with a limit for bodies in short pieces, which would keep it busy while other requests wait."""
-
-    _short_pieces = 0
-
-    def next_event(self) -> Any:
-        """The next event; raises what h11 raises, also for a body in too many short pieces."""
-        event = super().next_event()
-        if isinstance(event, h11.Request):
-            self._short_pieces = 0
-        elif isinstance(event, h11.Data) and len(event.data) < _SHORT_PIECE_BYTES:
-            self._short_pieces += 1
-            if self._short_pieces > _MAX_SHORT_PIECES:
-                raise h11.RemoteProtocolError("the body comes in too many short pieces")
-        return event
 
 
 def _certificate_names(connection: ssl.SSLObject | None) -> tuple[str, ...]:

@@ -335,7 +335,7 @@ async def test_an_unknown_path_is_answered_in_the_envelope(server: RunningHttpSe
         ("GET", PATH, "PATCH"),
         ("POST", PATH, "PATCH"),
         ("PUT", f"/engagement/v2{PATH}", "PATCH"),
-        ("BREW", PATH, "PATCH"),
+        ("PROPFIND", PATH, "PATCH"),
         ("DELETE", "/healthz", "GET, HEAD"),
         ("PATCH", "/metrics", "GET, HEAD"),
         ("POST", "/openapi.json", "GET, HEAD"),

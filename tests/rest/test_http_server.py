@@ -151,6 +151,13 @@ async def test_two_servers_share_an_address_and_others_do_not() -> None:
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
         b"GET / HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
         b"GET / HTTP/1.1\r\nhost: x\r\nx-a: " + b"x" * 20_000,
+        b"GET / HTTP/1.1\r\nhost: x\r\n" + b"a:b\r\n" * 4_000 + b"\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\nhost: x\r\n\r\n",
+        b"GET / HTTP/2.0\r\nhost: x\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"CONNECT / HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"BREW / HTTP/1.1\r\nhost: x\r\n\r\n",
     ],
 )
 async def test_bytes_that_are_no_request_get_an_envelope(server: RunningHttpServer, sent: bytes) -> None:
@@ -167,14 +174,81 @@ HEAD = f"PATCH {PATH} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
 )
 
 
-async def test_an_offer_of_http2_is_served_over_http1(server: RunningHttpServer) -> None:
-    # As Java's own client sends it, body and all, unless it is set to HTTP/1.1.
-    offer = "connection: Upgrade, HTTP2-Settings, close\r\nhttp2-settings: AAEAAEAAAAIAAAAA\r\nupgrade: h2c\r\n"
-    response = await exchange(
-        server.http.address, f"{HEAD}{offer}content-length: 13\r\n\r\n".encode(), b'{"record":{}}', seconds=5
-    )
+# As Java's own client sends it, body and all, unless it is set to HTTP/1.1.
+OFFER = "connection: Upgrade, HTTP2-Settings\r\nhttp2-settings: AAEAAEAAAAIAAAAA\r\nupgrade: h2c\r\n"
+LENGTH = "content-length: 13\r\n\r\n"
+BODY = '{"record":{}}'
+
+
+@pytest.mark.parametrize("piece", [1, 10_000])
+@pytest.mark.parametrize("offer", [OFFER, "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: x\r\n"])
+async def test_an_offer_of_an_upgrade_is_served_over_http1(server: RunningHttpServer, offer: str, piece: int) -> None:
+    chunked = "transfer-encoding: chunked\r\n\r\n" + chunks(BODY.encode(), 13).decode()
+    requests = (f"{HEAD}{offer}{LENGTH}{BODY}", f"{HEAD}{offer}{chunked}", f"{HEAD}connection: close\r\n{LENGTH}{BODY}")
+    host, _, port = server.http.address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    async with asyncio.timeout(5):
+        for request in requests:
+            for start in range(0, len(request), piece):
+                writer.write(request[start : start + piece].encode())
+                await asyncio.sleep(0)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 ")
+            await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
+        assert await reader.read() == b""
+    writer.close()
+    assert len(server.updates) == 3
+
+
+async def test_a_second_request_before_the_response_ends_the_connection(server: RunningHttpServer) -> None:
+    released = asyncio.Event()
+
+    async def wait(caller: Caller, update: StepUpdate, deadline: Deadline) -> UpdateResult:
+        await released.wait()
+        return UpdateResult()
+
+    server.use_case = wait
+    request = f"{HEAD}{LENGTH}{BODY}".encode()
+    answering = asyncio.ensure_future(exchange(server.http.address, request * 2, request * 1000))
+    await until(lambda: server.updates)
+    released.set()
+    response = await answering
     assert response.startswith(b"HTTP/1.1 200 ")
+    assert b"connection: close" in response
+    assert response.count(b"HTTP/1.1 ") == 1
     assert len(server.updates) == 1
+
+
+async def test_white_space_after_a_header_is_no_part_of_it(server: RunningHttpServer) -> None:
+    head = HEAD.replace("x-api-key: good", "x-api-key: \t good \t ")
+    response = await exchange(server.http.address, f"{head}connection: close\r\n{LENGTH}{BODY}".encode())
+    assert response.startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    "endless", [b"1;" + b"x" * 20_000, b"0\r\na: " + b"x" * 20_000, b"0\r\n" + b"a: b\r\n" * 4_000]
+)
+async def test_what_is_no_body_is_as_limited_as_the_head(server: RunningHttpServer, endless: bytes) -> None:
+    host, _, port = server.http.address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(f"{HEAD}transfer-encoding: chunked\r\n\r\n1\r\n{{\r\n".encode())
+    await until(lambda: server.admission.in_flight)
+    writer.write(endless)
+    async with asyncio.timeout(5):
+        assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
+    writer.close()
+    assert server.updates == []
+
+
+async def test_a_request_has_one_response_whatever_its_body(server: RunningHttpServer) -> None:
+    host, _, port = server.http.address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    async with asyncio.timeout(5):
+        writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200 ")
+        writer.write(b"1\r\nx\r\n" * 513)
+        assert await reader.read() == b""
+    writer.close()
 
 
 def chunks(body: bytes, size: int) -> bytes:
