@@ -5,12 +5,17 @@ from typing import Final
 from service.domain.errors import CallRefused, ErrorCode, Problem
 from service.domain.step import Provider
 
-# A busy application leaves a quarter of the capacity to all others, at each provider too. A slow provider leaves half of it,
-# so that an application whose calls wait for that provider can still call another one. A busy customer leaves at least a
-# third of what its application can have at a provider.
-_APPLICATION_FRACTION: Final = 0.75
+# A slow provider leaves half of the capacity, so that an application whose calls wait for that provider can still call
+# another one.
 _PROVIDER_FRACTION: Final = 0.5
-_CUSTOMER_FRACTION: Final = 0.25
+
+# An application that has places gets one more while it has less than three times what is free, and a customer while it has
+# less than what is free. Alone, an application gets about 70 % of what there is, two get 40 % each: what is left grows
+# smaller with each greedy one, and is never nothing.
+_APPLICATION_FACTOR: Final = 3
+
+# What only those get who have no place.
+_RESERVED_FRACTION: Final = 1 / 16
 
 _RETRY_SECONDS: Final = 1.0
 
@@ -29,10 +34,9 @@ class Admission:
             capacity: Calls that are served at a time, and callers that are authenticated at a time.
         """
         self._capacity = capacity
-        self._application_limit = max(1, int(capacity * _APPLICATION_FRACTION))
         self._provider_limit = max(1, int(capacity * _PROVIDER_FRACTION))
-        self._application_provider_limit = max(1, int(self._provider_limit * _APPLICATION_FRACTION))
-        self._customer_limit = max(1, int(capacity * _CUSTOMER_FRACTION))
+        self._shared = capacity - _reserved(capacity)
+        self._provider_shared = self._provider_limit - _reserved(self._provider_limit)
         self._permits: dict[object, int] = {}
         self._draining = False
 
@@ -68,28 +72,24 @@ class Admission:
         """A permit for a call of an application for a customer at a provider, for the length of a `with` block.
 
         Raises:
-            CallRefused: All that one of them may have are in use.
+            CallRefused: All that one of them may have at present are in use.
         """
         permits = self._permits
         at_provider, customer = (application_id, provider), (application_id, provider, customer_id)
-        if permits.get(_SERVING, 0) >= self._capacity:
-            raise _full("server_full", f"This server already serves {self._capacity} calls")
-        if permits.get(application_id, 0) >= self._application_limit:
+        serving, serving_provider = permits.get(_SERVING, 0), permits.get(provider, 0)
+        if serving >= self._capacity:
+            raise _full("server_full", f"This server already serves {serving} calls")
+        if serving_provider >= self._provider_limit:
+            raise _full("provider_full", f"This server already serves {serving_provider} calls to {provider.title}")
+        free_at_provider = self._provider_shared - serving_provider
+        if (held := permits.get(application_id, 0)) and held >= _APPLICATION_FACTOR * (self._shared - serving):
+            raise _full("application_full", f"This server already serves {held} calls of this application")
+        if (held := permits.get(at_provider, 0)) and held >= _APPLICATION_FACTOR * free_at_provider:
             raise _full(
-                "application_full", f"This server already serves {self._application_limit} calls of this application"
+                "application_full", f"This server already serves {held} calls of this application to {provider.title}"
             )
-        if permits.get(provider, 0) >= self._provider_limit:
-            raise _full("provider_full", f"This server already serves {self._provider_limit} calls to {provider.title}")
-        if permits.get(at_provider, 0) >= self._application_provider_limit:
-            raise _full(
-                "application_full",
-                f"This server already serves {self._application_provider_limit} calls of this application to "
-                f"{provider.title}",
-            )
-        if permits.get(customer, 0) >= self._customer_limit:
-            raise _full(
-                "customer_full", f"This server already serves {self._customer_limit} calls for customer {customer_id}"
-            )
+        if (held := permits.get(customer, 0)) and held >= free_at_provider:
+            raise _full("customer_full", f"This server already serves {held} calls for customer {customer_id}")
         return _Permit(permits, (_SERVING, application_id, provider, at_provider, customer))
 
 
@@ -121,6 +121,10 @@ class _Permit:
                 del permits[key]
             else:
                 permits[key] -= 1
+
+
+def _reserved(places: int) -> int:
+    return max(1, int(places * _RESERVED_FRACTION))
 
 
 def _full(refusal: str, what: str) -> CallRefused:

@@ -1,7 +1,9 @@
 """Admission control."""
 
-from contextlib import ExitStack
+from collections import Counter, deque
+from contextlib import ExitStack, suppress
 from itertools import count, product
+from random import Random
 
 import pytest
 
@@ -86,6 +88,44 @@ def test_a_greedy_application_leaves_permits_everywhere(
                 pass
 
 
+@pytest.mark.parametrize(("capacity", "greedy"), [(16, 2), (64, 4), (256, 2), (256, 10)])
+@pytest.mark.parametrize(("one_provider", "one_customer"), list(product([True, False], repeat=2)))
+def test_greedy_applications_together_leave_permits(
+    capacity: int, greedy: int, *, one_provider: bool, one_customer: bool
+) -> None:
+    admission = Admission(capacity)
+    with ExitStack() as stack:
+        for application in range(greedy):
+            fill(admission, stack, application, APOLLO if one_provider else None, "c" if one_customer else None)
+        for provider in (APOLLO, OUTREACH):
+            with admission.call_permit(-1, provider, "c"):
+                pass
+
+
+@pytest.mark.parametrize(("applications", "customers"), list(product([2, 3, 4], [1, 2, 50])))
+def test_greedy_callers_come_to_have_the_same(applications: int, customers: int) -> None:
+    admission = Admission(256)
+    dice = Random(1)
+    calls: deque[tuple[int, ExitStack]] = deque()
+    served: Counter[tuple[int, int]] = Counter()
+    # The first one comes when nobody else is there, and asks for more than all others together.
+    for turn in range(20_000):
+        application = dice.randrange(1, applications) if turn > 200 and dice.random() < 0.4 else 0
+        customer = dice.randrange(customers)
+        with suppress(CallRefused), ExitStack() as call:
+            call.enter_context(admission.call_permit(application, APOLLO, f"c{customer}"))
+            calls.append((application, call.pop_all()))
+            served[application, customer] += 1
+        if turn % 8 == 0 and turn > 200:
+            calls.popleft()[1].close()
+    held = Counter(application for application, _ in calls)
+    assert max(held.values()) - min(held.values()) <= 6
+    assert min(held.values()) >= 80 // applications
+    assert len(served) == applications * customers
+    for _, call in calls:
+        call.close()
+
+
 @pytest.mark.parametrize("capacity", [8, 16, 256])
 @pytest.mark.parametrize("one_application", [True, False])
 def test_a_slow_provider_leaves_permits_at_the_others(capacity: int, *, one_application: bool) -> None:
@@ -115,8 +155,9 @@ def test_refusals_name_what_is_full() -> None:
         assert "6 calls of this application to Apollo" in fill(admission, stack, 1, APOLLO, None)[0]
         fill(admission, stack, 1, OUTREACH, None)
         assert "12 calls of this application;" in refused(admission, 1, SALESLOFT, "c")
-        fill(admission, stack, 2, APOLLO, None)
-        assert "8 calls to Apollo" in refused(admission, 3, APOLLO, "c")
+        for application in (2, 3):
+            stack.enter_context(admission.call_permit(application, APOLLO, "c"))
+        assert "8 calls to Apollo" in refused(admission, 4, APOLLO, "c")
 
 
 def test_a_failed_call_releases_its_permits() -> None:
