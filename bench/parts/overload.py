@@ -28,7 +28,7 @@ _PEAK_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Logged:
+class Logged:
     """What the service itself says of its calls: statuses, and milliseconds of those that it was too full for."""
 
     statuses: Counter[str]
@@ -49,7 +49,7 @@ def run(stage: Stage) -> Section:
         log = made.log(load.port)
         begin = log.stat().st_size
         over = _overload(stage, load, _TIMES * peak.rate, cores)
-        logged = _logged(log, begin)
+        told = logged(log, begin)
     goodput = over.rate / peak.rate
     fifth = max(1, len(over.memory) // 5)
     first, last = median(over.memory[:fifth]) / 1e6, median(over.memory[-fifth:]) / 1e6
@@ -60,11 +60,11 @@ def run(stage: Stage) -> Section:
         ("good answers: p50, p99, ms", _two(peak.latencies), _two(over.latencies)),
         ("refusals", "0", f"{over.refused:,}"),
         ("refusals at the caller: p50, p99, ms", "", _two(over.refusals)),
-        ("refusals in the service: p50, p99, ms", "", _two(logged.refusals)),
+        ("refusals in the service: p50, p99, ms", "", _two(told.refusals)),
         ("memory, first and last fifth, MB", "", f"{first:.0f}, {last:.0f}"),
         ("server's core", f"{peak.server_share:.0%}", f"{over.server_share:.0%}"),
         ("generator's core", f"{peak.load_share:.0%}", f"{over.load_share:.0%}"),
-        ("statuses in the log", "", ", ".join(f"{name} {count:,}" for name, count in logged.statuses.items())),
+        ("statuses in the log", "", ", ".join(f"{name} {count:,}" for name, count in told.statuses.items())),
     ]
     refused = over.refusals.get("p99", 0.0)
     how = (
@@ -80,7 +80,7 @@ def run(stage: Stage) -> Section:
             Goal("Overload: memory stays flat", f"{last - first:+.1f} MB", last - first < 5),
         ],
         [how, others([over])],
-        {"peak": asdict(peak), "overload": asdict(over), "statuses": dict(logged.statuses), "logged": logged.refusals},
+        {"peak": asdict(peak), "overload": asdict(over), "statuses": dict(told.statuses), "logged": told.refusals},
     )
 
 
@@ -90,7 +90,8 @@ def _overload(stage: Stage, load: Load, rate: float, cores: Cores) -> Result:
         return measure(replace(load, rate=rate, seconds=seconds, warm_up=2, may_refuse=True), cores)
 
 
-def _logged(log: Path, begin: int) -> _Logged:
+def logged(log: Path, begin: int = 0) -> Logged:
+    """What the log says of calls, from a byte of it on."""
     statuses: Counter[str] = Counter()
     took = []
     with log.open("rb") as lines:
@@ -98,10 +99,11 @@ def _logged(log: Path, begin: int) -> _Logged:
         for line in lines:
             if b'"event":"call"' in line:
                 entry = json.loads(line)
-                statuses[entry["grpc_status"]] += 1
-                if entry["grpc_status"] == "RESOURCE_EXHAUSTED":
+                status = entry.get("grpc_status", "over HTTP")
+                statuses[status] += 1
+                if status == "RESOURCE_EXHAUSTED":
                     took.append(entry["ms"])
-    return _Logged(statuses, percentiles(took))
+    return Logged(statuses, percentiles(took))
 
 
 def _two(milliseconds: dict[str, float]) -> str:

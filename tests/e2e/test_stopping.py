@@ -1,8 +1,10 @@
 """How the service starts beside another one, drains, stops, and says whether calls are welcome."""
 
 import asyncio
+import fcntl
 import os
 import sys
+import termios
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -32,6 +34,7 @@ from service.settings import Settings
 from tests.support.database_proxy import database_proxy
 from tests.support.deployment import prepared_deployment
 from tests.support.plain_client import plain_client
+from tests.support.processes import server_process
 from tests.support.service import outreach_grant, running_service, settings_for
 from tests.support.waiting import until
 
@@ -197,6 +200,40 @@ async def test_a_worker_that_ignores_the_stop_is_killed() -> None:
     await worker.stdout.readline()
     assert await workers._stop(worker, asyncio.ensure_future(worker.wait()), 0.1) == 1
     assert worker.returncode == -9
+
+
+async def test_an_orphan_that_does_not_stop_ends_itself() -> None:
+    program = (
+        "import time; from service import workers;"
+        "workers._call_when_input_ends(lambda: print('told', flush=True), 0.1); time.sleep(600)"
+    )
+    pipe = asyncio.subprocess.PIPE
+    orphan = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdin=pipe, stdout=pipe)
+    async with asyncio.timeout(30):
+        told, _ = await orphan.communicate(b"")
+    assert (told, orphan.returncode) == (b"told\n", 1)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_closing_its_terminal_stops_the_service(tmp_path: Path, workers: str) -> None:
+    ours, theirs = os.openpty()
+    async with (
+        prepared_deployment(f"sqlite:///{tmp_path}/store.sqlite3", SEQSTEP_WORKERS=workers) as deployment,
+        server_process(
+            tmp_path,
+            deployment.environment,
+            stdin=theirs,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        ) as server,
+    ):
+        os.close(theirs)
+        await until(lambda: server.log.read_text().count('"serving"') == int(workers), seconds=60)
+        os.close(ours)
+        async with asyncio.timeout(30):
+            assert await server.process.wait() == 0
+        assert server.log.read_text().count('"stopped"') == int(workers)
+        assert '"reload"' not in server.log.read_text()
 
 
 def test_metrics_of_a_killed_supervisor_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -65,7 +66,7 @@ class ServerProcess:
 
 @asynccontextmanager
 async def server_process(
-    folder: Path, environment: dict[str, str], *, wait: bool = True
+    folder: Path, environment: dict[str, str], *, wait: bool = True, **options: Any
 ) -> AsyncIterator[ServerProcess]:
     """Runs `seqstep serve`, stopped at the end of the block.
 
@@ -73,6 +74,7 @@ async def server_process(
         folder: Where its log goes.
         environment: Its settings.
         wait: Return only when it says SERVING.
+        options: What else the process is started with.
     """
     given = {
         "SEQSTEP_GRPC_ADDRESS": f"127.0.0.1:{free_port()}",
@@ -83,7 +85,7 @@ async def server_process(
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SEQSTEP_")}
     with log.open("ab") as out:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "service.cli", "serve", env=clean | given, cwd=ROOT, stdout=out, stderr=out
+            sys.executable, "-m", "service.cli", "serve", env=clean | given, cwd=ROOT, stdout=out, stderr=out, **options
         )
     running = ServerProcess(process, given["SEQSTEP_GRPC_ADDRESS"], log)
     try:
