@@ -95,6 +95,8 @@ class HttpProtocol(HttpToolsProtocol):
         fields = b"".join(b"%s: %s\r\n" % field for field in self.headers if field[0] != b"upgrade")
         head = b"%s %s HTTP/%s\r\n%s\r\n" % (self.parser.get_method(), self.url, version, fields)
         self.parser = httptools.HttpRequestParser(self)
+        # As uvicorn's own: what comes after the last request does not end that one.
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._feed(head + rest)
 
     def on_message_begin(self) -> None:
