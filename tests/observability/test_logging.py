@@ -17,7 +17,7 @@ from service.observability import logging as service_logging
 from service.settings import LogFormat
 
 SCRIPT = """
-import asyncio, gc, logging, threading, warnings
+import asyncio, gc, logging, socket, threading, warnings
 from service.observability.logging import configure
 from service.settings import LogFormat
 configure(LogFormat.JSON, "info")
@@ -27,7 +27,7 @@ async def fail():
     raise ValueError("a secret")
 
 async def main():
-    server = grpc.aio.server()
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     server.add_insecure_port("127.0.0.1:0")
     await server.start()
     channel = grpc.aio.insecure_channel("127.0.0.1:1")
@@ -36,10 +36,11 @@ async def main():
             await channel.unary_unary("/a/b")(b"", timeout=1)
         except grpc.aio.AioRpcError:
             pass
-    try:
-        server.add_insecure_port("127.0.0.1:99999")
-    except RuntimeError:
-        pass
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        try:
+            server.add_insecure_port(f"127.0.0.1:{taken.getsockname()[1]}")
+        except RuntimeError:
+            pass
     task = asyncio.ensure_future(fail())
     await asyncio.sleep(0)
     del task
