@@ -82,9 +82,6 @@ def connect_arguments(url: URL, statement_seconds: float | None) -> dict[str, An
 
     if not is_pooled:
         return {"async_creator_fn": connect}
-    # A named statement is known to one connection of the server, and the next transaction may have another one.
-    return {
-        "async_creator_fn": connect,
-        "prepared_statement_cache_size": 0,
-        "prepared_statement_name_func": lambda: "",
-    }
+    # A named statement is known to one connection of the server, and the next transaction may have another one. Without its
+    # own cache the driver names none.
+    return {"async_creator_fn": connect, "prepared_statement_cache_size": 0}

@@ -186,11 +186,12 @@ async def test_the_lease_of_a_crashed_process_ends_by_itself(
 ) -> None:
     await customer.connect(ends_in=-1)
     monkeypatch.setattr(token_refresh, "LEASE_SECONDS", 0.5)
-    monkeypatch.setattr(token_refresh, "TAKEOVER_SECONDS", 0.1)
+    monkeypatch.setattr(token_refresh, "TAKEOVER_SECONDS", 0.3)
     lease_until = time.time() + 0.5
     await customer.set_columns(lease_owner="crashed", lease_until=lease_until)
     assert access_token(await customer.usable()) != seed.OUTREACH_ACCESS_TOKEN
-    assert time.time() >= lease_until
+    # And some more, in which the process before could have stored what it got.
+    assert time.time() >= lease_until + 0.3
 
 
 async def test_a_lease_that_ran_out_may_have_been_used(
