@@ -6,6 +6,7 @@ import uuid
 from typing import Final
 
 import httptools
+import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.api.descriptors import max_connections
@@ -13,6 +14,8 @@ from service.api.envelope import envelope
 from service.domain.certificate_names import certificate_names
 from service.domain.errors import ErrorCode, Problem
 from service.rest.schemas import render
+
+log: Final = structlog.get_logger("service.rest")
 
 MAX_HEAD_BYTES: Final = 16 * 1024
 """Longest head of a request, as over gRPC."""
@@ -181,6 +184,7 @@ class HttpProtocol(HttpToolsProtocol):
             f"{msg} It has to be HTTP/1.1, with at most {MAX_HEAD_BYTES // 1024} KiB before the body and at most "
             f"{_MAX_SHORT_PIECES} chunks of less than {_SHORT_PIECE_BYTES} bytes.",
         )
+        log.warning("refused", code=problem.code.value, reason=problem.detail, limited=True)
         body = render(envelope([problem], application_name="", request_id=request_id))
         if self.cycle is None or self._in_head or not self.cycle.response_started:  # type: ignore[redundant-expr]  # as above
             self.transport.write(

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 import trustme
+from structlog.testing import capture_logs
 
 from service.api.address import PortInUse
 from service.api.tls import TlsError, TlsFiles
@@ -161,7 +162,9 @@ async def test_two_servers_share_an_address_and_others_do_not() -> None:
     ],
 )
 async def test_bytes_that_are_no_request_get_an_envelope(server: RunningHttpServer, sent: bytes) -> None:
-    response = await exchange(server.http.address, sent)
+    with capture_logs() as logs:
+        response = await exchange(server.http.address, sent)
+    assert [(line["event"], line["code"], line["limited"]) for line in logs] == [("refused", "BAD_REQUEST", True)]
     head, _, body = response.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ")
     assert b"connection: close" in head
