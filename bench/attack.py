@@ -333,13 +333,13 @@ def _attacking(attack: Attack, target: Target, cores: Cores) -> Iterator[_Attack
 def _attack(attack: Attack, target: Target, cores: Sequence[int], pipe: Connection) -> None:
     os.sched_setaffinity(0, cores)
 
-    async def until_told() -> None:
+    async def until_asked() -> None:
         attacking = asyncio.create_task(_again_and_again(attack, target))
         pipe.send(None)
         await asyncio.to_thread(pipe.recv)
         attacking.cancel()
 
-    asyncio.run(until_told())
+    asyncio.run(until_asked())
     pipe.send(target.sent)
 
 

@@ -49,7 +49,7 @@ def run(stage: Stage) -> Section:
         log = made.log(load.port)
         begin = log.stat().st_size
         over = _overload(stage, load, _TIMES * peak.rate, cores)
-        told = logged(log, begin)
+        recorded = logged(log, begin)
     goodput = over.rate / peak.rate
     fifth = max(1, len(over.memory) // 5)
     first, last = median(over.memory[:fifth]) / 1e6, median(over.memory[-fifth:]) / 1e6
@@ -60,11 +60,11 @@ def run(stage: Stage) -> Section:
         ("good answers: p50, p99, ms", _two(peak.latencies), _two(over.latencies)),
         ("refusals", "0", f"{over.refused:,}"),
         ("refusals at the caller: p50, p99, ms", "", _two(over.refusals)),
-        ("refusals in the service: p50, p99, ms", "", _two(told.refusals)),
+        ("refusals in the service: p50, p99, ms", "", _two(recorded.refusals)),
         ("memory, first and last fifth, MB", "", f"{first:.0f}, {last:.0f}"),
         ("server's core", f"{peak.server_share:.0%}", f"{over.server_share:.0%}"),
         ("generator's core", f"{peak.load_share:.0%}", f"{over.load_share:.0%}"),
-        ("statuses in the log", "", ", ".join(f"{name} {count:,}" for name, count in told.statuses.items())),
+        ("statuses in the log", "", ", ".join(f"{name} {count:,}" for name, count in recorded.statuses.items())),
     ]
     refused = over.refusals.get("p99", 0.0)
     how = (
@@ -80,7 +80,12 @@ def run(stage: Stage) -> Section:
             Goal("Overload: memory stays flat", f"{last - first:+.1f} MB", last - first < 5),
         ],
         [how, others([over])],
-        {"peak": asdict(peak), "overload": asdict(over), "statuses": dict(told.statuses), "logged": told.refusals},
+        {
+            "peak": asdict(peak),
+            "overload": asdict(over),
+            "statuses": dict(recorded.statuses),
+            "logged": recorded.refusals,
+        },
     )
 
 

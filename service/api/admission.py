@@ -82,14 +82,14 @@ class Admission:
         if serving_provider >= self._provider_limit:
             raise _full("provider_full", f"This server already serves {serving_provider} calls to {provider.title}")
         free_at_provider = self._provider_shared - serving_provider
-        if (held := permits.get(application_id, 0)) and held >= _APPLICATION_FACTOR * (self._shared - serving):
-            raise _full("application_full", f"This server already serves {held} calls of this application")
-        if (held := permits.get(at_provider, 0)) and held >= _APPLICATION_FACTOR * free_at_provider:
+        if (count := permits.get(application_id, 0)) and count >= _APPLICATION_FACTOR * (self._shared - serving):
+            raise _full("application_full", f"This server already serves {count} calls of this application")
+        if (count := permits.get(at_provider, 0)) and count >= _APPLICATION_FACTOR * free_at_provider:
             raise _full(
-                "application_full", f"This server already serves {held} calls of this application to {provider.title}"
+                "application_full", f"This server already serves {count} calls of this application to {provider.title}"
             )
-        if (held := permits.get(customer, 0)) and held >= free_at_provider:
-            raise _full("customer_full", f"This server already serves {held} calls for customer {customer_id}")
+        if (count := permits.get(customer, 0)) and count >= free_at_provider:
+            raise _full("customer_full", f"This server already serves {count} calls for customer {customer_id}")
         return _Permit(permits, (_SERVING, application_id, provider, at_provider, customer))
 
 

@@ -118,9 +118,9 @@ def test_greedy_callers_come_to_have_the_same(applications: int, customers: int)
             served[application, customer] += 1
         if turn % 8 == 0 and turn > 200:
             calls.popleft()[1].close()
-    held = Counter(application for application, _ in calls)
-    assert max(held.values()) - min(held.values()) <= 6
-    assert min(held.values()) >= 80 // applications
+    running = Counter(application for application, _ in calls)
+    assert max(running.values()) - min(running.values()) <= 6
+    assert min(running.values()) >= 80 // applications
     assert len(served) == applications * customers
     for _, call in calls:
         call.close()

@@ -205,13 +205,13 @@ async def test_a_worker_that_ignores_the_stop_is_killed() -> None:
 async def test_an_orphan_that_does_not_stop_ends_itself() -> None:
     program = (
         "import time; from service import workers;"
-        "workers._call_when_input_ends(lambda: print('told', flush=True), 0.1); time.sleep(600)"
+        "workers._call_when_input_ends(lambda: print('asked', flush=True), 0.1); time.sleep(600)"
     )
     pipe = asyncio.subprocess.PIPE
     orphan = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdin=pipe, stdout=pipe)
     async with asyncio.timeout(30):
-        told, _ = await orphan.communicate(b"")
-    assert (told, orphan.returncode) == (b"told\n", 1)
+        output, _ = await orphan.communicate(b"")
+    assert (output, orphan.returncode) == (b"asked\n", 1)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
