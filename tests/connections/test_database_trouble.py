@@ -67,6 +67,14 @@ async def test_a_server_without_connections_left_fails_no_call(role: tuple[str, 
     await store.close()
 
 
+async def test_a_process_has_no_more_connections_than_set(postgresql_server: Any) -> None:
+    store = Store.open(new_postgresql(postgresql_server), max_connections=2)
+    counted = select(text("(SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()), pg_sleep(0.02)"))
+    rows = await asyncio.gather(*(store.first(counted, {}) for _ in range(20)))
+    assert max(row[0] for row in rows if row is not None) == 2
+    await store.close()
+
+
 async def test_a_serialization_failure_is_repeated(role: tuple[str, str], postgresql_server: Any) -> None:
     name, url = role
     postgresql_server.psql(f"ALTER ROLE {name} SET default_transaction_isolation = serializable")
