@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import threading
 import tracemalloc
 from typing import Any
 from unittest.mock import Mock
@@ -16,8 +17,9 @@ from service.domain.errors import CODES, MAX_VIOLATIONS, CallRefused, Cause, Err
 from service.domain.json_value import json_path
 from service.domain.step import Caller, FieldChange, Provider, StepUpdate, StepWarning, UpdateResult, WarningType
 from service.domain.validation import MAX_BODY_BYTES
+from service.rest import request
 from service.rest.request import MAX_REQUEST_BYTES
-from service.rest.schemas import parse_body
+from service.rest.schemas import UpdateSequenceStep, parse_body
 from tests.support.http_server import GOOD, PATH, RunningHttpServer, error_of, exchange
 from tests.support.waiting import until
 
@@ -526,3 +528,18 @@ async def test_many_requests_use_one_connection(server: RunningHttpServer) -> No
         assert response.startswith(b"HTTP/1.1 200 ")
         assert b"server:" not in response.lower()
     writer.close()
+
+
+async def test_a_long_body_is_parsed_beside_the_event_loop(
+    server: RunningHttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def parse(data: bytes) -> UpdateSequenceStep:
+        threads.append(threading.current_thread())
+        return parse_body(data)
+
+    monkeypatch.setattr(request, "parse_body", parse)
+    for length in (10, 600_000):
+        assert (await server.patch({"record": {"template": {"body": "x" * length}}})).status_code == 200
+    assert [each is threading.main_thread() for each in threads] == [True, False]
