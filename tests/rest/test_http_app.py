@@ -543,3 +543,11 @@ async def test_a_long_body_is_parsed_beside_the_event_loop(
     for length in (10, 600_000):
         assert (await server.patch({"record": {"template": {"body": "x" * length}}})).status_code == 200
     assert [each is threading.main_thread() for each in threads] == [True, False]
+
+
+async def test_little_of_a_refused_request_is_read(server: RunningHttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request, "_MAX_DISCARDED_BYTES", 100_000)
+    monkeypatch.setattr(request, "_DISCARD_SECONDS", 60)
+    head = f"PATCH {PATH} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000000\r\n\r\n"
+    response = await exchange(server.http.address, head.encode() + b"x" * 100_000, seconds=10)
+    assert response.startswith(b"HTTP/1.1 401 ")
