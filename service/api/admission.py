@@ -9,10 +9,9 @@ from service.domain.step import Provider
 # another one.
 _PROVIDER_FRACTION: Final = 0.5
 
-# An application that has places gets one more while it has less than three times what is free, and a customer while it has
-# less than what is free. Alone, an application gets about 70 % of what there is, two get 40 % each: what is left grows
-# smaller with each greedy one, and is never nothing.
-_APPLICATION_FACTOR: Final = 3
+# An application that has places gets one more while it has less than what is free, and a customer while it has less than half
+# of that. Alone, an application gets half of what there is, two get a third each: what is left grows smaller with each greedy
+# one, but never so small at once that those who come later wait for the calls of the first.
 
 # What only those get who have no place.
 _RESERVED_FRACTION: Final = 1 / 16
@@ -82,13 +81,13 @@ class Admission:
         if serving_provider >= self._provider_limit:
             raise _full("provider_full", f"This server already serves {serving_provider} calls to {provider.title}")
         free_at_provider = self._provider_shared - serving_provider
-        if (count := permits.get(application_id, 0)) and count >= _APPLICATION_FACTOR * (self._shared - serving):
+        if (count := permits.get(application_id, 0)) and count >= self._shared - serving:
             raise _full("application_full", f"This server already serves {count} calls of this application")
-        if (count := permits.get(at_provider, 0)) and count >= _APPLICATION_FACTOR * free_at_provider:
+        if (count := permits.get(at_provider, 0)) and count >= free_at_provider:
             raise _full(
                 "application_full", f"This server already serves {count} calls of this application to {provider.title}"
             )
-        if (count := permits.get(customer, 0)) and count >= free_at_provider:
+        if (count := permits.get(customer, 0)) and 2 * count >= free_at_provider:
             raise _full("customer_full", f"This server already serves {count} calls for customer {customer_id}")
         return _Permit(permits, (_SERVING, application_id, provider, at_provider, customer))
 

@@ -102,6 +102,17 @@ def test_greedy_applications_together_leave_permits(
                 pass
 
 
+@pytest.mark.parametrize("greedy", [1, 2, 3])
+def test_whoever_comes_after_greedy_applications_finds_places(greedy: int) -> None:
+    """Not only for one call, and before any of theirs has ended."""
+    admission = Admission(256)
+    with ExitStack() as stack:
+        for application in range(greedy):
+            fill(admission, stack, application, OUTREACH, None)
+        for _ in range(5):
+            stack.enter_context(admission.call_permit(-1, OUTREACH, "c"))
+
+
 @pytest.mark.parametrize(("applications", "customers"), list(product([2, 3, 4], [1, 2, 50])))
 def test_greedy_callers_come_to_have_the_same(applications: int, customers: int) -> None:
     admission = Admission(256)
@@ -120,7 +131,8 @@ def test_greedy_callers_come_to_have_the_same(applications: int, customers: int)
             calls.popleft()[1].close()
     running = Counter(application for application, _ in calls)
     assert max(running.values()) - min(running.values()) <= 6
-    assert min(running.values()) >= 80 // applications
+    # One customer alone leaves its application some for others.
+    assert min(running.values()) >= (60 if customers == 1 else 80) // applications
     assert len(served) == applications * customers
     for _, call in calls:
         call.close()
@@ -152,12 +164,12 @@ def test_a_greedy_customer_leaves_permits_to_the_others(capacity: int, *, one_pr
 def test_refusals_name_what_is_full() -> None:
     admission = Admission(16)
     with ExitStack() as stack:
-        assert "6 calls of this application to Apollo" in fill(admission, stack, 1, APOLLO, None)[0]
+        assert "4 calls of this application to Apollo" in fill(admission, stack, 1, APOLLO, None)[0]
         fill(admission, stack, 1, OUTREACH, None)
-        assert "12 calls of this application;" in refused(admission, 1, SALESLOFT, "c")
-        for application in (2, 3):
+        assert "8 calls of this application;" in refused(admission, 1, SALESLOFT, "c")
+        for application in (2, 3, 4, 5):
             stack.enter_context(admission.call_permit(application, APOLLO, "c"))
-        assert "8 calls to Apollo" in refused(admission, 4, APOLLO, "c")
+        assert "8 calls to Apollo" in refused(admission, 6, APOLLO, "c")
 
 
 def test_a_failed_call_releases_its_permits() -> None:
