@@ -10,11 +10,13 @@ from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from sandbox import seed
+from service.api.deadline_policy import DeadlinePolicy
 from service.connections import StoreUnavailable, token_refresh
 from service.domain.credentials import ConnectionState, Secret
 from service.domain.deadline import Deadline
 from service.domain.errors import ErrorCode, UpdateFailed
 from service.domain.step import Provider
+from service.tasks import LAST_RENEWAL_SECONDS
 from tests.connections.refresh_process import STEPS
 from tests.support.connections import OutreachCustomer, access_token
 from tests.support.waiting import until
@@ -93,6 +95,39 @@ async def test_a_passing_failure_is_typed_and_marks_nothing(
     if fault.get("status") == 429:
         assert problem.retry_after == 42
     assert (await customer.state())[0] is ConnectionState.ACTIVE
+
+
+async def test_a_failure_gives_the_lease_back(customer: OutreachCustomer) -> None:
+    await customer.connect(ends_in=-1)
+    customer.token_fault(status=500)
+    await customer.problem()
+    began = time.monotonic()
+    assert access_token(await customer.usable(customer.another_worker())) != seed.OUTREACH_ACCESS_TOKEN
+    assert time.monotonic() - began < token_refresh.TAKEOVER_SECONDS
+
+
+async def test_a_wait_that_was_demanded_ends_with_the_credentials(
+    customer: OutreachCustomer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await customer.connect(ends_in=-1)
+    customer.token_fault(status=429, headers={"retry-after": "42"})
+    assert (await customer.problem()).retry_after is not None
+    await customer.connect(ends_in=-1)
+    # The worker sees the new ones within five seconds.
+    now = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: now() + 5.01)
+    assert access_token(await customer.usable()) != seed.OUTREACH_ACCESS_TOKEN
+
+
+def test_the_times_of_a_renewal_fit_each_other() -> None:
+    # No second mint begins while one may be under way, and one that a stop waits for can end and be stored.
+    assert token_refresh._MINT_SECONDS < token_refresh.LEASE_SECONDS
+    assert token_refresh._MINT_SECONDS < LAST_RENEWAL_SECONDS
+    # Whoever takes a lease over waits until the one before has asked the database again.
+    assert 4 * token_refresh._LONGEST_POLL_SECONDS < token_refresh.TAKEOVER_SECONDS
+    # A token that is still good costs a call less than a deadline that callers set.
+    assert DeadlinePolicy().budget(None) / 2 > token_refresh._EARLY_REFRESH_SECONDS
+    assert token_refresh.SECOND_REQUEST_SECONDS < token_refresh._REFUSAL_BACKOFF_SECONDS
 
 
 async def test_an_endpoint_is_not_asked_before_the_time_it_gave(customer: OutreachCustomer) -> None:
