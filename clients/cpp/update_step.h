@@ -54,7 +54,7 @@ enum class Outcome {
   kApplied,           // The step is as asked for.
   kNotApplied,        // Nothing was changed.
   kUnknown,           // It may have been changed; repeating the call is safe and settles it.
-  kPartiallyApplied,  // What `changes` lists was changed; repeating the call does the rest.
+  kPartiallyApplied,  // What `changes` lists was changed; once the error is dealt with, repeating the call does the rest.
 };
 
 // Tells what a call did to the step.

@@ -19,7 +19,9 @@ from grpc_status import rpc_status
 
 OUTCOMES = {
     envelope_pb2.ERROR_OUTCOME_NOT_APPLIED: "nothing was changed",
-    envelope_pb2.ERROR_OUTCOME_PARTIALLY_APPLIED: "some of it was changed, as listed; repeating the call does the rest",
+    envelope_pb2.ERROR_OUTCOME_PARTIALLY_APPLIED: (
+        "some of it was changed, as listed; once the error is dealt with, repeating the call does the rest"
+    ),
     envelope_pb2.ERROR_OUTCOME_UNKNOWN: "it may have been changed; repeating the call is safe and settles it",
 }
 

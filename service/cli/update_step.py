@@ -15,8 +15,8 @@ API_KEY: Final = "SEQSTEP_API_KEY"
 
 EPILOG: Final = (
     "Exit status: 0 changed, or nothing to change · 1 not applied · 2 wrong usage · 3 outcome unknown, repeating is safe · "
-    "4 partially applied, repeating does the rest · 5 the call was refused or the service cannot be reached, "
-    "nothing was changed · 130 interrupted."
+    "4 partially applied, repeating does the rest once the error is dealt with · 5 the call was refused or the service "
+    "cannot be reached, nothing was changed · 130 interrupted."
 )
 
 cli = typer.Typer(add_completion=False)

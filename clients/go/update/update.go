@@ -77,7 +77,7 @@ const (
 	NotApplied
 	// Unknown: it may have been changed; repeating the call is safe and settles it.
 	Unknown
-	// PartiallyApplied: what `changes` lists was changed; repeating the call does the rest.
+	// PartiallyApplied: what `changes` lists was changed; once the error is dealt with, repeating the call does the rest.
 	PartiallyApplied
 )
 

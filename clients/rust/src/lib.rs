@@ -91,7 +91,7 @@ pub enum Outcome {
     NotApplied,
     /// It may have been changed; repeating the call is safe and settles it.
     Unknown,
-    /// What `changes` lists was changed; repeating the call does the rest.
+    /// What `changes` lists was changed; once the error is dealt with, repeating the call does the rest.
     PartiallyApplied,
 }
 

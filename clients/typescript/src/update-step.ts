@@ -60,7 +60,7 @@ function tell(answer: Answer): number {
       console.log("The step may have been changed. Repeat the call: that is always safe.");
       return 3;
     case "partially applied":
-      console.log("Not all was changed. Repeat the call: it does the rest.");
+      console.log("Not all was changed. Deal with the error and repeat the call: it does the rest.");
       return 4;
   }
 }

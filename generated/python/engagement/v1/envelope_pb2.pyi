@@ -65,7 +65,9 @@ class _ErrorOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorOut
     settles it, since an update sets absolute values.
     """
     ERROR_OUTCOME_PARTIALLY_APPLIED: _ErrorOutcome.ValueType  # 3
-    """Some of the update was carried out; `changes` of the response lists what. Repeating the call does the rest."""
+    """Some of the update was carried out; `changes` of the response lists what. Once the error is dealt with,
+    repeating the call does the rest.
+    """
 
 class ErrorOutcome(_ErrorOutcome, metaclass=_ErrorOutcomeEnumTypeWrapper):
     """What a failed call did to the step at the provider."""
@@ -79,7 +81,9 @@ ERROR_OUTCOME_UNKNOWN: ErrorOutcome.ValueType  # 2
 settles it, since an update sets absolute values.
 """
 ERROR_OUTCOME_PARTIALLY_APPLIED: ErrorOutcome.ValueType  # 3
-"""Some of the update was carried out; `changes` of the response lists what. Repeating the call does the rest."""
+"""Some of the update was carried out; `changes` of the response lists what. Once the error is dealt with,
+repeating the call does the rest.
+"""
 Global___ErrorOutcome: _TypeAlias = ErrorOutcome  # noqa: Y015
 
 @_typing.final

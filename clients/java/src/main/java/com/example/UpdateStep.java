@@ -173,7 +173,7 @@ public final class UpdateStep {
         yield 3;
       }
       case PARTIALLY_APPLIED -> {
-        System.out.println("Not all was changed. Repeat the call: it does the rest.");
+        System.out.println("Not all was changed. Deal with the error and repeat the call: it does the rest.");
         yield 4;
       }
     };
