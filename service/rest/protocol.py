@@ -26,9 +26,9 @@ HEAD_SECONDS: Final = 10.0
 CERTIFICATE_NAMES: Final = "certificate_names"
 """Where in the state of a request the names in the client's certificate are."""
 
-# Each piece of a body costs the same, however short. So many short ones cost less than one long request.
-_SHORT_PIECE_BYTES: Final = 64
-_MAX_SHORT_PIECES: Final = 512
+# Each piece of a body costs the same, however short. A body may have so many, and one more for each so many bytes.
+_PIECES: Final = 512
+_PIECE_BYTES: Final = 512
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -44,7 +44,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     # Bytes since the parser last came to the end of a head, to a piece of a body, or to the end of a request.
     _incomplete_bytes = 0
-    _short_pieces = 0
+    _pieces = 0
+    _body_bytes = 0
     _in_head = False
     _is_last_request = False
 
@@ -111,7 +112,7 @@ class HttpProtocol(HttpToolsProtocol):
             raise httptools.HttpParserError
         super().on_message_begin()
         self._in_head = True
-        self._short_pieces = 0
+        self._pieces = self._body_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A field of the head, or one after the body, which means nothing here."""
@@ -137,10 +138,10 @@ class HttpProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """A piece of a body."""
         self._incomplete_bytes = 0
-        if len(body) < _SHORT_PIECE_BYTES:
-            self._short_pieces += 1
-            if self._short_pieces > _MAX_SHORT_PIECES:
-                raise httptools.HttpParserError
+        self._pieces += 1
+        self._body_bytes += len(body)
+        if self._pieces > _PIECES + self._body_bytes // _PIECE_BYTES:
+            raise httptools.HttpParserError
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -181,8 +182,8 @@ class HttpProtocol(HttpToolsProtocol):
         request_id = str(uuid.uuid4())
         problem = Problem(
             ErrorCode.BAD_REQUEST,
-            f"{msg} It has to be HTTP/1.1, with at most {MAX_HEAD_BYTES // 1024} KiB before the body and at most "
-            f"{_MAX_SHORT_PIECES} chunks of less than {_SHORT_PIECE_BYTES} bytes.",
+            f"{msg} It has to be HTTP/1.1, with at most {MAX_HEAD_BYTES // 1024} KiB before the body and at most {_PIECES} "
+            f"chunks, beside one for each {_PIECE_BYTES} bytes.",
         )
         log.warning("refused", code=problem.code.value, reason=problem.detail, limited=True)
         body = render(envelope([problem], application_name="", request_id=request_id))

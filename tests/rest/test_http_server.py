@@ -252,7 +252,7 @@ async def test_a_request_has_one_response_whatever_its_body(server: RunningHttpS
     async with asyncio.timeout(5):
         writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
         assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200 ")
-        writer.write(b"1\r\nx\r\n" * 513)
+        writer.write(b"1\r\nx\r\n" * 515)
         assert await reader.read() == b""
     writer.close()
 
@@ -263,19 +263,21 @@ def chunks(body: bytes, size: int) -> bytes:
 
 
 async def test_a_body_may_come_in_short_chunks(server: RunningHttpServer) -> None:
-    body = b'{"record": {"template": {"body": "' + b"x" * 400 + b'"}}}'
     head = f"{HEAD}connection: close\r\ntransfer-encoding: chunked\r\n\r\n".encode()
-    for size in (1, 100):
+    for size, length in ((1, 400), (100, 400), (100, 60_000), (512, 1_000_000)):
+        body = b'{"record": {"template": {"body": "' + b"x" * length + b'"}}}'
         assert (await exchange(server.http.address, head, chunks(body, size))).startswith(b"HTTP/1.1 200 ")
-    assert [len(update.body or "") for update in server.updates] == [400, 400]
+    assert [len(update.body or "") for update in server.updates] == [400, 400, 60_000, 1_000_000]
 
 
-async def test_a_body_in_too_many_short_chunks_is_refused(server: RunningHttpServer) -> None:
+@pytest.mark.parametrize(("size", "most"), [(1, 513), (64, 585), (256, 1024)])
+async def test_a_body_in_too_many_short_chunks_is_refused(size: int, most: int, server: RunningHttpServer) -> None:
     head = f"{HEAD}transfer-encoding: chunked\r\n\r\n".encode()
     # Not to its end: what the client has still to send when the connection ends would reset it.
-    response = await exchange(server.http.address, head, chunks(b"x" * 513, 1).removesuffix(b"0\r\n\r\n"))
+    sent = chunks(b"x" * size * (most + 1), size).removesuffix(b"0\r\n\r\n")
+    response = await exchange(server.http.address, head, sent)
     assert response.startswith(b"HTTP/1.1 400 ")
-    assert b"512 chunks of less than 64 bytes" in response
+    assert b"512 chunks, beside one for each 512 bytes" in response
     assert server.updates == []
     assert (await server.patch()).status_code == 200
 
@@ -283,7 +285,7 @@ async def test_a_body_in_too_many_short_chunks_is_refused(server: RunningHttpSer
 async def test_short_bodies_of_many_requests_are_served(
     server: RunningHttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "_MAX_SHORT_PIECES", 2)
+    monkeypatch.setattr(protocol, "_PIECES", 2)
     for _ in range(4):
         assert (await server.patch()).status_code == 200
 
