@@ -449,8 +449,8 @@ def _section(stage: Stage, normal: dict[str, _Seen], seen: dict[str, _Seen]) -> 
     )
     how = (
         f"A bystander of another application makes {_RATE:.0f} calls a second, half as many at Outreach, which is slow, for "
-        f"{stage.effort.seconds:.0f} s beside each attack. CPU for each MiB is that beyond the bystander's, where requests are costly to parse. Refusals are of calls "
-        "over gRPC."
+        f"{stage.effort.seconds:.0f} s beside each attack. CPU for each MiB is that beyond the bystander's, where requests "
+        "are costly to parse. Refusals are of calls over gRPC."
     )
     notes = [how]
     if left := len(ATTACKS) - len(seen):
