@@ -1,7 +1,7 @@
 # The service in an image: `docker build --tag seqstep .`
-# A tag can be given another image tomorrow. Pin what you have checked, by its digest:
-#   docker build --build-arg PYTHON=python@sha256:… --tag seqstep .
-ARG PYTHON=python:3.11.14-slim-bookworm
+# By its digest, since a tag is given another image tomorrow. Another one that you have checked:
+#   docker build --build-arg PYTHON=python:3.11-slim-bookworm@sha256:… --tag seqstep .
+ARG PYTHON=python:3.11-slim-bookworm@sha256:528257d48c1da0dcecc2e725d1ae34498d60c965f1241e39cd6a85a8859bdf84
 
 FROM ${PYTHON} AS builder
 WORKDIR /src
