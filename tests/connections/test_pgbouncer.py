@@ -10,7 +10,8 @@ from sqlalchemy import text
 
 from service.connections import Applications, Store, StoreUnavailable
 from service.connections.migrations.upgrade import upgrade
-from tests.support.connections import access_token, outreach_customer
+from tests.connections.refresh_process import STEPS
+from tests.support.connections import access_token, check_after_crash, outreach_customer
 from tests.support.pgbouncer import pgbouncer
 
 
@@ -58,4 +59,23 @@ async def test_a_pooler_without_places_fails_no_call(postgresql_server: Any, tmp
             return time.monotonic()
 
         assert len(await asyncio.gather(*(use() for _ in range(50)))) == 50
+        await store.close()
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_after_a_crash_behind_a_pooler_nothing_else_is_lost(
+    step: str, postgresql_server: Any, tmp_path: Path
+) -> None:
+    async with pgbouncer(postgresql_server, tmp_path) as server:
+        url = f"{server}?pgbouncer=true"
+        store = Store.open(url)
+        await upgrade(store)
+        applications = Applications(store, 0)
+        caller = await applications.authenticate((await applications.create("billing")).reveal())
+        async with outreach_customer(url, store, caller) as customer:
+            await customer.connect(ends_in=-1)
+            await customer.change_account(mint_interval_seconds=0)
+            if step == "request sent":
+                customer.token_fault(delay_seconds=0.2, when="after")
+            await check_after_crash(customer, step)
         await store.close()

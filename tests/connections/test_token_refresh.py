@@ -14,11 +14,11 @@ from service.api.deadline_policy import DeadlinePolicy
 from service.connections import StoreUnavailable, token_refresh
 from service.domain.credentials import ConnectionState, Secret
 from service.domain.deadline import Deadline
-from service.domain.errors import ErrorCode, UpdateFailed
+from service.domain.errors import ErrorCode
 from service.domain.step import Provider
 from service.tasks import LAST_RENEWAL_SECONDS
 from tests.connections.refresh_process import STEPS
-from tests.support.connections import OutreachCustomer, access_token
+from tests.support.connections import OutreachCustomer, access_token, check_after_crash
 from tests.support.waiting import until
 
 
@@ -200,20 +200,7 @@ async def test_after_a_crash_a_connection_works_or_says_why_not(
     await customer.change_account(mint_interval_seconds=0)
     if answers_late or step == "request sent":
         customer.token_fault(delay_seconds=0.2, when="after")
-    process = await customer.start_process(crash_at=step)
-    await process.communicate()
-    assert process.returncode == -9
-    # The crashed process's lease ends by itself after half a minute; the test does not wait that long.
-    await customer.set_columns(lease_until=None)
-    try:
-        after = access_token(await customer.usable())
-    except UpdateFailed as failure:
-        assert failure.problems[0].code is ErrorCode.UNAUTHORIZED_ERROR  # noqa: PT017
-        assert (await customer.state())[0] is ConnectionState.NEEDS_REAUTH
-        assert step in ("request sent", "token minted", "before commit")
-        return
-    assert (await customer.state())[0] is ConnectionState.ACTIVE
-    assert await customer.works_at_outreach(after)
+    await check_after_crash(customer, step)
 
 
 async def test_the_lease_of_a_crashed_process_ends_by_itself(

@@ -27,7 +27,7 @@ from service.connections.repository import ConnectionRepository, StoredConnectio
 from service.connections.schema import connections as table
 from service.domain.credentials import Connection, ConnectionKey, ConnectionState, OAuthCredentials
 from service.domain.deadline import Deadline
-from service.domain.errors import Problem, UpdateFailed
+from service.domain.errors import ErrorCode, Problem, UpdateFailed
 from service.domain.step import Caller, Provider
 from service.providers.outreach import Outreach
 from service.upstream.http import HttpClient
@@ -215,3 +215,22 @@ def access_token(connection: Connection) -> str:
     """The access token of an OAuth connection."""
     assert isinstance(connection.credentials, OAuthCredentials)
     return connection.credentials.access_token.reveal()
+
+
+async def check_after_crash(customer: OutreachCustomer, step: str) -> None:
+    """Kills a process at a step of a renewal: whoever comes next gets a good token, or hears that the customer has to connect.
+
+    The token endpoint takes each refresh token once. So what was minted and not stored is lost, and nothing else.
+    """
+    process = await customer.start_process(crash_at=step)
+    await process.communicate()
+    assert process.returncode == -9
+    # The crashed process's lease ends by itself after half a minute; the test does not wait that long.
+    await customer.set_columns(lease_until=None)
+    if step in {"request sent", "token minted", "before commit"}:
+        assert (await customer.problem()).code is ErrorCode.UNAUTHORIZED_ERROR
+        assert (await customer.state())[0] is ConnectionState.NEEDS_REAUTH
+    else:
+        after = access_token(await customer.usable())
+        assert (await customer.state())[0] is ConnectionState.ACTIVE
+        assert await customer.works_at_outreach(after)
