@@ -169,11 +169,12 @@ async def _write(plan: Plan, update: StepUpdate, session: ProviderSession, lock:
     try:
         for write in needed:
             try:
-                stored = _as_stored(write, write.stored(await session.write(write.request)))
+                shown = write.stored(await session.write(write.request))
+                stored = _as_stored(write, shown)
                 changes += _different(stored)
                 notes += _check_stored(write, stored, update)
                 # Not before: a provider that dropped a text makes nothing else of it, and may take it the next time.
-                session.remember(write, stored)
+                session.remember(write, stored if shown is not None else None)
             except UpdateFailed as failure:
                 problems = with_outcome(
                     failure.problems,

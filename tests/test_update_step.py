@@ -1,6 +1,7 @@
 """The use case itself: what is written, what the caller learns, and what is true of the step, with scripted responses."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -131,6 +132,39 @@ async def test_an_answer_without_a_record_is_as_sent(status: int, body: Any) -> 
         "template.subject": "New",
         "custom_fields.taskNote": "x",
     }
+
+
+@pytest.mark.parametrize("clean", [wrapped, without_scripts])
+async def test_a_text_that_is_changed_and_not_shown_settles(clean: Callable[[str, Any], Any]) -> None:
+    """The read of the next update shows what the provider made of it, and from then on nothing else counts as that."""
+    stored: dict[str, Any] = {"bodyHtml": "<p>Old</p>"}
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        if request.method == "PATCH":
+            sent = json.loads(request.content)["data"]["attributes"]["bodyHtml"]
+            stored["bodyHtml"] = clean("bodyHtml", sent)
+            return made(204, b"")
+        return made(200, outreach.answer(included=[outreach.template(**stored), outreach.step(), outreach.sequence()]))
+
+    update_step, http, _ = use_case(respond)
+    wanted = outreach.update(body="<p>New <b>text</b></p><script>x()</script>")
+    assert [change.after for change in (await run(update_step, wanted)).changes] == [wanted.body]
+    for again in (replace(wanted, validate_only=True), wanted, wanted):
+        result = await run(update_step, again)
+        assert (kinds(result), result.changes) == ([WarningType.NO_CHANGE], ())
+    # Somebody else has made something else of it that reads the same.
+    stored["bodyHtml"] = "<div>New text</div>"
+    assert len((await run(update_step, wanted)).changes) == 1
+    assert sum(request.method == "PATCH" for request in http.requests) == 2
+
+
+async def test_a_text_that_is_dropped_and_not_shown_is_written_again() -> None:
+    update_step, http, _ = use_case(
+        lambda request: made(200, outreach.answer()) if request.method == "GET" else made(204, b"")
+    )
+    for _ in range(2):
+        assert len((await run(update_step, outreach.update(body="<p>New</p>"))).changes) == 1
+    assert sum(request.method == "PATCH" for request in http.requests) == 2
 
 
 @pytest.mark.parametrize(

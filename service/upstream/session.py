@@ -148,17 +148,23 @@ class ProviderSession:
     def is_needed(self, write: Write) -> bool:
         """Whether the provider does not hold yet what the write would leave."""
         forms, path = self._shared.stored_forms, write.request.path
+        # What it made of a text is looked at first, since that may be learned only now.
         return not all(
-            json_equal(field.before, field.after)
+            forms.is_stored_form(self._credentials, path, field)
+            or json_equal(field.before, field.after)
             or (field.field == BODY and _is_same_document(field))
-            or forms.is_stored_form(self._credentials, path, field)
             for field in write.fields
         )
 
-    def remember(self, write: Write, stored: Sequence[FieldChange]) -> None:
-        """Remembers what the provider made of the fields of a write, as its response shows."""
+    def remember(self, write: Write, stored: Sequence[FieldChange] | None) -> None:
+        """Remembers what the provider made of the fields of a write, as its response shows; None if it shows nothing."""
+        forms, path = self._shared.stored_forms, write.request.path
+        if stored is None:
+            for sent in write.fields:
+                forms.remember_unshown(self._credentials, path, sent)
+            return
         for sent, now in zip(write.fields, stored, strict=True):
-            self._shared.stored_forms.remember(self._credentials, write.request.path, sent, now.after)
+            forms.remember(self._credentials, path, sent, now.after)
 
     async def _exchange(self, request: ProviderRequest, *, is_write: bool) -> ProviderResponse:
         """Sends a request, and repeats it where that may help: writes too, since they set absolute values."""

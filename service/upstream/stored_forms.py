@@ -7,12 +7,16 @@ from typing import Final, TypeAlias
 import msgspec
 
 from service.domain.credentials import CredentialsId
+from service.domain.html import visible_text
 from service.domain.json_value import JsonValue, json_equal
-from service.domain.step import FieldChange
+from service.domain.step import BODY, FieldChange
 
 _MAX_REMEMBERED: Final = 10_000
 
 _Key: TypeAlias = tuple[CredentialsId, str, str, bytes]
+
+# Of a body whose form the provider has not shown yet.
+_UNKNOWN: Final = b""
 
 
 class StoredForms:
@@ -40,17 +44,36 @@ class StoredForms:
         if is_as_sent:
             self._forms.pop(key, None)
             return
-        self._forms[key] = _digest(stored)
+        self._put(key, _digest(stored))
+
+    def _put(self, key: _Key, form: bytes) -> None:
+        self._forms[key] = form
         self._forms.move_to_end(key)
         if len(self._forms) > _MAX_REMEMBERED:
             self._forms.popitem(last=False)
+
+    def remember_unshown(self, credentials: CredentialsId, path: str, sent: FieldChange) -> None:
+        """Takes note of a body that the provider took without showing what it holds now; the next read shows it."""
+        if sent.field == BODY:
+            self._put((credentials, path, sent.field, _digest(sent.after)), _UNKNOWN)
 
     def is_stored_form(self, credentials: CredentialsId, path: str, field: FieldChange) -> bool:
         """Whether what the provider holds is what it made of the wanted value before."""
         if not self._forms:
             return False
-        form = self._forms.get((credentials, path, field.field, _digest(field.after)))
+        key = (credentials, path, field.field, _digest(field.after))
+        form = self._forms.get(key)
+        if form == _UNKNOWN and _reads_the_same(field):
+            form = self._forms[key] = _digest(field.before)
         return form is not None and form == _digest(field.before)
+
+
+def _reads_the_same(field: FieldChange) -> bool:
+    before, after = field.before, field.after
+    if not isinstance(before, str) or not isinstance(after, str):
+        return False
+    text = visible_text(before)
+    return text is not None and text == visible_text(after)
 
 
 def _digest(value: JsonValue) -> bytes:
