@@ -89,7 +89,8 @@ const (
 	// A write was sent and its result never came: it may or may not have been carried out. Repeating the call is safe and
 	// settles it, since an update sets absolute values.
 	ErrorOutcome_ERROR_OUTCOME_UNKNOWN ErrorOutcome = 2
-	// Some of the update was carried out; `changes` of the response lists what. Repeating the call does the rest.
+	// Some of the update was carried out; `changes` of the response lists what. Once the error is dealt with,
+	// repeating the call does the rest.
 	ErrorOutcome_ERROR_OUTCOME_PARTIALLY_APPLIED ErrorOutcome = 3
 )
 

@@ -351,7 +351,8 @@ export enum ErrorOutcome {
   UNKNOWN = 2,
 
   /**
-   * Some of the update was carried out; `changes` of the response lists what. Repeating the call does the rest.
+   * Some of the update was carried out; `changes` of the response lists what. Once the error is dealt with,
+   * repeating the call does the rest.
    *
    * @generated from enum value: ERROR_OUTCOME_PARTIALLY_APPLIED = 3;
    */

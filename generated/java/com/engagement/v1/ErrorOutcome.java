@@ -42,7 +42,8 @@ public enum ErrorOutcome
   ERROR_OUTCOME_UNKNOWN(2),
   /**
    * <pre>
-   * Some of the update was carried out; `changes` of the response lists what. Repeating the call does the rest.
+   * Some of the update was carried out; `changes` of the response lists what. Once the error is dealt with,
+   * repeating the call does the rest.
    * </pre>
    *
    * <code>ERROR_OUTCOME_PARTIALLY_APPLIED = 3;</code>
@@ -87,7 +88,8 @@ public enum ErrorOutcome
   public static final int ERROR_OUTCOME_UNKNOWN_VALUE = 2;
   /**
    * <pre>
-   * Some of the update was carried out; `changes` of the response lists what. Repeating the call does the rest.
+   * Some of the update was carried out; `changes` of the response lists what. Once the error is dealt with,
+   * repeating the call does the rest.
    * </pre>
    *
    * <code>ERROR_OUTCOME_PARTIALLY_APPLIED = 3;</code>
