@@ -167,3 +167,17 @@ async def test_the_list_shows_prefixes_only(applications: Applications) -> None:
     [listed] = await applications.list()
     assert [known.prefix for known in listed.keys] == [key.split("_")[1]]
     assert key not in repr(listed)
+
+
+async def test_what_is_done_to_one_application_is_not_noticed_by_another(store: Store) -> None:
+    applications = Applications(store, 0)
+    first, other = await applications.create("a"), await applications.create("b")
+    newer = await applications.rotate_key("a", 0)
+    await refusal(applications, first.reveal())
+    await applications.disable("a")
+    await refusal(applications, newer.reveal())
+    assert (await applications.authenticate(other.reveal())).application_name == "b"
+    await applications.disable("b")
+    await applications.enable("a")
+    assert (await applications.authenticate(newer.reveal())).application_name == "a"
+    await refusal(applications, other.reveal())

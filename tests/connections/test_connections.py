@@ -1,16 +1,17 @@
 """Finding the connection of a customer for a call, and what people do with connections."""
 
 import time
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from sandbox import seed
-from service.connections import Keyring, KeyringError
+from service.connections import Applications, ConnectionAdministration, Keyring, KeyringError, Store
 from service.connections.encryption import generate_key
 from service.connections.migrations.upgrade import upgrade
 from service.connections.schema import connections as table
-from service.domain.credentials import ApiKeyCredentials, ConnectionState, Secret
+from service.domain.credentials import ApiKeyCredentials, ConnectionKey, ConnectionState, Secret
 from service.domain.deadline import Deadline
 from service.domain.errors import ErrorCode
 from service.domain.step import Provider
@@ -143,3 +144,62 @@ async def test_a_new_key_that_comes_first_at_once_is_not_read_by_all(customer: O
     await customer.connect(ends_in=3600)
     customer.keys = old
     assert (await customer.problem(customer.another_worker())).code is ErrorCode.INTERNAL_SERVER_ERROR
+
+
+async def test_a_client_secret_is_replaced_for_one_application_at_one_provider(
+    customer: OutreachCustomer, store: Store
+) -> None:
+    applications = Applications(store, 0)
+    other = await applications.authenticate((await applications.create("other")).reveal())
+    grant = await customer.connect(ends_in=3600)
+    await customer.connect(ends_in=3600, customer="umbrella")
+    elsewhere = [(other.application_id, Provider("outreach")), (customer.application_id, Provider("apollo"))]
+    for application_id, provider in elsewhere:
+        await customer.administration.set(application_id, "acme", provider, grant)
+    changed = await customer.administration.set_client_secret(
+        customer.application_id, Provider("outreach"), None, Secret("another secret")
+    )
+    assert (changed.replaced, changed.unreadable) == (2, 0)
+    assert (await customer.stored()).client_secret == Secret("another secret")
+    for application_id, provider in elsewhere:
+        found = await customer.repository.find(ConnectionKey(application_id, "acme", provider))
+        assert found is not None
+        assert found.connection.credentials == grant
+
+
+async def test_a_late_release_does_not_take_the_lease_of_another(customer: OutreachCustomer) -> None:
+    await customer.connect(ends_in=3600)
+    await customer.set_columns(lease_owner="another", lease_until=time.time() + 20)
+    await customer.repository.release_lease((await customer.row()).key, "one whose lease ran out")
+    assert await customer.column("lease_owner") == "another"
+    await customer.repository.release_lease((await customer.row()).key, "another")
+    assert await customer.column("lease_owner") is None
+
+
+async def test_credentials_renewed_during_a_reencryption_stay(
+    customer: OutreachCustomer, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would be lost if what was read before the renewal were written after it."""
+    grant = await customer.connect(ends_in=3600)
+    before = await customer.row()
+    renewed = replace(grant, refresh_token=Secret("the next one"))
+    mover = ConnectionAdministration(store, Keyring.parse(f"{generate_key()},{customer.keys}"))
+    transact = store.transact
+
+    async def after_a_renewal(work: Any) -> Any:
+        monkeypatch.setattr(store, "transact", transact)
+        assert await customer.repository.replace_credentials(before, renewed) is not None
+        return await transact(work)
+
+    monkeypatch.setattr(store, "transact", after_a_renewal)
+    assert [batch async for batch in mover.reencrypt()] == [(0, 0)]
+    assert (await customer.stored()).refresh_token == Secret("the next one")
+
+
+async def test_what_was_read_of_a_deleted_connection_does_not_change_a_new_one(customer: OutreachCustomer) -> None:
+    grant = await customer.connect(ends_in=3600)
+    earlier = await customer.row()
+    await customer.connect(ends_in=3600, refresh_token=Secret("another grant"))
+    await customer.set_columns(revision=earlier.revision)
+    assert await customer.repository.replace_credentials(earlier, grant) is None
+    assert (await customer.stored()).refresh_token == Secret("another grant")
