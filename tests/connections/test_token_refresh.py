@@ -41,6 +41,15 @@ async def test_a_renewed_token_is_known_without_a_query(customer: OutreachCustom
     assert queries == []
 
 
+async def test_a_renewal_is_logged_without_its_token(customer: OutreachCustomer) -> None:
+    await customer.connect(ends_in=-1)
+    with capture_logs() as logs:
+        await customer.usable()
+    assert logs == [
+        {"event": "token renewed", "log_level": "info", "customer": "acme", "provider": Provider("outreach")}
+    ]
+
+
 async def test_two_workers_mint_once(customer: OutreachCustomer) -> None:
     await customer.connect(ends_in=-1)
     workers = customer.another_worker(), customer.another_worker()
