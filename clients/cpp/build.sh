@@ -3,5 +3,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 buf generate --template clients/cpp/buf.gen.yaml
-cmake -S clients/cpp -B clients/cpp/build -DCMAKE_BUILD_TYPE=Debug > /dev/null
-cmake --build clients/cpp/build --parallel > /dev/null
+# CMake refuses a folder that it knows by another path, so a link to it is followed first.
+folder="$(cd clients/cpp && pwd -P)"
+cmake -S "$folder" -B "$folder/build" -DCMAKE_BUILD_TYPE=Debug > /dev/null
+cmake --build "$folder/build" --parallel > /dev/null
