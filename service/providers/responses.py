@@ -247,7 +247,8 @@ def failure_in_between(provider: Provider, request: ProviderRequest, response: P
     It says nothing about the customer, its key, its plan or the record. A request that was turned away with 4xx on the
     way there, or with a page and a good status, may get through in a moment.
     """
-    kind = media_type(response) or "no content type"
+    # Without secrets before it is taken apart: a server may repeat anything anywhere.
+    kind = redact(response.headers.get("content-type", ""), response).partition(";")[0].strip() or "no content type"
     waits = response.status in (429, 503)
     code = code_of(response.status) if response.status >= 500 or response.status == 429 else ErrorCode.BAD_GATEWAY_ERROR
     problem = Problem(

@@ -14,8 +14,18 @@ from service.domain.credentials import Secret
 from service.domain.errors import ErrorCode, Origin, UpdateFailed
 from service.domain.json_value import depth, json_equal
 from service.domain.step import Provider
-from service.providers.adapter import ProviderResponse
-from service.providers.responses import CUT, MAX_CAUSE_BYTES, cause, code_of, decode_object, retry_after, whole_number
+from service.providers.adapter import ProviderRequest, ProviderResponse
+from service.providers.apollo import Apollo
+from service.providers.responses import (
+    CUT,
+    MAX_CAUSE_BYTES,
+    cause,
+    code_of,
+    decode_object,
+    failure_in_between,
+    retry_after,
+    whole_number,
+)
 
 NOW = 1_790_000_000.0
 JSON = st.recursive(
@@ -183,3 +193,13 @@ def test_whole_numbers_are_equal_however_they_are_written() -> None:
 @pytest.mark.parametrize(("value", "levels"), [(1, 0), ({}, 1), ([1], 1), ({"a": [{"b": 1}]}, 3)])
 def test_depth_counts_levels(value: Any, levels: int) -> None:
     assert depth(value) == levels
+
+
+def test_a_page_in_between_is_named_without_secrets() -> None:
+    secret = "Secret/+ =;key"
+    response = ProviderResponse(403, {"content-type": f"text/{secret}; charset=utf-8"}, b"<html>", (Secret(secret),))
+    failure = failure_in_between(Apollo.provider, ProviderRequest("GET", "/", "show", "a key"), response)
+    [problem] = failure.problems
+    assert "secret" not in problem.detail.lower()
+    assert "text/" in problem.detail
+    assert "charset" not in problem.detail
