@@ -58,7 +58,7 @@ async def prepared_deployment(database_url: str, **environment: str) -> AsyncIte
                 "SEQSTEP_DATABASE_URL": database_url,
                 "SEQSTEP_ENCRYPTION_KEYS": keys,
                 **provider_settings(sandbox.url),
-                "SEQSTEP_MAX_CONCURRENT_CALLS": "2000",
+                "SEQSTEP_MAX_CONCURRENT_CALLS": "4000",
                 "SEQSTEP_STOP_GRACE_SECONDS": "10",
             }
             | environment,
