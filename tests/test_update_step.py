@@ -59,6 +59,15 @@ async def test_a_text_that_the_provider_changes_settles(clean: Callable[[str, An
     assert len(provider.writes) == 1
 
 
+async def test_a_body_that_is_sent_as_it_was_and_wrapped_is_a_change() -> None:
+    provider = ApolloFake(wrapped)
+    update_step, _, _ = use_case(provider)
+    result = await run(update_step, apollo.update(subject="New", body="<p>Old</p>"))
+    changes = {change.field: change.after for change in result.changes}
+    assert changes == {"template.subject": "New", "template.body": provider.template["body_html"]}
+    assert WarningType.CONTENT_NORMALIZED in kinds(result)
+
+
 async def test_a_body_that_is_cleaned_to_the_old_one_settles() -> None:
     provider = ApolloFake(without_scripts)
     update_step, _, _ = use_case(provider)
