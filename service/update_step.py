@@ -225,8 +225,9 @@ def _shown(field: FieldChange, value: JsonValue) -> JsonValue:
         field.field == BODY
         and isinstance(field.before, str)
         and isinstance(value, str)
-        # A body that was sent as it was, and comes back in a wrapper, was put into it by this write.
-        and field.after not in (value, field.before)
+        # The same document that was sent, and comes back in a wrapper, was put into it by this write.
+        and value != field.after
+        and not (isinstance(field.after, str) and same_document(field.before, field.after))
         and same_document(field.before, value)
     )
     return field.before if is_as_before else value

@@ -59,10 +59,11 @@ async def test_a_text_that_the_provider_changes_settles(clean: Callable[[str, An
     assert len(provider.writes) == 1
 
 
-async def test_a_body_that_is_sent_as_it_was_and_wrapped_is_a_change() -> None:
-    provider = ApolloFake(wrapped)
+@pytest.mark.parametrize("body", ["<p>Old</p>", "<html><head></head><body><p>Old</p></body></html>"])
+async def test_a_document_that_is_sent_as_it_was_and_wrapped_is_a_change(body: str) -> None:
+    provider = ApolloFake(lambda name, value: f"<html><body>{value}" if name == "body_html" else value)
     update_step, _, _ = use_case(provider)
-    result = await run(update_step, apollo.update(subject="New", body="<p>Old</p>"))
+    result = await run(update_step, apollo.update(subject="New", body=body))
     changes = {change.field: change.after for change in result.changes}
     assert changes == {"template.subject": "New", "template.body": provider.template["body_html"]}
     assert WarningType.CONTENT_NORMALIZED in kinds(result)
@@ -165,6 +166,29 @@ async def test_a_text_that_is_changed_and_not_shown_settles(clean: Callable[[str
     stored["bodyHtml"] = "<div>New text</div>"
     assert len((await run(update_step, wanted)).changes) == 1
     assert sum(request.method == "PATCH" for request in http.requests) == 2
+
+
+@pytest.mark.parametrize("second", ["not shown", "shown", "refused"])
+async def test_of_two_texts_that_read_the_same_the_provider_holds_the_last(second: str) -> None:
+    """That a body reads the same says only of the one that was written last that the provider made this of it."""
+    stored: dict[str, Any] = {"bodyHtml": "<p>Old</p>"}
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return made(
+                200, outreach.answer(included=[outreach.template(**stored), outreach.step(), outreach.sequence()])
+            )
+        sent = json.loads(request.content)["data"]["attributes"]["bodyHtml"]
+        stored["bodyHtml"] = sent
+        if sent == "<p>New text</p>" and second != "not shown":
+            shown = {"data": {"type": "template", "id": outreach.TEMPLATE, "attributes": stored}}
+            return made(200, shown) if second == "shown" else made(500, {"errors": [{"id": "internal"}]})
+        return made(204, b"")
+
+    update_step, _, _ = use_case(respond)
+    for body in ("<p>New <b>text</b></p>", "<p>New text</p>", "<p>New <b>text</b></p>"):
+        await run(update_step, outreach.update(body=body), seconds=1)
+        assert stored["bodyHtml"] == body
 
 
 async def test_a_text_that_is_dropped_and_not_shown_is_written_again() -> None:

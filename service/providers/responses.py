@@ -294,7 +294,12 @@ def fault_members(members: Mapping[str, JsonValue]) -> frozenset[str]:
 
 
 def failure_member(members: Mapping[str, JsonValue]) -> str | None:
-    """The member of a write's answer that speaks of failure, if there is one with a content."""
+    """The member of a write's answer, or of its `meta`, that speaks of failure, if there is one with a content."""
+    meta = members.get("meta")
+    return _failure_member(members) or (_failure_member(meta) if isinstance(meta, dict) else None)
+
+
+def _failure_member(members: Mapping[str, JsonValue]) -> str | None:
     for name in _FAILURE_MEMBERS:
         if members.get(name) not in _NOTHING:
             return name
@@ -303,10 +308,7 @@ def failure_member(members: Mapping[str, JsonValue]) -> str | None:
             return name
     status = members.get("status")
     is_status = isinstance(status, int) and status >= 400
-    if is_status or (isinstance(status, str) and status.lower() in _FAILURE_WORDS):
-        return "status"
-    meta = members.get("meta")
-    return failure_member(meta) if isinstance(meta, dict) else None
+    return "status" if is_status or (isinstance(status, str) and status.lower() in _FAILURE_WORDS) else None
 
 
 def cause(response: ProviderResponse) -> Cause:
@@ -379,7 +381,7 @@ def whole_number(value: str) -> int | None:
 def wait_seconds(value: JsonValue) -> float | None:
     """A waiting time from a body, bounded to a day; None if it is none."""
     if isinstance(value, str):
-        return retry_after({"": value}, "", now=time.time())
+        value = _seconds(value.strip(), time.time())
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:

@@ -143,6 +143,7 @@ class ProviderSession:
             UpdateFailed: The provider could not be reached, or refused. The outcome of the problems is `unknown` if the
                 write may have been carried out.
         """
+        self._shared.stored_forms.forget_unshown(self._credentials, request.path)
         return self._exchange(request, is_write=True)
 
     def is_needed(self, write: Write) -> bool:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import OrderedDict
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
@@ -11,12 +11,11 @@ from service.domain.html import visible_text
 from service.domain.json_value import JsonValue, json_equal
 from service.domain.step import BODY, FieldChange
 
+T = TypeVar("T")
+
 _MAX_REMEMBERED: Final = 10_000
 
-_Key: TypeAlias = tuple[CredentialsId, str, str, bytes]
-
-# Of a body whose form the provider has not shown yet.
-_UNKNOWN: Final = b""
+_Field: TypeAlias = tuple[CredentialsId, str, str]
 
 
 class StoredForms:
@@ -26,7 +25,9 @@ class StoredForms:
     """
 
     def __init__(self) -> None:
-        self._forms: OrderedDict[_Key, bytes] = OrderedDict()
+        self._forms: OrderedDict[tuple[_Field, bytes], bytes] = OrderedDict()
+        # The bodies that were written last, and not shown since.
+        self._unshown: OrderedDict[_Field, bytes] = OrderedDict()
 
     def remember(self, credentials: CredentialsId, path: str, sent: FieldChange, stored: JsonValue) -> None:
         """Takes note of what the provider holds after it was sent a value.
@@ -40,32 +41,37 @@ class StoredForms:
         is_as_sent = json_equal(sent.after, stored)
         if is_as_sent and not self._forms:
             return
-        key = (credentials, path, sent.field, _digest(sent.after))
+        key = ((credentials, path, sent.field), _digest(sent.after))
         if is_as_sent:
             self._forms.pop(key, None)
-            return
-        self._put(key, _digest(stored))
-
-    def _put(self, key: _Key, form: bytes) -> None:
-        self._forms[key] = form
-        self._forms.move_to_end(key)
-        if len(self._forms) > _MAX_REMEMBERED:
-            self._forms.popitem(last=False)
+        else:
+            _put(self._forms, key, _digest(stored))
 
     def remember_unshown(self, credentials: CredentialsId, path: str, sent: FieldChange) -> None:
         """Takes note of a body that the provider took without showing what it holds now; the next read shows it."""
         if sent.field == BODY:
-            self._put((credentials, path, sent.field, _digest(sent.after)), _UNKNOWN)
+            _put(self._unshown, (credentials, path, sent.field), _digest(sent.after))
+
+    def forget_unshown(self, credentials: CredentialsId, path: str) -> None:
+        """Takes note that a record is written again, whatever comes of it: what it holds then may be of another body."""
+        self._unshown.pop((credentials, path, BODY), None)
 
     def is_stored_form(self, credentials: CredentialsId, path: str, field: FieldChange) -> bool:
         """Whether what the provider holds is what it made of the wanted value before."""
-        if not self._forms:
+        if not self._forms and not self._unshown:
             return False
-        key = (credentials, path, field.field, _digest(field.after))
-        form = self._forms.get(key)
-        if form == _UNKNOWN and _reads_the_same(field):
-            form = self._forms[key] = _digest(field.before)
-        return form is not None and form == _digest(field.before)
+        where, wanted = (credentials, path, field.field), _digest(field.after)
+        if self._unshown.get(where) == wanted and _reads_the_same(field):
+            del self._unshown[where]
+            _put(self._forms, (where, wanted), _digest(field.before))
+        return self._forms.get((where, wanted)) == _digest(field.before)
+
+
+def _put(remembered: OrderedDict[T, bytes], key: T, digest: bytes) -> None:
+    remembered[key] = digest
+    remembered.move_to_end(key)
+    if len(remembered) > _MAX_REMEMBERED:
+        remembered.popitem(last=False)
 
 
 def _reads_the_same(field: FieldChange) -> bool:

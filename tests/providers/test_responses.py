@@ -23,6 +23,7 @@ from service.providers.responses import (
     code_of,
     decode_object,
     failure_in_between,
+    failure_member,
     retry_after,
     whole_number,
 )
@@ -203,3 +204,11 @@ def test_a_page_in_between_is_named_without_secrets() -> None:
     assert "secret" not in problem.detail.lower()
     assert "text/" in problem.detail
     assert "charset" not in problem.detail
+
+
+def test_a_failure_is_looked_for_at_two_levels_only() -> None:
+    members: dict[str, Any] = {"error": "no"}
+    assert failure_member({"meta": members}) == "error"
+    for _ in range(2000):
+        members = {"meta": members}
+    assert failure_member(members) is None

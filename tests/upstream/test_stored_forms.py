@@ -40,3 +40,10 @@ def test_what_was_not_shown_is_learned_from_what_reads_the_same() -> None:
     assert not forms.is_stored_form(ACME, PATH, field("<p>old</p>", "<p>a <b>b</b></p>"))
     assert forms.is_stored_form(ACME, PATH, field("<p>a b</p>", "<p>a <b>b</b></p>"))
     assert not forms.is_stored_form(ACME, PATH, field("a b", "<p>a <b>b</b></p>"))
+
+
+def test_what_was_not_shown_counts_until_the_next_write() -> None:
+    forms = StoredForms()
+    forms.remember_unshown(ACME, PATH, field("old", "<b>a</b>"))
+    forms.forget_unshown(ACME, PATH)
+    assert not forms.is_stored_form(ACME, PATH, field("a", "<b>a</b>"))
