@@ -1,6 +1,7 @@
 """Takes secrets out of texts that others wrote, in whatever encoding they repeat them."""
 
 import base64
+import contextlib
 import html
 import json
 import re
@@ -96,10 +97,12 @@ def _occurrences(text: bytes, part: bytes) -> Iterator[int]:
 
 def _base64_cores(secret: bytes) -> set[bytes]:
     """What is in the base64 of every text that has the secret in it, however long the text before it is."""
-    plain = secret.decode("utf-8", "surrogatepass")
     # OAuth wants the id and the secret percent-encoded before they go into base64 (RFC 6749, 2.3.1).
-    texts = {secret, quote(secret, safe="").encode(), quote_plus(secret).encode(), json.dumps(plain)[1:-1].encode()}
-    texts.add(plain.encode("utf-16-le", "surrogatepass"))
+    texts = {secret, quote(secret, safe="").encode(), quote_plus(secret).encode()}
+    # Unescaped, a secret may be no text.
+    with contextlib.suppress(UnicodeDecodeError):
+        plain = secret.decode("utf-8", "surrogatepass")
+        texts |= {json.dumps(plain)[1:-1].encode(), plain.encode("utf-16-le", "surrogatepass")}
     cores = set()
     for text in texts:
         for shift in range(3):

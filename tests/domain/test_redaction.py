@@ -68,7 +68,9 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
 }
 
 
-@pytest.mark.parametrize("secret", [SECRET, "m4rk3dkey0123456789", "m4rk3d%2Fkey", "m4rk3d key\\n1", "m4rk3d😀"])
+@pytest.mark.parametrize(
+    "secret", [SECRET, "m4rk3dkey0123456789", "m4rk3d%2Fkey", "m4rk3d key\\n1", "m4rk3d😀", "m4rk3d%80\\xff"]
+)
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_a_secret_is_found_in_every_encoding(name: str, secret: str) -> None:
     encoded = ENCODINGS[name](secret)
