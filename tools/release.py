@@ -6,6 +6,7 @@ the machine; what to do next is shown at the end.
 
 import hashlib
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -44,7 +45,7 @@ def release(root: Path, folder: Path) -> str:
         *("environment", "--output-reproducible", "--output-file", folder / f"seqstep-{version}.cdx.json", python),
     )
     for environment in (folder / "build", shipped):
-        _run(root, "rm", "-r", environment)
+        shutil.rmtree(environment)
     (folder / "NOTES.md").write_text(notes, encoding="utf-8")
     sums = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in sorted(folder.iterdir())]
     (folder / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")

@@ -374,7 +374,8 @@ class FieldChange(_message.Message):
     @_builtins.property
     def after(self) -> _struct_pb2.Value:
         """What the provider holds now, by its own answer, which may differ from what was sent (see `CONTENT_NORMALIZED`). With
-        `validate_only`, or when the outcome is unknown, what was asked for. Cut in the same way.
+        `validate_only`, where the provider confirms a write without showing the record, or when the outcome is unknown, what
+        was asked for. Cut in the same way.
         """
 
     def __init__(
