@@ -2,17 +2,13 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
 
-from tests.support.databases import new_postgresql
 from tests.support.deployment import Deployment, prepared_deployment, service_stub, update_subject
-from tests.support.pgbouncer import pgbouncer
+from tests.support.pooled_databases import DATABASES, database
 from tests.support.processes import server_process
 from tests.support.retries import SUBJECT, stored_subject
 from tests.support.waiting import until
@@ -23,24 +19,6 @@ STEPS = {
     "write sent": {"method": "PUT", "when": "before"},
     "write carried out": {"method": "PUT", "when": "after"},
 }
-DATABASES = (
-    "sqlite",
-    pytest.param("postgresql", marks=pytest.mark.slow),
-    pytest.param("pooler", marks=pytest.mark.slow),
-)
-
-
-@asynccontextmanager
-async def database(kind: str, folder: Path, request: pytest.FixtureRequest) -> AsyncIterator[str]:
-    if kind == "sqlite":
-        yield f"sqlite:///{folder}/store.sqlite3"
-        return
-    server: Any = request.getfixturevalue("postgresql_server")
-    if kind == "postgresql":
-        yield new_postgresql(server)
-        return
-    async with pgbouncer(server, folder) as url:
-        yield f"{url}?pgbouncer=true"
 
 
 async def reach(deployment: Deployment, step: str) -> None:

@@ -34,6 +34,7 @@ from service.settings import Settings
 from tests.support.database_proxy import database_proxy
 from tests.support.deployment import prepared_deployment
 from tests.support.plain_client import plain_client
+from tests.support.pooled_databases import DATABASES, database
 from tests.support.processes import server_process
 from tests.support.service import outreach_grant, running_service, settings_for
 from tests.support.waiting import until
@@ -114,10 +115,11 @@ LOCK = update(connections).values(state_reason="locked")
 STEPS = ("request sent", "token minted", "being stored", "at once")
 
 
+@pytest.mark.parametrize("kind", DATABASES)
 @pytest.mark.parametrize("step", STEPS)
-async def test_a_stop_loses_no_token(database_url: str, tmp_path: Path, step: str) -> None:
+async def test_a_stop_loses_no_token(step: str, kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Though the grace is used up by calls; three stops for each step and kind of database."""
-    async with prepared_deployment(database_url) as deployment:
+    async with database(kind, tmp_path, request) as database_url, prepared_deployment(database_url) as deployment:
         key = ConnectionKey(deployment.application_id, "acme", Provider("outreach"))
         settings = settings_for(
             deployment.sandbox,
