@@ -505,7 +505,8 @@ type FieldChange struct {
 	// The value before; null if there was none. A string of more than 64 KiB in UTF-8 is cut and ends in `… [cut]`.
 	Before *structpb.Value `protobuf:"bytes,2,opt,name=before,proto3" json:"before,omitempty"`
 	// What the provider holds now, by its own answer, which may differ from what was sent (see `CONTENT_NORMALIZED`). With
-	// `validate_only`, or when the outcome is unknown, what was asked for. Cut in the same way.
+	// `validate_only`, where the provider confirms a write without showing the record, or when the outcome is unknown, what
+	// was asked for. Cut in the same way.
 	After *structpb.Value `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`
 	// Whether `before` was cut.
 	BeforeTruncated bool `protobuf:"varint,4,opt,name=before_truncated,json=beforeTruncated,proto3" json:"before_truncated,omitempty"`

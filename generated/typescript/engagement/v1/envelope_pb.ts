@@ -260,7 +260,8 @@ export type FieldChange = Message<"engagement.v1.FieldChange"> & {
 
   /**
    * What the provider holds now, by its own answer, which may differ from what was sent (see `CONTENT_NORMALIZED`). With
-   * `validate_only`, or when the outcome is unknown, what was asked for. Cut in the same way.
+   * `validate_only`, where the provider confirms a write without showing the record, or when the outcome is unknown, what
+   * was asked for. Cut in the same way.
    *
    * @generated from field: google.protobuf.Value after = 3;
    */

@@ -144,7 +144,8 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * What the provider holds now, by its own answer, which may differ from what was sent (see `CONTENT_NORMALIZED`). With
-   * `validate_only`, or when the outcome is unknown, what was asked for. Cut in the same way.
+   * `validate_only`, where the provider confirms a write without showing the record, or when the outcome is unknown, what
+   * was asked for. Cut in the same way.
    * </pre>
    *
    * <code>.google.protobuf.Value after = 3 [json_name = "after"];</code>
@@ -157,7 +158,8 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * What the provider holds now, by its own answer, which may differ from what was sent (see `CONTENT_NORMALIZED`). With
-   * `validate_only`, or when the outcome is unknown, what was asked for. Cut in the same way.
+   * `validate_only`, where the provider confirms a write without showing the record, or when the outcome is unknown, what
+   * was asked for. Cut in the same way.
    * </pre>
    *
    * <code>.google.protobuf.Value after = 3 [json_name = "after"];</code>
@@ -170,7 +172,8 @@ private static final long serialVersionUID = 0L;
   /**
    * <pre>
    * What the provider holds now, by its own answer, which may differ from what was sent (see `CONTENT_NORMALIZED`). With
-   * `validate_only`, or when the outcome is unknown, what was asked for. Cut in the same way.
+   * `validate_only`, where the provider confirms a write without showing the record, or when the outcome is unknown, what
+   * was asked for. Cut in the same way.
    * </pre>
    *
    * <code>.google.protobuf.Value after = 3 [json_name = "after"];</code>
@@ -894,7 +897,8 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * What the provider holds now, by its own answer, which may differ from what was sent (see `CONTENT_NORMALIZED`). With
-     * `validate_only`, or when the outcome is unknown, what was asked for. Cut in the same way.
+     * `validate_only`, where the provider confirms a write without showing the record, or when the outcome is unknown, what
+     * was asked for. Cut in the same way.
      * </pre>
      *
      * <code>.google.protobuf.Value after = 3 [json_name = "after"];</code>
@@ -906,7 +910,8 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * What the provider holds now, by its own answer, which may differ from what was sent (see `CONTENT_NORMALIZED`). With
-     * `validate_only`, or when the outcome is unknown, what was asked for. Cut in the same way.
+     * `validate_only`, where the provider confirms a write without showing the record, or when the outcome is unknown, what
+     * was asked for. Cut in the same way.
      * </pre>
      *
      * <code>.google.protobuf.Value after = 3 [json_name = "after"];</code>
@@ -922,7 +927,8 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * What the provider holds now, by its own answer, which may differ from what was sent (see `CONTENT_NORMALIZED`). With
-     * `validate_only`, or when the outcome is unknown, what was asked for. Cut in the same way.
+     * `validate_only`, where the provider confirms a write without showing the record, or when the outcome is unknown, what
+     * was asked for. Cut in the same way.
      * </pre>
      *
      * <code>.google.protobuf.Value after = 3 [json_name = "after"];</code>
@@ -941,7 +947,8 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * What the provider holds now, by its own answer, which may differ from what was sent (see `CONTENT_NORMALIZED`). With
-     * `validate_only`, or when the outcome is unknown, what was asked for. Cut in the same way.
+     * `validate_only`, where the provider confirms a write without showing the record, or when the outcome is unknown, what
+     * was asked for. Cut in the same way.
      * </pre>
      *
      * <code>.google.protobuf.Value after = 3 [json_name = "after"];</code>
@@ -960,7 +967,8 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * What the provider holds now, by its own answer, which may differ from what was sent (see `CONTENT_NORMALIZED`). With
-     * `validate_only`, or when the outcome is unknown, what was asked for. Cut in the same way.
+     * `validate_only`, where the provider confirms a write without showing the record, or when the outcome is unknown, what
+     * was asked for. Cut in the same way.
      * </pre>
      *
      * <code>.google.protobuf.Value after = 3 [json_name = "after"];</code>
@@ -986,7 +994,8 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * What the provider holds now, by its own answer, which may differ from what was sent (see `CONTENT_NORMALIZED`). With
-     * `validate_only`, or when the outcome is unknown, what was asked for. Cut in the same way.
+     * `validate_only`, where the provider confirms a write without showing the record, or when the outcome is unknown, what
+     * was asked for. Cut in the same way.
      * </pre>
      *
      * <code>.google.protobuf.Value after = 3 [json_name = "after"];</code>
@@ -1004,7 +1013,8 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * What the provider holds now, by its own answer, which may differ from what was sent (see `CONTENT_NORMALIZED`). With
-     * `validate_only`, or when the outcome is unknown, what was asked for. Cut in the same way.
+     * `validate_only`, where the provider confirms a write without showing the record, or when the outcome is unknown, what
+     * was asked for. Cut in the same way.
      * </pre>
      *
      * <code>.google.protobuf.Value after = 3 [json_name = "after"];</code>
@@ -1017,7 +1027,8 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * What the provider holds now, by its own answer, which may differ from what was sent (see `CONTENT_NORMALIZED`). With
-     * `validate_only`, or when the outcome is unknown, what was asked for. Cut in the same way.
+     * `validate_only`, where the provider confirms a write without showing the record, or when the outcome is unknown, what
+     * was asked for. Cut in the same way.
      * </pre>
      *
      * <code>.google.protobuf.Value after = 3 [json_name = "after"];</code>
@@ -1033,7 +1044,8 @@ private static final long serialVersionUID = 0L;
     /**
      * <pre>
      * What the provider holds now, by its own answer, which may differ from what was sent (see `CONTENT_NORMALIZED`). With
-     * `validate_only`, or when the outcome is unknown, what was asked for. Cut in the same way.
+     * `validate_only`, where the provider confirms a write without showing the record, or when the outcome is unknown, what
+     * was asked for. Cut in the same way.
      * </pre>
      *
      * <code>.google.protobuf.Value after = 3 [json_name = "after"];</code>

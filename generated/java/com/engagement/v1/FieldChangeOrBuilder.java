@@ -60,7 +60,8 @@ public interface FieldChangeOrBuilder extends
   /**
    * <pre>
    * What the provider holds now, by its own answer, which may differ from what was sent (see `CONTENT_NORMALIZED`). With
-   * `validate_only`, or when the outcome is unknown, what was asked for. Cut in the same way.
+   * `validate_only`, where the provider confirms a write without showing the record, or when the outcome is unknown, what
+   * was asked for. Cut in the same way.
    * </pre>
    *
    * <code>.google.protobuf.Value after = 3 [json_name = "after"];</code>
@@ -70,7 +71,8 @@ public interface FieldChangeOrBuilder extends
   /**
    * <pre>
    * What the provider holds now, by its own answer, which may differ from what was sent (see `CONTENT_NORMALIZED`). With
-   * `validate_only`, or when the outcome is unknown, what was asked for. Cut in the same way.
+   * `validate_only`, where the provider confirms a write without showing the record, or when the outcome is unknown, what
+   * was asked for. Cut in the same way.
    * </pre>
    *
    * <code>.google.protobuf.Value after = 3 [json_name = "after"];</code>
@@ -80,7 +82,8 @@ public interface FieldChangeOrBuilder extends
   /**
    * <pre>
    * What the provider holds now, by its own answer, which may differ from what was sent (see `CONTENT_NORMALIZED`). With
-   * `validate_only`, or when the outcome is unknown, what was asked for. Cut in the same way.
+   * `validate_only`, where the provider confirms a write without showing the record, or when the outcome is unknown, what
+   * was asked for. Cut in the same way.
    * </pre>
    *
    * <code>.google.protobuf.Value after = 3 [json_name = "after"];</code>
