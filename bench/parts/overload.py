@@ -16,9 +16,9 @@ from bench.upstream import small
 from bench.variants import service
 
 # Refusing costs about half as much as a call, so the limit is one that leaves the core time to refuse.
-_MAX_CALLS: Final = 48
-# What one application may have at one provider.
-_PROVIDER_CALLS: Final = _MAX_CALLS * 3 // 8
+_MAX_CALLS: Final = 76
+# What one application may have at one provider when it is alone: half of the provider's half, less what is for newcomers.
+_PROVIDER_CALLS: Final = _MAX_CALLS * 15 // 64
 ANSWER_SECONDS: Final = 0.05
 
 _LIMITS: Final = {"SEQSTEP_MAX_CONCURRENT_CALLS": str(_MAX_CALLS)}
