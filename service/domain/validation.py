@@ -40,7 +40,10 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 
 def is_id(value: str) -> bool:
     """Whether a text can be a provider's id."""
-    return 0 < len(value) <= MAX_ID_CHARACTERS and not _UNSAFE_IN_ID.search(value)
+    if not 0 < len(value) <= MAX_ID_CHARACTERS:
+        return False
+    # Nearly all ids are of this kind, which is found out in a fraction of the time.
+    return (value.isascii() and value.isalnum()) or not _UNSAFE_IN_ID.search(value)
 
 
 def violations(update: StepUpdate) -> list[Violation]:

@@ -161,8 +161,9 @@ def _may_be_stored_as(field: FieldChange, value: JsonValue) -> bool:
     """Whether a provider may hold this after a write: what was there, or the value cleaned, or in another spelling."""
     sent = field.after
     if field.field in (SUBJECT, BODY):
-        is_nothing = not sent or (field.field == BODY and visible_text(sent) == "")
-        return isinstance(value, str) or (value is None and is_nothing)
+        if value is not None:
+            return isinstance(value, str)
+        return not sent or (field.field == BODY and visible_text(sent) == "")
     is_known = json_equal(value, field.before) or json_equal(value, sent)
     return sent is None or is_known or type(value) is type(sent) or str(value).lower() == str(sent).lower()
 
@@ -369,13 +370,13 @@ LONGEST_WAIT_SECONDS: Final = 86400.0
 _LEAST_MOMENT: Final = 1e9
 
 
-_COUNT: Final = re.compile(r"\d{1,15}", re.ASCII)
+_MAX_COUNT_DIGITS: Final = 15
 
 
 def whole_number(value: str) -> int | None:
     """A count from a header; None if it is none, or has more digits than any count."""
     text = value.strip()
-    return int(text) if _COUNT.fullmatch(text) else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_COUNT_DIGITS else None
 
 
 def wait_seconds(value: JsonValue) -> float | None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -147,6 +147,25 @@ class NoSystemAuthorities(Exception):
     """The system has no certificate authorities."""
 
 
+class _WholeResponse(httpx.Response):
+    """A response whose body is here, and unpacked."""
+
+    def __init__(self, status: int, headers: Iterable[tuple[str, str]], body: bytes, request: httpx.Request) -> None:
+        self._whole = body
+        # What the engine unpacks comes without this header, and what it leaves alone is taken as it is.
+        kept = [(name, value) for name, value in headers if name != "content-encoding"]
+        super().__init__(status, headers=kept, stream=httpx.ByteStream(body), request=request)
+
+    def read(self) -> bytes:
+        """The body, which httpx would decode again as a stream."""
+        return self._whole
+
+    @property
+    def content(self) -> bytes:
+        """The body."""
+        return self._whole
+
+
 class HttpTransport(httpx.AsyncBaseTransport):
     """Sends httpx's requests by pyqwest, and reads each response to its end, or to the longest that it may be.
 
@@ -221,20 +240,23 @@ class HttpTransport(httpx.AsyncBaseTransport):
             await response.aclose()
             raise httpx.RemoteProtocolError(f"its answer cannot be understood (status {response.status})")
         body = await self._read(response)
-        # What the engine unpacks comes without this header, and what it leaves alone is taken as it is.
-        headers = [(name, value) for name, value in response.headers.items() if name != "content-encoding"]
-        return httpx.Response(response.status, headers=headers, stream=httpx.ByteStream(body), request=request)
+        return _WholeResponse(response.status, response.headers.items(), body, request)
 
     async def _read(self, response: pyqwest.Response) -> bytes:
         chunks = []
-        left = self._limits.max_response_bytes
+        length = 0
+        # The engine takes this header away from what it unpacks, so that it is the length of what comes from here.
+        promised = response.headers.get("content-length")
         try:
             async for chunk in response.content:
-                left -= len(chunk)
-                if left < 0:
+                length += len(chunk)
+                if length > self._limits.max_response_bytes:
                     await response.aclose()
                     raise ResponseTooLarge(f"its answer is longer than {self._limits.max_response_bytes} bytes")
                 chunks.append(chunk)
+                # Nothing comes after this; to wait until the engine says so takes another turn between its thread and this.
+                if promised == str(length):
+                    break
         except (OSError, RuntimeError, pyqwest.RemoteProtocolError, pyqwest.ReadError) as error:
             raise self._failure_in_body(error) from None
         return b"".join(chunks)
@@ -415,7 +437,6 @@ class HttpClient:
         finally:
             if self._observe is not None:
                 self._observe(request, response, began)
-        response.read()
         return response
 
     def _trust_system(self, own: bytes | None) -> None:

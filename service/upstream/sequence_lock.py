@@ -24,6 +24,9 @@ class SequenceLock(asyncio.Lock):
         Raises:
             UpdateFailed: Other updates of the sequence were still under way at the deadline.
         """
+        if not self.locked():  # and then this does not wait
+            await self.acquire()
+            return
         try:
             async with asyncio.timeout(deadline.remaining()):
                 await self.acquire()
