@@ -182,6 +182,7 @@ class CallMetrics:
         self._children: dict[_Key, _Children] = {}
         self._connections_named: set[tuple[str, str]] = set()
         self._request_children: dict[tuple[str, str, str, int, str], Histogram] = {}
+        self._calls_left_children: dict[tuple[str, str, str], Histogram] = {}
 
     def record(self, record: CallRecord) -> None:
         """Counts one call."""
@@ -237,7 +238,11 @@ class CallMetrics:
 
     def record_rate_limit(self, provider: str, endpoint: str, window: RateWindow) -> None:
         """Notes how many calls a provider said are left."""
-        self._calls_left.labels(provider, endpoint, window.name).observe(window.left)
+        key = (provider, endpoint, window.name)
+        found = self._calls_left_children.get(key)
+        if found is None:
+            found = self._calls_left_children[key] = self._calls_left.labels(*key)
+        found.observe(window.left)
 
     def record_token_refresh(self, provider: str, result: str) -> None:
         """Counts one request to a token endpoint.
