@@ -70,7 +70,7 @@ async def test_the_demonstration_ends_well_and_leaves_nothing(tmp_path: Path) ->
     assert left_in(tmp_path) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 async def test_an_interrupted_demonstration_leaves_nothing(tmp_path: Path, number: int) -> None:
     async with demo(tmp_path) as process, asyncio.timeout(60):
         assert process.stdout is not None

@@ -15,6 +15,7 @@ from tests.support.connections import access_token, check_after_crash, outreach_
 from tests.support.pgbouncer import pgbouncer
 
 
+@pytest.mark.slow
 async def test_everything_works_behind_a_pooler(postgresql_server: Any, tmp_path: Path) -> None:
     async with pgbouncer(postgresql_server, tmp_path) as url:
         store = Store.open(f"{url}?pgbouncer=true")
@@ -62,6 +63,7 @@ async def test_a_pooler_without_places_fails_no_call(postgresql_server: Any, tmp
         await store.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
 async def test_after_a_crash_behind_a_pooler_nothing_else_is_lost(
     step: str, postgresql_server: Any, tmp_path: Path

@@ -6,7 +6,7 @@ from service.upstream import retry
 from tests.fuzz.differential import search
 
 
-@pytest.mark.parametrize("seed", [101, 102])
+@pytest.mark.parametrize("seed", [101, pytest.param(102, marks=pytest.mark.slow)])
 async def test_no_answer_makes_the_service_say_what_is_not_so(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "backoff", lambda _attempt: 0.0)
     findings = await search(250, seed)

@@ -117,6 +117,7 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_stubs_that_are_not_what_the_contract_gives_are_found(copy: Path) -> None:
     fresh = run(copy, "make", "generated-fresh")
     assert fresh.returncode == 0, fresh.stdout
@@ -151,6 +152,7 @@ def test_make_keeps_what_python_compiles(monkeypatch: pytest.MonkeyPatch) -> Non
     assert done.stdout == "kept\n"
 
 
+@pytest.mark.slow
 def test_setup_without_a_fit_python_says_what_is_needed(copy: Path) -> None:
     (copy / ".venv").unlink()
     done = run(copy, "make", "setup", "PYTHON=/nowhere/python3")

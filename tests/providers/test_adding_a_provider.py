@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 from aiohttp import web
 from engagement.v1 import sequence_step_service_pb2 as pb
 from engagement.v1 import sequence_step_service_pb2_grpc
@@ -70,6 +71,7 @@ async def update(address: str, key: str, **template: str) -> CallResult:
         return await call_result(stub.UpdateStep(request, metadata=metadata, timeout=10))
 
 
+@pytest.mark.slow
 async def test_a_provider_is_one_module_and_one_line(tmp_path: Path) -> None:
     async with toy_stand_in() as (url, step):
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SEQSTEP_")} | {
