@@ -267,7 +267,10 @@ async def running(settings: Settings) -> AsyncIterator[App]:
             from service.rest.app import create_app  # noqa: PLC0415
 
             http = await rest.start(
-                create_app(calls, metrics.render, readiness), settings.http_address, tls, shared=shared
+                create_app(calls, metrics.render, readiness, shows_api_page=settings.api_page),
+                settings.http_address,
+                tls,
+                shared=shared,
             )
             stack.push_async_callback(http.stop, 0)
         if has_metrics:

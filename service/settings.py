@@ -58,6 +58,9 @@ class Settings(_ProviderUrls):
     http_address: str = Field(
         "127.0.0.1:8080", description="Where the HTTP server listens, as HOST:PORT; empty for none."
     )
+    api_page: bool = Field(
+        True, description="Show the API of the HTTP server to people, on `/docs`; it says what `/openapi.json` says."
+    )
     admin_address: str = Field(
         "",
         description="Where `/healthz`, `/readyz` and `/metrics` are served in plaintext and without client certificates, as "

@@ -1,4 +1,4 @@
-"""The HTTP server's application: the REST page's PATCH on FastAPI, its OpenAPI document, health and metrics."""
+"""The HTTP server's application: the REST page's PATCH on FastAPI, its OpenAPI document and page, health and metrics."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -16,6 +16,7 @@ from service.api.call_handler import CallerGone, CallHandler, CallOutcome
 from service.api.envelope import envelope
 from service.api.readiness import Readiness
 from service.domain.errors import CODES, CallRefused, ErrorCode, Outcome, Problem
+from service.rest import api_page
 from service.rest.admin import Metrics
 from service.rest.request import HttpCall, step_update
 from service.rest.schemas import Envelope, Error, ErrorMeta, FieldChange, ServerStatus, Warning  # noqa: A004
@@ -27,13 +28,16 @@ PREFIX: Final = "/engagement/v2"
 _NO_STORE: Final = {"cache-control": "no-store"}
 
 
-def create_app(call_handler: CallHandler, metrics: Metrics, readiness: Readiness) -> FastAPI:
+def create_app(
+    call_handler: CallHandler, metrics: Metrics, readiness: Readiness, *, shows_api_page: bool = True
+) -> FastAPI:
     """The application that serves the PATCH of the REST page, its OpenAPI document, health and metrics.
 
     Args:
         call_handler: Carries out the calls.
         metrics: Gives what `/metrics` serves.
         readiness: What `/readyz` answers.
+        shows_api_page: Serve `/docs`, which shows the document to people.
     """
     app = FastAPI(
         title="Update Sequence Step",
@@ -46,7 +50,7 @@ def create_app(call_handler: CallHandler, metrics: Metrics, readiness: Readiness
             {"name": _STEPS, "description": "Steps of sequences at Apollo and Outreach."},
             {"name": _OPERATIONS, "description": "For those who run the service; they need no key."},
         ],
-        # The pages that show the document would load scripts from elsewhere.
+        # FastAPI's own pages that show the document would load scripts from elsewhere.
         docs_url=None,
         redoc_url=None,
         # A path that is a little wrong is answered so, and not by a redirect that a PATCH would lose its body on.
@@ -56,6 +60,8 @@ def create_app(call_handler: CallHandler, metrics: Metrics, readiness: Readiness
         exception_handlers={HTTPException: _no_such_operation},
     )
     app.state.call_handler = call_handler
+    if shows_api_page:
+        app.router.routes.extend(api_page.routes())
     for prefix in ("", PREFIX):
         app.router.add_api_route(
             prefix + PATH,
