@@ -77,7 +77,7 @@ mutation: setup ## Change the code a little, again and again, and show which cha
 	@$(PY) tools/mutation.py $(MUTATION_ARGS)
 
 .PHONY: check
-check: lint types proto generated-fresh test-slow test ## Run everything that has to be right before a commit lands
+check: lint types proto generated-fresh docs test-slow test ## Run everything that has to be right before a commit lands
 
 .PHONY: test-slow
 test-slow: setup ## Run the slow tests: Envoy, packages, fuzzing, current tools, replicas, the whole fault matrix
@@ -113,6 +113,10 @@ generate: setup ## Make the stubs and the tables of the documentation again
 	@buf generate
 	buf build --as-file-descriptor-set --output $(DESCRIPTORS)
 	$(PY) tools/docs.py
+
+.PHONY: docs
+docs: setup ## Build the documentation as a site, in build/site
+	@$(PY) -m sphinx --quiet --fresh-env --fail-on-warning --keep-going --conf-dir tools/site . build/site
 
 .PHONY: serve
 serve: $(READY_TO_RUN) ## Run the service in the foreground, with a database and customers of the sandbox in var/

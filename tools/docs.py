@@ -1,4 +1,7 @@
-"""Writes the tables of the documentation from the code and the tests' data; `make generate` calls it."""
+"""Writes the tables of the documentation from the code and the tests' data, and the page of the contract.
+
+`make generate` calls it.
+"""
 
 import re
 import sys
@@ -14,6 +17,7 @@ from service.domain.errors import CODES
 from service.domain.step import WARNINGS
 from service.settings import Settings
 from tests.odd_answers.table import rows as odd_answers
+from tools import contract_page
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
 _TABLE: Final = re.compile(r"(<!-- table: (?P<name>\w+) -->\n).*?(<!-- end -->\n)", re.DOTALL)
@@ -72,13 +76,18 @@ def filled(text: str) -> str:
 
 
 def main() -> None:
-    """Makes the tables again."""
+    """Makes the tables and the page again."""
     for path in (DOCS / page for page in PAGES):
         before = path.read_text(encoding="utf-8")
-        after = filled(before)
-        if after != before:
-            path.write_text(after, encoding="utf-8")
-            sys.stdout.write(f"wrote {path.name}\n")
+        _write(path, before, filled(before))
+    path = DOCS / "contract.md"
+    _write(path, path.read_text(encoding="utf-8") if path.exists() else "", contract_page.page())
+
+
+def _write(path: Path, before: str, after: str) -> None:
+    if after != before:
+        path.write_text(after, encoding="utf-8")
+        sys.stdout.write(f"wrote {path.name}\n")
 
 
 if __name__ == "__main__":

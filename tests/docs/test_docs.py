@@ -15,7 +15,7 @@ from service.domain.errors import CODES, ErrorCode
 from service.domain.step import WARNINGS, WarningType
 from service.providers import providers
 from service.settings import Settings
-from tools import docs
+from tools import contract_page, docs
 
 ROOT = Path(__file__).parents[2]
 PROTOS = "".join(path.read_text() for path in sorted((ROOT / "protos").rglob("*.proto")))
@@ -64,6 +64,16 @@ def test_the_settings_are_those_of_the_code() -> None:
 def test_the_tables_are_fresh(page: str) -> None:
     text = (ROOT / "docs" / page).read_text()
     assert docs.filled(text) == text, "run `make generate`"
+
+
+def test_the_page_of_the_contract_is_fresh() -> None:
+    page = (ROOT / "docs" / "contract.md").read_text()
+    assert contract_page.page() == page, "run `make generate`"
+    # And has all that there is, with its comment.
+    for name in re.findall(r"^(?:service|message|enum) (\w+)", PROTOS, re.MULTILINE):
+        assert f"\n## {name}\n\n" in page
+    for name in re.findall(r"^  (?:.*\s)?(\w+) = \d+(?: \[deprecated = true\])?;", PROTOS, re.MULTILINE):
+        assert re.search(rf"^\| (?:~~)?`{name}`(?:~~)? \| .* \| [A-Z].{{5,}} \|$", page, re.MULTILINE), name
 
 
 def test_every_code_and_warning_in_the_contract_is_in_the_code() -> None:

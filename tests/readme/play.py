@@ -20,7 +20,12 @@ from pathlib import Path
 FENCE = re.compile(r"^```(?P<language>sh|python|text)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)
 
 # Commands that stay in the foreground, with what they print when they are ready.
-FOREGROUND = {"make sandbox": "listening on", "make serve": "serving"}
+FOREGROUND = {
+    "make sandbox": "listening on",
+    "make serve": "serving",
+    "seqstep sandbox": "listening on",
+    "seqstep serve": "serving",
+}
 
 # The tests run this page, and not the other way round.
 NOT_PLAYED = {"make test"}
