@@ -1,4 +1,4 @@
-"""What tools show of the service by reflection: grpcurl as locked and as it is now, ghz, buf curl."""
+"""What tools show of the service by reflection: grpcurl as locked and as it is now, ghz, buf curl, grpc-health-probe."""
 
 import asyncio
 import json
@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from service.rpc.server import SERVICE_NAME
-from tests.support.go_tools import GHZ, GRPCURL, go_tool
+from tests.support.go_tools import GHZ, GRPCURL, HEALTH_PROBE, go_tool
 from tests.support.grpc_server import RunningGrpcServer
+from tools.transcript import transcript
 
 METADATA = {"x-api-key": "good", "x-customer-id": "acme", "x-provider-name": "apollo"}
 HEADERS = [part for name, value in METADATA.items() for part in ("-H", f"{name}: {value}")]
@@ -70,3 +71,11 @@ async def test_buf_curl_lists_and_calls(server: RunningGrpcServer) -> None:
         assert {METHOD, "grpc.health.v1.Health/List"} <= set(listed.split())
     await run(*curl, *HEADERS, "--data", '{"record": {}}', f"{url}/{METHOD}")
     assert len(server.updates) == 1
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plaintext", "TLS"])
+async def test_all_tools_of_today_against_the_service(*, secure: bool) -> None:
+    for package in (GRPCURL, GHZ, HEALTH_PROBE):
+        await built(package)
+    shown = await transcript(secure)
+    assert shown.count("$ grpc-health-probe") == 3

@@ -11,6 +11,7 @@ import pytest
 
 GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4"
 GHZ = "github.com/bojand/ghz/cmd/ghz@v0.93.0"
+HEALTH_PROBE = "github.com/grpc-ecosystem/grpc-health-probe@v0.4.63"
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""A receiver of traces by OTLP over HTTP, as a collector is."""
+"""A receiver of traces by OTLP over HTTP, as a collector is, which shows them as Tempo and Jaeger do."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -47,6 +47,11 @@ class OtlpReceiver:
                 self.spans += [ReceivedSpan(span, resource) for span in scope.spans]
         return web.Response(body=b"", content_type="application/x-protobuf")
 
+    async def show(self, request: web.Request) -> web.Response:
+        spans = [span for span in self.spans if span.trace_id == request.match_info["trace"]]
+        shown = [{"operationName": span.name, "tags": span.attributes} for span in spans]
+        return web.json_response({"spans": shown}, status=200 if shown else 404)
+
     def named(self, name: str) -> list[ReceivedSpan]:
         return [span for span in self.spans if span.name == name]
 
@@ -61,6 +66,7 @@ async def running_otlp_receiver() -> AsyncIterator[OtlpReceiver]:
     receiver = OtlpReceiver()
     application = web.Application()
     application.router.add_post("/v1/traces", receiver.receive)
+    application.router.add_get("/api/traces/{trace}", receiver.show)
     runner = web.AppRunner(application)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
