@@ -9,6 +9,7 @@ import pytest
 from playwright.async_api import ConsoleMessage
 
 from sandbox import seed
+from service.api.admission import Admission
 from service.rest.api_page import routes
 from tests.support.browser import needs_chromium, running_browser, try_update
 from tests.support.http_server import GOOD, RunningHttpServer
@@ -53,6 +54,15 @@ async def test_the_page_is_no_call(server: RunningHttpServer) -> None:
     assert server.records == []
     assert b"seqstep_calls_total{" not in server.metrics.render()[0]
     assert (await server.client.patch("/docs", headers=GOOD)).json()["errors"][0]["code"] == "METHOD_NOT_ALLOWED_ERROR"
+
+
+async def test_the_page_is_served_when_no_call_is(server: RunningHttpServer) -> None:
+    server.admission = Admission(0)
+    await server.stop()
+    await server.start()
+    assert (await server.client.get("/docs")).status_code == 200
+    # What the page sends has the same limits as any call.
+    assert (await server.patch()).status_code == 429
 
 
 async def test_the_page_can_be_switched_off(tmp_path: Path) -> None:

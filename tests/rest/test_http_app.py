@@ -321,7 +321,8 @@ async def test_a_full_server_says_when_to_come_back(server: RunningHttpServer) -
         ("PATCH", f"{PATH}/"),
         ("PATCH", "/sequences/54%2F1/sequence_steps/7"),
         ("GET", "/engagement/v1"),
-        ("GET", "/docs"),
+        ("GET", "/docs/"),
+        ("GET", "/docs/__init__.py"),
     ],
 )
 async def test_an_unknown_path_is_answered_in_the_envelope(server: RunningHttpServer, method: str, path: str) -> None:
