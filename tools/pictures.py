@@ -1,12 +1,15 @@
 """Makes the pictures of the documentation, each from a service that really runs.
 
 `python -m tools.pictures api` makes docs/images/api.png, and needs Chromium (Debian: chromium-headless-shell);
-`python -m tools.pictures dashboard` makes docs/images/dashboard.png in five minutes, and needs Prometheus.
+`python -m tools.pictures dashboard` makes docs/images/dashboard.png in five minutes, and needs Prometheus;
+`python -m tools.pictures architecture` draws the diagram of docs/architecture.md for the site, and needs Chromium and npm.
 """
 
 import asyncio
+import hashlib
 import itertools
 import json
+import subprocess
 import sys
 import tempfile
 import time
@@ -158,7 +161,36 @@ async def _account(service: RunningService, customer: str) -> str:
     return str(made["id"])
 
 
-PICTURES: Final[Mapping[str, Callable[[], Awaitable[None]]]] = {"api": api, "dashboard": dashboard}
+_MERMAID: Final = "mermaid@11.17.2"
+
+
+async def architecture() -> None:
+    """The diagram of the architecture, drawn from the page. Git hosts draw it themselves; the site fetches nothing that could."""
+    page_source = (IMAGES.parent / "architecture.md").read_text(encoding="utf-8")
+    source = page_source.partition("```mermaid\n")[2].partition("```")[0]
+    with tempfile.TemporaryDirectory() as folder:
+        install = ("npm", "install", "--silent", "--prefix", folder, _MERMAID)
+        await asyncio.to_thread(subprocess.run, install, check=True)
+        async with running_browser() as browser:
+            page = await browser.new_page()
+            await page.add_script_tag(path=f"{folder}/node_modules/mermaid/dist/mermaid.min.js")
+            drawn = await page.evaluate(
+                """async source => {
+                    const look = {theme: "neutral", htmlLabels: false, flowchart: {htmlLabels: false}};
+                    mermaid.initialize({startOnLoad: false, ...look});
+                    return (await mermaid.render("architecture", source)).svg;
+                }""",
+                source,
+            )
+    digest = hashlib.sha256(source.encode()).hexdigest()
+    (IMAGES / "architecture.svg").write_text(f"<!-- drawn from {digest} -->\n{drawn}\n", encoding="utf-8")
+
+
+PICTURES: Final[Mapping[str, Callable[[], Awaitable[None]]]] = {
+    "api": api,
+    "architecture": architecture,
+    "dashboard": dashboard,
+}
 
 
 async def main(names: list[str]) -> None:

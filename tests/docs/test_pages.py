@@ -1,5 +1,6 @@
 """The pages of the documentation: links and anchors lead somewhere, the list of pages is whole, and the site builds."""
 
+import hashlib
 import re
 import subprocess
 import sys
@@ -52,6 +53,12 @@ def test_the_list_of_pages_has_every_page_once() -> None:
     assert {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"} == {
         name for name in listed if "/" not in name
     }
+
+
+def test_the_picture_of_the_architecture_is_fresh() -> None:
+    source = (ROOT / "docs" / "architecture.md").read_text().partition("```mermaid\n")[2].partition("```")[0]
+    drawn = (ROOT / "docs" / "images" / "architecture.svg").read_text()
+    assert hashlib.sha256(source.encode()).hexdigest() in drawn, "run `python -m tools.pictures architecture`"
 
 
 class _Assets(HTMLParser):

@@ -37,7 +37,8 @@ async def run(command: str, folder: Path) -> Any:
 async def failing_call(address: str, key: str) -> Any:
     """Asks for a step that is not there; returns the error."""
     async with grpc.aio.insecure_channel(address) as channel:
-        request = pb.UpdateStepRequest(sequence_id="7", sequence_step_id="7777", record={"template": {"subject": "x"}})
+        record = pb.SequenceStepRecord(template=pb.StepTemplate(subject="x"))
+        request = pb.UpdateStepRequest(sequence_id="7", sequence_step_id="7777", record=record)
         metadata = (
             ("x-api-key", key),
             ("x-customer-id", CUSTOMER),

@@ -71,6 +71,13 @@ def _leave_folders(_: Sphinx, document: str, source: list[str]) -> None:
     source[0] = re.sub(r"\[([^\]]+)\]\(([^)#:\s]+)\)", plain, source[0])
 
 
+def _show_diagram(_: Sphinx, document: str, source: list[str]) -> None:
+    """Puts the picture of a diagram in the place of its source, which git hosts draw."""
+    if document == "docs/architecture":
+        picture = "![The parts, and which imports or calls which](images/architecture.svg)"
+        source[0] = re.sub(r"^```mermaid\n.*?^```$", picture, source[0], flags=re.DOTALL | re.MULTILINE)
+
+
 def _add_index(app: Sphinx, failure: Exception | None) -> None:
     if failure is None and app.builder.name == "html":
         shutil.copy(app.outdir / f"{root_doc}.html", app.outdir / "index.html")
@@ -81,5 +88,6 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.add_lexer("mermaid", TextLexer)
     app.connect("source-read", _add_navigation)
     app.connect("source-read", _leave_folders)
+    app.connect("source-read", _show_diagram)
     app.connect("build-finished", _add_index)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
