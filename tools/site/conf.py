@@ -22,6 +22,8 @@ include_patterns += ["sandbox/README.md", "tests/vectors/README.md"]
 exclude_patterns = [".*", "build", "dist", "var", "**/node_modules", "**/target"]
 html_theme = "furo"
 html_title = "seqstep"
+html_static_path = ["static"]
+html_css_files = ["tables.css"]
 html_copy_source = False
 html_show_copyright = False
 # Anchors as git hosts make them.
