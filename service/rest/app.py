@@ -60,8 +60,6 @@ def create_app(
         exception_handlers={HTTPException: _no_such_operation},
     )
     app.state.call_handler = call_handler
-    if shows_api_page:
-        app.router.routes.extend(api_page.routes())
     for prefix in ("", PREFIX):
         app.router.add_api_route(
             prefix + PATH,
@@ -112,6 +110,9 @@ def create_app(
         content, media_type = metrics()
         return Response(content, headers={"content-type": media_type})
 
+    if shows_api_page:
+        # Last, so that calls pass none of them.
+        app.router.routes.extend(api_page.routes())
     return app
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from service.rpc.server import SERVICE_NAME
 from tests.support.go_tools import GHZ, GRPCURL, HEALTH_PROBE, go_tool
 from tests.support.grpc_server import RunningGrpcServer
-from tools.transcript import transcript
+from tools.transcript import steps, transcript
 
 METADATA = {"x-api-key": "good", "x-customer-id": "acme", "x-provider-name": "apollo"}
 HEADERS = [part for name, value in METADATA.items() for part in ("-H", f"{name}: {value}")]
@@ -79,3 +80,11 @@ async def test_all_tools_of_today_against_the_service(*, secure: bool) -> None:
         await built(package)
     shown = await transcript(secure)
     assert shown.count("$ grpc-health-probe") == 3
+
+
+def test_the_page_has_the_commands_of_the_transcript() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "clients.md").read_text().partition("## Tools\n")[2]
+    tried = {step.command for step in steps("127.0.0.1:50051", "")}
+    shown = [" ".join(code.replace("\\\n", "").split()) for code in re.findall(r"```sh\n(.*?)```", page, re.DOTALL)]
+    assert len(shown) == 2
+    assert set(shown) <= tried
