@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,11 @@ async def test_every_panel_shows_a_running_service(tmp_path: Path, monkeypatch: 
                 while empty:
                     await asyncio.sleep(0.2)
                     empty = [expression for expression in empty if not await query(prometheus, expression)]
+            from tools import dashboard_picture
+
+            picture = tmp_path / "dashboard.png"
+            await dashboard_picture.draw(prometheus, time.time() - 5, time.time(), picture)
+            assert picture.read_bytes().startswith(b"\x89PNG")
             for rule in RULES:
                 await query(prometheus, rule["expr"])
             loaded = (await prometheus.get("/api/v1/rules")).json()["data"]["groups"][0]["rules"]
