@@ -58,7 +58,7 @@ async def api() -> None:
             await page.screenshot(
                 path=IMAGES / "api.png",
                 full_page=True,
-                clip={"x": 0, "y": 0, "width": _WIDTH, "height": end["y"] + end["height"] + 20},
+                clip={"x": 0, "y": 0, "width": _WIDTH, "height": end["y"] + end["height"] + 4},
             )
 
 
