@@ -13,9 +13,10 @@ RUN python -m venv /opt/build \
  && python -m venv --without-pip /opt/seqstep \
  && /opt/build/bin/pip --python /opt/seqstep/bin/python install --no-cache-dir --require-hashes --requirement requirements.lock
 COPY pyproject.toml README.md CHANGELOG.md LICENSE ./
-COPY generated generated
+COPY generated/python/engagement generated/python/engagement
+COPY clients/python clients/python
 COPY service service
-RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
+RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist ./clients/python . \
  && /opt/build/bin/pip --python /opt/seqstep/bin/python install --no-cache-dir --no-deps --no-index /dist/*.whl \
  && /opt/build/bin/cyclonedx-py environment --output-reproducible --output-file /opt/seqstep/sbom.cdx.json \
     /opt/seqstep/bin/python

@@ -42,7 +42,7 @@ setup: $(READY) ## Make the virtual environment with everything that is locked (
 $(VENV)/.ready: requirements-dev.lock
 $(VENV)/.ready-to-run: requirements-run.lock
 
-$(VENV)/.ready $(VENV)/.ready-to-run: pyproject.toml
+$(VENV)/.ready $(VENV)/.ready-to-run: pyproject.toml clients/python/pyproject.toml
 	@echo "Setting up $(VENV) (once)"
 	candidates="$(PYTHON)"
 	for python in $${candidates:-python3 python3.11 python3.12 python3.13 python3.14 python}; do
@@ -91,7 +91,7 @@ lint: setup ## Check style, formatting and the Dockerfile
 
 .PHONY: types
 types: setup ## Check types
-	@mypy $(wildcard service sandbox tests bench tools)
+	@mypy $(wildcard service sandbox clients/python/src/seqstep_client tests bench tools)
 
 .PHONY: proto
 proto: setup ## Check the contract: style, formatting, and that no client breaks
@@ -140,6 +140,7 @@ lock: setup ## Lock the dependencies again, with hashes and without naming an in
 	build/lock/bin/python -m pip install --quiet --disable-pip-version-check uv
 	compile=(build/lock/bin/uv pip compile --quiet --universal --python-version 3.11)
 	compile+=(--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links)
+	compile+=(--no-emit-package seqstep-client)
 	"$${compile[@]}" $(LOCK_ARGS) pyproject.toml --extra postgresql --extra tracing --output-file requirements.lock
 	"$${compile[@]}" $(LOCK_ARGS) --group build --output-file requirements-build.lock
 	"$${compile[@]}" $(LOCK_ARGS) pyproject.toml --all-extras --group dev --output-file requirements-dev.lock

@@ -1,4 +1,4 @@
-"""Runs grpcio-tools' Python gRPC generator as a protoc plugin.
+"""Runs grpcio-tools' Python gRPC generator as a protoc plugin, and marks the packages as typed.
 
 grpcio-tools has its gRPC generator only inside its own protoc, while buf wants plugins: programs that read a
 CodeGeneratorRequest from standard input and write a CodeGeneratorResponse to standard output.
@@ -37,6 +37,9 @@ def main() -> None:
         )
         for path in sorted(out.rglob("*.py")):
             response.file.add(name=path.relative_to(out).as_posix(), content=path.read_text(encoding="utf-8"))
+    # Tells type checkers that what is installed has types.
+    for package in sorted({file.partition("/")[0] for file in request.file_to_generate}):
+        response.file.add(name=f"{package}/py.typed", content="")
     sys.stdout.buffer.write(response.SerializeToString())
 
 

@@ -35,10 +35,10 @@ def release(root: Path, folder: Path) -> str:
         _refuse(f"{folder} is there already; remove it, or keep it and set the next version.")
     folder.mkdir(parents=True)
     build, shipped = _environment(root, folder / "build", "requirements-build.lock"), folder / "shipped"
-    _run(root, build, "-m", "hatchling", "build", "--directory", folder)
-    [wheel] = folder.glob("*.whl")
+    for project in (root / "clients" / "python", root):
+        _run(project, build, "-m", "hatchling", "build", "--directory", folder)
     python = _environment(root, shipped, "requirements.lock")
-    _install(root, python, "--no-deps", "--no-index", wheel)
+    _install(root, python, "--no-deps", "--no-index", *folder.glob("*.whl"))
     _run(
         root,
         build.with_name("cyclonedx-py"),

@@ -16,6 +16,7 @@ _VENV: Final = Path(".venv")
 _PYTHON: Final = _VENV / "bin" / "python"
 _PIP: Final = (str(_PYTHON), "-m", "pip", "--disable-pip-version-check")
 _UV_LOCK: Final = "requirements-uv.lock"
+_OWN: Final = ("--editable", ".", "--editable", "clients/python")
 
 # pip's settings, and what uv calls them.
 _SETTINGS: Final = {
@@ -64,7 +65,7 @@ def main() -> None:
     if uv is None:
         _say(f"Installing up to {count} packages with pip, which takes minutes")
         _run(*_PIP, "install", "--require-hashes", "--requirement", lock)
-        _run(*_PIP, "install", "--quiet", "--no-deps", "--no-build-isolation", "--editable", ".")
+        _run(*_PIP, "install", "--quiet", "--no-deps", "--no-build-isolation", *_OWN)
         return
     _say(f"Installing up to {count} packages with uv")
     listed = subprocess.run([*_PIP, "config", "list"], capture_output=True, text=True, check=True).stdout.splitlines()
@@ -73,7 +74,7 @@ def main() -> None:
     quiet = () if sys.stderr.isatty() else ("--quiet",)
     install = (uv, "pip", "install", *quiet, "--python", str(_PYTHON))
     _run(*install, "--require-hashes", "--requirement", lock, environment=environment)
-    _run(*install, "--no-deps", "--no-build-isolation", "--editable", ".", environment=environment)
+    _run(*install, "--no-deps", "--no-build-isolation", *_OWN, environment=environment)
 
 
 def _find_uv() -> str | None:

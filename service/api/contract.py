@@ -1,30 +1,41 @@
-"""What the servers and the client library share of the contract: metadata keys, deadlines, and the numbers of its enums."""
+"""What the servers know of the contract: what callers know too, and more metadata keys, deadlines, and the numbers of its enums."""
 
-import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
 from engagement.v1 import envelope_pb2
 
+from seqstep_client.contract import (
+    API_KEY,
+    CUSTOMER_ID,
+    DEFAULT_DEADLINE_SECONDS,
+    METADATA_RULE,
+    METADATA_VALUE,
+    PROVIDER_NAME,
+    REQUEST_ID,
+)
 from service.domain.errors import Origin, Outcome
 
-CUSTOMER_ID: Final = "x-customer-id"
-PROVIDER_NAME: Final = "x-provider-name"
-API_KEY: Final = "x-api-key"
-REQUEST_ID: Final = "x-request-id"
+__all__ = [
+    "API_KEY",
+    "CUSTOMER_ID",
+    "DEFAULT_DEADLINE_SECONDS",
+    "ERROR_CODE",
+    "ERROR_MODE",
+    "ERROR_STATUS",
+    "MAX_DEADLINE_SECONDS",
+    "METADATA_RULE",
+    "METADATA_VALUE",
+    "ORIGINS",
+    "OUTCOMES",
+    "PROVIDER_NAME",
+    "REQUEST_ID",
+]
+
 ERROR_MODE: Final = "x-error-mode"
 ERROR_CODE: Final = "x-error-code"
 ERROR_STATUS: Final = "x-error-status"
-
-METADATA_VALUE: Final = re.compile(r"[\x20-\x7e]{1,255}")
-"""What the value of one of these keys has to be."""
-
-METADATA_RULE: Final = "Must be 1 to 255 printable ASCII characters."
-"""The same in words."""
-
-DEFAULT_DEADLINE_SECONDS: Final = 30.0
-"""How long a call may take whose caller sets no deadline."""
 
 MAX_DEADLINE_SECONDS: Final = 60.0
 """The longest deadline."""

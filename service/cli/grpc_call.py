@@ -10,9 +10,7 @@ import typer
 from google.protobuf import json_format
 from rich.text import Text
 
-from service.api.address import is_loopback
-from service.cli import output
-from service.client import (
+from seqstep_client import (
     AsyncClient,
     CallRefused,
     InvalidArgument,
@@ -23,6 +21,8 @@ from service.client import (
     UpdateFailed,
     UpdateResult,
 )
+from service.api.address import is_loopback
+from service.cli import output
 
 # A shorter wait needs no progress line.
 _PROGRESS_AFTER_SECONDS: Final = 1.0

@@ -16,7 +16,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     # gRPC is slow to load.
-    from service.client import ErrorDetail, FieldChange, StepWarning
+    from seqstep_client import ErrorDetail, FieldChange, StepWarning
 
 # Texts come from providers and their customers. Characters that would control the terminal are printed as escapes.
 _CONTROL_CHARACTERS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")

@@ -74,8 +74,8 @@ def update_step(
     ] = False,
 ) -> None:
     """Change the subject, the body or the provider's own fields of one step of one sequence."""
+    from seqstep_client import StepUpdate  # noqa: PLC0415
     from service.cli import grpc_call  # noqa: PLC0415  # gRPC is slow to load
-    from service.client import StepUpdate  # noqa: PLC0415
 
     options = grpc_call.CallOptions(
         address=address,

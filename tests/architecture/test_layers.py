@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+CLIENT = ROOT / "clients" / "python" / "src"
 
 # Each part with what it may import of the service; `service.app` and the command line know every part.
 ALLOWED = {
@@ -23,12 +25,12 @@ ALLOWED = {
     "service.api": {"service.domain", "service.observability", "service.providers", "service.update_step"},
     "service.rpc": {"service.domain", "service.api"},
     "service.rest": {"service.domain", "service.api", "service.tasks", "service.providers"},
-    "service.client": {"service.domain", "service.api.address", "service.api.contract", "service.api.value"},
 }
 FOREIGN = {
-    "google.protobuf": {"service.api", "service.rpc", "service.rest", "service.client", "service.cli", "tests"},
-    "grpc": {"service.rpc", "service.client", "service.cli", "service.app"},
-    "engagement": {"service.api", "service.rpc", "service.rest", "service.client", "service.cli"},
+    "google.protobuf": {"service.api", "service.rpc", "service.rest", "service.cli", "tests"},
+    "grpc": {"service.rpc", "service.cli", "service.app"},
+    "engagement": {"service.api", "service.rpc", "service.rest", "service.cli"},
+    "seqstep_client": {"service.api", "service.cli"},
     "starlette": {"service.rest", "sandbox"},
     "fastapi": {"service.rest"},
     "uvicorn": {"service.rest", "sandbox"},
@@ -74,6 +76,12 @@ def test_a_module_imports_only_what_its_part_may(module: str, path: Path) -> Non
             assert not target.startswith("service"), f"{module} imports {target}"
         elif target.startswith("service") and (allowed := ALLOWED.get(part_of(module))) is not None:
             assert within(target, allowed | {part_of(module)}), f"{module} imports {target}"
+
+
+@pytest.mark.parametrize("path", sorted((CLIENT / "seqstep_client").glob("*.py")), ids=lambda path: path.stem)
+def test_the_client_imports_what_its_distribution_depends_on(path: Path) -> None:
+    own = {"seqstep_client", "engagement", "google", "grpc", "grpc_status"}
+    assert {target.split(".")[0] for target in imported(path)} <= own | sys.stdlib_module_names
 
 
 @pytest.mark.parametrize(("library", "parts"), FOREIGN.items())
@@ -154,7 +162,10 @@ RETIRED = {
     ),
     *("scene", "scenes", "silence", "silences", "silent", "sparing", "told", "trial", "trials"),
 }
-SOURCES = [path for folder in ("service", "sandbox", "tools", "tests", "bench") for _, path in modules(folder)]
+SOURCES = [
+    *(path for folder in ("service", "sandbox", "tools", "tests", "bench") for _, path in modules(folder)),
+    *(CLIENT / "seqstep_client").glob("*.py"),
+]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=[str(path.relative_to(ROOT)) for path in SOURCES])

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from sandbox.stand_ins import provider_settings
+from seqstep_client import AsyncClient, StepUpdate
 from service.cli.demo.environment import DemoEnvironment
-from service.client import AsyncClient, StepUpdate
 from service.connections.encryption import generate_key
 from service.process_exit import EXIT_CONFIGURATION
 from tests.support.command import run_here, run_process, without_settings

@@ -13,7 +13,7 @@ from google.protobuf import any_pb2, json_format
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2
 
-from service.client import (
+from seqstep_client import (
     AsyncClient,
     CallRefused,
     Client,
@@ -193,7 +193,15 @@ def test_an_id_that_cannot_be_sent_is_refused_here(channel: ClientOnChannel, mor
         channel.client.update_step(STEP, **given)
 
 
-@pytest.mark.parametrize("more", [{"subject": "\udcff"}, {"body": "a\ud800"}, {"custom_fields": {"note": "\udc80"}}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"subject": "\udcff"},
+        {"body": "a\ud800"},
+        {"custom_fields": {"note": "\udc80"}},
+        {"custom_fields": {"\udc80": 1}},
+    ],
+)
 def test_half_a_character_is_refused_here(channel: ClientOnChannel, more: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgument, match="lone surrogate"):
         channel.call(StepUpdate(sequence_id="7", sequence_step_id="1", **more)).result(10)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sandbox import seed
-from service.client import (
+from seqstep_client import (
     AsyncClient,
     CallRefused,
     Client,

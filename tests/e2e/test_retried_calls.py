@@ -12,7 +12,7 @@ import pytest
 from engagement.v1 import envelope_pb2
 
 from sandbox import seed
-from service.client import AsyncClient, OutcomeUnknown, StepUpdate
+from seqstep_client import AsyncClient, OutcomeUnknown, StepUpdate
 from tests.support.deployment import Deployment, prepared_deployment, service_stub, update_subject
 from tests.support.processes import ServerProcess, server_process
 from tests.support.retries import RATE_LIMITED, SUBJECT, die_after_the_write, never_answer_writes, stored_subject

@@ -101,8 +101,8 @@ def test_the_bill_of_materials_lists_what_is_locked(image: Image) -> None:
             if requirement.marker is None or requirement.marker.evaluate():
                 locked[requirement.name] = str(requirement.specifier).removeprefix("==")
     assert {name: found.get(name) for name in locked} == locked
-    assert set(found) - set(locked) == {"seqstep"}
-    assert found["seqstep"] == version("seqstep")
+    assert set(found) - set(locked) == {"seqstep", "seqstep-client"}
+    assert found["seqstep"] == found["seqstep-client"] == version("seqstep")
 
 
 def test_the_service_runs_on_a_root_that_is_read_only(image: Image, tmp_path: Path) -> None:

@@ -79,7 +79,10 @@ def test_a_release_has_packages_components_sums_and_a_tag(repository: Path, tmp_
     folder = tmp_path / "dist"
     assert release(repository, folder) == "v0.1.0"
     files = {file.name: file.read_bytes() for file in folder.iterdir()}
-    packages = {"seqstep-0.1.0-py3-none-any.whl", "seqstep-0.1.0.tar.gz", "seqstep-0.1.0.cdx.json", "NOTES.md"}
+    packages = {
+        *("seqstep-0.1.0-py3-none-any.whl", "seqstep-0.1.0.tar.gz", "seqstep-0.1.0.cdx.json", "NOTES.md"),
+        *("seqstep_client-0.1.0-py3-none-any.whl", "seqstep_client-0.1.0.tar.gz"),
+    }
     assert files.keys() == {*packages, "SHA256SUMS"}
     sums = {name: digest for digest, name in map(str.split, files["SHA256SUMS"].decode().splitlines())}
     assert sums == {name: hashlib.sha256(files[name]).hexdigest() for name in packages}

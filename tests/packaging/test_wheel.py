@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+CLIENT = ROOT / "clients" / "python"
 
 
 def run(*command: str | Path, cwd: Path, status: int = 0) -> str:
@@ -23,13 +24,14 @@ def run(*command: str | Path, cwd: Path, status: int = 0) -> str:
 @pytest.mark.timeout(600)
 def test_the_wheel_is_all_that_a_machine_needs(tmp_path: Path) -> None:
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
-    run(*pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, ROOT, cwd=tmp_path)
+    run(*pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, ROOT, CLIENT, cwd=tmp_path)
     [wheel] = tmp_path.glob("seqstep-*.whl")
+    [client] = tmp_path.glob("seqstep_client-*.whl")
     run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "empty", cwd=tmp_path)
     python = tmp_path / "empty" / "bin" / "python"
     into = (*pip, "--python", python, "install", "--quiet")
     run(*into, "--require-hashes", "--requirement", ROOT / "requirements.lock", cwd=tmp_path)
-    run(*into, "--no-deps", "--no-index", wheel, cwd=tmp_path)
+    run(*into, "--no-deps", "--no-index", wheel, client, cwd=tmp_path)
     seqstep = python.with_name("seqstep")
     shown = run(seqstep, "--help", cwd=tmp_path)
     for command in ("serve", "sandbox", "demo", "app", "connection", "update-step", "keygen", "doctor"):

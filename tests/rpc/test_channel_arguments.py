@@ -12,8 +12,8 @@ import pytest
 from engagement.v1 import sequence_step_service_pb2 as pb
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from seqstep_client import channel
 from service.api.address import PortInUse
-from service.client import channel
 from service.rpc import server as rpc_server
 from tests.support.grpc_server import CUSTOMER, EMPTY, GOOD, METHOD, RunningGrpcServer, refusal_of
 from tests.support.http2 import (

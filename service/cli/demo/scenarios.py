@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from sandbox import seed
+from seqstep_client import AsyncClient, FieldChange, NotApplied, StepUpdate, UpdateFailed, UpdateResult
 from service.cli import output
 from service.cli.demo.environment import CUSTOMER
-from service.client import AsyncClient, FieldChange, NotApplied, StepUpdate, UpdateFailed, UpdateResult
 
 Content = Mapping[str, Any]
 """Subject and body of a template, by the names of the contract."""

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 
 from engagement.v1 import sequence_step_service_pb2 as pb
 
-from service.domain.json_value import JsonValue
-from service.domain.step import FieldChange
+from seqstep_client.values import JsonValue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +27,25 @@ class StepUpdate:
     body: str | None = None
     custom_fields: Mapping[str, JsonValue] = field(default_factory=dict)
     validate_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One value that was changed, or would be.
+
+    Attributes:
+        field: `template.subject`, `template.body` or `custom_fields.KEY`.
+        before: The value at the provider before.
+        after: What it holds now, or would hold.
+        before_truncated: Whether `before` is only the beginning of it.
+        after_truncated: Whether `after` is only the beginning of it.
+    """
+
+    field: str
+    before: JsonValue
+    after: JsonValue
+    before_truncated: bool = False
+    after_truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

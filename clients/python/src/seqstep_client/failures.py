@@ -15,10 +15,22 @@ from dataclasses import dataclass, field
 import grpc
 from engagement.v1 import sequence_step_service_pb2 as pb
 
-from service.client.updates import StepWarning
-from service.domain.errors import Origin, Outcome, Violation
-from service.domain.json_value import JsonValue
-from service.domain.step import FieldChange
+from seqstep_client.contract import Origin, Outcome
+from seqstep_client.updates import FieldChange, StepWarning
+from seqstep_client.values import JsonValue
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One part of a call that breaks a rule.
+
+    Attributes:
+        field: Its path in the request (`record.template.subject`) or the metadata key.
+        description: The rule and how to keep it.
+    """
+
+    field: str
+    description: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,21 +4,22 @@ import time
 import uuid
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import grpc
 from engagement.v1 import sequence_step_service_pb2 as pb
 from engagement.v1 import sequence_step_service_pb2_grpc as pb_grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service.api.contract import API_KEY, CUSTOMER_ID, DEFAULT_DEADLINE_SECONDS, PROVIDER_NAME, REQUEST_ID
-from service.client import messages
-from service.client.channel import CONNECT_TIMEOUT, Tls, channel_options
-from service.client.failures import UpdateFailed
-from service.client.updates import StepUpdate, UpdateResult
+from seqstep_client import messages
+from seqstep_client.channel import CONNECT_TIMEOUT, Tls, channel_options
+from seqstep_client.contract import API_KEY, CUSTOMER_ID, DEFAULT_DEADLINE_SECONDS, PROVIDER_NAME, REQUEST_ID
+from seqstep_client.failures import UpdateFailed
+from seqstep_client.updates import StepUpdate, UpdateResult
 
 _UNREACHABLE: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
-_HEALTH_CHECK: Final = health_pb2.HealthCheckRequest()
+
+# grpc.health.v1.Health/Check for the server as a whole: its request is empty, and that a response comes is enough.
+_HEALTH_CHECK: Final = "/grpc.health.v1.Health/Check"
 
 
 @dataclass(slots=True)
@@ -104,7 +105,7 @@ class Client:
             )
         self._channel = channel
         self._stub = pb_grpc.SequenceStepServiceStub(channel)
-        self._health = health_pb2_grpc.HealthStub(channel)
+        self._check_health: Any = channel.unary_unary(_HEALTH_CHECK)
         self._connected = False
 
     def update_step(
@@ -150,7 +151,7 @@ class Client:
         if self._connected:
             return
         try:
-            self._health.Check(_HEALTH_CHECK, timeout=min(CONNECT_TIMEOUT, call.remaining()))
+            self._check_health(b"", timeout=min(CONNECT_TIMEOUT, call.remaining()))
         except grpc.RpcError as error:
             if error.code() in _UNREACHABLE:
                 raise messages.unreachable(error, self._address, call.request_id) from None
@@ -213,7 +214,7 @@ class AsyncClient:
             )
         self._channel = channel
         self._stub = pb_grpc.SequenceStepServiceStub(channel)
-        self._health = health_pb2_grpc.HealthStub(channel)
+        self._check_health: Any = channel.unary_unary(_HEALTH_CHECK)
         self._connected = False
 
     async def update_step(
@@ -259,7 +260,7 @@ class AsyncClient:
         if self._connected:
             return
         try:
-            await self._health.Check(_HEALTH_CHECK, timeout=min(CONNECT_TIMEOUT, call.remaining()))
+            await self._check_health(b"", timeout=min(CONNECT_TIMEOUT, call.remaining()))
         except grpc.aio.AioRpcError as error:
             if error.code() in _UNREACHABLE:
                 raise messages.unreachable(error, self._address, call.request_id) from None

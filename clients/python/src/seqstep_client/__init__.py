@@ -1,6 +1,6 @@
 """The client library: one call that changes a step, with a result or an exception for each way to fail.
 
-    from service.client import Client, NotApplied, StepUpdate
+    from seqstep_client import Client, NotApplied, StepUpdate
 
     with Client("127.0.0.1:50051", api_key=key) as client:
         try:
@@ -14,12 +14,14 @@
         else:
             print(result.changes, result.warnings)
 
-A value that cannot be sent is `InvalidArgument`, a `ValueError`, before anything is. `AsyncClient` is the same with `async with` and `await`. Imports none of the servers' code.
+A value that cannot be sent is `InvalidArgument`, a `ValueError`, before anything is. `AsyncClient` is the same with
+`async with` and `await`.
 """
 
-from service.client.channel import Tls
-from service.client.client import AsyncClient, Client
-from service.client.failures import (
+from seqstep_client.channel import Tls
+from seqstep_client.client import AsyncClient, Client
+from seqstep_client.contract import Origin, Outcome
+from seqstep_client.failures import (
     CallRefused,
     Cause,
     ErrorDetail,
@@ -29,12 +31,10 @@ from service.client.failures import (
     Unauthenticated,
     Unavailable,
     UpdateFailed,
+    Violation,
 )
-from service.client.messages import InvalidArgument
-from service.client.updates import StepUpdate, StepWarning, UpdateResult
-from service.domain.errors import Origin, Outcome, Violation
-from service.domain.json_value import JsonValue
-from service.domain.step import FieldChange
+from seqstep_client.updates import FieldChange, StepUpdate, StepWarning, UpdateResult
+from seqstep_client.values import InvalidArgument, JsonValue
 
 __all__ = [
     "AsyncClient",

@@ -1,13 +1,12 @@
 """The channel to the service: TLS, retries, proxies."""
 
+import ipaddress
 import json
 import re
 from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
-
-from service.api.address import is_loopback
 
 CONNECT_TIMEOUT: Final = 5.0
 """Seconds that connecting may take of the time of a call."""
@@ -44,9 +43,21 @@ _RESOLVER: Final = re.compile(r"^(dns:(//[^/]*/)?|ipv[46]:)")
 
 def channel_options(address: str) -> tuple[tuple[str, Any], ...]:
     """The options of a channel to an address; a service on this machine is not called through a proxy."""
-    if is_loopback(_RESOLVER.sub("", address)):
+    if _is_loopback(_RESOLVER.sub("", address)):
         return (*_OPTIONS, ("grpc.enable_http_proxy", 0))
     return _OPTIONS
+
+
+def _is_loopback(address: str) -> bool:
+    if address.startswith(("unix:", "unix-abstract:")):
+        return True
+    host = address.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -10,9 +10,8 @@ from engagement.v1 import sequence_step_service_pb2 as pb
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from service.api.contract import METADATA_RULE, METADATA_VALUE, ORIGINS, OUTCOMES
-from service.api.value import fill_value, to_json, unrepresentable
-from service.client.failures import (
+from seqstep_client.contract import METADATA_RULE, METADATA_VALUE, ORIGINS, OUTCOMES, Outcome
+from seqstep_client.failures import (
     CallRefused,
     Cause,
     ErrorDetail,
@@ -23,13 +22,10 @@ from service.client.failures import (
     Unauthenticated,
     Unavailable,
     UpdateFailed,
+    Violation,
 )
-from service.client.updates import StepUpdate, StepWarning, UpdateResult
-from service.domain.errors import CODES, ErrorCode, Outcome, Violation
-from service.domain.step import FieldChange
-
-_ORIGIN_OF: Final = {number: origin for origin, number in ORIGINS.items()}
-_OUTCOME_OF: Final = {number: outcome for outcome, number in OUTCOMES.items()}
+from seqstep_client.updates import FieldChange, StepUpdate, StepWarning, UpdateResult
+from seqstep_client.values import InvalidArgument, fill_fields, sendable, to_json
 
 _EXCEPTIONS: Final[Mapping[Outcome, type[UpdateFailed]]] = {
     Outcome.NOT_APPLIED: NotApplied,
@@ -39,16 +35,23 @@ _EXCEPTIONS: Final[Mapping[Outcome, type[UpdateFailed]]] = {
 _REPEATABLE: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED})
 
 # Statuses that say even without an envelope that the service never began the update.
-_REFUSALS: Final[Mapping[grpc.StatusCode, ErrorCode]] = {
-    grpc.StatusCode.UNAUTHENTICATED: ErrorCode.UNAUTHORIZED_ERROR,
-    grpc.StatusCode.PERMISSION_DENIED: ErrorCode.FORBIDDEN_ERROR,
-    grpc.StatusCode.INVALID_ARGUMENT: ErrorCode.BAD_REQUEST,
-    grpc.StatusCode.UNIMPLEMENTED: ErrorCode.NOT_IMPLEMENTED_ERROR,
+_REFUSALS: Final[Mapping[grpc.StatusCode, str]] = {
+    grpc.StatusCode.UNAUTHENTICATED: "UNAUTHORIZED_ERROR",
+    grpc.StatusCode.PERMISSION_DENIED: "FORBIDDEN_ERROR",
+    grpc.StatusCode.INVALID_ARGUMENT: "BAD_REQUEST",
+    grpc.StatusCode.UNIMPLEMENTED: "NOT_IMPLEMENTED_ERROR",
 }
 
-
-class InvalidArgument(ValueError):
-    """A value of a call cannot be sent, so that nothing was; the message names it and does not quote it."""
+HTTP_STATUSES: Final[Mapping[str, int]] = {
+    "BAD_REQUEST": 400,
+    "UNAUTHORIZED_ERROR": 401,
+    "FORBIDDEN_ERROR": 403,
+    "NOT_IMPLEMENTED_ERROR": 501,
+    "BAD_GATEWAY_ERROR": 502,
+    "SERVICE_UNAVAILABLE_ERROR": 503,
+    "GATEWAY_TIMEOUT_ERROR": 504,
+}
+"""The HTTP status of each error that is found in this process."""
 
 
 def request_of(update: StepUpdate) -> pb.UpdateStepRequest:
@@ -58,25 +61,16 @@ def request_of(update: StepUpdate) -> pb.UpdateStepRequest:
         InvalidArgument: A custom field is no JSON value, or has an integer that the request cannot hold exactly, or a
             text has a lone surrogate.
     """
-    for path, rule in unrepresentable(update.custom_fields, "custom_fields", limit=1):
-        raise InvalidArgument(f"{path}: {rule}")
-    try:
-        return _request_of(update)
-    except UnicodeEncodeError:
-        raise InvalidArgument("A text of the update has a lone surrogate, which UTF-8 does not have.") from None
-
-
-def _request_of(update: StepUpdate) -> pb.UpdateStepRequest:
     record = pb.SequenceStepRecord()
     if update.subject is not None:
-        record.template.subject = update.subject
+        record.template.subject = sendable(update.subject, "subject")
     if update.body is not None:
-        record.template.body = update.body
-    for key, value in update.custom_fields.items():
-        fill_value(record.custom_fields.fields[key], value)
+        record.template.body = sendable(update.body, "body")
+    if update.custom_fields:
+        fill_fields(record.custom_fields, update.custom_fields, "custom_fields")
     return pb.UpdateStepRequest(
-        sequence_id=update.sequence_id,
-        sequence_step_id=update.sequence_step_id,
+        sequence_id=sendable(update.sequence_id, "sequence_id"),
+        sequence_step_id=sendable(update.sequence_step_id, "sequence_step_id"),
         record=record,
         validate_only=update.validate_only,
     )
@@ -136,7 +130,7 @@ def unreachable(error: Any, address: str, request_id: str) -> Unavailable:
     code: grpc.StatusCode = error.code()
     reason = error.details() or code.name
     detail = f"{address} cannot be reached, so nothing was sent: {reason}. Check the address, TLS, and that the service runs."
-    return Unavailable(_local_failure(code, ErrorCode.SERVICE_UNAVAILABLE_ERROR, "Not reachable", detail, request_id))
+    return Unavailable(_local_failure(code, "SERVICE_UNAVAILABLE_ERROR", "Not reachable", detail, request_id))
 
 
 def _failure_without_envelope(
@@ -148,13 +142,13 @@ def _failure_without_envelope(
         return _refusal_type(code)(_local_failure(code, _REFUSALS[code], "Refused", detail, request_id))
     match code:
         case grpc.StatusCode.DEADLINE_EXCEEDED:
-            error_code, title = ErrorCode.GATEWAY_TIMEOUT_ERROR, "No response in time"
+            error_code, title = "GATEWAY_TIMEOUT_ERROR", "No response in time"
             what = "No response came before the deadline."
         case grpc.StatusCode.UNAVAILABLE:
-            error_code, title = ErrorCode.SERVICE_UNAVAILABLE_ERROR, "Connection lost"
+            error_code, title = "SERVICE_UNAVAILABLE_ERROR", "Connection lost"
             what = f"The connection to the service was lost: {reason}."
         case _:
-            error_code, title = ErrorCode.BAD_GATEWAY_ERROR, "No usable response"
+            error_code, title = "BAD_GATEWAY_ERROR", "No usable response"
             what = f"The call ended with {code.name}: {reason}."
     if request.validate_only:
         outcome, effect = Outcome.NOT_APPLIED, "Nothing was changed"
@@ -172,7 +166,7 @@ def _refusal_type(code: grpc.StatusCode) -> type[CallRefused]:
 
 def _local_failure(
     grpc_status: grpc.StatusCode,
-    code: ErrorCode,
+    code: str,
     title: str,
     detail: str,
     request_id: str,
@@ -182,11 +176,11 @@ def _local_failure(
     error = envelope_pb2.Error(
         id=str(uuid.uuid4()),
         detail=detail,
-        problem_type=code.value,
+        problem_type=code,
         title=title,
-        code=code.value,
-        status=str(CODES[code].http_status),
-        meta=envelope_pb2.ErrorMeta(outcome=OUTCOMES[outcome], request_id=request_id),
+        code=code,
+        status=str(HTTP_STATUSES[code]),
+        meta=envelope_pb2.ErrorMeta(outcome=envelope_pb2.ErrorOutcome.Value(outcome), request_id=request_id),
     )
     return _failure(pb.UpdateStepResponse(errors=[error]), request_id, (), grpc_status)
 
@@ -235,9 +229,9 @@ def _error(error: envelope_pb2.Error) -> ErrorDetail:
         status=int(error.status) if error.status.isdecimal() else 500,
         title=error.title,
         detail=error.detail,
-        origin=_ORIGIN_OF.get(meta.origin),
+        origin=ORIGINS.get(meta.origin),
         # An outcome that this version of the library does not know may be anything.
-        outcome=_OUTCOME_OF.get(meta.outcome, Outcome.UNKNOWN),
+        outcome=OUTCOMES.get(meta.outcome, Outcome.UNKNOWN),
         retry_after=meta.retry_after.ToNanoseconds() / 1e9 if meta.HasField("retry_after") else None,
         application_name=meta.application_name,
         cause=cause,
