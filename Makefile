@@ -130,6 +130,14 @@ sandbox: $(READY_TO_RUN) ## Run the stand-ins for Apollo and Outreach in the for
 polyglot: setup ## Run the clients in all languages against one service
 	@$(PY) tools/polyglot.py $(LANGUAGES)
 
+.PHONY: packages
+packages: setup ## Build the packages of all languages, in build/packages/
+	@$(PY) tools/packages.py $(LANGUAGES)
+
+.PHONY: first-calls
+first-calls: setup ## Install each package outside the tree, and make a first call with it
+	@$(PY) tools/packages.py --call $(LANGUAGES)
+
 .PHONY: bench
 bench: setup ## Measure the service
 	@$(PY) -m bench

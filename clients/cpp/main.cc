@@ -5,7 +5,7 @@
 #include <iostream>
 #include <sstream>
 
-#include "update_step.h"
+#include "seqstep/update_step.h"
 
 namespace {
 
@@ -29,19 +29,19 @@ int main(int count, char** arguments) {
   }
   const std::string ca = Environment("SEQSTEP_CA");
   const auto channel =
-      update_step::Channel(Environment("SEQSTEP_ADDRESS", "127.0.0.1:50051"), ca.empty() ? "" : ReadFile(ca));
+      seqstep::Channel(Environment("SEQSTEP_ADDRESS", "127.0.0.1:50051"), ca.empty() ? "" : ReadFile(ca));
   engagement::v1::UpdateStepRequest request;
   request.set_sequence_id(arguments[3]);
   request.set_sequence_step_id(arguments[4]);
   request.mutable_record()->mutable_template_()->set_subject(arguments[5]);
-  const auto ended = update_step::Call(channel, request,
+  const auto ended = seqstep::Call(channel, request,
                                        {{"x-customer-id", arguments[1]},
                                         {"x-provider-name", arguments[2]},
                                         {"x-api-key", Environment("SEQSTEP_API_KEY")}},
                                        std::chrono::seconds(30));
 
   if (!ended.status.ok()) std::cout << ended.status.error_code() << ": " << ended.status.error_message() << '\n';
-  if (const auto envelope = update_step::Envelope(ended)) {
+  if (const auto envelope = seqstep::Envelope(ended)) {
     for (const auto& change : envelope->changes()) std::cout << "Changed " << change.field() << ".\n";
     for (const auto& warning : envelope->warnings()) {
       std::cout << warning.problem_type() << ": " << warning.detail() << '\n';
@@ -53,12 +53,12 @@ int main(int count, char** arguments) {
       }
     }
   }
-  switch (update_step::OutcomeOf(ended)) {
-    case update_step::Outcome::kApplied:
+  switch (seqstep::OutcomeOf(ended)) {
+    case seqstep::Outcome::kApplied:
       return 0;
-    case update_step::Outcome::kNotApplied:
+    case seqstep::Outcome::kNotApplied:
       return 1;
-    case update_step::Outcome::kPartiallyApplied:
+    case seqstep::Outcome::kPartiallyApplied:
       return 4;
     default:
       return 3;

@@ -13,7 +13,7 @@
 
 #include "google/rpc/error_details.pb.h"
 #include "matcher.h"
-#include "update_step.h"
+#include "seqstep/update_step.h"
 
 namespace {
 
@@ -113,8 +113,8 @@ UpdateStepRequest RequestOf(const json& vector) {
   return message;
 }
 
-update_step::Metadata MetadataOf(const json& vector) {
-  update_step::Metadata metadata;
+seqstep::Metadata MetadataOf(const json& vector) {
+  seqstep::Metadata metadata;
   bool has_key = false;
   for (const auto& pair : vector.at("metadata")) {
     metadata.emplace_back(pair[0], pair[1]);
@@ -125,23 +125,23 @@ update_step::Metadata MetadataOf(const json& vector) {
 }
 
 // All that a call's end tells.
-json Observed(const update_step::Ended& ended) {
+json Observed(const seqstep::Ended& ended) {
   json seen = {{"status", kCodes[ended.status.error_code()]},
                {"message", ended.status.error_message()},
                {"trailers", json::object()}};
-  if (const auto envelope = update_step::Envelope(ended)) seen["response"] = JsonOf(*envelope);
+  if (const auto envelope = seqstep::Envelope(ended)) seen["response"] = JsonOf(*envelope);
   for (const auto& [key, value] : ended.trailers) {
     if (key.rfind("x-", 0) == 0) seen["trailers"][key] = value;
   }
-  const auto details = update_step::Details(ended.status);
-  if (const auto bad = update_step::Detail<google::rpc::BadRequest>(details)) {
+  const auto details = seqstep::Details(ended.status);
+  if (const auto bad = seqstep::Detail<google::rpc::BadRequest>(details)) {
     seen["violations"] = json::object();
     for (const auto& each : bad->field_violations()) seen["violations"][each.field()] = each.description();
   }
-  if (const auto retry = update_step::Detail<google::rpc::RetryInfo>(details)) {
+  if (const auto retry = seqstep::Detail<google::rpc::RetryInfo>(details)) {
     seen["retry_delay"] = retry->retry_delay().seconds() + retry->retry_delay().nanos() / 1e9;
   }
-  if (const auto info = update_step::Detail<google::rpc::ErrorInfo>(details)) seen["reason"] = info->reason();
+  if (const auto info = seqstep::Detail<google::rpc::ErrorInfo>(details)) seen["reason"] = info->reason();
   return seen;
 }
 
@@ -152,7 +152,7 @@ std::string Run(const json& vector, const std::shared_ptr<grpc::Channel>& channe
     sandbox.Call(order.at("method"), order.at("path"), order.value("body", json()));
   }
   const std::chrono::seconds deadline(vector.value("deadline_seconds", 10));
-  json seen = Observed(update_step::Call(channel, RequestOf(vector), MetadataOf(vector), deadline));
+  json seen = Observed(seqstep::Call(channel, RequestOf(vector), MetadataOf(vector), deadline));
   seen["provider_calls"] = sandbox.Call("GET", "/calls").size();
   return Mismatch("the observation", vector.at("expect"), &seen);
 }
@@ -174,7 +174,7 @@ bool Passes(const json& vector, const std::shared_ptr<grpc::Channel>& channel, S
 
 int main() {
   const std::string ca = Environment("CA");
-  const auto channel = update_step::Channel(Environment("TARGET"), ca.empty() ? "" : ReadFile(ca), /*retries=*/false);
+  const auto channel = seqstep::Channel(Environment("TARGET"), ca.empty() ? "" : ReadFile(ca), /*retries=*/false);
   Sandbox sandbox(Environment("SANDBOX"));
   std::vector<fs::path> files;
   for (const auto& entry : fs::directory_iterator(Environment("VECTORS"))) {

@@ -1,6 +1,6 @@
-#include "update_step.h"
+#include "seqstep/update_step.h"
 
-namespace update_step {
+namespace seqstep {
 namespace {
 
 using engagement::v1::SequenceStepService;
@@ -69,4 +69,4 @@ Outcome OutcomeOf(const Ended& ended) {
   }
 }
 
-}  // namespace update_step
+}  // namespace seqstep

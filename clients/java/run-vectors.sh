@@ -3,4 +3,4 @@
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 classpath="$here/target/classes:$here/target/test-classes:$(<"$here/target/classpath")"
-exec java -Dfile.encoding=UTF-8 -cp "$classpath" com.example.RunVectors
+exec java -Dfile.encoding=UTF-8 -cp "$classpath" io.github.seqstep.client.RunVectors

@@ -139,6 +139,8 @@ def test_make_says_what_there_is() -> None:
         "sandbox",
         "generate",
         "polyglot",
+        "packages",
+        "first-calls",
         "bench",
         "lock",
         "clean",

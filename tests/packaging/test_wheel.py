@@ -24,7 +24,8 @@ def run(*command: str | Path, cwd: Path, status: int = 0) -> str:
 @pytest.mark.timeout(600)
 def test_the_wheel_is_all_that_a_machine_needs(tmp_path: Path) -> None:
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
-    run(*pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, ROOT, CLIENT, cwd=tmp_path)
+    build = (*pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path)
+    run(*build, ROOT, CLIENT, cwd=tmp_path)
     [wheel] = tmp_path.glob("seqstep-*.whl")
     [client] = tmp_path.glob("seqstep_client-*.whl")
     run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "empty", cwd=tmp_path)

@@ -9,7 +9,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Error};
 use tonic::{Code, Request, Response, Status};
 
 pub mod stubs {
-    include!("../../../generated/rust/engagement/v1/engagement.v1.rs");
+    include!("gen/engagement/v1/engagement.v1.rs");
 }
 
 use stubs::sequence_step_service_client::SequenceStepServiceClient;

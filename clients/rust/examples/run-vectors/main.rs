@@ -16,9 +16,9 @@ use tonic::metadata::{KeyAndValueRef, MetadataMap};
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 use tonic_types::StatusExt;
-use update_step::stubs::sequence_step_service_client::SequenceStepServiceClient;
-use update_step::stubs::{FILE_DESCRIPTOR_SET, UpdateStepRequest, UpdateStepResponse};
-use update_step::{channel, envelope};
+use seqstep_client::stubs::sequence_step_service_client::SequenceStepServiceClient;
+use seqstep_client::stubs::{FILE_DESCRIPTOR_SET, UpdateStepRequest, UpdateStepResponse};
+use seqstep_client::{channel, envelope};
 
 type Failure = Box<dyn Error>;
 
@@ -95,7 +95,7 @@ impl Runner {
             metadata.insert("x-api-key", self.api_key.parse()?);
         }
         let seconds = vector["deadline_seconds"].as_u64().unwrap_or(10);
-        let mut call = update_step::request(self.message(vector)?, &[], Duration::from_secs(seconds))?;
+        let mut call = seqstep_client::request(self.message(vector)?, &[], Duration::from_secs(seconds))?;
         // The deadline is among the metadata already.
         for entry in metadata.iter() {
             if let KeyAndValueRef::Ascii(key, value) = entry {

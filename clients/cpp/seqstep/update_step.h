@@ -14,7 +14,7 @@
 #include "engagement/v1/sequence_step_service.grpc.pb.h"
 #include "google/rpc/status.pb.h"
 
-namespace update_step {
+namespace seqstep {
 
 using Metadata = std::vector<std::pair<std::string, std::string>>;
 
@@ -60,4 +60,4 @@ enum class Outcome {
 // Tells what a call did to the step.
 Outcome OutcomeOf(const Ended& ended);
 
-}  // namespace update_step
+}  // namespace seqstep

@@ -6,8 +6,8 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use update_step::stubs::{SequenceStepRecord, StepTemplate, UpdateStepRequest};
-use update_step::{Outcome, channel, envelope, outcome};
+use seqstep_client::stubs::{SequenceStepRecord, StepTemplate, UpdateStepRequest};
+use seqstep_client::{Outcome, channel, envelope, outcome};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<ExitCode, Box<dyn Error>> {
@@ -37,7 +37,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     };
 
     let channel = channel(&target, ca.as_deref())?;
-    let ended = update_step::update_step(&channel, &message, &metadata, Duration::from_secs(30)).await;
+    let ended = seqstep_client::update_step(&channel, &message, &metadata, Duration::from_secs(30)).await;
     if let Err(status) = &ended {
         println!("{:?}: {}", status.code(), status.message());
     }

@@ -1,4 +1,4 @@
-package com.example;
+package io.github.seqstep.client;
 
 import com.google.gson.JsonArray;
 import com.google.gson.JsonElement;

@@ -1,4 +1,4 @@
-package com.example;
+package io.github.seqstep.client;
 
 import com.engagement.v1.SequenceStepServiceGrpc.SequenceStepServiceBlockingStub;
 import com.engagement.v1.UpdateStepRequest;

@@ -1,0 +1,3 @@
+module example.com/first-call
+
+go 1.26.0
