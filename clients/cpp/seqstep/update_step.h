@@ -1,4 +1,4 @@
-// Calls SequenceStepService.UpdateStep; the page to copy, with update_step.cc: a channel, metadata and a deadline, the call,
+// Calls SequenceStepService.UpdateStep: a channel, metadata and a deadline, the call,
 // the envelope wherever it comes, and what became of the step.
 #pragma once
 

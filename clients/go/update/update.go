@@ -1,4 +1,4 @@
-// Package update calls SequenceStepService.UpdateStep, and is the page to copy: a channel, metadata and a deadline, the
+// Package update calls SequenceStepService.UpdateStep: a channel, metadata and a deadline, the
 // call, the envelope wherever it comes, and what became of the step.
 package update
 

@@ -1,4 +1,4 @@
-//! Calls `SequenceStepService.UpdateStep`; the page to copy: a channel, metadata and a deadline, the call, the envelope
+//! Calls `SequenceStepService.UpdateStep`: a channel, metadata and a deadline, the call, the envelope
 //! wherever it comes, and what became of the step.
 
 use std::time::Duration;
