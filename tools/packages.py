@@ -140,7 +140,7 @@ def _without_cached_modules(cache: Path) -> Iterator[None]:
 def build_typescript(folder: Path) -> None:
     """An npm tarball."""
     run(CLIENTS / "typescript" / "build.sh", cwd=ROOT)
-    run("npm", "pack", "--silent", "--pack-destination", folder, cwd=CLIENTS / "typescript")
+    run("npm", "pack", "--loglevel=error", "--pack-destination", folder, cwd=CLIENTS / "typescript")
 
 
 def call_typescript(folder: Path, scratch: Path, subject: str) -> str:

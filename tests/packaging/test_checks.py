@@ -112,7 +112,8 @@ def copy(tmp_path: Path) -> Path:
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("Makefile", "buf.yaml", "buf.gen.yaml"):
         shutil.copy(ROOT / name, tmp_path)
-    for name in (".venv", "requirements-dev.lock", "pyproject.toml"):
+    (tmp_path / "clients" / "python").mkdir(parents=True)
+    for name in (".venv", "requirements-dev.lock", "pyproject.toml", "clients/python/pyproject.toml"):
         (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
 
