@@ -17,6 +17,7 @@ import time
 import tomllib
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -252,14 +253,18 @@ def build(language: str, console: Console) -> Path:
 
 
 def attempt(languages: Sequence[str], job: Callable[[str], object]) -> list[str]:
-    """Does a job for each language, and returns what failed."""
-    failures = []
-    for language in languages:
+    """Does a job for each language, two at a time, and returns what failed."""
+
+    def failure_of(language: str) -> str:
         try:
             job(language)
         except Failed as failure:
-            failures.append(f"{language}: {failure}")
-    return failures
+            return f"{language}: {failure}"
+        return ""
+
+    # One waits for its package manager or compiles on one processor while another does the same.
+    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+        return [*filter(None, pool.map(failure_of, languages))]
 
 
 async def call(languages: Sequence[str], console: Console) -> list[str]:
