@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 import tomllib
 import xml.etree.ElementTree as ET
 import zipfile
@@ -134,7 +135,7 @@ def test_the_wheel_of_the_client_has_the_client_and_the_stubs_alone(wheel: zipfi
 
 
 def test_no_two_distributions_bring_the_stubs(tmp_path: Path) -> None:
-    run("python", "-m", "hatchling", "build", "--target", "wheel", "--directory", tmp_path, cwd=ROOT)
+    run(sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", tmp_path, cwd=ROOT)
     [built] = tmp_path.glob("*.whl")
     with zipfile.ZipFile(built) as service:
         assert {name.split("/")[0] for name in service.namelist()} == {
