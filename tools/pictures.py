@@ -169,7 +169,7 @@ async def architecture() -> None:
     page_source = (IMAGES.parent / "architecture.md").read_text(encoding="utf-8")
     source = page_source.partition("```mermaid\n")[2].partition("```")[0]
     with tempfile.TemporaryDirectory() as folder:
-        install = ("npm", "install", "--silent", "--prefix", folder, _MERMAID)
+        install = ("npm", "install", "--loglevel=error", "--prefix", folder, _MERMAID)
         await asyncio.to_thread(subprocess.run, install, check=True)
         async with running_browser() as browser:
             page = await browser.new_page()
