@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from service.domain import validation
 from service.domain.credentials import Connection
 from service.domain.deadline import Deadline
 from service.domain.errors import ErrorCode, Origin, Outcome, Problem, UpdateFailed, failed, invalid
+from service.domain.etag import NOTHING_READ, StepEtag
 from service.domain.html import same_document, visible_text
 from service.domain.json_value import JsonValue, json_equal
 from service.domain.outcome import with_outcome
@@ -23,7 +26,7 @@ from service.domain.step import (
     WarningType,
 )
 from service.providers.adapter import Plan, Write
-from service.providers.planning import no_change, nothing_named
+from service.providers.planning import SharedTemplateRefused, StepChanged, no_change, nothing_named
 from service.tasks import finish
 from service.upstream.sequence_lock import SequenceLock
 from service.upstream.session import ProviderSession, ProviderSessions
@@ -114,11 +117,14 @@ class UpdateStep:
             )
             session = sessions.open(connection, self._connections.renewed, deadline)
             if update.validate_only:
-                return _unwritten(await sessions.adapter.plan(update, session), session)
+                plan = await sessions.adapter.plan(update, session)
+                _check_preconditions(plan, update, session)
+                return _unwritten(plan, update, session)
             lock = sessions.locks.of(connection.key, update.sequence_id)
             await lock.acquire_until(deadline, update.sequence_id)
             try:
                 plan = await sessions.adapter.plan(update, session)
+                _check_preconditions(plan, update, session)
             except BaseException:
                 lock.release()
                 raise
@@ -148,21 +154,81 @@ def _failed(failure: UpdateFailed, update: StepUpdate, session: ProviderSession 
         requests_sent=sent,
         in_doubt=update.is_retry and not update.validate_only,
     )
+    if isinstance(failure, StepChanged):
+        return UpdateResult(problems, provider_calls=sent, etag=str(failure.etag), conflicts=failure.conflicts)
     return UpdateResult(problems, provider_calls=sent)
 
 
-def _unwritten(plan: Plan, session: ProviderSession) -> UpdateResult:
+def _check_preconditions(plan: Plan, update: StepUpdate, session: ProviderSession) -> None:
+    """Checks that what is to be written over is what the caller has seen, and that no other step changes with it.
+
+    Raises:
+        UpdateFailed: It is not, or another one would, and the caller does not want that.
+    """
+    if not update.etag and not update.refuse_shared:
+        return
+    needed = [write for write in plan.writes if session.is_needed(write)]
+    seen, present = StepEtag.parse(update.etag), StepEtag.of(plan.content)
+    if seen is not None:
+        conflicts: list[FieldChange] = []
+        for write in needed:
+            if _is_of_step(write) and seen.fields != present.fields:
+                conflicts += _conflicts(write, plan.content.custom_fields)
+                seen = replace(seen, fields=present.fields)
+            elif not _is_of_step(write) and seen.template != present.template:
+                conflicts += _conflicts(write, plan.content.texts)
+                seen = replace(seen, template=present.template)
+        if conflicts:
+            raise StepChanged(update, conflicts, seen)
+    if update.refuse_shared and plan.sharing and not all(map(_is_of_step, needed)):
+        raise SharedTemplateRefused(plan.content.template_id, plan.sharing)
+
+
+def _is_of_step(write: Write) -> bool:
+    """Whether a write is of the step's own fields, and not of the template."""
+    return write.fields[0].field.startswith(CUSTOM_FIELDS)
+
+
+def _conflicts(write: Write, present: Mapping[str, JsonValue] | None) -> list[FieldChange]:
+    """All that an etag covers of what is written, with what it would have become."""
+    wanted = {field.field: field.after for field in write.fields}
+    return [FieldChange(name, value, wanted.get(name, value)) for name, value in (present or {}).items()]
+
+
+def _etag(plan: Plan, update: StepUpdate, written: Mapping[str, JsonValue], needed: Sequence[Write]) -> str:
+    """What stands for the step as the caller has seen it, after the writes.
+
+    Where the caller gave an etag, what was neither compared nor set as a whole may be what it has not seen, so that its own
+    part stays.
+    """
+    present = StepEtag.of(plan.content.with_values(written))
+    seen = StepEtag.parse(update.etag)
+    if seen is None:
+        return "" if present == NOTHING_READ else str(present)
+    wrote_template = any(not _is_of_step(write) for write in needed)
+    sets_both_texts = update.subject is not None and update.body is not None
+    return str(
+        StepEtag(
+            present.template if wrote_template or sets_both_texts else seen.template,
+            present.fields if any(map(_is_of_step, needed)) else seen.fields,
+        )
+    )
+
+
+def _unwritten(plan: Plan, update: StepUpdate, session: ProviderSession) -> UpdateResult:
     """The result of a plan that is not carried out: what it would change."""
     needed = [write for write in plan.writes if session.is_needed(write)]
     changes = tuple(field for write in needed for field in _different(write.fields))
     warnings = (*_warnings(plan, will_write=bool(needed)), *_not_as_sent(plan, needed))
-    return UpdateResult((), warnings, changes, session.requests_sent)
+    etag = update.etag or _etag(plan, update, {}, ())
+    return UpdateResult((), warnings, changes, session.requests_sent, etag)
 
 
 async def _write(plan: Plan, update: StepUpdate, session: ProviderSession, lock: SequenceLock) -> UpdateResult:
     """Sends the writes of a plan that are needed, and releases the lock of its sequence."""
     changes: list[FieldChange] = []
     notes: list[StepWarning] = []
+    written: dict[str, JsonValue] = {}
     needed = [write for write in plan.writes if session.is_needed(write)]
     # What a retry finds as it is wanted may be the work of the earlier attempt.
     in_doubt = update.is_retry and len(needed) < len(plan.writes)
@@ -172,6 +238,7 @@ async def _write(plan: Plan, update: StepUpdate, session: ProviderSession, lock:
                 shown = write.stored(await session.write(write.request))
                 stored = _as_stored(write, shown)
                 changes += _different(stored)
+                written.update((field.field, field.after) for field in stored)
                 notes += _check_stored(write, stored, update)
                 # Not before: a provider that dropped a text makes nothing else of it, and may take it the next time.
                 session.remember(write, stored if shown is not None else None)
@@ -189,7 +256,8 @@ async def _write(plan: Plan, update: StepUpdate, session: ProviderSession, lock:
         lock.release()
     warnings = plan.warnings if needed and not changes else _warnings(plan, will_write=bool(needed))
     notes += _not_as_sent(plan, needed)
-    return UpdateResult((), (*warnings, *notes), tuple(changes), session.requests_sent)
+    etag = _etag(plan, update, written, needed)
+    return UpdateResult((), (*warnings, *notes), tuple(changes), session.requests_sent, etag)
 
 
 def _not_as_sent(plan: Plan, needed: Sequence[Write]) -> list[StepWarning]:

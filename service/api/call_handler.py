@@ -305,6 +305,8 @@ def _completed(call: _CallFacts, mode: metadata.ErrorMode, result: UpdateResult)
         result.problems,
         result.warnings,
         result.changes,
+        result.etag,
+        result.conflicts,
         application_name=call.application_name,
         request_id=call.request_id,
     )

@@ -24,12 +24,14 @@ def envelope(
     problems: Sequence[Problem] = (),
     warnings: Sequence[StepWarning] = (),
     changes: Sequence[FieldChange] = (),
+    etag: str = "",
+    conflicts: Sequence[FieldChange] = (),
     *,
     application_name: str,
     request_id: str,
 ) -> sequence_step_service_pb2.UpdateStepResponse:
-    """The response for an update's problems, warnings and changes, less than 1 MiB long."""
-    response = sequence_step_service_pb2.UpdateStepResponse()
+    """The response for what became of an update, less than 1 MiB long."""
+    response = sequence_step_service_pb2.UpdateStepResponse(etag=etag)
     for problem in problems:
         _fill_error(response.errors.add(), problem, application_name, request_id)
     for warning in warnings:
@@ -39,10 +41,11 @@ def envelope(
             title=WARNINGS[warning.type].title,
             facts=_facts(warning.facts),
         )
-    for change in changes:
-        filled = response.changes.add(field=encodable(change.field))
-        filled.before_truncated = fill_value(filled.before, change.before, MAX_VALUE_BYTES)
-        filled.after_truncated = fill_value(filled.after, change.after, MAX_VALUE_BYTES)
+    for fields, shown in ((changes, response.changes), (conflicts, response.conflicts)):
+        for change in fields:
+            filled = shown.add(field=encodable(change.field))
+            filled.before_truncated = fill_value(filled.before, change.before, MAX_VALUE_BYTES)
+            filled.after_truncated = fill_value(filled.after, change.after, MAX_VALUE_BYTES)
     return fit(response, MAX_RESPONSE_BYTES)
 
 
@@ -79,8 +82,8 @@ def fit(
 ) -> sequence_step_service_pb2.UpdateStepResponse:
     """Shortens the response to at most `limit` bytes, the least needed parts first; what was cut or left out is marked.
 
-    First the bodies and headers of causes from the last to the first, then the values of changes, then changes, then
-    warnings, then all errors but the first, then its facts and the length of its detail.
+    First the bodies and headers of causes from the last to the first, then the values of changes and conflicts, then these
+    themselves, then warnings, then all errors but the first, then its facts and the length of its detail.
     """
     if response.ByteSize() <= limit:
         return response
@@ -97,11 +100,13 @@ def _shortenings(response: sequence_step_service_pb2.UpdateStepResponse) -> Iter
         if error.meta.HasField("cause"):
             yield partial(_cut_body, error.meta.cause)
             yield partial(_drop, response, error.meta.cause.headers.clear)
-    for change in reversed(response.changes):
-        yield partial(_cut_before, change)
-        yield partial(_cut_after, change)
-    for _ in range(len(response.changes)):
-        yield partial(_drop, response, response.changes.pop)
+    for changes in (response.changes, response.conflicts):
+        for change in reversed(changes):
+            yield partial(_cut_before, change)
+            yield partial(_cut_after, change)
+    for changes in (response.changes, response.conflicts):
+        for _ in range(len(changes)):
+            yield partial(_drop, response, changes.pop)
     for _ in range(len(response.warnings)):
         yield partial(_drop, response, response.warnings.pop)
     for _ in range(len(response.errors) - 1):

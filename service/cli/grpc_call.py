@@ -151,6 +151,8 @@ def print_result(result: UpdateResult, *, validate_only: bool) -> None:
         out.print(output.format_change(change))
     for warning in result.warnings:
         out.print(output.format_warning(warning))
+    if result.etag:
+        out.print(Text(f"etag: {output.escape(result.etag)}", style="dim"))
     out.print(Text(f"request id: {output.escape(result.request_id)}", style="dim"))
 
 
@@ -172,6 +174,11 @@ def print_failure(failure: UpdateFailed) -> None:
         err.print(Text("Changed before it failed:"))
         for change in failure.changes:
             err.print(output.format_change(change))
+    if failure.conflicts:
+        err.print(Text("What the provider holds, and what would have been written over it:"))
+        for conflict in failure.conflicts:
+            err.print(output.format_change(conflict))
+        err.print(Text(f"etag of what it holds: {output.escape(failure.etag)}"))
     for warning in failure.warnings:
         err.print(output.format_warning(warning))
     err.print(Text(f"request id: {output.escape(failure.request_id)}", style="dim"))

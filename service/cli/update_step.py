@@ -50,6 +50,15 @@ def update_step(
     validate_only: Annotated[
         bool, typer.Option("--validate-only", help="Show what would change, and write nothing.")
     ] = False,
+    etag: Annotated[
+        str, typer.Option(help="Write only over what this stands for: the etag that an earlier answer showed.")
+    ] = "",
+    refuse_shared: Annotated[
+        bool, typer.Option("--refuse-shared", help="Leave a template that other steps use, too.")
+    ] = False,
+    variant: Annotated[
+        str, typer.Option(help="The template of the variant to change.", show_default="the first that is live")
+    ] = "",
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that the call may take.")] = 30.0,
     tls: Annotated[
         bool | None,
@@ -92,6 +101,9 @@ def update_step(
             body=_body(body_file),
             custom_fields=_fields(field or []),
             validate_only=validate_only,
+            etag=etag,
+            refuse_shared=refuse_shared,
+            variant=variant,
         ),
     )
     grpc_call.make_call(options, as_json=as_json)

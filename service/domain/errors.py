@@ -21,7 +21,10 @@ class ErrorCode(StrEnum):
     FORBIDDEN_ERROR = "FORBIDDEN_ERROR"
     NOT_FOUND_ERROR = "NOT_FOUND_ERROR"
     METHOD_NOT_ALLOWED_ERROR = "METHOD_NOT_ALLOWED_ERROR"
+    VARIANT_NOT_FOUND_ERROR = "VARIANT_NOT_FOUND_ERROR"
     CONFLICT_ERROR = "CONFLICT_ERROR"
+    STEP_CHANGED_ERROR = "STEP_CHANGED_ERROR"
+    SHARED_TEMPLATE_ERROR = "SHARED_TEMPLATE_ERROR"
     UNPROCESSABLE_ENTITY_ERROR = "UNPROCESSABLE_ENTITY_ERROR"
     TOO_MANY_REQUESTS_ERROR = "TOO_MANY_REQUESTS_ERROR"
     REMOTE_PROVIDER_ERROR = "REMOTE_PROVIDER_ERROR"
@@ -94,8 +97,24 @@ CODES: Final[Mapping[ErrorCode, CodeSpec]] = MappingProxyType(
             "Method not allowed",
             "Over HTTP only: the path has no such method. The header `allow` has those that it has.",
         ),
+        ErrorCode.VARIANT_NOT_FOUND_ERROR: CodeSpec(
+            404, "NOT_FOUND", "No such variant", "The step has no variant with the template that `variant` names."
+        ),
         ErrorCode.CONFLICT_ERROR: CodeSpec(
             409, "ABORTED", "Conflict", "Someone else is changing the same record. Try again."
+        ),
+        ErrorCode.STEP_CHANGED_ERROR: CodeSpec(
+            412,
+            "ABORTED",
+            "Changed meanwhile",
+            "The step is no longer what `etag` stands for; `conflicts` has the present values. Decide by them, and repeat the "
+            "call with the `etag` of this response, or not at all.",
+        ),
+        ErrorCode.SHARED_TEMPLATE_ERROR: CodeSpec(
+            412,
+            "FAILED_PRECONDITION",
+            "Other steps would change too",
+            "Other steps use the template, and the call says to leave it then. The facts name them.",
         ),
         ErrorCode.UNPROCESSABLE_ENTITY_ERROR: CodeSpec(
             422,

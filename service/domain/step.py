@@ -85,6 +85,9 @@ class StepUpdate(msgspec.Struct, frozen=True):
         custom_fields: Fields of the provider's step resource to set, by the provider's names.
         validate_only: Do everything but the writes.
         is_retry: Whether the call repeats an earlier attempt, which may have been carried out.
+        etag: What the caller has seen of the step; empty to write over whatever is there.
+        refuse_shared: Leave a template that other steps use, too.
+        variant: The template of the variant to change; empty for the first one that is live.
     """
 
     provider: Provider
@@ -96,11 +99,24 @@ class StepUpdate(msgspec.Struct, frozen=True):
     custom_fields: Mapping[str, JsonValue] = msgspec.field(default_factory=dict)
     validate_only: bool = False
     is_retry: bool = False
+    etag: str = ""
+    refuse_shared: bool = False
+    variant: str = ""
 
     @property
     def changes_template(self) -> bool:
         """Whether the update names the subject or the body."""
         return self.subject is not None or self.body is not None
+
+    @property
+    def needs_subject(self) -> bool:
+        """Whether the update cannot do without the present subject."""
+        return self.subject is not None or bool(self.etag)
+
+    @property
+    def needs_body(self) -> bool:
+        """Whether the update cannot do without the present body."""
+        return self.body is not None or bool(self.etag)
 
     @property
     def is_empty(self) -> bool:
@@ -147,7 +163,9 @@ WARNINGS: Final[Mapping[WarningType, WarningSpec]] = MappingProxyType(
             "always with `validate_only`.",
         ),
         WarningType.MULTIPLE_VARIANTS: WarningSpec(
-            "One of several variants", "The step is an A/B test; only the first variant that is live was changed."
+            "One of several variants",
+            "The step is an A/B test, and only one variant was changed: the one that the call names, or else the first one "
+            "that is live.",
         ),
         WarningType.SEQUENCE_ACTIVE: WarningSpec(
             "The sequence is on", "People who are already in the sequence get the new text."
@@ -192,9 +210,13 @@ class UpdateResult(msgspec.Struct, frozen=True):
         warnings: What else the caller should know.
         changes: What was changed, or would be with `validate_only`.
         provider_calls: Requests that were sent to the provider for it.
+        etag: What stands for the step as the caller has seen it by this; empty if nothing was read.
+        conflicts: What the provider holds, and the caller had not seen, that would have been overwritten.
     """
 
     problems: tuple[Problem, ...] = ()
     warnings: tuple[StepWarning, ...] = ()
     changes: tuple[FieldChange, ...] = ()
     provider_calls: int = 0
+    etag: str = ""
+    conflicts: tuple[FieldChange, ...] = ()

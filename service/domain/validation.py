@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from service.domain.errors import Violation
+from service.domain.etag import UNREAD, StepEtag
 from service.domain.json_value import JsonValue, depth, json_path
 from service.domain.step import BODY, CUSTOM_FIELDS, SUBJECT, StepUpdate
 
@@ -54,6 +55,7 @@ def violations(update: StepUpdate) -> list[Violation]:
             found.append(Violation(name, "Required: the provider's own id."))
         elif not is_id(value):
             found.append(Violation(name, "Must be a provider's id: at most 255 letters, digits, `-`, `_`, `.` or `~`."))
+    found += _precondition_violations(update)
     subject, body = update.subject, update.body
     if subject is not None and len(subject) > MAX_SUBJECT_CHARACTERS:
         found.append(
@@ -64,6 +66,25 @@ def violations(update: StepUpdate) -> list[Violation]:
     if body is not None and len(body) > MAX_BODY_BYTES // 4 and len(body.encode()) > MAX_BODY_BYTES:
         found.append(Violation(f"record.{BODY}", "Is longer than 5 MiB in UTF-8."))
     return found + custom_field_violations(update.custom_fields)
+
+
+def _precondition_violations(update: StepUpdate) -> list[Violation]:
+    """What is wrong with what keeps an update from writing."""
+    found: list[Violation] = []
+    if update.variant and not update.changes_template:
+        found.append(
+            Violation("variant", "Says whose template is changed, and `record.template` names nothing to change.")
+        )
+    if not update.etag:
+        return found
+    seen = StepEtag.parse(update.etag)
+    if seen is None:
+        return [*found, Violation("etag", "Must be one that this service gave, as it was given.")]
+    if update.changes_template and seen.template == UNREAD:
+        found.append(Violation("etag", "Comes from an answer that had not read the template; take one that had."))
+    if update.custom_fields and seen.fields == UNREAD:
+        found.append(Violation("etag", "Comes from an answer that had not read the step's fields; take one that had."))
+    return found
 
 
 def custom_field_violations(fields: Mapping[str, JsonValue]) -> list[Violation]:

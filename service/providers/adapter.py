@@ -7,6 +7,7 @@ import msgspec
 
 from service.domain.credentials import Connection, Credentials, Secret
 from service.domain.errors import Problem, Violation
+from service.domain.etag import StepContent
 from service.domain.json_value import JsonValue
 from service.domain.step import FieldChange, Provider, StepUpdate, StepWarning
 
@@ -105,11 +106,15 @@ class Plan(msgspec.Struct, frozen=True):
         writes: What to write, in order, each unless the provider already holds it all.
         warnings: What the caller should know in any case.
         write_warnings: What the caller should know if something is written.
+        content: What the step holds that an update could overwrite.
+        sharing: The other steps that are known to use the template of the first write.
     """
 
     writes: tuple[Write, ...] = ()
     warnings: tuple[StepWarning, ...] = ()
     write_warnings: tuple[StepWarning, ...] = ()
+    content: StepContent = StepContent()
+    sharing: tuple[str, ...] = ()
 
 
 class Reader(Protocol):

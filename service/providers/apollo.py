@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 
 from service.domain.credentials import ApiKeyCredentials, Connection, Credentials, OAuthCredentials
 from service.domain.errors import ErrorCode, Origin, Outcome, Problem, UpdateFailed, Violation
+from service.domain.etag import StepContent
 from service.domain.json_value import JsonValue
 from service.domain.step import BODY, SUBJECT, FieldChange, Provider, StepUpdate, StepWarning
 from service.providers.adapter import (
@@ -35,11 +36,14 @@ from service.providers.planning import (
     TemplateNotShown,
     Variant,
     VariantHasNoTemplate,
+    VariantNotFound,
     custom_field_violations,
     custom_fields,
     shared_template,
     template_fields,
     template_warnings,
+    texts_of,
+    uncovered_field_violations,
 )
 from service.providers.responses import (
     FAULT_MEMBERS,
@@ -84,6 +88,18 @@ _FIXED_FIELDS: Final = frozenset(
         "team_id",
         "user_id",
     }
+)
+
+# What an etag covers: the members of a step that can be set, without those that change by themselves.
+_COVERED_FIELDS: Final = (
+    "position",
+    "wait_mode",
+    "wait_time",
+    "exact_datetime",
+    "note",
+    "priority",
+    "max_emails_per_day",
+    "auto_skip_in_x_days",
 )
 
 _PLAN_WORDS: Final = re.compile(r"\bpaying\b|\bpaid\b|\bonly available\b|\bupgrade\b|\byour plan\b")
@@ -143,7 +159,10 @@ class Apollo:
             for name, value in (("sequence_id", update.sequence_id), ("sequence_step_id", update.sequence_step_id))
             if not _ID.fullmatch(value)
         ]
-        return found + custom_field_violations(update, _FIXED_FIELDS)
+        if update.variant and not _ID.fullmatch(update.variant):
+            found.append(Violation("variant", rule))
+        found += custom_field_violations(update, _FIXED_FIELDS)
+        return found + uncovered_field_violations(update, _COVERED_FIELDS)
 
     def headers(self, credentials: Credentials) -> Mapping[str, str]:
         """An API key goes into `x-api-key`, a partner's OAuth token into `Authorization` (documented)."""
@@ -228,14 +247,18 @@ def decide(update: StepUpdate, response: ProviderResponse) -> Plan:
     writes: list[Write] = []
     warnings: list[StepWarning] = []
     write_warnings = [SEQUENCE_ON] if campaign.get("active") is True else []
+    template_id, texts = "", None
+    sharing: Sequence[str] = ()
     if update.changes_template:
-        write, notes, sharing = _plan_template(update, response, sequence, steps, step)
+        write, notes, template_id, texts, sharing = _plan_template(update, response, sequence, steps, step)
         writes.append(write)
         warnings += notes
-        write_warnings = [*sharing, *write_warnings]
+        if sharing:
+            write_warnings.insert(0, shared_template(template_id, sharing))
     if update.custom_fields and (fields := custom_fields(update, step)):
         writes.append(_step_write(update.sequence_step_id.lower(), fields, step))
-    return Plan(tuple(writes), tuple(warnings), tuple(write_warnings))
+    content = StepContent(template_id, texts, {name: step.get(name) for name in _COVERED_FIELDS})
+    return Plan(tuple(writes), tuple(warnings), tuple(write_warnings), content, tuple(sharing))
 
 
 def _plan_template(
@@ -244,14 +267,19 @@ def _plan_template(
     sequence: Mapping[str, JsonValue],
     steps: Sequence[Mapping[str, JsonValue]],
     step: Mapping[str, JsonValue],
-) -> tuple[Write, list[StepWarning], list[StepWarning]]:
-    """The write of the template, the warnings about it, and those that matter only if it is written."""
+) -> tuple[Write, list[StepWarning], str, Mapping[str, JsonValue] | None, Sequence[str]]:
+    """The write of the template, the warnings about it, its id, its texts, and the other steps that use it."""
     all_touches = _array(update, sequence, "emailer_touches")
     touches = [touch for touch in all_touches if _same_id(touch.get("emailer_step_id"), update.sequence_step_id)]
     if not touches:
         raise StepHasNoTemplate(update, step.get("type"))
-    live = [touch for touch in touches if touch.get("status") == "approved"]
-    touch = (live or touches)[0]
+    named = [touch for touch in touches if _same_id(touch.get("emailer_template_id"), update.variant)]
+    if update.variant and not named:
+        raise VariantNotFound(
+            update, [shown for touch in touches if _ID.fullmatch(shown := _text(touch.get("emailer_template_id")))]
+        )
+    live = [touch for touch in named or touches if touch.get("status") == "approved"]
+    touch = (live or named or touches)[0]
     template_id = touch.get("emailer_template_id", "missing")
     if template_id is None:
         raise VariantHasNoTemplate(update)
@@ -266,8 +294,8 @@ def _plan_template(
     where = f"template {template_id}"
     template = Template(
         template_id,
-        text_member(Apollo.provider, response, record, "subject", where) if update.subject is not None else None,
-        text_member(Apollo.provider, response, record, "body_html", where) if update.body is not None else None,
+        text_member(Apollo.provider, response, record, "subject", where) if update.needs_subject else None,
+        text_member(Apollo.provider, response, record, "body_html", where) if update.needs_body else None,
         archived=record.get("archived") is True,
     )
     users = [each for each in all_touches if _same_id(each.get("emailer_template_id"), template_id)]
@@ -289,7 +317,9 @@ def _plan_template(
     return (
         _template_write(template_id, template_fields(update, template)),
         template_warnings(update, template, variant),
-        [shared_template(template_id, sharing)] if sharing else [],
+        template_id,
+        texts_of(record, "subject", "body_html"),
+        sharing,
     )
 
 
@@ -313,10 +343,13 @@ def _is_another(value: JsonValue, wanted: str) -> bool:
     return isinstance(value, str) and _ID.fullmatch(value) is not None and not _same_id(value, wanted)
 
 
+def _text(value: JsonValue) -> str:
+    return value if isinstance(value, str) else ""
+
+
 def _shown_id(record: Mapping[str, JsonValue]) -> str:
     """The id of a record that is only named; empty if it shows none."""
-    found = record.get("id")
-    return found if isinstance(found, str) else ""
+    return _text(record.get("id"))
 
 
 def _template_write(template_id: str, fields: Sequence[FieldChange]) -> Write:

@@ -12,8 +12,11 @@ from functools import partial
 from typing import ClassVar, Final
 from urllib.parse import urlsplit
 
+from msgspec.structs import replace
+
 from service.domain.credentials import ApiKeyCredentials, Connection, Credentials, OAuthCredentials
 from service.domain.errors import Origin, Outcome, Problem, UpdateFailed, Violation
+from service.domain.etag import StepContent
 from service.domain.json_value import JsonValue
 from service.domain.step import BODY, SUBJECT, FieldChange, Provider, StepUpdate, StepWarning
 from service.providers.adapter import (
@@ -36,11 +39,14 @@ from service.providers.planning import (
     TemplateNotShown,
     Variant,
     VariantHasNoTemplate,
+    VariantNotFound,
     custom_field_violations,
     custom_fields,
     shared_template,
     template_fields,
     template_warnings,
+    texts_of,
+    uncovered_field_violations,
 )
 from service.providers.responses import (
     NEVER_SERVED,
@@ -80,7 +86,9 @@ _TEMPLATE_QUERY: Final = (
     "&fields[template]=subject,bodyHtml,archived"
     "&fields[sequence]=enabled"
 )
-_STEP_FIELDS: Final = "&fields[sequenceStep]=stepType,sequence"
+# What an etag covers: the attributes of a step that can be set (documented).
+_COVERED_FIELDS: Final = ("order", "interval", "date", "taskNote", "taskAutoskipDelay")
+_STEP_FIELDS: Final = f"&fields[sequenceStep]=stepType,sequence,{','.join(_COVERED_FIELDS)}"
 
 
 # Collections have pages of 50 and at the most 1000 (documented); what is counted or searched goes over all of them.
@@ -127,7 +135,10 @@ class Outreach:
             for name, value in (("sequence_id", update.sequence_id), ("sequence_step_id", update.sequence_step_id))
             if not _ID.fullmatch(value)
         ]
-        return found + custom_field_violations(update, _FIXED_FIELDS)
+        if update.variant and not _ID.fullmatch(update.variant):
+            found.append(Violation("variant", rule))
+        found += custom_field_violations(update, _FIXED_FIELDS)
+        return found + uncovered_field_violations(update, _COVERED_FIELDS)
 
     def headers(self, credentials: Credentials) -> Mapping[str, str]:
         """Every request, a GET too, names the JSON:API media type, or is answered 415 (documented)."""
@@ -149,7 +160,7 @@ class Outreach:
         """Reads the step with its variants, templates and sequence in one request.
 
         A step without variants costs a second read, to tell a call step from one that does not exist. With
-        `validate_only`, one more read finds the other steps that use the template.
+        `validate_only`, and to leave a template that others use, one more read finds the other steps that use it.
         """
         if not update.changes_template:
             response = await reader.read(_step_read(update))
@@ -167,9 +178,11 @@ class Outreach:
             _require_membership(update, step)
             raise StepHasNoTemplate(update, _attributes(step).get("stepType"))
         plan = decide(update, first, variants, included)
-        if update.validate_only and reader.is_needed(plan.writes[0]):
-            template_id = plan.writes[0].request.path.rpartition("/")[2]
-            plan = _with_sharing(plan, template_id, await self._sharing(update, template_id, reader))
+        if (update.validate_only or update.refuse_shared) and reader.is_needed(plan.writes[0]):
+            sharing = await self._sharing(update, plan.content.template_id, reader)
+            if sharing:
+                warning = shared_template(plan.content.template_id, sharing)
+                return replace(plan, write_warnings=(warning, *plan.write_warnings), sharing=tuple(sharing))
         return plan
 
     async def _sharing(self, update: StepUpdate, template_id: str, reader: Reader) -> list[str]:
@@ -281,8 +294,11 @@ def decide(
     """
     step = _resource(update, _included(included, "sequenceStep", update.sequence_step_id), "sequenceStep")
     _require_membership(update, step)
-    live = [each for each in variants if _attributes(each).get("enabled") is True]
-    chosen = (live or variants)[0]
+    named = [each for each in variants if update.variant and _to_one(each, "template") == int(update.variant)]
+    if update.variant and not named:
+        raise VariantNotFound(update, [str(used) for each in variants if (used := _to_one(each, "template"))])
+    live = [each for each in named or variants if _attributes(each).get("enabled") is True]
+    chosen = (live or named or variants)[0]
     template_id = _to_one(chosen, "template")
     if template_id is None:
         raise VariantHasNoTemplate(update) if _is_empty(chosen, "template") else NotShown(update, "its template")
@@ -292,8 +308,8 @@ def decide(
     text, where = _attributes(resource), f"template {template_id}"
     template = Template(
         str(template_id),
-        text_member(Outreach.provider, response, text, "subject", where) if update.subject is not None else None,
-        text_member(Outreach.provider, response, text, "bodyHtml", where) if update.body is not None else None,
+        text_member(Outreach.provider, response, text, "subject", where) if update.needs_subject else None,
+        text_member(Outreach.provider, response, text, "bodyHtml", where) if update.needs_body else None,
         archived=text.get("archived") is True,
     )
     variant = Variant(
@@ -305,7 +321,9 @@ def decide(
     )
     writes = [_template_write(template_id, template_fields(update, template))]
     writes += _step_writes(update, step)
-    return Plan(tuple(writes), tuple(template_warnings(update, template, variant)), _if_written(update, included))
+    content = StepContent(template.id, texts_of(text, "subject", "bodyHtml"), _covered(step))
+    warnings = tuple(template_warnings(update, template, variant))
+    return Plan(tuple(writes), warnings, _if_written(update, included), content)
 
 
 def decide_fields(update: StepUpdate, document: Mapping[str, JsonValue]) -> Plan:
@@ -316,7 +334,14 @@ def decide_fields(update: StepUpdate, document: Mapping[str, JsonValue]) -> Plan
     """
     step = _resource(update, document.get("data"), "sequenceStep", update.sequence_step_id)
     _require_membership(update, step)
-    return Plan(tuple(_step_writes(update, step)), (), _if_written(update, objects(document.get("included"))))
+    if_written = _if_written(update, objects(document.get("included")))
+    return Plan(tuple(_step_writes(update, step)), (), if_written, StepContent(fields=_covered(step)))
+
+
+def _covered(step: Mapping[str, JsonValue]) -> Mapping[str, JsonValue] | None:
+    """The attributes of a step that an etag covers; None if none are shown."""
+    attributes = step.get("attributes")
+    return {name: attributes.get(name) for name in _COVERED_FIELDS} if isinstance(attributes, dict) else None
 
 
 def _resource(update: StepUpdate, value: JsonValue, kind: str, resource_id: object = None) -> dict[str, JsonValue]:
@@ -388,12 +413,6 @@ def _next_page(document: Mapping[str, JsonValue]) -> str | None:
     link = link.get("href") if isinstance(link, dict) else link
     query = urlsplit(link).query if isinstance(link, str) and _LINK.fullmatch(link) else ""
     return f"/sequenceTemplates?{_url(query)}" if query else None
-
-
-def _with_sharing(plan: Plan, template_id: str, sharing: Sequence[str]) -> Plan:
-    if not sharing:
-        return plan
-    return Plan(plan.writes, plan.warnings, (shared_template(template_id, sharing), *plan.write_warnings))
 
 
 def _url(path: str) -> str:

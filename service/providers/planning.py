@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from service.domain.errors import ErrorCode, Origin, Problem, UpdateFailed, Violation
+from service.domain.etag import StepEtag
 from service.domain.json_value import JsonValue, json_equal
 from service.domain.step import BODY, CUSTOM_FIELDS, SUBJECT, FieldChange, StepUpdate, StepWarning, WarningType
 
@@ -44,6 +45,12 @@ class Variant(msgspec.Struct, frozen=True):
     twins: int
 
 
+def texts_of(record: Mapping[str, JsonValue], subject: str, body: str) -> dict[str, JsonValue] | None:
+    """The subject and the body of a record of a template, by its names for them; None if it does not show both."""
+    texts = {SUBJECT: record.get(subject, 0), BODY: record.get(body, 0)}
+    return texts if all(text is None or isinstance(text, str) for text in texts.values()) else None
+
+
 def template_fields(update: StepUpdate, template: Template) -> tuple[FieldChange, ...]:
     """The subject and the body, as far as the update names them."""
     wanted = ((SUBJECT, template.subject, update.subject), (BODY, template.body, update.body))
@@ -68,6 +75,20 @@ def custom_field_violations(update: StepUpdate, fixed: Collection[str]) -> list[
         )
         for key in update.custom_fields
         if key in fixed
+    ]
+
+
+def uncovered_field_violations(update: StepUpdate, covered: Collection[str]) -> list[Violation]:
+    """Custom fields that an etag says nothing about, and so cannot keep from being overwritten."""
+    if not update.etag:
+        return []
+    return [
+        Violation(
+            f"record.custom_fields.{key}",
+            f"An `etag` covers {', '.join(covered)}, and not `{key}`. Set it in a call without an `etag`.",
+        )
+        for key in update.custom_fields
+        if key not in covered
     ]
 
 
@@ -104,7 +125,10 @@ def template_warnings(update: StepUpdate, template: Template, variant: Variant) 
 
 
 def _which_variant(update: StepUpdate, template: Template, variant: Variant) -> str:
-    which = "the first one that is live" if variant.is_live else "the first one, since none is live"
+    if update.variant:
+        which = "the one that the call names"
+    else:
+        which = "the first one that is live" if variant.is_live else "the first one, since none is live"
     others = variant.of - 1 - variant.twins
     rest = []
     if variant.twins:
@@ -120,18 +144,24 @@ def _which_variant(update: StepUpdate, template: Template, variant: Variant) -> 
 
 def shared_template(template_id: str, sharing: Sequence[str]) -> StepWarning:
     """The warning that other steps change too."""
-    named = ", ".join(sharing[:_NAMED_STEPS])
-    more = f" and {len(sharing) - _NAMED_STEPS} more" if len(sharing) > _NAMED_STEPS else ""
-    noun = "step" if len(sharing) == 1 else "steps"
     return StepWarning(
         WarningType.SHARED_TEMPLATE,
-        f"Template {template_id} is also used by {noun} {named}{more}, which change with it.",
-        {
-            "template_id": template_id,
-            "step_ids": ",".join(sharing[:_LISTED_STEPS]),
-            "step_count": str(len(sharing)),
-        },
+        f"Template {template_id} is also used by {_named(sharing)}, which change with it.",
+        _sharing_facts(template_id, sharing),
     )
+
+
+def _named(steps: Sequence[str]) -> str:
+    more = f" and {len(steps) - _NAMED_STEPS} more" if len(steps) > _NAMED_STEPS else ""
+    return f"{'step' if len(steps) == 1 else 'steps'} {', '.join(steps[:_NAMED_STEPS])}{more}"
+
+
+def _sharing_facts(template_id: str, sharing: Sequence[str]) -> dict[str, str]:
+    return {
+        "template_id": template_id,
+        "step_ids": ",".join(sharing[:_LISTED_STEPS]),
+        "step_count": str(len(sharing)),
+    }
 
 
 SEQUENCE_ON: Final = StepWarning(
@@ -167,6 +197,59 @@ class StepNotFound(UpdateFailed):
                 facts={"resource": "sequence_step"},
             )
         )
+
+
+class VariantNotFound(UpdateFailed):
+    """No variant of the step uses the template that the update names."""
+
+    def __init__(self, update: StepUpdate, template_ids: Sequence[str]) -> None:
+        named = ", ".join(dict.fromkeys(template_ids))
+        super().__init__(
+            Problem(
+                ErrorCode.VARIANT_NOT_FOUND_ERROR,
+                f"Step {update.sequence_step_id} has no variant with the template {update.variant}.",
+                advice=f"Its variants have these templates: {named or 'none'}.",
+                facts={"resource": "variant", "template_ids": named.replace(", ", ",")},
+            )
+        )
+
+
+class SharedTemplateRefused(UpdateFailed):
+    """Other steps use the template, and the update is to leave it then."""
+
+    def __init__(self, template_id: str, sharing: Sequence[str]) -> None:
+        super().__init__(
+            Problem(
+                ErrorCode.SHARED_TEMPLATE_ERROR,
+                f"Template {template_id} is also used by {_named(sharing)}, which would have changed with it.",
+                advice="Give the step a template of its own at the provider, or repeat the call without `if_shared`.",
+                facts=_sharing_facts(template_id, sharing),
+            )
+        )
+
+
+class StepChanged(UpdateFailed):
+    """What the update would overwrite is not what its caller has seen.
+
+    Attributes:
+        conflicts: What the provider holds, and what would have become of it.
+        etag: Stands for that.
+    """
+
+    def __init__(self, update: StepUpdate, conflicts: Sequence[FieldChange], etag: StepEtag) -> None:
+        parts = dict.fromkeys(field.field.partition(".")[0] for field in conflicts)
+        changed = " and the ".join({"template": "template", CUSTOM_FIELDS: "fields"}[part] for part in parts)
+        super().__init__(
+            Problem(
+                ErrorCode.STEP_CHANGED_ERROR,
+                f"The {changed} of step {update.sequence_step_id} changed after `etag` was given; `conflicts` has the present "
+                "values.",
+                advice="To write over them, repeat the call with the `etag` of this response.",
+                facts={"fields": ",".join(field.field for field in conflicts)},
+            )
+        )
+        self.conflicts = tuple(conflicts)
+        self.etag = etag
 
 
 class StepHasNoTemplate(UpdateFailed):

@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import Header, Path, Query, Request, Response
 from pydantic import MISSING, InstanceOf, WithJsonSchema
@@ -16,14 +16,12 @@ from service.domain.step import Provider, StepUpdate
 from service.domain.validation import MAX_BODY_BYTES, MAX_ID_CHARACTERS
 from service.providers import providers
 from service.rest.protocol import CERTIFICATE_NAMES
-from service.rest.schemas import Template, UpdateSequenceStep, malformed, parse_body, parse_flag, render
+from service.rest.schemas import Template, UpdateSequenceStep, malformed, parse_body, parse_query, render
 
 MAX_REQUEST_BYTES: Final = 3 * MAX_BODY_BYTES + 1024 * 1024
 """Longest body of a request that is read: JSON's escapes make up to three bytes of one, and the rest is short."""
 
 JSON: Final = "application/json"
-
-_VALIDATE_ONLY: Final = "validate_only"
 
 # A body from here on is parsed in a thread, so that other calls go on between the steps of that.
 _LONG_BODY_BYTES: Final = 512 * 1024
@@ -63,6 +61,19 @@ def step_update(
     validate_only: Annotated[
         bool, Query(description="Do everything but the write: the response tells what would change.")
     ] = False,
+    etag: Annotated[
+        str, Query(description="Write only over what this stands for: the `etag` of an earlier answer about the step.")
+    ] = "",
+    if_shared: Annotated[
+        Literal["IF_SHARED_UNSPECIFIED", "IF_SHARED_CHANGE", "IF_SHARED_REFUSE"],
+        Query(
+            description="What to do where other steps use the template; it is changed for all of them unless refused."
+        ),
+    ] = "IF_SHARED_UNSPECIFIED",
+    variant: Annotated[
+        str,
+        Query(description="The template of the variant to change; the first variant that is live if it is not given."),
+    ] = "",
 ) -> StepUpdate:
     """The update that a request asks for; its signature describes the request in the OpenAPI document."""
     record = body.record
@@ -76,6 +87,9 @@ def step_update(
         body=None if template.body is MISSING else template.body,
         custom_fields={} if record.custom_fields is MISSING else record.custom_fields,
         validate_only=validate_only,
+        etag=etag,
+        refuse_shared=if_shared == "IF_SHARED_REFUSE",
+        variant=variant,
     )
 
 
@@ -118,7 +132,7 @@ class HttpCall:
             CallerGone: The client left before its end.
         """
         request = self._request
-        validate_only = parse_flag(_VALIDATE_ONLY, request.query_params.getlist(_VALIDATE_ONLY))
+        query = parse_query(request.query_params.multi_items())
         _check_content_headers(request)
         try:
             async with asyncio.timeout(deadline.remaining()):
@@ -130,7 +144,7 @@ class HttpCall:
             x_customer_id=call_metadata.customer_id,
             x_provider_name=call_metadata.provider,
             body=parse_body(data) if len(data) < _LONG_BODY_BYTES else await asyncio.to_thread(parse_body, data),
-            validate_only=validate_only,
+            **query,
         )
         self._disconnect_watch = asyncio.create_task(self._cancel_on_disconnect(asyncio.current_task()))
         return update

@@ -1,7 +1,7 @@
 """The JSON of the REST page as pydantic models: the request, and the envelope that answers it."""
 
 import codecs
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -23,7 +23,13 @@ from service.domain.validation import (
 _MIN_INT: Final = -(2**63)
 _MAX_INT: Final = 2**64 - 1
 _TOO_LONG: Final = "integer_size"
-_BOOLEANS: Final = {"true": True, "false": False}
+
+_QUERY: Final[Mapping[str, Mapping[str, Any]]] = {
+    "validate_only": {"true": True, "false": False},
+    "etag": {},
+    "if_shared": {name: name for name in sequence_step_service_pb2.IfShared.keys()},  # noqa: SIM118  # it is no mapping
+    "variant": {},
+}
 
 
 def _exact(fields: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -199,6 +205,12 @@ class Envelope(_Response):
     truncated: _Truncated = Field(
         default=MISSING, description="There if some of these were left out to keep the response short."
     )
+    etag: str | MISSING = Field(
+        default=MISSING, description="What to give as `etag` of the next update of the step, if it was read."
+    )
+    conflicts: list[FieldChange] | MISSING = Field(
+        default=MISSING, description="With `STEP_CHANGED_ERROR`, the present values, and what they would have become."
+    )
 
 
 class ServerStatus(_Response):
@@ -325,17 +337,26 @@ def _violations(error: ValidationError) -> Iterator[Violation]:
             yield Violation(name, f"Must be {_EXPECTED[kind]}, and is {is_a}. Leave out what is to stay.")
 
 
-def parse_flag(name: str, given: list[str]) -> bool:
-    """A flag of the query; false if it is not given.
+def parse_query(given: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """The parameters of a query, as far as they are given.
 
     Raises:
-        CallRefused: It is neither `true` nor `false`, or both.
+        CallRefused: One is not known, since it could say not to write; or it has a value that it cannot have, or two.
     """
-    if not given:
-        return False
-    if len(set(given)) > 1 or given[0] not in _BOOLEANS:
-        raise invalid([Violation(name, "Must be `true` or `false`, once.")])
-    return _BOOLEANS[given[0]]
+    found: dict[str, Any] = {}
+    wrong: list[Violation] = []
+    for name, text in given:
+        choices = _QUERY.get(name)
+        if choices is None:
+            wrong.append(Violation(name[:100], "Is a parameter that this version of the service does not know."))
+        elif (choices and text not in choices) or found.setdefault(name, choices.get(text, text)) != choices.get(
+            text, text
+        ):
+            rule = f"Must be {' or '.join(f'`{choice}`' for choice in choices)}, once." if choices else "Give it once."
+            wrong.append(Violation(name, rule))
+    if wrong:
+        raise invalid(wrong)
+    return found
 
 
 def malformed(detail: str) -> CallRefused:
@@ -362,19 +383,25 @@ def render(response: sequence_step_service_pb2.UpdateStepResponse) -> bytes:
             )
             for warning in response.warnings
         ],
-        changes=[
-            FieldChange(
-                field=change.field,
-                before=to_json(change.before),
-                after=to_json(change.after),
-                before_truncated=_if(change.before_truncated),
-                after_truncated=_if(change.after_truncated),
-            )
-            for change in response.changes
-        ],
+        changes=_changes(response.changes),
         truncated=_if(response.truncated),
+        etag=response.etag or MISSING,
+        conflicts=_changes(response.conflicts) or MISSING,
     )
     return envelope.model_dump_json().encode()
+
+
+def _changes(changes: Iterable[envelope_pb2.FieldChange]) -> list[FieldChange]:
+    return [
+        FieldChange(
+            field=change.field,
+            before=to_json(change.before),
+            after=to_json(change.after),
+            before_truncated=_if(change.before_truncated),
+            after_truncated=_if(change.after_truncated),
+        )
+        for change in changes
+    ]
 
 
 def _if(was_truncated: bool) -> _Truncated:  # noqa: FBT001  # its only argument

@@ -9,6 +9,7 @@ import grpc
 from engagement.v1 import sequence_step_service_pb2 as pb
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError, Message
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from service.api import metadata
 from service.api.call_handler import CallerGone, CallOutcome, TransportStatus
@@ -25,6 +26,8 @@ _MAX_STRUCT_BYTES: Final = 6 * MAX_CUSTOM_FIELDS_BYTES
 _MAX_VALUES: Final = MAX_CUSTOM_FIELDS_BYTES // 2
 # A message may give its parts in pieces, which protobuf joins; no encoder does so.
 _MAX_PIECES: Final = 64
+
+_IF_SHARED: Final = frozenset(pb.IfShared.values())
 
 
 def _unparsed_request() -> type[Message]:
@@ -130,8 +133,17 @@ def step_update(request: pb.UpdateStepRequest, provider: Provider, customer_id: 
     """The update that a request asks for.
 
     Raises:
-        CallRefused: It has no record, or a number that JSON does not have.
+        CallRefused: It has no record, a field that is not known here, or a number that JSON does not have.
     """
+    unknown = [
+        *_unknown(request, ""),
+        *_unknown(request.record, "record."),
+        *_unknown(request.record.template, "record.template."),
+    ]
+    if request.if_shared not in _IF_SHARED:
+        unknown.append(Violation("if_shared", "Is a value that this version of the service does not know."))
+    if unknown:
+        raise invalid(unknown)
     if not request.HasField("record"):
         raise invalid([Violation("record", "Required: the values to set; an empty one changes nothing.")])
     record = request.record
@@ -152,4 +164,16 @@ def step_update(request: pb.UpdateStepRequest, provider: Provider, customer_id: 
         body=template.body if template.HasField("body") else None,
         custom_fields=fields,
         validate_only=request.validate_only,
+        etag=request.etag,
+        refuse_shared=request.if_shared == pb.IF_SHARED_REFUSE,
+        variant=request.variant,
     )
+
+
+def _unknown(message: Message, path: str) -> list[Violation]:
+    """The fields of a message that this version of the contract does not have: they could say not to write."""
+    fields: Any = UnknownFieldSet(message)  # the stubs do not know that it can be iterated
+    return [
+        Violation(f"{path}{field.field_number}", "Is a field that this version of the service does not know.")
+        for field in fields
+    ]

@@ -222,6 +222,38 @@ async def test_another_value_of_validate_only_is_refused(server: RunningHttpServ
     assert (await server.refused(path=PATH + query))["detail"].startswith("validate_only: ")
 
 
+async def test_the_query_says_when_not_to_write(server: RunningHttpServer) -> None:
+    etag = f"{'a' * 22}.-"
+    query = f"?etag={etag}&if_shared=IF_SHARED_REFUSE&variant=5f0000000000000000000401"
+    assert (await server.patch(path=PATH + query)).status_code == 200
+    update = server.updates[0]
+    assert (update.etag, update.refuse_shared, update.variant) == (etag, True, "5f0000000000000000000401")
+    assert (await server.patch(path=f"{PATH}?if_shared=IF_SHARED_CHANGE")).status_code == 200
+    assert (server.updates[1].etag, server.updates[1].refuse_shared, server.updates[1].variant) == ("", False, "")
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        ("?if_shared=REFUSE", "if_shared: Must be `IF_SHARED_UNSPECIFIED` or "),
+        ("?etag=a&etag=b", "etag: Give it once."),
+        ("?if_match=a", "if_match: Is a parameter that this version of the service does not know."),
+    ],
+)
+async def test_a_parameter_that_is_not_understood_is_refused(server: RunningHttpServer, query: str, named: str) -> None:
+    """It could say not to write."""
+    assert (await server.refused(path=PATH + query))["detail"].startswith(named)
+    assert server.updates == []
+
+
+async def test_the_present_values_come_with_a_refusal(server: RunningHttpServer) -> None:
+    problem = Problem(ErrorCode.STEP_CHANGED_ERROR, "It changed.")
+    server.failing(problem, etag="new", conflicts=(FieldChange("template.subject", "Theirs", "Mine"),))
+    answer = await server.patch()
+    assert (answer.status_code, answer.json()["etag"]) == (412, "new")
+    assert answer.json()["conflicts"] == [{"field": "template.subject", "before": "Theirs", "after": "Mine"}]
+
+
 async def test_a_failure_has_every_member_of_the_page(server: RunningHttpServer) -> None:
     cause = Cause(418, {"message": "no", "list": [1, 2.5, None, True, 2**60]}, {"server": "x"})
     problem = Problem(

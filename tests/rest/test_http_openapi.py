@@ -118,6 +118,9 @@ async def test_the_document_names_the_parameters(server: RunningHttpServer) -> N
         "x-provider-name": ("header", True),
         "x-request-id": ("header", False),
         "validate_only": ("query", False),
+        "etag": ("query", False),
+        "if_shared": ("query", False),
+        "variant": ("query", False),
     }
     assert given["x-provider-name"]["schema"]["enum"] == ["apollo", "outreach", "salesloft"]
     assert all(parameter["description"] for parameter in given.values())

@@ -65,8 +65,15 @@ class CallResult:
 
     @property
     def changes(self) -> dict[str, tuple[Any, Any]]:
+        return self._before_and_after("changes")
+
+    @property
+    def conflicts(self) -> dict[str, tuple[Any, Any]]:
+        return self._before_and_after("conflicts")
+
+    def _before_and_after(self, kind: str) -> dict[str, tuple[Any, Any]]:
         shown = json_format.MessageToDict(self.response)
-        return {each["field"]: (each["before"], each["after"]) for each in shown.get("changes", [])}
+        return {each["field"]: (each["before"], each["after"]) for each in shown.get(kind, [])}
 
 
 class RunningService:
@@ -101,6 +108,9 @@ class RunningService:
         customer: str = CUSTOMER,
         metadata: tuple[tuple[str, str], ...] = (),
         validate_only: bool = False,
+        etag: str = "",
+        if_shared: str = "IF_SHARED_UNSPECIFIED",
+        variant: object = "",
         seconds: float = 20,
         **record: Any,
     ) -> Any:
@@ -115,6 +125,9 @@ class RunningService:
                 "sequence_step_id": str(step),
                 "record": body,
                 "validate_only": validate_only,
+                "etag": etag,
+                "if_shared": if_shared,
+                "variant": str(variant),
             },
             pb.UpdateStepRequest(),
         )

@@ -91,6 +91,7 @@ class Failure:
         request_id: What to quote when asking about the call.
         warnings: What else to know.
         changes: What is known to be changed.
+        conflicts: What the provider holds that would have been written over unseen.
         violations: The parts of the call that break a rule.
         grpc_status: The status that the call ended with; OK for a failure that came in the envelope.
         response: The envelope as it came, or one made here that says the same.
@@ -101,6 +102,7 @@ class Failure:
     request_id: str
     warnings: tuple[StepWarning, ...] = ()
     changes: tuple[FieldChange, ...] = ()
+    conflicts: tuple[FieldChange, ...] = ()
     violations: tuple[Violation, ...] = ()
     grpc_status: grpc.StatusCode = grpc.StatusCode.OK
     response: pb.UpdateStepResponse = field(repr=False, compare=False)
@@ -159,6 +161,16 @@ class UpdateFailed(Exception):
     def changes(self) -> tuple[FieldChange, ...]:
         """What is known to be changed."""
         return self.failure.changes
+
+    @property
+    def conflicts(self) -> tuple[FieldChange, ...]:
+        """With `STEP_CHANGED_ERROR`, what the provider holds in `before`, and what would have been written over it in `after`."""
+        return self.failure.conflicts
+
+    @property
+    def etag(self) -> str:
+        """With `STEP_CHANGED_ERROR`, what to give as `etag` to write over what `conflicts` shows; empty otherwise."""
+        return self.failure.response.etag
 
 
 class NotApplied(UpdateFailed):

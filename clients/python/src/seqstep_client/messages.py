@@ -73,6 +73,9 @@ def request_of(update: StepUpdate) -> pb.UpdateStepRequest:
         sequence_step_id=sendable(update.sequence_step_id, "sequence_step_id"),
         record=record,
         validate_only=update.validate_only,
+        etag=update.etag,
+        if_shared=pb.IF_SHARED_REFUSE if update.refuse_shared else pb.IF_SHARED_UNSPECIFIED,
+        variant=update.variant,
     )
 
 
@@ -210,6 +213,7 @@ def _failure(
         request_id=response.errors[0].meta.request_id or request_id,
         warnings=_warnings(response.warnings),
         changes=_changes(response.changes),
+        conflicts=_changes(response.conflicts),
         violations=violations,
         grpc_status=grpc_status,
         response=response,

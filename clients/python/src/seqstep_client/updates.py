@@ -19,6 +19,9 @@ class StepUpdate:
         body: The HTML body to set; None leaves it, an empty string is a value.
         custom_fields: Fields of the provider's own step resource to set, by the provider's names.
         validate_only: Do everything but the write.
+        etag: Write only over what this stands for: the etag of an earlier answer; empty to write over whatever is there.
+        refuse_shared: Leave a template that other steps use, too; the failure names them.
+        variant: The template of the variant to change; empty for the first variant that is live.
     """
 
     sequence_id: str
@@ -27,6 +30,9 @@ class StepUpdate:
     body: str | None = None
     custom_fields: Mapping[str, JsonValue] = field(default_factory=dict)
     validate_only: bool = False
+    etag: str = ""
+    refuse_shared: bool = False
+    variant: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +87,8 @@ class UpdateResult:
     warnings: tuple[StepWarning, ...]
     request_id: str
     response: pb.UpdateStepResponse = field(repr=False, compare=False)
+
+    @property
+    def etag(self) -> str:
+        """What to give as `etag` of the next update of the step; empty if nothing was read."""
+        return self.response.etag

@@ -26,7 +26,7 @@ from engagement.v1 import envelope_pb2 as engagement_dot_v1_dot_envelope__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)engagement/v1/sequence_step_service.proto\x12\rengagement.v1\x1a\x1c\x65ngagement/v1/envelope.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xbe\x01\n\x11UpdateStepRequest\x12\x1f\n\x0bsequence_id\x18\x01 \x01(\tR\nsequenceId\x12(\n\x10sequence_step_id\x18\x02 \x01(\tR\x0esequenceStepId\x12\x39\n\x06record\x18\x03 \x01(\x0b\x32!.engagement.v1.SequenceStepRecordR\x06record\x12#\n\rvalidate_only\x18\x04 \x01(\x08R\x0cvalidateOnly\"\x8b\x01\n\x12SequenceStepRecord\x12\x37\n\x08template\x18\x01 \x01(\x0b\x32\x1b.engagement.v1.StepTemplateR\x08template\x12<\n\rcustom_fields\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructR\x0c\x63ustomFields\"[\n\x0cStepTemplate\x12\x1d\n\x07subject\x18\x01 \x01(\tH\x00R\x07subject\x88\x01\x01\x12\x17\n\x04\x62ody\x18\x02 \x01(\tH\x01R\x04\x62ody\x88\x01\x01\x42\n\n\x08_subjectB\x07\n\x05_body\"\xca\x01\n\x12UpdateStepResponse\x12,\n\x06\x65rrors\x18\x01 \x03(\x0b\x32\x14.engagement.v1.ErrorR\x06\x65rrors\x12\x32\n\x08warnings\x18\x02 \x03(\x0b\x32\x16.engagement.v1.WarningR\x08warnings\x12\x34\n\x07\x63hanges\x18\x03 \x03(\x0b\x32\x1a.engagement.v1.FieldChangeR\x07\x63hanges\x12\x1c\n\ttruncated\x18\x04 \x01(\x08R\ttruncated2m\n\x13SequenceStepService\x12V\n\nUpdateStep\x12 .engagement.v1.UpdateStepRequest\x1a!.engagement.v1.UpdateStepResponse\"\x03\x90\x02\x02\x42i\n\x11\x63om.engagement.v1P\x01ZBgithub.com/seqstep/seqstep/generated/go/engagement/v1;engagementv1\xaa\x02\rEngagement.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)engagement/v1/sequence_step_service.proto\x12\rengagement.v1\x1a\x1c\x65ngagement/v1/envelope.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xa2\x02\n\x11UpdateStepRequest\x12\x1f\n\x0bsequence_id\x18\x01 \x01(\tR\nsequenceId\x12(\n\x10sequence_step_id\x18\x02 \x01(\tR\x0esequenceStepId\x12\x39\n\x06record\x18\x03 \x01(\x0b\x32!.engagement.v1.SequenceStepRecordR\x06record\x12#\n\rvalidate_only\x18\x04 \x01(\x08R\x0cvalidateOnly\x12\x12\n\x04\x65tag\x18\x05 \x01(\tR\x04\x65tag\x12\x34\n\tif_shared\x18\x06 \x01(\x0e\x32\x17.engagement.v1.IfSharedR\x08ifShared\x12\x18\n\x07variant\x18\x07 \x01(\tR\x07variant\"\x8b\x01\n\x12SequenceStepRecord\x12\x37\n\x08template\x18\x01 \x01(\x0b\x32\x1b.engagement.v1.StepTemplateR\x08template\x12<\n\rcustom_fields\x18\x02 \x01(\x0b\x32\x17.google.protobuf.StructR\x0c\x63ustomFields\"[\n\x0cStepTemplate\x12\x1d\n\x07subject\x18\x01 \x01(\tH\x00R\x07subject\x88\x01\x01\x12\x17\n\x04\x62ody\x18\x02 \x01(\tH\x01R\x04\x62ody\x88\x01\x01\x42\n\n\x08_subjectB\x07\n\x05_body\"\x98\x02\n\x12UpdateStepResponse\x12,\n\x06\x65rrors\x18\x01 \x03(\x0b\x32\x14.engagement.v1.ErrorR\x06\x65rrors\x12\x32\n\x08warnings\x18\x02 \x03(\x0b\x32\x16.engagement.v1.WarningR\x08warnings\x12\x34\n\x07\x63hanges\x18\x03 \x03(\x0b\x32\x1a.engagement.v1.FieldChangeR\x07\x63hanges\x12\x1c\n\ttruncated\x18\x04 \x01(\x08R\ttruncated\x12\x12\n\x04\x65tag\x18\x05 \x01(\tR\x04\x65tag\x12\x38\n\tconflicts\x18\x06 \x03(\x0b\x32\x1a.engagement.v1.FieldChangeR\tconflicts*Q\n\x08IfShared\x12\x19\n\x15IF_SHARED_UNSPECIFIED\x10\x00\x12\x14\n\x10IF_SHARED_CHANGE\x10\x01\x12\x14\n\x10IF_SHARED_REFUSE\x10\x02\x32m\n\x13SequenceStepService\x12V\n\nUpdateStep\x12 .engagement.v1.UpdateStepRequest\x1a!.engagement.v1.UpdateStepResponse\"\x03\x90\x02\x02\x42i\n\x11\x63om.engagement.v1P\x01ZBgithub.com/seqstep/seqstep/generated/go/engagement/v1;engagementv1\xaa\x02\rEngagement.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,14 +36,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\021com.engagement.v1P\001ZBgithub.com/seqstep/seqstep/generated/go/engagement/v1;engagementv1\252\002\rEngagement.V1'
   _globals['_SEQUENCESTEPSERVICE'].methods_by_name['UpdateStep']._loaded_options = None
   _globals['_SEQUENCESTEPSERVICE'].methods_by_name['UpdateStep']._serialized_options = b'\220\002\002'
+  _globals['_IFSHARED']._serialized_start=931
+  _globals['_IFSHARED']._serialized_end=1012
   _globals['_UPDATESTEPREQUEST']._serialized_start=121
-  _globals['_UPDATESTEPREQUEST']._serialized_end=311
-  _globals['_SEQUENCESTEPRECORD']._serialized_start=314
-  _globals['_SEQUENCESTEPRECORD']._serialized_end=453
-  _globals['_STEPTEMPLATE']._serialized_start=455
-  _globals['_STEPTEMPLATE']._serialized_end=546
-  _globals['_UPDATESTEPRESPONSE']._serialized_start=549
-  _globals['_UPDATESTEPRESPONSE']._serialized_end=751
-  _globals['_SEQUENCESTEPSERVICE']._serialized_start=753
-  _globals['_SEQUENCESTEPSERVICE']._serialized_end=862
+  _globals['_UPDATESTEPREQUEST']._serialized_end=411
+  _globals['_SEQUENCESTEPRECORD']._serialized_start=414
+  _globals['_SEQUENCESTEPRECORD']._serialized_end=553
+  _globals['_STEPTEMPLATE']._serialized_start=555
+  _globals['_STEPTEMPLATE']._serialized_end=646
+  _globals['_UPDATESTEPRESPONSE']._serialized_start=649
+  _globals['_UPDATESTEPRESPONSE']._serialized_end=929
+  _globals['_SEQUENCESTEPSERVICE']._serialized_start=1014
+  _globals['_SEQUENCESTEPSERVICE']._serialized_end=1123
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -20,6 +21,36 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _IfShared:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IfSharedEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IfShared.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    IF_SHARED_UNSPECIFIED: _IfShared.ValueType  # 0
+    """The same as IF_SHARED_CHANGE."""
+    IF_SHARED_CHANGE: _IfShared.ValueType  # 1
+    """Change it for all of them. The warning `SHARED_TEMPLATE` names them where that costs no call to the provider."""
+    IF_SHARED_REFUSE: _IfShared.ValueType  # 2
+    """Leave it: the update ends with `SHARED_TEMPLATE_ERROR`, which names the steps, and writes nothing. Costs one more read at
+    Outreach if the template would change. At Apollo only steps of the same sequence are looked at, since it does not tell
+    about others. A step that begins to use the template in the moment before the write goes unseen.
+    """
+
+class IfShared(_IfShared, metaclass=_IfSharedEnumTypeWrapper):
+    """What an update does where other steps use the template that it would change."""
+
+IF_SHARED_UNSPECIFIED: IfShared.ValueType  # 0
+"""The same as IF_SHARED_CHANGE."""
+IF_SHARED_CHANGE: IfShared.ValueType  # 1
+"""Change it for all of them. The warning `SHARED_TEMPLATE` names them where that costs no call to the provider."""
+IF_SHARED_REFUSE: IfShared.ValueType  # 2
+"""Leave it: the update ends with `SHARED_TEMPLATE_ERROR`, which names the steps, and writes nothing. Costs one more read at
+Outreach if the template would change. At Apollo only steps of the same sequence are looked at, since it does not tell
+about others. A step that begins to use the template in the moment before the write goes unseen.
+"""
+Global___IfShared: _TypeAlias = IfShared  # noqa: Y015
+
 @_typing.final
 class UpdateStepRequest(_message.Message):
     """Which step to change, and how."""
@@ -30,6 +61,9 @@ class UpdateStepRequest(_message.Message):
     SEQUENCE_STEP_ID_FIELD_NUMBER: _builtins.int
     RECORD_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    IF_SHARED_FIELD_NUMBER: _builtins.int
+    VARIANT_FIELD_NUMBER: _builtins.int
     sequence_id: _builtins.str
     """The provider's id of the sequence. Required. Apollo: 24 hexadecimal characters. Outreach: a positive integer, in
     decimal.
@@ -42,6 +76,26 @@ class UpdateStepRequest(_message.Message):
     """Do everything but the write: the response tells what would change, with all warnings. May cost one more read at the
     provider, to find who else uses the template.
     """
+    etag: _builtins.str
+    """Write only over what the caller has seen: an `etag` that an earlier answer gave for the step, or for the variant. Where
+    what this update would write has changed since, it ends with `STEP_CHANGED_ERROR` and writes nothing; `conflicts` of the
+    response has the present values. Empty: write over whatever is there.
+
+    An update of `record.template` looks at the subject and the body together, one of `record.custom_fields` at the fields of
+    the step that docs/clients.md lists, and other fields cannot be set with an `etag`. Neither looks where nothing has to be
+    written any more, so a call that is repeated after its answer was lost, or after it was carried out in part, is not
+    refused for its own work.
+
+    The check stands between the read and the write of this update, since providers have none of their own. Updates through
+    the same process of the service follow each other and see each other. What somebody changes at the provider, or through
+    another replica, in the moment between that read and that write goes unseen and is overwritten.
+    """
+    if_shared: Global___IfShared.ValueType
+    """What to do where other steps use the template."""
+    variant: _builtins.str
+    """Which variant of an A/B test to change: the provider's id of its template. A step without one of that template is
+    `VARIANT_NOT_FOUND_ERROR`. Only with a `record.template`. Empty: the first variant that is live, or else the first.
+    """
     @_builtins.property
     def record(self) -> Global___SequenceStepRecord:
         """The values to set. Required. A record that names nothing succeeds with the warning `NO_CHANGE`."""
@@ -53,10 +107,13 @@ class UpdateStepRequest(_message.Message):
         sequence_step_id: _builtins.str = ...,
         record: Global___SequenceStepRecord | None = ...,
         validate_only: _builtins.bool = ...,
+        etag: _builtins.str = ...,
+        if_shared: Global___IfShared.ValueType = ...,
+        variant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["record", b"record", "sequence_id", b"sequence_id", "sequence_step_id", b"sequence_step_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "if_shared", b"if_shared", "record", b"record", "sequence_id", b"sequence_id", "sequence_step_id", b"sequence_step_id", "validate_only", b"validate_only", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -140,9 +197,17 @@ class UpdateStepResponse(_message.Message):
     WARNINGS_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    CONFLICTS_FIELD_NUMBER: _builtins.int
     truncated: _builtins.bool
     """Whether errors, warnings, changes or facts were left out to keep the answer short, which happens in the details of a
     status. Values that were cut are marked where they are.
+    """
+    etag: _builtins.str
+    """What to give as `etag` of the next update of this variant, by what the provider held after this one. It vouches for no
+    more than the caller has seen: where this update was given an `etag`, its part about what this update left alone is kept.
+    Empty if the update failed, except with `STEP_CHANGED_ERROR`, where it is that of the present values, and where nothing
+    was read.
     """
     @_builtins.property
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[_envelope_pb2.Error]:
@@ -160,6 +225,12 @@ class UpdateStepResponse(_message.Message):
         those that are known to be changed.
         """
 
+    @_builtins.property
+    def conflicts(self) -> _containers.RepeatedCompositeFieldContainer[_envelope_pb2.FieldChange]:
+        """With `STEP_CHANGED_ERROR`, what would have been overwritten: `before` is what the provider holds, `after` what was asked
+        for. Empty otherwise.
+        """
+
     def __init__(
         self,
         *,
@@ -167,10 +238,12 @@ class UpdateStepResponse(_message.Message):
         warnings: _abc.Iterable[_envelope_pb2.Warning] | None = ...,
         changes: _abc.Iterable[_envelope_pb2.FieldChange] | None = ...,
         truncated: _builtins.bool = ...,
+        etag: _builtins.str = ...,
+        conflicts: _abc.Iterable[_envelope_pb2.FieldChange] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "errors", b"errors", "truncated", b"truncated", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "conflicts", b"conflicts", "errors", b"errors", "etag", b"etag", "truncated", b"truncated", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

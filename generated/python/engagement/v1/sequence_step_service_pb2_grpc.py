@@ -78,6 +78,9 @@ class SequenceStepServiceServicer:
         then: credentials that the provider refuses, or that have lapsed, are FAILED_PRECONDITION, since they are the customer's
         and not the caller's.
 
+        A request with a field or a value of an enum that this version of the service does not know is INVALID_ARGUMENT: it could
+        be one that keeps the update from being carried out. So servers are upgraded before their clients.
+
         A non-OK status carries `google.rpc.Status` details: this response as envelope, and `google.rpc.BadRequest`,
         `google.rpc.RetryInfo` and `google.rpc.ErrorInfo` where they apply. Trailing metadata always has `x-request-id`, and on
         failure `x-error-code` and `x-error-status`, those of the first error.

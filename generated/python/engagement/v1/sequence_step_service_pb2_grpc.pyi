@@ -56,6 +56,9 @@ class SequenceStepServiceStub:
     then: credentials that the provider refuses, or that have lapsed, are FAILED_PRECONDITION, since they are the customer's
     and not the caller's.
 
+    A request with a field or a value of an enum that this version of the service does not know is INVALID_ARGUMENT: it could
+    be one that keeps the update from being carried out. So servers are upgraded before their clients.
+
     A non-OK status carries `google.rpc.Status` details: this response as envelope, and `google.rpc.BadRequest`,
     `google.rpc.RetryInfo` and `google.rpc.ErrorInfo` where they apply. Trailing metadata always has `x-request-id`, and on
     failure `x-error-code` and `x-error-status`, those of the first error.
@@ -99,6 +102,9 @@ class SequenceStepServiceAsyncStub(SequenceStepServiceStub):
     before you call it a success. With `x-error-mode: status` these come as a non-OK status too. It is never UNAUTHENTICATED
     then: credentials that the provider refuses, or that have lapsed, are FAILED_PRECONDITION, since they are the customer's
     and not the caller's.
+
+    A request with a field or a value of an enum that this version of the service does not know is INVALID_ARGUMENT: it could
+    be one that keeps the update from being carried out. So servers are upgraded before their clients.
 
     A non-OK status carries `google.rpc.Status` details: this response as envelope, and `google.rpc.BadRequest`,
     `google.rpc.RetryInfo` and `google.rpc.ErrorInfo` where they apply. Trailing metadata always has `x-request-id`, and on
@@ -146,6 +152,9 @@ class SequenceStepServiceServicer(metaclass=_abc_1.ABCMeta):
         before you call it a success. With `x-error-mode: status` these come as a non-OK status too. It is never UNAUTHENTICATED
         then: credentials that the provider refuses, or that have lapsed, are FAILED_PRECONDITION, since they are the customer's
         and not the caller's.
+
+        A request with a field or a value of an enum that this version of the service does not know is INVALID_ARGUMENT: it could
+        be one that keeps the update from being carried out. So servers are upgraded before their clients.
 
         A non-OK status carries `google.rpc.Status` details: this response as envelope, and `google.rpc.BadRequest`,
         `google.rpc.RetryInfo` and `google.rpc.ErrorInfo` where they apply. Trailing metadata always has `x-request-id`, and on
