@@ -275,14 +275,20 @@ def _body(order: dict[str, Any], kind: str) -> tuple[bytes | Repeated, str]:
         if not _whole(value, 1) or value > _MAX_DEPTH:
             raise InvalidFault(f"json_depth must be from 1 to {_MAX_DEPTH}")
         return b'{"data":' * value + b"null" + b"}" * value, JSON
-    if not isinstance(value, dict) or set(value) != {"text", "bytes"}:
-        raise InvalidFault('body_repeat is {"text": "x", "bytes": 100000000}')
+    around = {"before", "after"}
+    if not isinstance(value, dict) or set(value) - around != {"text", "bytes"}:
+        raise InvalidFault(
+            'body_repeat is {"text": "x", "bytes": 100000000}, with before and after or not'
+        )
     text, size = value["text"], value["bytes"]
     if not isinstance(text, str) or not text:
         raise InvalidFault("body_repeat.text must be a text that is not empty")
     if not _whole(size, 0) or size > _MAX_BODY_BYTES:
         raise InvalidFault(f"body_repeat.bytes must be from 0 to {_MAX_BODY_BYTES}")
-    return Repeated(text.encode(), size), TEXT
+    if not around & set(value):
+        return Repeated(text.encode(), size), TEXT
+    before, after = _text(value, "before") or "", _text(value, "after") or ""
+    return f"{before}{text * (size // len(text.encode()))}{after}".encode(), JSON
 
 
 def _headers(value: Any) -> list[tuple[str, str]]:

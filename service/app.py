@@ -37,6 +37,7 @@ from service.observability.call_log import StructuredCallLog
 from service.observability.metrics import CallMetrics
 from service.observability.sent_requests import SentRequestObserver
 from service.observability.switches import wants_traces
+from service.read_steps import ReadSteps
 from service.rpc import server as rpc
 from service.rpc.servicer import SequenceStepServicer
 from service.settings import Settings
@@ -245,6 +246,7 @@ async def running(settings: Settings) -> AsyncIterator[App]:
         update_step = UpdateStep(sessions, providers.unsupported(), connections)
         calls = (partial(TracedCallHandler, tracing.call) if tracing is not None else CallHandler)(
             update_step,
+            ReadSteps(sessions, connections),
             Applications(store, settings.cache_seconds),
             (StructuredCallLog(), *recorders),
             DeadlinePolicy(settings.default_deadline_seconds, settings.max_deadline_seconds),

@@ -10,7 +10,7 @@ from service.domain import validation
 from service.domain.credentials import Connection
 from service.domain.deadline import Deadline
 from service.domain.errors import ErrorCode, Origin, Outcome, Problem, UpdateFailed, failed, invalid
-from service.domain.etag import NOTHING_READ, StepEtag
+from service.domain.etag import NOTHING_READ, StepContent, StepEtag
 from service.domain.html import same_document, visible_text
 from service.domain.json_value import JsonValue, json_equal
 from service.domain.outcome import with_outcome
@@ -195,14 +195,14 @@ def _conflicts(write: Write, present: Mapping[str, JsonValue] | None) -> list[Fi
     return [FieldChange(name, value, wanted.get(name, value)) for name, value in (present or {}).items()]
 
 
-def _etag(plan: Plan, update: StepUpdate, written: Mapping[str, JsonValue], needed: Sequence[Write]) -> str:
+def _etag(content: StepContent, update: StepUpdate, needed: Sequence[Write]) -> str:
     """What stands for the step as the caller has seen it, after the writes.
 
     Where the caller gave an etag, what was neither compared nor set as a whole may be what it has not seen, so that its own
     part stays.
     """
-    present = StepEtag.of(plan.content.with_values(written))
-    seen = StepEtag.parse(update.etag)
+    present = StepEtag.of(content)
+    seen = StepEtag.parse(update.etag) if update.etag else None
     if seen is None:
         return "" if present == NOTHING_READ else str(present)
     wrote_template = any(not _is_of_step(write) for write in needed)
@@ -220,7 +220,7 @@ def _unwritten(plan: Plan, update: StepUpdate, session: ProviderSession) -> Upda
     needed = [write for write in plan.writes if session.is_needed(write)]
     changes = tuple(field for write in needed for field in _different(write.fields))
     warnings = (*_warnings(plan, will_write=bool(needed)), *_not_as_sent(plan, needed))
-    etag = update.etag or _etag(plan, update, {}, ())
+    etag = update.etag or _etag(plan.content, update, ())
     return UpdateResult((), warnings, changes, session.requests_sent, etag)
 
 
@@ -228,7 +228,10 @@ async def _write(plan: Plan, update: StepUpdate, session: ProviderSession, lock:
     """Sends the writes of a plan that are needed, and releases the lock of its sequence."""
     changes: list[FieldChange] = []
     notes: list[StepWarning] = []
-    written: dict[str, JsonValue] = {}
+    content = plan.content
+    if update.etag:
+        # What was compared may be something else after a wait; the caller's next call compares again.
+        session.may_wait = False
     needed = [write for write in plan.writes if session.is_needed(write)]
     # What a retry finds as it is wanted may be the work of the earlier attempt.
     in_doubt = update.is_retry and len(needed) < len(plan.writes)
@@ -238,7 +241,8 @@ async def _write(plan: Plan, update: StepUpdate, session: ProviderSession, lock:
                 shown = write.stored(await session.write(write.request))
                 stored = _as_stored(write, shown)
                 changes += _different(stored)
-                written.update((field.field, field.after) for field in stored)
+                values = {field.field: field.after for field in stored}
+                content = content.with_values({}, values) if _is_of_step(write) else content.with_values(values, {})
                 notes += _check_stored(write, stored, update)
                 # Not before: a provider that dropped a text makes nothing else of it, and may take it the next time.
                 session.remember(write, stored if shown is not None else None)
@@ -256,7 +260,7 @@ async def _write(plan: Plan, update: StepUpdate, session: ProviderSession, lock:
         lock.release()
     warnings = plan.warnings if needed and not changes else _warnings(plan, will_write=bool(needed))
     notes += _not_as_sent(plan, needed)
-    etag = _etag(plan, update, written, needed)
+    etag = _etag(content, update, needed)
     return UpdateResult((), (*warnings, *notes), tuple(changes), session.requests_sent, etag)
 
 

@@ -415,3 +415,104 @@ async def test_an_update_that_ends_before_its_write_lets_the_next_one_begin(ends
     assert done == {first, second}
     assert provider.template["subject"] == "Second"
     assert (await second).problems == ()
+
+
+class Wrapping(ApolloFake):
+    """A provider that puts a wrapper around a body in what it answers to a read, and not to a write."""
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        stored = self.template["body_html"]
+        if request.method == "GET":
+            self.template["body_html"] = wrapped("body_html", stored)
+        answer = super().__call__(request)
+        if request.method == "GET":
+            self.template["body_html"] = stored
+        return answer
+
+
+@pytest.mark.parametrize("provider", [Wrapping(), ApolloFake(wrapped)])
+async def test_an_etag_holds_whatever_a_provider_shows_around_a_body(provider: ApolloFake) -> None:
+    update_step, _, _ = use_case(provider)
+    first = await run(update_step, apollo.update(body="<p>New</p>"))
+    second = await run(update_step, apollo.update(body="<p>Newer</p>", etag=first.etag))
+    third = await run(update_step, apollo.update(subject="New", etag=second.etag))
+    assert (first.problems, second.problems, third.problems) == ((), (), ())
+    assert len(provider.writes) == 3
+
+
+async def test_an_etag_needs_texts_that_are_shown() -> None:
+    """Without one, what is not named may be missing."""
+    bodiless = {name: value for name, value in apollo.template().items() if name != "body_html"}
+    update_step, _, _ = use_case(lambda request: made(200, apollo.answer(emailer_templates=[bodiless])))
+    etag = f"{'a' * 32}.{'a' * 32}"
+    problem = the(await run(update_step, apollo.update(subject="New", etag=etag)))
+    assert (problem.code, problem.outcome) == (ErrorCode.BAD_GATEWAY_ERROR, Outcome.NOT_APPLIED)
+    shown = await run(update_step, apollo.update(subject="New", validate_only=True))
+    assert shown.etag.startswith("-.")
+
+
+async def test_statistics_and_unknown_members_change_no_etag() -> None:
+    provider = ApolloFake()
+    update_step, _, _ = use_case(provider)
+    first = await run(update_step, apollo.update(subject="New"))
+    provider.step |= {"counts": {"active": 7}, "mood": "good"}
+    provider.template |= {"body_text": "x", "unknown": [1]}
+    assert (await run(update_step, apollo.update(subject="Newer", etag=first.etag))).problems == ()
+
+
+async def test_an_etag_and_a_lost_answer_settle_by_repeating() -> None:
+    """The provider carries the write out and answers 500: whether it did is not known, and the same call finds it."""
+    provider = ApolloFake()
+    update_step, _, _ = use_case(provider)
+    seen = (await run(update_step, apollo.update(subject="Old"))).etag
+    lost = True
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        response = provider(request)
+        return made(500, {"error": "Oops."}) if lost and request.method == "PUT" else response
+
+    doubtful, _, _ = use_case(answer)
+    assert the(await run(doubtful, apollo.update(subject="New", etag=seen), 0.19)).outcome is Outcome.UNKNOWN
+    lost = False
+    again = await run(doubtful, apollo.update(subject="New", etag=seen))
+    assert (again.problems, kinds(again)) == ((), [WarningType.NO_CHANGE])
+
+
+async def test_an_update_waits_for_the_one_before_and_sees_it() -> None:
+    provider = ApolloFake()
+    update_step, _, _ = use_case(provider)
+    seen = (await run(update_step, apollo.update(subject="Old"))).etag
+    results = await asyncio.gather(
+        *(run(update_step, apollo.update(subject=subject, etag=seen)) for subject in ("A", "B", "C"))
+    )
+    assert [bool(result.problems) for result in results] == [False, True, True]
+    assert {the(result).code for result in results[1:]} == {ErrorCode.STEP_CHANGED_ERROR}
+    assert provider.template["subject"] == "A"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        (429, {"error": "We are already processing the request for your sequence"}, ErrorCode.CONFLICT_ERROR),
+        (503, {"error": "No."}, ErrorCode.SERVICE_UNAVAILABLE_ERROR),
+        (
+            429,
+            {"message": "The maximum number of api calls", "retry_after_seconds": 1},
+            ErrorCode.TOO_MANY_REQUESTS_ERROR,
+        ),
+    ],
+)
+async def test_a_write_over_what_was_seen_is_not_repeated_later(status: int, body: Any, code: ErrorCode) -> None:
+    """Somebody may have written meanwhile; without an etag it is repeated, whatever is there."""
+    provider = ApolloFake()
+    update_step, http, _ = use_case(
+        lambda request: provider(request) if request.method == "GET" else made(status, body)
+    )
+    seen = (await run(update_step, apollo.update(subject="Old"))).etag
+    problem = the(await run(update_step, apollo.update(subject="New", etag=seen)))
+    assert (problem.code, [request.method for request in http.requests]) == (code, ["GET", "GET", "PUT"])
+    problem = the(await run(update_step, apollo.update(subject="Newer", etag=seen)))
+    if code is ErrorCode.TOO_MANY_REQUESTS_ERROR:
+        # It is known now that the write would be refused, so that it is not sent.
+        assert [request.method for request in http.requests[3:]] == ["GET"]
+        assert (problem.code, problem.outcome) == (code, Outcome.NOT_APPLIED)

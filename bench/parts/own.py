@@ -140,7 +140,8 @@ def _sessions() -> dict[Provider, ProviderSessions]:
 
 def _handler(applications: Applications, connections: Connections, key: Secret) -> _Step:
     update_step: Any = UpdateStep(_sessions(), {}, connections)
-    calls = CallHandler(update_step, applications, [StructuredCallLog()], DeadlinePolicy(), Admission(256))
+    reads: Any = None
+    calls = CallHandler(update_step, reads, applications, [StructuredCallLog()], DeadlinePolicy(), Admission(256))
     servicer = SequenceStepServicer(calls)
     context: Any = _Context(
         (("x-api-key", key.reveal()), ("x-customer-id", _CUSTOMER), ("x-provider-name", "apollo"), ("user-agent", "x"))
@@ -151,7 +152,8 @@ def _handler(applications: Applications, connections: Connections, key: Secret) 
         yield messages.UpdateStepRequest.FromString(data)
 
     async def step() -> bytes:
-        return (await servicer.UpdateStep(received(), context)).SerializeToString()
+        response: messages.UpdateStepResponse = await servicer.UpdateStep(received(), context)
+        return response.SerializeToString()
 
     return step
 

@@ -1,5 +1,7 @@
 """`races`: two updates of one step that begin within 300 ms, and whether the provider ever has a mixture of them.
 
+And two writers with etags that each add one to a number, to what they have seen: whether an update is ever lost.
+
 Each racer has an account of its own at the sandbox and runs one pair after the other, so that what the provider had before
 and has after a pair is known exactly.
 """
@@ -171,6 +173,57 @@ class Findings:
         self.untrue += [f"{old} -> {now}: {what}" for what in untruths(old, now, pair, in_one_process=in_one_process)]
 
 
+@dataclass(frozen=True, slots=True)
+class _Added:
+    """One update of a writer that counts: whose it is, the number that it wrote, and when it began and ended."""
+
+    writer: str
+    number: int
+    begun: float
+    ended: float
+
+
+def _may_overwrite(other: _Added, lost: _Added) -> bool:
+    """Whether an update of the other writer was between its read and its write when this one wrote."""
+    return other.writer != lost.writer and other.begun < lost.ended and lost.begun < other.ended
+
+
+@dataclass(slots=True)
+class Counted:
+    """What came of writers that count.
+
+    Attributes:
+        added: Updates that succeeded.
+        refused: Updates that were refused, since somebody else had written meanwhile.
+        repeated: Calls that were made again, since the provider was busy with another write.
+        lost: Updates that succeeded and were written over by one that had not seen them.
+        unexplained: Those of them that the contract does not speak of: no update through another replica overlapped them.
+    """
+
+    added: int = 0
+    refused: int = 0
+    repeated: int = 0
+    lost: int = 0
+    unexplained: list[str] = field(default_factory=list)
+
+    def add(self, updates: Sequence[_Added], last: int, *, in_one_process: bool) -> None:
+        """Counts the updates of one step, whose number is `last` in the end."""
+        by_number: dict[int, list[_Added]] = {}
+        for update in updates:
+            by_number.setdefault(update.number, []).append(update)
+        self.added += len(updates)
+        self.lost += len(updates) - last
+        if sorted(by_number) != list(range(1, last + 1)):
+            self.unexplained.append(f"{last} is there after {sorted(by_number)[-3:]}")
+        for same in by_number.values():
+            *lost, _ = sorted(same, key=lambda each: each.ended)
+            self.unexplained += [
+                f"{each} was lost, and nothing overlapped it"
+                for each in lost
+                if in_one_process or not any(_may_overwrite(other, each) for other in updates)
+            ]
+
+
 class _Racers:
     def __init__(self, url: str, control: httpx.AsyncClient) -> None:
         self._url = url
@@ -218,6 +271,35 @@ class _Racers:
             )
             findings.add(old, await self._template(customer), pair, in_one_process=len(stubs) == 1)
 
+    async def count(self, customer: Customer, stubs: Sequence[Any], key: str, times: int, counted: Counted) -> None:
+        """Two writers add one so many times each: the second one goes through the last of the servers."""
+        first = await _ask(customer, stubs[0], key, ("0", "<p>0</p>"), "")
+        added: list[_Added] = []
+
+        async def write(name: str, stub: Any) -> None:
+            etag, number, left = first.etag, 0, times
+            while left:
+                begun = time.monotonic()
+                response = await _ask(customer, stub, key, (f"{number + 1}", f"<p>{name} {number + 1}</p>"), etag)
+                if not response.errors:
+                    left, number = left - 1, number + 1
+                    added.append(_Added(name, number, begun, time.monotonic()))
+                elif response.errors[0].code == "STEP_CHANGED_ERROR":
+                    counted.refused += 1
+                    number = int(response.conflicts[0].before.string_value)
+                else:
+                    # Apollo refuses a write beside another one; the call is made again, with what was seen before.
+                    counted.repeated += 1
+                    if response.errors[0].code != "CONFLICT_ERROR":
+                        counted.unexplained.append(response.errors[0].detail)
+                        left -= 1
+                    continue
+                etag = response.etag
+
+        await asyncio.gather(write("A", stubs[0]), write("B", stubs[-1]))
+        last, _ = await self._template(customer)
+        counted.add(added, int(last), in_one_process=len(stubs) == 1)
+
     async def _template(self, customer: Customer) -> Texts:
         place = _PLACES[customer.provider]
         given = {"account": self._accounts[customer.name]}
@@ -225,6 +307,16 @@ class _Racers:
         record = answer.raise_for_status().json()
         shown = record.get("attributes", record)
         return shown["subject"], shown[place.body]
+
+
+async def _ask(customer: Customer, stub: Any, key: str, wanted: Texts, etag: str) -> messages.UpdateStepResponse:
+    """An update of what an etag stands for."""
+    place = _PLACES[customer.provider]
+    request = messages.UpdateStepRequest(sequence_id=place.sequence, sequence_step_id=place.step, etag=etag)
+    request.record.template.subject, request.record.template.body = wanted
+    metadata = (("x-api-key", key), ("x-customer-id", customer.name), ("x-provider-name", customer.provider))
+    response: messages.UpdateStepResponse = await stub.UpdateStep(request, metadata=metadata, timeout=_DEADLINE_SECONDS)
+    return response
 
 
 async def _call(customer: Customer, stub: Any, key: str, wanted: Texts, wait: float) -> _Update:
@@ -256,7 +348,7 @@ async def _call(customer: Customer, stub: Any, key: str, wanted: Texts, wait: fl
 def run(stage: Stage) -> Section:
     """Pairs of updates of one step begun within 300 ms, in one process and across two replicas on PostgreSQL."""
     pairs = stage.effort.race_pairs
-    found: dict[str, Findings] = {}
+    found: dict[str, tuple[Findings, Counted]] = {}
     with stage.doing(f"Racing {pairs:,} pairs in one process …"):
         found["one process, SQLite"] = uvloop.run(_race(pairs, 1, None))
     with postgresql() as server, stage.doing(f"Racing {pairs // 2:,} pairs across two replicas …"):
@@ -265,8 +357,8 @@ def run(stage: Stage) -> Section:
     return _section(found)
 
 
-async def _race(pairs: int, replicas: int, database_url: str | None) -> Findings:
-    findings = Findings()
+async def _race(pairs: int, replicas: int, database_url: str | None) -> tuple[Findings, Counted]:
+    findings, counted = Findings(), Counted()
     async with AsyncExitStack() as stack:
         cores = Cores.together()
         stand_in = stack.enter_context(sandbox(cores.load))
@@ -287,10 +379,19 @@ async def _race(pairs: int, replicas: int, database_url: str | None) -> Findings
                     for customer, share in zip(customers, shares, strict=True)
                 )
             )
-    return findings
+            await asyncio.gather(
+                *(
+                    racers.count(customer, stubs, made.api_key, share, counted)
+                    for customer, share in zip(customers, shares, strict=True)
+                )
+            )
+    return findings, counted
 
 
-def _section(found: dict[str, Findings]) -> Section:
+def _section(races: dict[str, tuple[Findings, Counted]]) -> Section:
+    found = {name: findings for name, (findings, _) in races.items()}
+    counts = {name: counted for name, (_, counted) in races.items()}
+    unexplained = [what for each in counts.values() for what in each.unexplained]
     rows: list[Row] = [
         (
             name,
@@ -311,17 +412,38 @@ def _section(found: dict[str, Findings]) -> Section:
                 "Two updates of one step, begun 0 to 300 ms apart",
                 ("", "pairs", "overlapped", "NO_CHANGE", "failures", "mixtures", "untrue results"),
                 rows,
-            )
+            ),
+            Table(
+                "Two writers with etags, each adding one to what it has seen",
+                ("", "updates", "changed meanwhile", "repeated", "lost", "lost beyond the contract"),
+                [
+                    (
+                        name,
+                        f"{each.added:,}",
+                        f"{each.refused:,}",
+                        f"{each.repeated:,}",
+                        f"{each.lost:,}",
+                        f"{len(each.unexplained):,}",
+                    )
+                    for name, each in counts.items()
+                ],
+            ),
         ],
         [
             Goal("Races: the provider never has a mixture of two updates", f"{len(mixtures)} mixtures", not mixtures),
             Goal("Races: what updates say is so", f"{len(untrue)} untrue results", not untrue),
+            Goal(
+                "Races: with etags, no update is lost but by one of another replica at the same moment",
+                f"{len(unexplained)} lost",
+                not unexplained,
+            ),
         ],
         [
             _NOTE,
             *mixtures[:5],
             *untrue[:5],
+            *unexplained[:5],
         ],
-        {name: asdict(each) for name, each in found.items()},
-        wrong=bool(mixtures or untrue),
+        {name: asdict(each) | {"counted": asdict(counts[name])} for name, each in found.items()},
+        wrong=bool(mixtures or untrue or unexplained),
     )

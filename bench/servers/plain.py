@@ -43,7 +43,7 @@ class SequenceStepService(stubs.SequenceStepServiceServicer):
 async def main() -> None:
     server = grpc.aio.server()
     client = httpx.AsyncClient(base_url=os.environ["UPSTREAM"] + "/api/v1")
-    stubs.add_SequenceStepServiceServicer_to_server(SequenceStepService(client), server)
+    stubs.add_SequenceStepServiceServicer_to_server(SequenceStepService(client), server)  # type: ignore[abstract]  # it reads nothing
     listen(server)
     await server.start()
     await asyncio.Event().wait()

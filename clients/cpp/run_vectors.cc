@@ -18,7 +18,7 @@
 namespace {
 
 namespace fs = std::filesystem;
-using engagement::v1::UpdateStepRequest;
+using engagement::v1::SequenceStepService;
 using nlohmann::json;
 
 constexpr const char* kCodes[] = {"OK",
@@ -98,7 +98,7 @@ class Sandbox {
   std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl_;
 };
 
-UpdateStepRequest RequestOf(const json& vector) {
+void Parse(const json& vector, google::protobuf::Message& message) {
   json request = vector.at("request");
   const json repeats = vector.value("repeat", json::object());
   for (const auto& [path, repeat] : repeats.items()) {
@@ -108,9 +108,7 @@ UpdateStepRequest RequestOf(const json& vector) {
     for (int times = repeat.at("times"); times > 0; --times) text += repeat.at("text").get<std::string>();
     request[json::json_pointer(pointer)] = text;
   }
-  UpdateStepRequest message;
   Check(google::protobuf::util::JsonStringToMessage(request.dump(), &message));
-  return message;
 }
 
 seqstep::Metadata MetadataOf(const json& vector) {
@@ -124,8 +122,14 @@ seqstep::Metadata MetadataOf(const json& vector) {
   return metadata;
 }
 
-// All that a call's end tells.
-json Observed(const seqstep::Ended& ended) {
+// Makes a call, and tells all that its end tells.
+template <typename Request, typename Response>
+json Observed(const json& vector, const std::shared_ptr<grpc::Channel>& channel,
+              grpc::Status (SequenceStepService::Stub::*method)(grpc::ClientContext*, const Request&, Response*)) {
+  Request request;
+  Parse(vector, request);
+  const std::chrono::seconds deadline(vector.value("deadline_seconds", 10));
+  const auto ended = seqstep::CallMethod(channel, method, request, MetadataOf(vector), deadline);
   json seen = {{"status", kCodes[ended.status.error_code()]},
                {"message", ended.status.error_message()},
                {"trailers", json::object()}};
@@ -151,8 +155,10 @@ std::string Run(const json& vector, const std::shared_ptr<grpc::Channel>& channe
   for (const auto& order : orders) {
     sandbox.Call(order.at("method"), order.at("path"), order.value("body", json()));
   }
-  const std::chrono::seconds deadline(vector.value("deadline_seconds", 10));
-  json seen = Observed(seqstep::Call(channel, RequestOf(vector), MetadataOf(vector), deadline));
+  const std::string method = vector.value("method", "UpdateStep");
+  json seen = method == "GetStep"     ? Observed(vector, channel, &SequenceStepService::Stub::GetStep)
+              : method == "ListSteps" ? Observed(vector, channel, &SequenceStepService::Stub::ListSteps)
+                                      : Observed(vector, channel, &SequenceStepService::Stub::UpdateStep);
   seen["provider_calls"] = sandbox.Call("GET", "/calls").size();
   return Mismatch("the observation", vector.at("expect"), &seen);
 }

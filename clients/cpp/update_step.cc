@@ -4,7 +4,6 @@ namespace seqstep {
 namespace {
 
 using engagement::v1::SequenceStepService;
-using engagement::v1::UpdateStepResponse;
 
 // Updates set absolute values, so any call may be repeated. CANCELLED is how a call ends that was on its way to a replica
 // when that replica said that it stops.
@@ -33,26 +32,13 @@ std::shared_ptr<grpc::Channel> Channel(const std::string& target, const std::str
 
 Ended Call(const std::shared_ptr<grpc::Channel>& channel, const engagement::v1::UpdateStepRequest& request,
            const Metadata& metadata, std::chrono::milliseconds deadline) {
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + deadline);
-  for (const auto& [key, value] : metadata) context.AddMetadata(key, value);
-  Ended ended;
-  ended.status = SequenceStepService::NewStub(channel)->UpdateStep(&context, request, &ended.response);
-  for (const auto& [key, value] : context.GetServerTrailingMetadata()) {
-    ended.trailers.emplace(std::string(key.data(), key.size()), std::string(value.data(), value.size()));
-  }
-  return ended;
+  return CallMethod(channel, &SequenceStepService::Stub::UpdateStep, request, metadata, deadline);
 }
 
 google::rpc::Status Details(const grpc::Status& status) {
   google::rpc::Status details;
   details.ParseFromString(status.error_details());
   return details;
-}
-
-std::optional<UpdateStepResponse> Envelope(const Ended& ended) {
-  if (ended.status.ok()) return ended.response;
-  return Detail<UpdateStepResponse>(Details(ended.status));
 }
 
 Outcome OutcomeOf(const Ended& ended) {

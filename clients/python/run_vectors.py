@@ -19,10 +19,19 @@ import update_step_aio
 from engagement.v1 import sequence_step_service_pb2 as pb
 from engagement.v1 import sequence_step_service_pb2_grpc as pb_grpc
 from google.protobuf import json_format
+from google.protobuf.message import Message
+from grpc_status import rpc_status
 
 DEFAULT_DEADLINE_SECONDS = 10
 
 Pairs = Sequence[tuple[str, str]]
+
+METHODS: dict[str, tuple[type[Message], type[Message]]] = {
+    "UpdateStep": (pb.UpdateStepRequest, pb.UpdateStepResponse),
+    "GetStep": (pb.GetStepRequest, pb.GetStepResponse),
+    "ListSteps": (pb.ListStepsRequest, pb.ListStepsResponse),
+}
+"""The methods with their requests and responses."""
 
 
 @dataclass
@@ -31,27 +40,30 @@ class Ended:
 
     code: grpc.StatusCode
     message: str
-    response: pb.UpdateStepResponse
+    response: Message
     details: update_step.Details
     trailers: Iterable[tuple[str, str | bytes]]
 
 
-Call = Callable[[pb.UpdateStepRequest, Pairs, float], Ended]
+Call = Callable[[str, Message, Pairs, float], Ended]
 
 
-def failed(error: grpc.RpcError | grpc.aio.AioRpcError) -> Ended:
-    details = update_step.details_of(error)
-    return Ended(error.code(), error.details() or "", details.response, details, error.trailing_metadata() or ())
+def failed(method: str, error: grpc.RpcError | grpc.aio.AioRpcError) -> Ended:
+    details, response = update_step.details_of(error), METHODS[method][1]()
+    status = rpc_status.from_call(error)
+    for detail in status.details if status is not None else ():
+        detail.Unpack(response)
+    return Ended(error.code(), error.details() or "", response, details, error.trailing_metadata() or ())
 
 
 def sync_call(target: str, ca: str | None) -> Call:
     stub = pb_grpc.SequenceStepServiceStub(update_step.open_channel(target, ca))
 
-    def call(request: pb.UpdateStepRequest, metadata: Pairs, seconds: float) -> Ended:
+    def call(method: str, request: Message, metadata: Pairs, seconds: float) -> Ended:
         try:
-            response, ended = stub.UpdateStep.with_call(request, metadata=metadata, timeout=seconds)
+            response, ended = getattr(stub, method).with_call(request, metadata=metadata, timeout=seconds)
         except grpc.RpcError as error:
-            return failed(error)
+            return failed(method, error)
         return Ended(ended.code(), ended.details(), response, update_step.Details(), ended.trailing_metadata())
 
     return call
@@ -61,20 +73,20 @@ def aio_call(target: str, ca: str | None) -> Call:
     loop = asyncio.new_event_loop()
     stub: pb_grpc.SequenceStepServiceAsyncStub | None = None
 
-    async def make(request: pb.UpdateStepRequest, metadata: Pairs, seconds: float) -> Ended:
+    async def make(method: str, request: Message, metadata: Pairs, seconds: float) -> Ended:
         nonlocal stub
         # A channel belongs to the loop that it is opened in.
         stub = stub or pb_grpc.SequenceStepServiceStub(update_step_aio.open_channel(target, ca))
-        call = stub.UpdateStep(request, metadata=metadata, timeout=seconds)
+        call = getattr(stub, method)(request, metadata=metadata, timeout=seconds)
         try:
             response = await call
         except grpc.aio.AioRpcError as error:
-            return failed(error)
+            return failed(method, error)
         return Ended(
             await call.code(), await call.details(), response, update_step.Details(), await call.trailing_metadata()
         )
 
-    return lambda request, metadata, seconds: loop.run_until_complete(make(request, metadata, seconds))
+    return lambda *what: loop.run_until_complete(make(*what))
 
 
 def control(method: str, path: str, body: Any = None) -> Any:
@@ -85,8 +97,8 @@ def control(method: str, path: str, body: Any = None) -> Any:
         return json.loads(answer.read() or b"null")
 
 
-def request_of(vector: dict[str, Any]) -> pb.UpdateStepRequest:
-    request = json_format.ParseDict(vector["request"], pb.UpdateStepRequest())
+def request_of(vector: dict[str, Any]) -> Any:
+    request: Any = json_format.ParseDict(vector["request"], METHODS[method_of(vector)][0]())
     for path, repeat in vector.get("repeat", {}).items():
         owner, _, name = path.partition(".")
         text = repeat["text"] * repeat["times"]
@@ -95,6 +107,11 @@ def request_of(vector: dict[str, Any]) -> pb.UpdateStepRequest:
         else:
             request.record.custom_fields[name] = text
     return request
+
+
+def method_of(vector: dict[str, Any]) -> str:
+    method: str = vector.get("method", "UpdateStep")
+    return method
 
 
 def observe(ended: Ended) -> dict[str, Any]:
@@ -172,7 +189,8 @@ def run(vector: dict[str, Any], call: Call) -> list[str]:
     metadata = [(key, value) for key, value in vector["metadata"]]
     if not any(key == "x-api-key" for key, _ in metadata):
         metadata.append(("x-api-key", os.environ["API_KEY"]))
-    seen = observe(call(request_of(vector), metadata, vector.get("deadline_seconds", DEFAULT_DEADLINE_SECONDS)))
+    seconds = vector.get("deadline_seconds", DEFAULT_DEADLINE_SECONDS)
+    seen = observe(call(method_of(vector), request_of(vector), metadata, seconds))
     seen["provider_calls"] = len(control("GET", "/calls"))
     return mismatches(vector["expect"], seen, "")
 

@@ -4,20 +4,21 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
 import structlog
-from engagement.v1 import sequence_step_service_pb2
 from msgspec.structs import replace
 
 from service.api import contract, metadata
 from service.api.admission import Admission
 from service.api.deadline_policy import DeadlinePolicy
-from service.api.envelope import envelope
+from service.api.envelope import Response
+from service.api.methods import GET_STEP, LIST_STEPS, UPDATE_STEP, Method, Result
 from service.domain.deadline import Deadline
 from service.domain.errors import CallRefused, ErrorCode, Origin, Outcome, Problem, Violation
 from service.domain.outcome import doubted
+from service.domain.sequence import SequenceResult, StepQuery
 from service.domain.step import Caller, Provider, StepUpdate, StepWarning, UpdateResult
 from service.domain.validation import is_id
 from service.observability.call_log import CallLog, CallRecord
@@ -27,8 +28,11 @@ from service.update_step import UpdateAbandoned
 
 log: Final = structlog.get_logger("service.api")
 
-UseCase: TypeAlias = Callable[[Caller, StepUpdate, Deadline], Awaitable[UpdateResult]]
+Updates: TypeAlias = Callable[[Caller, StepUpdate, Deadline], Awaitable[UpdateResult]]
 """`service.update_step.UpdateStep`, or what stands for it in a test."""
+
+Reads: TypeAlias = Callable[[Caller, StepQuery, Deadline], Awaitable[SequenceResult]]
+"""`service.read_steps.ReadSteps`, or what stands for it in a test."""
 
 
 # What the log says of a step that was updated though its caller had gone; an update that succeeds says nothing.
@@ -77,7 +81,7 @@ class CallOutcome(msgspec.Struct, frozen=True):
     """
 
     request_id: str
-    response: sequence_step_service_pb2.UpdateStepResponse
+    response: Response
     problem: Problem | None = None
     refused: bool = False
     error_mode: metadata.ErrorMode = metadata.ErrorMode.ENVELOPE
@@ -111,7 +115,7 @@ class InboundCall(Protocol):
     def peer(self) -> str:
         """The address that it came from, as HOST:PORT."""
 
-    async def read_update(self, call_metadata: metadata.CallMetadata, deadline: Deadline) -> StepUpdate:
+    async def read_request(self, call_metadata: metadata.CallMetadata, deadline: Deadline) -> StepUpdate | StepQuery:
         """Reads and decodes what it asks for; only called for a caller that is known and admitted.
 
         Raises:
@@ -128,6 +132,7 @@ class _CallFacts:
     """What is known of a call so far, for its response and its log line."""
 
     request_id: str
+    method: Method
     started: float = field(default_factory=time.perf_counter)
     customer_id: str = ""
     provider: Provider | None = None
@@ -135,17 +140,18 @@ class _CallFacts:
     provider_calls: int = 0
     is_retry: bool = False
     peer: str = ""
-    update: StepUpdate | None = None
+    request: StepUpdate | StepQuery | None = None
     warnings: Sequence[StepWarning] = ()
     sent: SentRequests = field(default_factory=collect)
 
 
 class CallHandler:
-    """Handles calls: admission, authentication, metadata, the update, the envelope, the log."""
+    """Handles calls: admission, authentication, metadata, the use case, the envelope, the log."""
 
     def __init__(
         self,
-        update_step: UseCase,
+        update_step: Updates,
+        read_steps: Reads,
         applications: Applications,
         call_logs: Sequence[CallLog],
         deadlines: DeadlinePolicy,
@@ -154,26 +160,31 @@ class CallHandler:
         """Makes the handler.
 
         Args:
-            update_step: The use case.
+            update_step: The use case of updates.
+            read_steps: The use case of reads.
             applications: Who may call.
             call_logs: Where a record of each call goes.
             deadlines: How long a call may take.
             admission: How many calls are served at a time.
         """
-        self._update_step = update_step
+        self._use_cases: dict[str, Callable[[Caller, Any, Deadline], Awaitable[Result]]] = {
+            UPDATE_STEP.name: update_step,
+            GET_STEP.name: read_steps,
+            LIST_STEPS.name: read_steps,
+        }
         self._applications = applications
         self._call_logs = call_logs
         self._deadlines = deadlines
         self._admission = admission
 
-    async def update_step(self, inbound: InboundCall) -> CallOutcome:
-        """Handles one call; whatever happens, the outcome has an envelope that says it.
+    async def handle(self, method: Method, inbound: InboundCall) -> CallOutcome:
+        """Handles one call of a method; whatever happens, the outcome has an envelope that says it.
 
         Raises:
             CallerGone: The caller went away, so that there is nobody to answer.
         """
         values, violations = metadata.gather(inbound.metadata_pairs())
-        call = _CallFacts(metadata.request_id(values), is_retry=metadata.is_retry(inbound.metadata_pairs()))
+        call = _CallFacts(metadata.request_id(values), method, is_retry=metadata.is_retry(inbound.metadata_pairs()))
         call.peer = inbound.peer()
         try:
             with self._admission.authentication_permit():
@@ -186,10 +197,10 @@ class CallHandler:
             call.customer_id, call.provider = given.customer_id, given.provider
             # Before the request is waited for, so that requests that do not come take nothing from other callers.
             with self._admission.call_permit(caller.application_id, given.provider, given.customer_id):
-                update = call.update = await inbound.read_update(given, deadline)
-                if call.is_retry:
-                    update = replace(update, is_retry=True)
-                result = await self._update_step(caller, update, deadline)
+                request = call.request = await inbound.read_request(given, deadline)
+                if call.is_retry and isinstance(request, StepUpdate):
+                    request = replace(request, is_retry=True)
+                result = await self._use_cases[method.name](caller, request, deadline)
             outcome = _completed(call, given.error_mode, result)
         except CallRefused as refusal:
             outcome = _refused(call, refusal)
@@ -207,7 +218,7 @@ class CallHandler:
     def refuse(self, inbound: InboundCall, refusal: CallRefused) -> CallOutcome:
         """Ends a request for something that is not served here; it is no call, so that nothing counts it."""
         values, _ = metadata.gather(inbound.metadata_pairs())
-        call = _CallFacts(metadata.request_id(values))
+        call = _CallFacts(metadata.request_id(values), UPDATE_STEP)
         outcome = _refused(call, refusal)
         status = inbound.transport_status(outcome)
         log.info("no such operation", request_id=call.request_id, peer=inbound.peer(), http_status=status.http)
@@ -259,9 +270,9 @@ class CallHandler:
         self, call: _CallFacts, status: TransportStatus, outcome: CallOutcome | None, left_step: str = ""
     ) -> None:
         problem = outcome.problem if outcome is not None else None
-        update = call.update
+        request = call.request
         # Any text may stand in the place of an id.
-        named = update if update is not None and _has_ids(update) else None
+        named = request if request is not None and _has_ids(request) else None
         if problem is not None and problem.origin is Origin.SERVICE and problem.code in _LOGGED_REFUSALS:
             log.warning("refused", code=problem.code.value, reason=problem.detail, limited=True)
         record = CallRecord(
@@ -278,7 +289,8 @@ class CallHandler:
             seconds=time.perf_counter() - call.started,
             sequence=named.sequence_id if named is not None else "",
             step=named.sequence_step_id if named is not None else "",
-            validate_only=update is not None and update.validate_only,
+            validate_only=isinstance(request, StepUpdate) and request.validate_only,
+            method=call.method.name,
             is_retry=call.is_retry,
             peer=call.peer,
             warnings=[warning.type.value for warning in call.warnings],
@@ -291,43 +303,36 @@ class CallHandler:
 
 def _not_begun(call: _CallFacts) -> str:
     """What became of the step in a call that wrote nothing itself."""
-    return (Outcome.UNKNOWN if call.is_retry else Outcome.NOT_APPLIED).value
+    return (Outcome.UNKNOWN if call.is_retry and call.method.is_write else Outcome.NOT_APPLIED).value
 
 
-def _has_ids(update: StepUpdate) -> bool:
-    return is_id(update.sequence_id) and is_id(update.sequence_step_id)
+def _has_ids(request: StepUpdate | StepQuery) -> bool:
+    is_of_step = isinstance(request, StepUpdate) or request.names_step
+    return is_id(request.sequence_id) and (is_id(request.sequence_step_id) or not is_of_step)
 
 
-def _completed(call: _CallFacts, mode: metadata.ErrorMode, result: UpdateResult) -> CallOutcome:
+def _completed(call: _CallFacts, mode: metadata.ErrorMode, result: Result) -> CallOutcome:
     call.provider_calls = result.provider_calls
     call.warnings = result.warnings
-    response = envelope(
-        result.problems,
-        result.warnings,
-        result.changes,
-        result.etag,
-        result.conflicts,
-        application_name=call.application_name,
-        request_id=call.request_id,
-    )
-    return CallOutcome(call.request_id, response, result.problems[0] if result.problems else None, error_mode=mode)
+    response, problems = call.method.respond(result, call.application_name, call.request_id)
+    return CallOutcome(call.request_id, response, problems[0] if problems else None, error_mode=mode)
 
 
 def _refused(call: _CallFacts, refusal: CallRefused) -> CallOutcome:
     problem = refusal.problem
-    if call.is_retry and problem.code not in _REFUSED_AT_ANY_TIME:
+    if call.is_retry and call.method.is_write and problem.code not in _REFUSED_AT_ANY_TIME:
         problem = doubted(problem)
-    response = envelope([problem], application_name=call.application_name, request_id=call.request_id)
+    response = call.method.refuse(problem, application_name=call.application_name, request_id=call.request_id)
     return CallOutcome(call.request_id, response, problem, refused=True, violations=refusal.violations)
 
 
 def _internal_error(call: _CallFacts, error: BaseException) -> CallOutcome:
     log.error("bug", request_id=call.request_id, **exception_fields(error))
     # How far the update had come is not known here; a write may have been among what was done.
+    done = "The update may have been carried out; repeating the call is safe." if call.method.is_write else ""
     problem = Problem(
         ErrorCode.INTERNAL_SERVER_ERROR,
-        f"This service failed by a bug of its own; report the request id {call.request_id}. "
-        "The update may have been carried out; repeating the call is safe.",
-        outcome=Outcome.UNKNOWN,
+        f"This service failed by a bug of its own; report the request id {call.request_id}. {done}".strip(),
+        outcome=Outcome.UNKNOWN if call.method.is_write else Outcome.NOT_APPLIED,
     )
     return _refused(call, CallRefused(problem))

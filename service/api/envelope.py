@@ -4,14 +4,18 @@ import math
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias, TypeVar
 
-from engagement.v1 import envelope_pb2, sequence_step_service_pb2
+from engagement.v1 import envelope_pb2
+from engagement.v1.sequence_step_service_pb2 import GetStepResponse, ListStepsResponse, UpdateStepResponse
 
 from service.api.contract import ORIGINS, OUTCOMES
 from service.api.value import CUT, encodable, fill_value
 from service.domain.errors import CODES, Problem
 from service.domain.step import WARNINGS, FieldChange, StepWarning
+
+Response: TypeAlias = UpdateStepResponse | GetStepResponse | ListStepsResponse
+R = TypeVar("R", bound=Response)
 
 MAX_RESPONSE_BYTES: Final = 1024 * 1024 - 1024
 """Longest response; clients of gRPC read 4 MiB by default, and the contract promises less than 1 MiB."""
@@ -29,9 +33,31 @@ def envelope(
     *,
     application_name: str,
     request_id: str,
-) -> sequence_step_service_pb2.UpdateStepResponse:
+) -> UpdateStepResponse:
     """The response for what became of an update, less than 1 MiB long."""
-    response = sequence_step_service_pb2.UpdateStepResponse(etag=etag)
+    response = UpdateStepResponse(etag=etag)
+    _fill(response, problems, warnings, application_name, request_id)
+    for fields, shown in ((changes, response.changes), (conflicts, response.conflicts)):
+        for change in fields:
+            filled = shown.add(field=encodable(change.field))
+            filled.before_truncated = fill_value(filled.before, change.before, MAX_VALUE_BYTES)
+            filled.after_truncated = fill_value(filled.after, change.after, MAX_VALUE_BYTES)
+    return fit(response, MAX_RESPONSE_BYTES)
+
+
+def failed(response: R, problem: Problem, *, application_name: str, request_id: str) -> R:
+    """Fills the response of a call that failed without having read or changed anything."""
+    _fill(response, (problem,), (), application_name, request_id)
+    return fit(response, MAX_RESPONSE_BYTES)
+
+
+def _fill(
+    response: Response,
+    problems: Sequence[Problem],
+    warnings: Sequence[StepWarning],
+    application_name: str,
+    request_id: str,
+) -> None:
     for problem in problems:
         _fill_error(response.errors.add(), problem, application_name, request_id)
     for warning in warnings:
@@ -41,12 +67,6 @@ def envelope(
             title=WARNINGS[warning.type].title,
             facts=_facts(warning.facts),
         )
-    for fields, shown in ((changes, response.changes), (conflicts, response.conflicts)):
-        for change in fields:
-            filled = shown.add(field=encodable(change.field))
-            filled.before_truncated = fill_value(filled.before, change.before, MAX_VALUE_BYTES)
-            filled.after_truncated = fill_value(filled.after, change.after, MAX_VALUE_BYTES)
-    return fit(response, MAX_RESPONSE_BYTES)
 
 
 def _fill_error(error: envelope_pb2.Error, problem: Problem, application_name: str, request_id: str) -> None:
@@ -77,9 +97,7 @@ def _facts(facts: Mapping[str, str]) -> dict[str, str]:
     return {name: encodable(value) for name, value in facts.items()}
 
 
-def fit(
-    response: sequence_step_service_pb2.UpdateStepResponse, limit: int
-) -> sequence_step_service_pb2.UpdateStepResponse:
+def fit(response: R, limit: int) -> R:
     """Shortens the response to at most `limit` bytes, the least needed parts first; what was cut or left out is marked.
 
     First the bodies and headers of causes from the last to the first, then the values of changes and conflicts, then these
@@ -94,17 +112,18 @@ def fit(
     return response
 
 
-def _shortenings(response: sequence_step_service_pb2.UpdateStepResponse) -> Iterator[Callable[[], None]]:
+def _shortenings(response: Response) -> Iterator[Callable[[], None]]:
     """The steps that shorten a response, in the order in which they are taken."""
     for error in reversed(response.errors):
         if error.meta.HasField("cause"):
             yield partial(_cut_body, error.meta.cause)
             yield partial(_drop, response, error.meta.cause.headers.clear)
-    for changes in (response.changes, response.conflicts):
+    lists = (response.changes, response.conflicts) if isinstance(response, UpdateStepResponse) else ()
+    for changes in lists:
         for change in reversed(changes):
             yield partial(_cut_before, change)
             yield partial(_cut_after, change)
-    for changes in (response.changes, response.conflicts):
+    for changes in lists:
         for _ in range(len(changes)):
             yield partial(_drop, response, changes.pop)
     for _ in range(len(response.warnings)):
@@ -129,12 +148,12 @@ def _cut_after(change: envelope_pb2.FieldChange) -> None:
     change.after_truncated = True
 
 
-def _drop(response: sequence_step_service_pb2.UpdateStepResponse, remove: Callable[[], object]) -> None:
+def _drop(response: Response, remove: Callable[[], object]) -> None:
     remove()
     response.truncated = True
 
 
-def _cut_texts(response: sequence_step_service_pb2.UpdateStepResponse) -> None:
+def _cut_texts(response: Response) -> None:
     response.truncated = True
     for error in response.errors:
         error.meta.facts.clear()

@@ -6,9 +6,10 @@ from typing import Any, TypeAlias
 
 from service.api.call_handler import CallHandler, CallOutcome, InboundCall
 from service.api.metadata import MetadataPairs
+from service.api.methods import Method
 
-CallSpan: TypeAlias = Callable[[MetadataPairs], AbstractContextManager[None]]
-"""Opens the span of a call, given its metadata."""
+CallSpan: TypeAlias = Callable[[str, MetadataPairs], AbstractContextManager[None]]
+"""Opens the span of a call, given its method and its metadata."""
 
 
 class TracedCallHandler(CallHandler):
@@ -24,7 +25,7 @@ class TracedCallHandler(CallHandler):
         super().__init__(*arguments)
         self._span = span
 
-    async def update_step(self, inbound: InboundCall) -> CallOutcome:
+    async def handle(self, method: Method, inbound: InboundCall) -> CallOutcome:
         """Handles one call, as `CallHandler` does."""
-        with self._span(inbound.metadata_pairs()):
-            return await super().update_step(inbound)
+        with self._span(method.name, inbound.metadata_pairs()):
+            return await super().handle(method, inbound)

@@ -1,10 +1,11 @@
-"""Makes one `UpdateStep` call and prints its result."""
+"""Makes one call of the service and prints its result."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import typer
 from google.protobuf import json_format
@@ -23,6 +24,8 @@ from seqstep_client import (
 )
 from service.api.address import is_loopback
 from service.cli import output
+
+T = TypeVar("T")
 
 # A shorter wait needs no progress line.
 _PROGRESS_AFTER_SECONDS: Final = 1.0
@@ -52,7 +55,6 @@ class CallOptions:
         provider: The provider's name.
         timeout: Seconds that the call may take.
         request_id: An id to find the call by; None for a new one.
-        update: What to change.
     """
 
     address: str
@@ -62,7 +64,6 @@ class CallOptions:
     provider: str
     timeout: float
     request_id: str | None
-    update: StepUpdate
 
 
 def tls_options(
@@ -89,58 +90,76 @@ def _pem(path: Path | None, option: str) -> bytes | None:
         raise typer.BadParameter(f"cannot read {path}: {error.strerror}", param_hint=option) from None
 
 
-def make_call(options: CallOptions, *, as_json: bool) -> None:
-    """Makes the call and prints its result or failure.
+def update(options: CallOptions, wanted: StepUpdate, *, as_json: bool) -> None:
+    """Makes an update and prints its result or failure.
+
+    Raises:
+        typer.Exit: It did not succeed; the status says how.
+    """
+    result = call(
+        options,
+        lambda client: client.update_step(
+            wanted, customer_id=options.customer_id, provider=options.provider, request_id=options.request_id
+        ),
+        as_json=as_json,
+        interrupted="Nothing was changed."
+        if wanted.validate_only
+        else "The update may have been carried out; repeating it is safe.",
+    )
+    if as_json:
+        print_message(result.response)
+    else:
+        print_result(result, validate_only=wanted.validate_only)
+
+
+def call(
+    options: CallOptions,
+    make: Callable[[AsyncClient], Coroutine[Any, Any, T]],
+    *,
+    as_json: bool,
+    interrupted: str = "",
+) -> T:
+    """Makes a call and returns what comes of it, or prints its failure.
+
+    Args:
+        options: What is said of the call.
+        make: Makes it.
+        as_json: Print a failure as JSON.
+        interrupted: What to say of the step where the call is interrupted.
 
     Raises:
         typer.Exit: It did not succeed; the status says how.
     """
     err = output.console(stderr=True)
     try:
-        result = asyncio.run(_update(options))
+        return asyncio.run(_call(options, make))
     except InvalidArgument as error:
         raise typer.BadParameter(str(error)) from None
     except KeyboardInterrupt:
-        outcome = (
-            "Nothing was changed."
-            if options.update.validate_only
-            else "The update may have been carried out; repeating it is safe."
-        )
-        err.print(Text(f"Interrupted. {outcome}"))
+        err.print(Text(f"Interrupted. {interrupted}".strip()))
         raise typer.Exit(Exit.INTERRUPTED) from None
     except UpdateFailed as failure:
         if as_json:
-            _print_json(failure.failure.response)
+            print_message(failure.failure.response)
         else:
             print_failure(failure)
         raise typer.Exit(_status(failure)) from None
-    if as_json:
-        _print_json(result.response)
-    else:
-        print_result(result, validate_only=options.update.validate_only)
 
 
-async def _update(options: CallOptions) -> UpdateResult:
+async def _call(options: CallOptions, make: Callable[[AsyncClient], Coroutine[Any, Any, T]]) -> T:
     err = output.console(stderr=True)
     async with AsyncClient(
         options.address, api_key=options.api_key, tls=options.tls, timeout=options.timeout
     ) as client:
-        call = asyncio.create_task(
-            client.update_step(
-                options.update,
-                customer_id=options.customer_id,
-                provider=options.provider,
-                request_id=options.request_id,
-            )
-        )
+        made = asyncio.create_task(make(client))
         try:
-            await asyncio.wait({call}, timeout=_PROGRESS_AFTER_SECONDS)
-            if not call.done() and err.is_terminal:
+            await asyncio.wait({made}, timeout=_PROGRESS_AFTER_SECONDS)
+            if not made.done() and err.is_terminal:
                 with err.status(f"Waiting for {options.provider} by way of {options.address} …"):
-                    return await call
-            return await call
+                    return await made
+            return await made
         finally:
-            call.cancel()
+            made.cancel()
 
 
 def print_result(result: UpdateResult, *, validate_only: bool) -> None:
@@ -196,5 +215,6 @@ def _status(failure: UpdateFailed) -> Exit:
             return Exit.NOT_APPLIED
 
 
-def _print_json(response: Any) -> None:
+def print_message(response: Any) -> None:
+    """Prints a message as JSON, by the protobuf mapping."""
     print(json_format.MessageToJson(response, ensure_ascii=False))  # noqa: T201

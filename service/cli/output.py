@@ -39,7 +39,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     table = Table(*columns, title=title, title_justify="left")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    # Texts of providers are no markup.
+    Console(markup=False, emoji=False, highlight=False).print(table)
 
 
 def print_json(value: Any) -> None:
@@ -96,6 +97,40 @@ def _diff(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
     # A value of one line needs no line numbers.
     short = len(before) <= 1 and len(after) <= 1
     return (line for line in lines if not (short and line.startswith("@@")))
+
+
+def body_lines(body: str) -> list[str]:
+    """A body in lines, broken between tags to be readable."""
+    return _lines(body)
+
+
+def format_variant(variant: Any) -> str:
+    """What is to know of a variant, in a few words."""
+    words = ["live" if variant.live else "not live"]
+    words += [
+        word
+        for word, holds in (
+            ("reply", variant.reply),
+            ("archived template", variant.template_archived),
+            ("changed by default", variant.updated_by_default),
+        )
+        if holds
+    ]
+    return ", ".join(words)
+
+
+def format_states(sequence: Any) -> str:
+    """Whether a sequence is on, and archived."""
+    on = ("on" if sequence.enabled else "off") if sequence.HasField("enabled") else "not known whether on"
+    return f"{on}, archived" if sequence.archived else on
+
+
+def format_wait(seconds: int) -> str:
+    """Formats a waiting time for people, in its largest whole unit."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds and seconds % length == 0:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
 
 
 def format_warning(item: "StepWarning") -> Text:

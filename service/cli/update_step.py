@@ -1,17 +1,13 @@
 """`seqstep update-step`: makes one call from a shell."""
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
-from service.domain.credentials import strip_secret
-from service.providers import providers
-
-API_KEY: Final = "SEQSTEP_API_KEY"
+from service.cli import options
 
 EPILOG: Final = (
     "Exit status: 0 changed, or nothing to change · 1 not applied · 2 wrong usage · 3 outcome unknown, repeating is safe · "
@@ -24,19 +20,12 @@ cli = typer.Typer(add_completion=False)
 
 @cli.command(epilog=EPILOG)
 def update_step(
-    sequence: Annotated[str, typer.Argument(help="The provider's id of the sequence.")],
-    step: Annotated[str, typer.Argument(help="The provider's id of the step.")],
-    customer: Annotated[str, typer.Option(help="Your own id of the customer.")],
-    provider: Annotated[str, typer.Option(help="The provider.", metavar=f"[{'|'.join(providers())}]")],
-    address: Annotated[
-        str, typer.Option(envvar="SEQSTEP_ADDRESS", help="Where the service is, as HOST:PORT.")
-    ] = "127.0.0.1:50051",
-    api_key_file: Annotated[
-        Path | None,
-        typer.Option(
-            help=f"A file with the API key of your application. Without it, ${API_KEY} is used.", dir_okay=False
-        ),
-    ] = None,
+    sequence: options.Sequence,
+    step: options.Step,
+    customer: options.Customer,
+    provider: options.ProviderName,
+    address: options.Address = options.DEFAULT_ADDRESS,
+    api_key_file: options.ApiKeyFile = None,
     subject: Annotated[str | None, typer.Option(help="The subject to set; an empty one is a value.")] = None,
     body_file: Annotated[
         Path | None, typer.Option(help="A file with the HTML body to set; - reads standard input.", allow_dash=True)
@@ -59,54 +48,39 @@ def update_step(
     variant: Annotated[
         str, typer.Option(help="The template of the variant to change.", show_default="the first that is live")
     ] = "",
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that the call may take.")] = 30.0,
-    tls: Annotated[
-        bool | None,
-        typer.Option(
-            "--tls/--plaintext",
-            help="Whether the channel has TLS. By default plaintext on this machine and TLS elsewhere.",
-            show_default=False,
-        ),
-    ] = None,
-    tls_ca: Annotated[
-        Path | None, typer.Option(help="The authority that vouches for the service, a PEM file; means --tls.")
-    ] = None,
-    tls_cert: Annotated[
-        Path | None, typer.Option(help="Your client certificate, a PEM file, where the service wants one.")
-    ] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="The key of that certificate, a PEM file.")] = None,
-    request_id: Annotated[
-        str | None, typer.Option(help="An id to find the call by in the service's log.", show_default="a new one")
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the response as JSON, by the protobuf mapping.")
-    ] = False,
+    timeout: options.Timeout = options.DEFAULT_TIMEOUT,
+    tls: options.UseTls = None,
+    tls_ca: options.TlsCa = None,
+    tls_cert: options.TlsCert = None,
+    tls_key: options.TlsKey = None,
+    request_id: options.RequestId = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Change the subject, the body or the provider's own fields of one step of one sequence."""
     from seqstep_client import StepUpdate  # noqa: PLC0415
     from service.cli import grpc_call  # noqa: PLC0415  # gRPC is slow to load
 
-    options = grpc_call.CallOptions(
+    call = grpc_call.CallOptions(
         address=address,
-        api_key=_api_key(api_key_file, needed=tls_cert is None),
+        api_key=options.read_api_key(api_key_file, needed=tls_cert is None),
         tls=grpc_call.tls_options(address, tls=tls, ca=tls_ca, certificate=tls_cert, key=tls_key),
         customer_id=customer,
         provider=provider,
         timeout=timeout,
         request_id=request_id,
-        update=StepUpdate(
-            sequence_id=sequence,
-            sequence_step_id=step,
-            subject=subject,
-            body=_body(body_file),
-            custom_fields=_fields(field or []),
-            validate_only=validate_only,
-            etag=etag,
-            refuse_shared=refuse_shared,
-            variant=variant,
-        ),
     )
-    grpc_call.make_call(options, as_json=as_json)
+    update = StepUpdate(
+        sequence_id=sequence,
+        sequence_step_id=step,
+        subject=subject,
+        body=_body(body_file),
+        custom_fields=_fields(field or []),
+        validate_only=validate_only,
+        etag=etag,
+        refuse_shared=refuse_shared,
+        variant=variant,
+    )
+    grpc_call.update(call, update, as_json=as_json)
 
 
 def _body(path: Path | None) -> str | None:
@@ -137,19 +111,3 @@ def _fields(pairs: list[str]) -> dict[str, Any]:
                 f"{text[:100]!r} is not JSON; a text wants quotes, as in '{key}=\"{text}\"'", param_hint="--field"
             ) from None
     return fields
-
-
-def _api_key(path: Path | None, *, needed: bool) -> str | None:
-    if path is None:
-        key = strip_secret(os.environ.get(API_KEY, ""))
-    else:
-        try:
-            key = strip_secret(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError):
-            raise typer.BadParameter(f"cannot read {path}", param_hint="--api-key-file") from None
-    if not key and needed:
-        raise typer.BadParameter(
-            f"no API key: give --api-key-file or set {API_KEY}; `seqstep app create` makes one",
-            param_hint="--api-key-file",
-        )
-    return key or None

@@ -26,6 +26,7 @@ class ErrorCode(StrEnum):
     STEP_CHANGED_ERROR = "STEP_CHANGED_ERROR"
     SHARED_TEMPLATE_ERROR = "SHARED_TEMPLATE_ERROR"
     UNPROCESSABLE_ENTITY_ERROR = "UNPROCESSABLE_ENTITY_ERROR"
+    RESPONSE_TOO_LONG_ERROR = "RESPONSE_TOO_LONG_ERROR"
     TOO_MANY_REQUESTS_ERROR = "TOO_MANY_REQUESTS_ERROR"
     REMOTE_PROVIDER_ERROR = "REMOTE_PROVIDER_ERROR"
     INTERNAL_SERVER_ERROR = "INTERNAL_SERVER_ERROR"
@@ -121,6 +122,13 @@ CODES: Final[Mapping[ErrorCode, CodeSpec]] = MappingProxyType(
             "FAILED_PRECONDITION",
             "Cannot be done",
             "The step has no template, or the provider refused a value. Correct the value that is named.",
+        ),
+        ErrorCode.RESPONSE_TOO_LONG_ERROR: CodeSpec(
+            422,
+            "FAILED_PRECONDITION",
+            "The answer would be too long",
+            "What was asked for does not fit into an answer, which has less than 4,000,000 bytes. Ask for it without bodies, or "
+            "for one step at a time.",
         ),
         ErrorCode.TOO_MANY_REQUESTS_ERROR: CodeSpec(
             429,

@@ -1,6 +1,5 @@
 """What a caller has seen of a step, as a short text to give back: one part for the template, one for the step's own fields."""
 
-import base64
 import hashlib
 import re
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from service.domain.step import BODY, CUSTOM_FIELDS, SUBJECT
 UNREAD: Final = "-"
 """Stands for a part that was not read."""
 
-_ETAG: Final = re.compile(r"(-|[A-Za-z0-9_-]{22})\.(-|[A-Za-z0-9_-]{22})", re.ASCII)
+_ETAG: Final = re.compile(r"(-|[0-9a-f]{32})\.(-|[0-9a-f]{32})", re.ASCII)
 _WRAPPER: Final = re.compile(
     r"\s*<html>\s*<head>\s*</head>\s*<body>(.*)</body>\s*</html>\s*", re.IGNORECASE | re.DOTALL
 )
@@ -40,14 +39,16 @@ class StepContent(msgspec.Struct, frozen=True):
             return None
         return {f"{CUSTOM_FIELDS}.{name}": value for name, value in self.fields.items()}
 
-    def with_values(self, written: Mapping[str, JsonValue]) -> Self:
+    def with_values(self, texts: Mapping[str, JsonValue], fields: Mapping[str, JsonValue]) -> Self:
         """The content after values were written, by their names in the contract; what an etag does not cover is passed over."""
-        texts, fields = self.texts, self.fields
-        if texts is not None:
-            texts = {name: written.get(name, text) for name, text in texts.items()}
-        if fields is not None:
-            fields = {name: written.get(f"{CUSTOM_FIELDS}.{name}", value) for name, value in fields.items()}
-        return type(self)(self.template_id, texts, fields)
+        present_texts, present_fields = self.texts, self.fields
+        if texts and present_texts is not None:
+            present_texts = {**present_texts, **texts}
+        if fields and present_fields is not None:
+            present_fields = {
+                name: fields.get(f"{CUSTOM_FIELDS}.{name}", value) for name, value in present_fields.items()
+            }
+        return type(self)(self.template_id, present_texts, present_fields)
 
 
 class StepEtag(msgspec.Struct, frozen=True):
@@ -71,7 +72,10 @@ class StepEtag(msgspec.Struct, frozen=True):
         template = UNREAD
         if texts is not None:
             template = _digest([content.template_id, texts[SUBJECT], _without_wrapper(texts[BODY])])
-        return cls(template, UNREAD if fields is None else _digest({name: _exact(fields[name]) for name in fields}))
+        if fields is None:
+            return cls(template, UNREAD)
+        exact = {name: int_if_whole(value) if type(value) is float else value for name, value in fields.items()}
+        return cls(template, _digest(exact))
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
@@ -84,15 +88,10 @@ NOTHING_READ: Final = StepEtag(UNREAD, UNREAD)
 
 
 def _digest(value: JsonValue) -> str:
-    digest = hashlib.blake2b(msgspec.json.encode(value, order="sorted"), digest_size=16).digest()
-    return base64.urlsafe_b64encode(digest)[:22].decode()
+    return hashlib.blake2b(msgspec.json.encode(value, order="sorted"), digest_size=16).hexdigest()
 
 
 def _without_wrapper(body: JsonValue) -> JsonValue:
     """A body without the elements that a provider shows around it at one time and not at another (Apollo, observed)."""
     found = _WRAPPER.fullmatch(body) if isinstance(body, str) else None
     return found[1] if found else body
-
-
-def _exact(value: JsonValue) -> JsonValue:
-    return int_if_whole(value) if isinstance(value, float) else value

@@ -72,14 +72,26 @@ class Caller(msgspec.Struct, frozen=True):
     application_name: str
 
 
-class StepUpdate(msgspec.Struct, frozen=True):
-    """What a caller wants to hold of one step.
+class StepRef(msgspec.Struct, frozen=True):
+    """Names a step, or a sequence as a whole.
 
     Attributes:
         provider: Where the step lives.
         customer_id: The caller's own id of its customer.
         sequence_id: The provider's id of the sequence.
-        sequence_step_id: The provider's id of the step.
+        sequence_step_id: The provider's id of the step; empty for the sequence.
+    """
+
+    provider: Provider
+    customer_id: str
+    sequence_id: str
+    sequence_step_id: str
+
+
+class StepUpdate(StepRef, frozen=True):
+    """What a caller wants to hold of one step.
+
+    Attributes:
         subject: The subject to set, or None to leave it.
         body: The HTML body to set, or None to leave it.
         custom_fields: Fields of the provider's step resource to set, by the provider's names.
@@ -90,10 +102,6 @@ class StepUpdate(msgspec.Struct, frozen=True):
         variant: The template of the variant to change; empty for the first one that is live.
     """
 
-    provider: Provider
-    customer_id: str
-    sequence_id: str
-    sequence_step_id: str
     subject: str | None = None
     body: str | None = None
     custom_fields: Mapping[str, JsonValue] = msgspec.field(default_factory=dict)

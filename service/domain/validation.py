@@ -9,7 +9,7 @@ import msgspec
 from service.domain.errors import Violation
 from service.domain.etag import UNREAD, StepEtag
 from service.domain.json_value import JsonValue, depth, json_path
-from service.domain.step import BODY, CUSTOM_FIELDS, SUBJECT, StepUpdate
+from service.domain.step import BODY, CUSTOM_FIELDS, SUBJECT, StepRef, StepUpdate
 
 MAX_SUBJECT_CHARACTERS: Final = 998
 
@@ -47,15 +47,23 @@ def is_id(value: str) -> bool:
     return (value.isascii() and value.isalnum()) or not _UNSAFE_IN_ID.search(value)
 
 
-def violations(update: StepUpdate) -> list[Violation]:
-    """The parts of an update that break a rule, whatever its provider."""
+def id_violations(step: StepRef, *, is_sequence: bool = False) -> list[Violation]:
+    """The ids of a step, or of a sequence, that break a rule, whatever its provider."""
     found: list[Violation] = []
-    for name, value in (("sequence_id", update.sequence_id), ("sequence_step_id", update.sequence_step_id)):
+    ids = {"sequence_id": step.sequence_id} | ({} if is_sequence else {"sequence_step_id": step.sequence_step_id})
+    for name, value in ids.items():
         if not value:
             found.append(Violation(name, "Required: the provider's own id."))
         elif not is_id(value):
             found.append(Violation(name, "Must be a provider's id: at most 255 letters, digits, `-`, `_`, `.` or `~`."))
-    found += _precondition_violations(update)
+    return found
+
+
+def violations(update: StepUpdate) -> list[Violation]:
+    """The parts of an update that break a rule, whatever its provider."""
+    found = id_violations(update)
+    if update.etag or update.variant:
+        found += _precondition_violations(update)
     subject, body = update.subject, update.body
     if subject is not None and len(subject) > MAX_SUBJECT_CHARACTERS:
         found.append(

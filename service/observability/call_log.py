@@ -11,10 +11,7 @@ from service.observability.sent_requests import SentRequest
 log: Final = structlog.get_logger("service.call_log")
 
 SERVICE: Final = "engagement.v1.SequenceStepService"
-"""The service of that method, over gRPC."""
-
-METHOD: Final = "UpdateStep"
-"""The method that all calls are of, over gRPC and over HTTP."""
+"""The service that all methods are of, over gRPC."""
 
 SUCCEEDED: Final = "succeeded"
 """What is said of a call without errors."""
@@ -53,6 +50,7 @@ class CallRecord(msgspec.Struct, frozen=True):
         code: The code of the first error; empty on success.
         outcome: What became of the step, on failure and where the caller went away; `applied` is said only there.
         error_id: The id of the first error.
+        method: The method of the contract, over gRPC and over HTTP.
         refusal: Which limit of this service refused the call, as `domain.errors.Problem` names it; empty if none.
         warnings: The types of the warnings.
         provider_calls: Requests that were sent to the provider for the update.
@@ -79,6 +77,7 @@ class CallRecord(msgspec.Struct, frozen=True):
     warnings: Sequence[str] = ()
     requests: Sequence[SentRequest] = ()
     refusal: str = ""
+    method: str = "UpdateStep"
 
 
 class CallLog(Protocol):
@@ -98,7 +97,7 @@ class StructuredCallLog:
             attempts = max(attempts, request.attempt)
         fields: dict[str, object] = {
             "request_id": record.request_id,
-            "method": METHOD,
+            "method": record.method,
             "peer": record.peer,
             "validate_only": record.validate_only,
             "outcome": record.outcome or SUCCEEDED,

@@ -21,7 +21,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from service.observability.call_log import METHOD, SERVICE, CallRecord
+from service.observability.call_log import SERVICE, CallRecord
 from service.observability.sent_requests import SentRequest
 
 # prometheus-client reads from this variable in which folder the workers of one service count.
@@ -41,7 +41,7 @@ _WORKER: Final = "SEQSTEP_WORKER_INDEX"
 # A status that HTTP does not have is counted as another one, so that nobody can make up labels.
 _STATUSES: Final = frozenset(HTTPStatus)
 
-_Key: TypeAlias = tuple[str, int, str, str, str, str]
+_Key: TypeAlias = tuple[str, str, int, str, str, str, str]
 
 _SUCCEEDED: Final = ("OK", "succeeded")
 
@@ -76,13 +76,13 @@ class CallMetrics:
         self._calls = Counter(
             "seqstep_calls",
             "Calls that ended; code is that of the first error, OK without one, CANCELLED if the caller went away.",
-            ("server", "provider", "code", "outcome"),
+            ("method", "server", "provider", "code", "outcome"),
             registry=self._registry,
         )
         self._seconds = Histogram(
             "seqstep_call_duration_seconds",
             "How long calls took.",
-            ("server", "provider"),
+            ("method", "server", "provider"),
             buckets=_SECONDS,
             registry=self._registry,
         )
@@ -187,6 +187,7 @@ class CallMetrics:
     def record(self, record: CallRecord) -> None:
         """Counts one call."""
         key = (
+            record.method,
             record.grpc_status,
             record.http_status,
             record.provider,
@@ -213,12 +214,12 @@ class CallMetrics:
         else:
             gone = record.grpc_status == "CANCELLED" or record.http_status == 499
             code, outcome = ("CANCELLED", record.outcome or "ERROR_OUTCOME_UNKNOWN") if gone else _SUCCEEDED
-        counters = [self._calls.labels(server, provider, code, outcome)]
-        histograms = [self._seconds.labels(server, provider)]
+        counters = [self._calls.labels(record.method, server, provider, code, outcome)]
+        histograms = [self._seconds.labels(record.method, server, provider)]
         if refusal:
             counters.append(self._refusals.labels(provider, refusal))
         if record.grpc_status:
-            labels = ("unary", SERVICE, METHOD, record.grpc_status)
+            labels = ("unary", SERVICE, record.method, record.grpc_status)
             counters.append(self._handled.labels(*labels))
             histograms.append(self._handling.labels(*labels))
         return counters, histograms, self._provider_calls.labels(provider)

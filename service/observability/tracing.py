@@ -21,12 +21,12 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from sqlalchemy import Engine, event
 
-from service.observability.call_log import METHOD, SERVICE, CallRecord
+from service.observability.call_log import SERVICE, CallRecord
 from service.observability.sent_requests import SentRequest
 
 log: Final = structlog.get_logger("service.tracing")
 
-_CALL: Final = f"{SERVICE}/{METHOD}"
+_HTTP_METHODS: Final = {"UpdateStep": "PATCH"}
 
 # How long the spans that are left have to get to the collector when the service stops.
 _FLUSH_SECONDS: Final = 3.0
@@ -72,15 +72,16 @@ class Tracing:
             log.warning("spans lost", reason="the collector took no more of them in time")
 
     @contextmanager
-    def call(self, pairs: Sequence[tuple[str, str | bytes]]) -> Iterator[None]:
+    def call(self, method: str, pairs: Sequence[tuple[str, str | bytes]]) -> Iterator[None]:
         """A span for a call, for the length of a `with` block; its trace id is in all log lines of the call.
 
         Args:
+            method: The method of the contract.
             pairs: The metadata, which may have the context that the caller's span propagates.
         """
         carrier = {key: value if isinstance(value, str) else value.decode("latin-1") for key, value in pairs}
         context = propagate.extract(carrier)
-        with self._span(_CALL, SpanKind.SERVER, context) as span:
+        with self._span(f"{SERVICE}/{method}", SpanKind.SERVER, context) as span:
             trace_id = trace.format_trace_id(span.get_span_context().trace_id)
             with structlog.contextvars.bound_contextvars(trace_id=trace_id):
                 yield
@@ -92,7 +93,7 @@ class Tracing:
             return
         attributes: dict[str, str | int | bool] = {
             "rpc.service": SERVICE,
-            "rpc.method": METHOD,
+            "rpc.method": record.method,
             "client.address": record.peer.rpartition(":")[0],
             "seqstep.validate_only": record.validate_only,
             "seqstep.provider_calls": record.provider_calls,
@@ -100,7 +101,10 @@ class Tracing:
         if record.grpc_status:
             attributes |= {"rpc.system": "grpc", "rpc.response.status_code": record.grpc_status}
         else:
-            attributes |= {"http.request.method": "PATCH", "http.response.status_code": record.http_status}
+            attributes |= {
+                "http.request.method": _HTTP_METHODS.get(record.method, "GET"),
+                "http.response.status_code": record.http_status,
+            }
         for name in _FROM_RECORD:
             value = getattr(record, name)
             if value:

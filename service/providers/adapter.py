@@ -9,7 +9,8 @@ from service.domain.credentials import Connection, Credentials, Secret
 from service.domain.errors import Problem, Violation
 from service.domain.etag import StepContent
 from service.domain.json_value import JsonValue
-from service.domain.step import FieldChange, Provider, StepUpdate, StepWarning
+from service.domain.sequence import ShownSequence, StepQuery
+from service.domain.step import FieldChange, Provider, StepRef, StepUpdate, StepWarning
 
 
 class RateWindow(msgspec.Struct, frozen=True):
@@ -165,7 +166,7 @@ class KnownProvider(Protocol):
 
 
 class ProviderAdapter(KnownProvider, Protocol):
-    """What one provider does, and how. Everything but `plan` is pure; `plan` reads, and leaves the decision to functions.
+    """What one provider does, and how. Everything but `plan` and `read` is pure; these leave what a response says to functions.
 
     Attributes:
         base_url: What the paths of requests are below.
@@ -177,6 +178,9 @@ class ProviderAdapter(KnownProvider, Protocol):
 
     def violations(self, update: StepUpdate) -> Sequence[Violation]:
         """The parts of the update that can be refused without asking the provider."""
+
+    def id_violations(self, step: StepRef) -> Sequence[Violation]:
+        """The ids that cannot be this provider's; one that is empty is not looked at."""
 
     def headers(self, credentials: Credentials) -> Mapping[str, str]:
         """The headers of every request, with the credentials in them."""
@@ -197,6 +201,13 @@ class ProviderAdapter(KnownProvider, Protocol):
 
         Raises:
             UpdateFailed: The step cannot be found or changed, or the provider refused a read.
+        """
+
+    async def read(self, query: StepQuery, reader: Reader) -> ShownSequence:
+        """Reads a sequence with its steps, or with the one that is wanted.
+
+        Raises:
+            UpdateFailed: The sequence or the step is not there or not shown, or the provider refused a read.
         """
 
     def probe(self) -> ProviderRequest:

@@ -15,7 +15,8 @@ from service.domain.credentials import ApiKeyCredentials, Connection, Credential
 from service.domain.errors import ErrorCode, Origin, Outcome, Problem, UpdateFailed, Violation
 from service.domain.etag import StepContent
 from service.domain.json_value import JsonValue
-from service.domain.step import BODY, SUBJECT, FieldChange, Provider, StepUpdate, StepWarning
+from service.domain.sequence import ShownSequence, ShownStep, ShownVariant, StepQuery
+from service.domain.step import BODY, SUBJECT, FieldChange, Provider, StepRef, StepUpdate, StepWarning
 from service.providers.adapter import (
     Plan,
     ProviderRequest,
@@ -28,6 +29,8 @@ from service.providers.adapter import (
     Write,
 )
 from service.providers.planning import (
+    MAX_ORDER,
+    MAX_SECONDS,
     SEQUENCE_ON,
     NotShown,
     StepHasNoTemplate,
@@ -44,6 +47,7 @@ from service.providers.planning import (
     template_warnings,
     texts_of,
     uncovered_field_violations,
+    whole,
 )
 from service.providers.responses import (
     FAULT_MEMBERS,
@@ -72,6 +76,7 @@ from service.providers.responses import (
 )
 
 _ID: Final = re.compile(r"[0-9a-fA-F]{24}")
+_ID_RULE: Final = "An Apollo id has 24 hexadecimal characters."
 
 # Names that would make a step another step, or hang it elsewhere.
 _FIXED_FIELDS: Final = frozenset(
@@ -89,6 +94,8 @@ _FIXED_FIELDS: Final = frozenset(
         "user_id",
     }
 )
+
+_WAIT_SECONDS: Final = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
 # What an etag covers: the members of a step that can be set, without those that change by themselves.
 _COVERED_FIELDS: Final = (
@@ -153,16 +160,20 @@ class Apollo:
 
     def violations(self, update: StepUpdate) -> Sequence[Violation]:
         """Ids are 24 hexadecimal characters (documented)."""
-        rule = "An Apollo id has 24 hexadecimal characters."
         found = [
-            Violation(name, rule)
+            Violation(name, _ID_RULE)
             for name, value in (("sequence_id", update.sequence_id), ("sequence_step_id", update.sequence_step_id))
             if not _ID.fullmatch(value)
         ]
         if update.variant and not _ID.fullmatch(update.variant):
-            found.append(Violation("variant", rule))
+            found.append(Violation("variant", _ID_RULE))
         found += custom_field_violations(update, _FIXED_FIELDS)
-        return found + uncovered_field_violations(update, _COVERED_FIELDS)
+        return found + uncovered_field_violations(update, _COVERED_FIELDS) if update.etag else found
+
+    def id_violations(self, step: StepRef) -> Sequence[Violation]:
+        """As for an update."""
+        ids = {"sequence_id": step.sequence_id, "sequence_step_id": step.sequence_step_id}
+        return [Violation(name, _ID_RULE) for name, value in ids.items() if value and not _ID.fullmatch(value)]
 
     def headers(self, credentials: Credentials) -> Mapping[str, str]:
         """An API key goes into `x-api-key`, a partner's OAuth token into `Authorization` (documented)."""
@@ -185,9 +196,11 @@ class Apollo:
 
     async def plan(self, update: StepUpdate, reader: Reader) -> Plan:
         """Reads the sequence, which holds its steps, touches and templates, in one request."""
-        path = f"/emailer_campaigns/{update.sequence_id.lower()}"
-        response = await reader.read(ProviderRequest("GET", path, "emailer_campaigns/show", _MASTER_KEY))
-        return decide(update, response)
+        return decide(update, await reader.read(_sequence_read(update)))
+
+    async def read(self, query: StepQuery, reader: Reader) -> ShownSequence:
+        """Reads the sequence as for an update."""
+        return show(query, await reader.read(_sequence_read(query)))
 
     def failure(
         self, request: ProviderRequest, response: ProviderResponse, connection: Connection
@@ -235,11 +248,7 @@ def decide(update: StepUpdate, response: ProviderResponse) -> Plan:
     Raises:
         UpdateFailed: The step is not in the sequence, has no template that could be changed, or is not shown.
     """
-    sequence = decode_object(Apollo.provider, response)
-    campaign = sequence.get("emailer_campaign")
-    campaign = campaign if isinstance(campaign, dict) else {}
-    if _is_another(campaign.get("id"), update.sequence_id):
-        raise NotShown(update, "that sequence, but another one")
+    sequence, campaign = _sequence(update, response)
     steps = _array(update, sequence, "emailer_steps")
     step = next((each for each in steps if _same_id(each.get("id"), update.sequence_step_id)), None)
     if step is None or _is_another(step.get("emailer_campaign_id"), update.sequence_id):
@@ -261,6 +270,103 @@ def decide(update: StepUpdate, response: ProviderResponse) -> Plan:
     return Plan(tuple(writes), tuple(warnings), tuple(write_warnings), content, tuple(sharing))
 
 
+def show(query: StepQuery, response: ProviderResponse) -> ShownSequence:
+    """The steps that are wanted, given the sequence as Apollo shows it; what is odd or not shown of them is left out.
+
+    Raises:
+        UpdateFailed: The step is not in the sequence, or the steps are not shown.
+    """
+    sequence, campaign = _sequence(query, response)
+    steps = _array(query, sequence, "emailer_steps")
+    touches = _array(query, sequence, "emailer_touches")
+    records = {
+        each["id"].lower(): each for each in _array(query, sequence, "emailer_templates") if _is_id(each.get("id"))
+    }
+    own = [
+        each
+        for each in steps
+        if _is_id(each.get("id")) and not _is_another(each.get("emailer_campaign_id"), query.sequence_id)
+    ]
+    if query.sequence_step_id:
+        wanted = [each for each in own if _same_id(each["id"], query.sequence_step_id)][:1]
+        if not wanted:
+            raise StepNotFound(query)
+    else:
+        wanted = sorted(own, key=lambda each: whole(each.get("position"), MAX_ORDER) or 0)
+    by_step: dict[str, list[dict[str, JsonValue]]] = {}
+    users: dict[str, dict[str, None]] = {}
+    for touch in touches:
+        step_id, template_id = (
+            _text(touch.get("emailer_step_id")).lower(),
+            _text(touch.get("emailer_template_id")).lower(),
+        )
+        by_step.setdefault(step_id, []).append(touch)
+        users.setdefault(template_id, {})[step_id] = None
+    known = {each["id"].lower() for each in own}
+    shown = []
+    for step in wanted:
+        step_id = step["id"].lower()
+        own_touches = by_step.get(step_id, [])
+        live = [touch for touch in own_touches if touch.get("status") == "approved"]
+        default = next(iter(live or own_touches), None)
+        variants = []
+        for touch in own_touches:
+            template_id = _text(touch.get("emailer_template_id")).lower()
+            template_id = template_id if _is_id(template_id) else ""
+            record = records.get(template_id, {})
+            variants.append(
+                ShownVariant(
+                    variant_id=_shown_id(touch),
+                    template_id=template_id,
+                    texts=texts_of(record, "subject", "body_html"),
+                    is_live=touch.get("status") == "approved",
+                    is_reply=touch.get("type") == "reply_to_thread",
+                    is_archived=record.get("archived") is True,
+                    is_default=touch is default,
+                    sharing=tuple(user for user in users[template_id] if user != step_id and user in known)
+                    if template_id
+                    else (),
+                )
+            )
+        unit, time = _WAIT_SECONDS.get(_text(step.get("wait_mode"))), whole(step.get("wait_time"), MAX_SECONDS // 86400)
+        shown.append(
+            ShownStep(
+                step_id,
+                _text(step.get("type")),
+                whole(step.get("position"), MAX_ORDER),
+                unit * time if unit is not None and time is not None else None,
+                tuple(variants),
+                {name: step.get(name) for name in _COVERED_FIELDS},
+            )
+        )
+    return ShownSequence(
+        query.sequence_id.lower(),
+        _text(campaign.get("name")),
+        _flag(campaign.get("active")),
+        _flag(campaign.get("archived")),
+        tuple(shown),
+    )
+
+
+def _sequence_read(step: StepRef) -> ProviderRequest:
+    path = f"/emailer_campaigns/{step.sequence_id.lower()}"
+    return ProviderRequest("GET", path, "emailer_campaigns/show", _MASTER_KEY)
+
+
+def _sequence(step: StepRef, response: ProviderResponse) -> tuple[Mapping[str, JsonValue], Mapping[str, JsonValue]]:
+    """The members of a response, and of the campaign in it.
+
+    Raises:
+        UpdateFailed: It shows another one.
+    """
+    sequence = decode_object(Apollo.provider, response)
+    campaign = sequence.get("emailer_campaign")
+    campaign = campaign if isinstance(campaign, dict) else {}
+    if _is_another(campaign.get("id"), step.sequence_id):
+        raise NotShown(step, "that sequence, but another one")
+    return sequence, campaign
+
+
 def _plan_template(
     update: StepUpdate,
     response: ProviderResponse,
@@ -273,7 +379,9 @@ def _plan_template(
     touches = [touch for touch in all_touches if _same_id(touch.get("emailer_step_id"), update.sequence_step_id)]
     if not touches:
         raise StepHasNoTemplate(update, step.get("type"))
-    named = [touch for touch in touches if _same_id(touch.get("emailer_template_id"), update.variant)]
+    named: list[dict[str, JsonValue]] = []
+    if update.variant:
+        named = [touch for touch in touches if _same_id(touch.get("emailer_template_id"), update.variant)]
     if update.variant and not named:
         raise VariantNotFound(
             update, [shown for touch in touches if _ID.fullmatch(shown := _text(touch.get("emailer_template_id")))]
@@ -323,12 +431,20 @@ def _plan_template(
     )
 
 
-def _array(update: StepUpdate, sequence: Mapping[str, JsonValue], name: str) -> list[dict[str, JsonValue]]:
+def _array(step: StepRef, sequence: Mapping[str, JsonValue], name: str) -> list[dict[str, JsonValue]]:
     """The records of an array, which may be null (observed); one that is missing is not an empty one."""
     value = sequence.get(name, "missing")
     if value is not None and not isinstance(value, list):
-        raise NotShown(update, f"`{name}`")
+        raise NotShown(step, f"`{name}`")
     return objects(value)
+
+
+def _is_id(value: JsonValue) -> bool:
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
+
+
+def _flag(value: JsonValue) -> bool | None:
+    return value if isinstance(value, bool) else None
 
 
 def _same_id(value: JsonValue, wanted: JsonValue) -> bool:

@@ -18,7 +18,8 @@ from service.domain.credentials import ApiKeyCredentials, Connection, Credential
 from service.domain.errors import Origin, Outcome, Problem, UpdateFailed, Violation
 from service.domain.etag import StepContent
 from service.domain.json_value import JsonValue
-from service.domain.step import BODY, SUBJECT, FieldChange, Provider, StepUpdate, StepWarning
+from service.domain.sequence import ShownSequence, ShownStep, ShownVariant, StepQuery
+from service.domain.step import BODY, SUBJECT, FieldChange, Provider, StepRef, StepUpdate, StepWarning
 from service.providers.adapter import (
     Plan,
     ProviderRequest,
@@ -31,6 +32,8 @@ from service.providers.adapter import (
     Write,
 )
 from service.providers.planning import (
+    MAX_ORDER,
+    MAX_SECONDS,
     SEQUENCE_ON,
     NotShown,
     StepHasNoTemplate,
@@ -47,6 +50,7 @@ from service.providers.planning import (
     template_warnings,
     texts_of,
     uncovered_field_violations,
+    whole,
 )
 from service.providers.responses import (
     NEVER_SERVED,
@@ -72,6 +76,7 @@ from service.providers.responses import (
 )
 
 _ID: Final = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
+_ID_RULE: Final = "An Outreach id is a positive integer in decimal."
 _LINK: Final = re.compile(r"[!-~]{1,4000}")
 
 # Names that would make a step another step, or hang it elsewhere.
@@ -90,6 +95,16 @@ _TEMPLATE_QUERY: Final = (
 _COVERED_FIELDS: Final = ("order", "interval", "date", "taskNote", "taskAutoskipDelay")
 _STEP_FIELDS: Final = f"&fields[sequenceStep]=stepType,sequence,{','.join(_COVERED_FIELDS)}"
 
+
+_TEMPLATE_NEEDS: Final = "sequenceTemplates.read, templates.read, sequenceSteps.read and sequences.read"
+
+_STEPS_QUERY: Final = (
+    "include=sequence,sequenceTemplates.template"
+    f"&fields[sequenceStep]=stepType,sequence,sequenceTemplates,{','.join(_COVERED_FIELDS)}"
+    "&fields[sequenceTemplate]=enabled,isReply,sequenceStep,template"
+    "&fields[template]=subject,bodyHtml,archived"
+    "&fields[sequence]=name,enabled"
+)
 
 # Collections have pages of 50 and at the most 1000 (documented); what is counted or searched goes over all of them.
 _PAGE: Final = "&page[size]=1000&count=false"
@@ -129,16 +144,20 @@ class Outreach:
 
     def violations(self, update: StepUpdate) -> Sequence[Violation]:
         """Ids are integers (documented)."""
-        rule = "An Outreach id is a positive integer in decimal."
         found = [
-            Violation(name, rule)
+            Violation(name, _ID_RULE)
             for name, value in (("sequence_id", update.sequence_id), ("sequence_step_id", update.sequence_step_id))
             if not _ID.fullmatch(value)
         ]
         if update.variant and not _ID.fullmatch(update.variant):
-            found.append(Violation("variant", rule))
+            found.append(Violation("variant", _ID_RULE))
         found += custom_field_violations(update, _FIXED_FIELDS)
-        return found + uncovered_field_violations(update, _COVERED_FIELDS)
+        return found + uncovered_field_violations(update, _COVERED_FIELDS) if update.etag else found
+
+    def id_violations(self, step: StepRef) -> Sequence[Violation]:
+        """As for an update."""
+        ids = {"sequence_id": step.sequence_id, "sequence_step_id": step.sequence_step_id}
+        return [Violation(name, _ID_RULE) for name, value in ids.items() if value and not _ID.fullmatch(value)]
 
     def headers(self, credentials: Credentials) -> Mapping[str, str]:
         """Every request, a GET too, names the JSON:API media type, or is answered 415 (documented)."""
@@ -168,8 +187,9 @@ class Outreach:
             return decide_fields(update, document)
         query = _TEMPLATE_QUERY if update.custom_fields else _TEMPLATE_QUERY + _STEP_FIELDS
         first, variants, included = await self._read_all(
-            f"/sequenceTemplates?filter[sequenceStep][id]={update.sequence_step_id}&{query}{_PAGE}",
-            "sequenceTemplates.read, templates.read, sequenceSteps.read and sequences.read",
+            "sequenceTemplates",
+            f"filter[sequenceStep][id]={update.sequence_step_id}&{query}",
+            _TEMPLATE_NEEDS,
             reader,
         )
         if not variants:
@@ -185,18 +205,73 @@ class Outreach:
                 return replace(plan, write_warnings=(warning, *plan.write_warnings), sharing=tuple(sharing))
         return plan
 
+    async def read(self, query: StepQuery, reader: Reader) -> ShownSequence:
+        """Reads a step as for an update; or the steps of a sequence, and the sequence itself if it has none."""
+        if not query.sequence_step_id:
+            return await self._read_sequence(query, reader)
+        _, variants, included = await self._read_all(
+            "sequenceTemplates",
+            f"filter[sequenceStep][id]={query.sequence_step_id}&{_TEMPLATE_QUERY}{_STEP_FIELDS}",
+            _TEMPLATE_NEEDS,
+            reader,
+        )
+        if variants:
+            step = _resource(query, _included(included, "sequenceStep", query.sequence_step_id), "sequenceStep")
+        else:
+            document = decode_object(self.provider, await reader.read(_step_read(query)))
+            step = _resource(query, document.get("data"), "sequenceStep", query.sequence_step_id)
+            included = objects(document.get("included"))
+        _require_membership(query, step)
+        shown = _shown_step(step, variants, _templates(included))
+        if query.with_sharing:
+            shown = _with_users(shown, await self._users([each.template_id for each in shown.variants], reader))
+        return _shown_sequence(query, _included(included, "sequence", query.sequence_id), [shown])
+
+    async def _read_sequence(self, query: StepQuery, reader: Reader) -> ShownSequence:
+        _, steps, included = await self._read_all(
+            "sequenceSteps",
+            f"filter[sequence][id]={query.sequence_id}&{_STEPS_QUERY}",
+            _TEMPLATE_NEEDS,
+            reader,
+        )
+        sequence = _included(included, "sequence", query.sequence_id)
+        if not steps:
+            request = ProviderRequest(
+                "GET",
+                _url(f"/sequences/{query.sequence_id}?fields[sequence]=name,enabled"),
+                "sequences",
+                "sequences.read",
+            )
+            document = decode_object(self.provider, await reader.read(request))
+            sequence = _resource(query, document.get("data"), "sequence", query.sequence_id)
+        return show(query, steps, included, sequence)
+
     async def _sharing(self, update: StepUpdate, template_id: str, reader: Reader) -> list[str]:
         """The other steps that use a template."""
-        _, users, _ = await self._read_all(
-            f"/sequenceTemplates?filter[template][id]={template_id}&fields[sequenceTemplate]=sequenceStep{_PAGE}",
+        users = await self._users([template_id], reader)
+        steps = users.get(int(template_id), set()) - {int(update.sequence_step_id)}
+        return [str(step) for step in sorted(steps)]
+
+    async def _users(self, template_ids: Sequence[str], reader: Reader) -> dict[int, set[int]]:
+        """The steps that use each of some templates."""
+        named = ",".join(sorted({template_id for template_id in template_ids if template_id}))
+        if not named:
+            return {}
+        _, found, _ = await self._read_all(
+            "sequenceTemplates",
+            f"filter[template][id]={named}&fields[sequenceTemplate]=sequenceStep,template",
             "sequenceTemplates.read",
             reader,
         )
-        steps = {_to_one(each, "sequenceStep") for each in users} - {None, int(update.sequence_step_id)}
-        return [str(step) for step in sorted(step for step in steps if step is not None)]
+        users: dict[int, set[int]] = {}
+        for each in found:
+            template, step = _to_one(each, "template"), _to_one(each, "sequenceStep")
+            if template is not None and step is not None:
+                users.setdefault(template, set()).add(step)
+        return users
 
     async def _read_all(
-        self, path: str, needs: str, reader: Reader
+        self, collection: str, query: str, needs: str, reader: Reader
     ) -> tuple[ProviderResponse, list[dict[str, JsonValue]], list[dict[str, JsonValue]]]:
         """All pages of a collection: the first response, the resources, and what they include.
 
@@ -206,18 +281,18 @@ class Outreach:
         first: ProviderResponse | None = None
         found: list[dict[str, JsonValue]] = []
         included: list[dict[str, JsonValue]] = []
-        page = _url(path)
+        page = _url(f"/{collection}?{query}{_PAGE}")
         read: set[str] = set()
         while page not in read and len(read) < _MAX_PAGES:
             read.add(page)
-            response = await reader.read(ProviderRequest("GET", page, "sequenceTemplates", needs))
+            response = await reader.read(ProviderRequest("GET", page, collection, needs))
             first = first or response
             document = decode_object(self.provider, response)
             if not isinstance(document.get("data"), list):
                 raise UpdateFailed(unreadable(self.provider, response, "`data` is no array"))
             found += objects(document["data"])
             included += objects(document.get("included"))
-            following = _next_page(document)
+            following = _next_page(collection, document)
             if following is None:
                 return first, found, included
             page = following
@@ -294,7 +369,9 @@ def decide(
     """
     step = _resource(update, _included(included, "sequenceStep", update.sequence_step_id), "sequenceStep")
     _require_membership(update, step)
-    named = [each for each in variants if update.variant and _to_one(each, "template") == int(update.variant)]
+    named: list[Mapping[str, JsonValue]] = []
+    if update.variant:
+        named = [each for each in variants if _to_one(each, "template") == int(update.variant)]
     if update.variant and not named:
         raise VariantNotFound(update, [str(used) for each in variants if (used := _to_one(each, "template"))])
     live = [each for each in named or variants if _attributes(each).get("enabled") is True]
@@ -338,13 +415,115 @@ def decide_fields(update: StepUpdate, document: Mapping[str, JsonValue]) -> Plan
     return Plan(tuple(_step_writes(update, step)), (), if_written, StepContent(fields=_covered(step)))
 
 
+def show(
+    query: StepQuery,
+    steps: Sequence[Mapping[str, JsonValue]],
+    included: Sequence[Mapping[str, JsonValue]],
+    sequence: Mapping[str, JsonValue] | None,
+) -> ShownSequence:
+    """A sequence with its steps as Outreach shows them; what is odd or not shown of them is left out.
+
+    Args:
+        query: What is wanted.
+        steps: The sequenceSteps of the sequence.
+        included: What they include.
+        sequence: The sequence itself, if it is shown.
+    """
+    variants: dict[int | None, list[Mapping[str, JsonValue]]] = {}
+    users: dict[int, set[int]] = {}
+    for each in sorted(included, key=lambda each: _id(each.get("id")) or 0):
+        if each.get("type") == "sequenceTemplate":
+            step_id, template_id = _to_one(each, "sequenceStep"), _to_one(each, "template")
+            variants.setdefault(step_id, []).append(each)
+            if template_id is not None and step_id is not None:
+                users.setdefault(template_id, set()).add(step_id)
+    shown = []
+    templates = _templates(included)
+    for step in steps:
+        step_id = _id(step.get("id"))
+        if step_id is not None and _to_one(step, "sequence") in (None, int(query.sequence_id)):
+            found = _shown_step(step, variants.get(step_id, []), templates)
+            shown.append(_with_users(found, users, is_complete=False))
+    shown.sort(key=lambda step: step.order or 0)
+    return _shown_sequence(query, sequence, shown)
+
+
+def _shown_sequence(
+    query: StepQuery, sequence: Mapping[str, JsonValue] | None, steps: Sequence[ShownStep]
+) -> ShownSequence:
+    attributes = _attributes(sequence or {})
+    name, enabled = attributes.get("name"), attributes.get("enabled")
+    return ShownSequence(
+        query.sequence_id,
+        name if isinstance(name, str) else "",
+        enabled if isinstance(enabled, bool) else None,
+        None,
+        tuple(steps),
+    )
+
+
+def _templates(included: Sequence[Mapping[str, JsonValue]]) -> dict[int | None, Mapping[str, JsonValue]]:
+    return {_id(each.get("id")): each for each in included if each.get("type") == "template"}
+
+
+def _shown_step(
+    step: Mapping[str, JsonValue],
+    variants: Sequence[Mapping[str, JsonValue]],
+    templates: Mapping[int | None, Mapping[str, JsonValue]],
+) -> ShownStep:
+    live = [each for each in variants if _attributes(each).get("enabled") is True]
+    default = next(iter(live or variants), None)
+    attributes = _attributes(step)
+    kind = attributes.get("stepType")
+    return ShownStep(
+        str(_id(step.get("id"))),
+        kind if isinstance(kind, str) else "",
+        whole(attributes.get("order"), MAX_ORDER),
+        whole(attributes.get("interval"), MAX_SECONDS),
+        tuple(_shown_variant(each, templates, is_default=each is default) for each in variants),
+        _covered(step),
+    )
+
+
+def _shown_variant(
+    variant: Mapping[str, JsonValue], templates: Mapping[int | None, Mapping[str, JsonValue]], *, is_default: bool
+) -> ShownVariant:
+    template_id = _to_one(variant, "template")
+    text = _attributes(templates.get(template_id, {}))
+    return ShownVariant(
+        variant_id=str(_id(variant.get("id")) or ""),
+        template_id=str(template_id or ""),
+        texts=texts_of(text, "subject", "bodyHtml"),
+        is_live=_attributes(variant).get("enabled") is True,
+        is_reply=_attributes(variant).get("isReply") is True,
+        is_archived=text.get("archived") is True,
+        is_default=is_default,
+    )
+
+
+def _with_users(step: ShownStep, users: Mapping[int, set[int]], *, is_complete: bool = True) -> ShownStep:
+    """The step with the other steps that use its templates."""
+    own = int(step.sequence_step_id)
+    variants = tuple(
+        replace(
+            each,
+            sharing=tuple(str(user) for user in sorted(users.get(int(each.template_id), set()) - {own})),
+            is_sharing_complete=is_complete,
+        )
+        if each.template_id
+        else each
+        for each in step.variants
+    )
+    return replace(step, variants=variants)
+
+
 def _covered(step: Mapping[str, JsonValue]) -> Mapping[str, JsonValue] | None:
     """The attributes of a step that an etag covers; None if none are shown."""
     attributes = step.get("attributes")
     return {name: attributes.get(name) for name in _COVERED_FIELDS} if isinstance(attributes, dict) else None
 
 
-def _resource(update: StepUpdate, value: JsonValue, kind: str, resource_id: object = None) -> dict[str, JsonValue]:
+def _resource(update: StepRef, value: JsonValue, kind: str, resource_id: object = None) -> dict[str, JsonValue]:
     """A resource that the update needs.
 
     Raises:
@@ -364,7 +543,7 @@ def _included(
     return next((each for each in included if each.get("type") == kind and _id(each.get("id")) == wanted), None)
 
 
-def _require_membership(update: StepUpdate, step: Mapping[str, JsonValue]) -> None:
+def _require_membership(update: StepRef, step: Mapping[str, JsonValue]) -> None:
     sequence = _to_one(step, "sequence")
     if sequence is None:
         raise NotShown(update, "the sequence of the step")
@@ -406,13 +585,13 @@ def _linkage(resource: Mapping[str, JsonValue], name: str) -> JsonValue:
     return link.get("data", "missing") if isinstance(link, dict) else "missing"
 
 
-def _next_page(document: Mapping[str, JsonValue]) -> str | None:
+def _next_page(collection: str, document: Mapping[str, JsonValue]) -> str | None:
     """The path of the next page of a collection: only its query is taken from the link."""
     links = document.get("links")
     link = links.get("next") if isinstance(links, dict) else None
     link = link.get("href") if isinstance(link, dict) else link
     query = urlsplit(link).query if isinstance(link, str) and _LINK.fullmatch(link) else ""
-    return f"/sequenceTemplates?{_url(query)}" if query else None
+    return f"/{collection}?{_url(query)}" if query else None
 
 
 def _url(path: str) -> str:
@@ -420,7 +599,7 @@ def _url(path: str) -> str:
     return path.replace("[", "%5B").replace("]", "%5D")
 
 
-def _step_read(update: StepUpdate) -> ProviderRequest:
+def _step_read(update: StepRef) -> ProviderRequest:
     return ProviderRequest(
         "GET",
         _url(f"/sequenceSteps/{update.sequence_step_id}?include=sequence&fields[sequence]=enabled"),

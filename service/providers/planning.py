@@ -9,7 +9,7 @@ import msgspec
 from service.domain.errors import ErrorCode, Origin, Problem, UpdateFailed, Violation
 from service.domain.etag import StepEtag
 from service.domain.json_value import JsonValue, json_equal
-from service.domain.step import BODY, CUSTOM_FIELDS, SUBJECT, FieldChange, StepUpdate, StepWarning, WarningType
+from service.domain.step import BODY, CUSTOM_FIELDS, SUBJECT, FieldChange, StepRef, StepUpdate, StepWarning, WarningType
 
 _NAMED_STEPS: Final = 20
 _LISTED_STEPS: Final = 1000
@@ -47,8 +47,20 @@ class Variant(msgspec.Struct, frozen=True):
 
 def texts_of(record: Mapping[str, JsonValue], subject: str, body: str) -> dict[str, JsonValue] | None:
     """The subject and the body of a record of a template, by its names for them; None if it does not show both."""
-    texts = {SUBJECT: record.get(subject, 0), BODY: record.get(body, 0)}
-    return texts if all(text is None or isinstance(text, str) for text in texts.values()) else None
+    texts = (record.get(subject, 0), record.get(body, 0))
+    is_shown = all([text is None or isinstance(text, str) for text in texts])  # noqa: C419  # a generator costs more
+    return dict(zip((SUBJECT, BODY), texts, strict=True)) if is_shown else None
+
+
+def whole(value: JsonValue, most: int) -> int | None:
+    """A whole number as an integer; None if it is none, or larger than `most`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= most:
+        return None
+    return int(value) if value == int(value) else None
+
+
+MAX_ORDER: Final = 2**31 - 1
+MAX_SECONDS: Final = 2**53
 
 
 def template_fields(update: StepUpdate, template: Template) -> tuple[FieldChange, ...]:
@@ -80,8 +92,6 @@ def custom_field_violations(update: StepUpdate, fixed: Collection[str]) -> list[
 
 def uncovered_field_violations(update: StepUpdate, covered: Collection[str]) -> list[Violation]:
     """Custom fields that an etag says nothing about, and so cannot keep from being overwritten."""
-    if not update.etag:
-        return []
     return [
         Violation(
             f"record.custom_fields.{key}",
@@ -187,7 +197,7 @@ def nothing_named() -> StepWarning:
 class StepNotFound(UpdateFailed):
     """The step is not in its sequence."""
 
-    def __init__(self, update: StepUpdate) -> None:
+    def __init__(self, update: StepRef) -> None:
         super().__init__(
             Problem(
                 ErrorCode.NOT_FOUND_ERROR,
@@ -270,7 +280,7 @@ class StepHasNoTemplate(UpdateFailed):
 class NotShown(UpdateFailed):
     """The update needs something that the provider's response does not show."""
 
-    def __init__(self, update: StepUpdate, what: str) -> None:
+    def __init__(self, update: StepRef, what: str) -> None:
         super().__init__(
             Problem(
                 ErrorCode.BAD_GATEWAY_ERROR,

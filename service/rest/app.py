@@ -2,26 +2,45 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response, Security
 from fastapi.responses import PlainTextResponse
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
 from service.api import contract, metadata
 from service.api.call_handler import CallerGone, CallHandler, CallOutcome
-from service.api.envelope import envelope
+from service.api.methods import GET_STEP, LIST_STEPS, UPDATE_STEP, Method
 from service.api.readiness import Readiness
 from service.domain.errors import CODES, CallRefused, ErrorCode, Outcome, Problem
+from service.domain.sequence import StepQuery
+from service.domain.step import StepUpdate
 from service.rest import api_page
 from service.rest.admin import Metrics
-from service.rest.request import HttpCall, step_update
-from service.rest.schemas import Envelope, Error, ErrorMeta, FieldChange, ServerStatus, Warning  # noqa: A004
+from service.rest.request import HttpCall, step_query, step_update, steps_query
+from service.rest.schemas import (
+    GET_PARAMETERS,
+    LIST_PARAMETERS,
+    UPDATE_PARAMETERS,
+    Envelope,
+    Error,
+    ErrorMeta,
+    FieldChange,
+    Parameters,
+    SequenceSteps,
+    ServerStatus,
+    Step,
+    Warning,  # noqa: A004
+)
 
 PATH: Final = "/sequences/{sequence_id}/sequence_steps/{sequence_step_id}"
+SEQUENCE_PATH: Final = "/sequences/{sequence_id}"
 PREFIX: Final = "/engagement/v2"
 """What the path can have before it; the OpenAPI document has the path without it."""
 
@@ -40,10 +59,10 @@ def create_app(
         shows_api_page: Serve `/docs`, which shows the document to people.
     """
     app = FastAPI(
-        title="Update Sequence Step",
+        title="Sequence Steps",
         version="2",
-        description="Changes one step of one sequence at a sales-engagement provider. The same as "
-        "`engagement.v1.SequenceStepService/UpdateStep` over gRPC.",
+        description="Reads the steps of a sequence at a sales-engagement provider, and changes one of them. The same as "
+        "`engagement.v1.SequenceStepService` over gRPC.",
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         servers=[{"url": "/"}],
         openapi_tags=[
@@ -65,7 +84,7 @@ def create_app(
             prefix + PATH,
             step_update,
             methods=["PATCH"],
-            route_class_override=_UnreadRoute,
+            route_class_override=_unread(_UPDATE),
             include_in_schema=not prefix,
             operation_id="updateSequenceStep",
             summary="Update sequence step",
@@ -74,7 +93,35 @@ def create_app(
             tags=[_STEPS],
             dependencies=[Security(_API_KEY)],
             response_model=Envelope,
-            responses=_responses(),
+            responses=_responses(_response("Sequence step updated", Envelope, {"updated": _UPDATED})),
+        )
+        app.router.add_api_route(
+            prefix + PATH,
+            step_query,
+            methods=["GET"],
+            route_class_override=_unread(_GET),
+            include_in_schema=not prefix,
+            operation_id="getSequenceStep",
+            summary="Get sequence step",
+            description="Reads one step as the provider holds it now, with all of its variants.",
+            tags=[_STEPS],
+            dependencies=[Security(_API_KEY)],
+            response_model=Step,
+            responses=_responses(_response("The step", Step, {})),
+        )
+        app.router.add_api_route(
+            prefix + SEQUENCE_PATH,
+            steps_query,
+            methods=["GET"],
+            route_class_override=_unread(_LIST),
+            include_in_schema=not prefix,
+            operation_id="getSequence",
+            summary="Get sequence",
+            description="Reads a sequence and all of its steps.",
+            tags=[_STEPS],
+            dependencies=[Security(_API_KEY)],
+            response_model=SequenceSteps,
+            responses=_responses(_response("The sequence", SequenceSteps, {})),
         )
 
     @app.head("/healthz", include_in_schema=False)
@@ -116,40 +163,63 @@ def create_app(
     return app
 
 
-class _UnreadRoute(APIRoute):
-    """A route whose handler gets the request unread.
+@dataclass(frozen=True, slots=True)
+class _Operation:
+    """What an operation does with a request: its method in the contract, and how it is read."""
+
+    method: Method
+    parse: Callable[..., StepUpdate | StepQuery]
+    parameters: Parameters
+
+
+_UPDATE: Final = _Operation(UPDATE_STEP, step_update, UPDATE_PARAMETERS)
+_GET: Final = _Operation(GET_STEP, step_query, GET_PARAMETERS)
+_LIST: Final = _Operation(LIST_STEPS, steps_query, LIST_PARAMETERS)
+
+
+def _unread(operation: _Operation) -> type[APIRoute]:
+    """A kind of route whose handler gets the request unread.
 
     FastAPI would read and check all of a request before its endpoint runs, also for callers that nobody knows yet.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        return _update_step
+    class UnreadRoute(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            return partial(_answer, operation)
+
+    return UnreadRoute
 
 
-async def _update_step(request: Request) -> Response:
+def _call(operation: _Operation, request: Request) -> HttpCall:
+    return HttpCall(request, operation.parse, operation.parameters, has_body=operation.method.is_write)
+
+
+async def _answer(operation: _Operation, request: Request) -> Response:
     call_handler: CallHandler = request.app.state.call_handler
-    call = HttpCall(request)
+    call = _call(operation, request)
     try:
-        outcome = await call_handler.update_step(call)
+        outcome = await call_handler.handle(operation.method, call)
     except (CallerGone, asyncio.CancelledError):
         # Either the client has left, and nobody receives this, or the server stops and has no more time for the call.
-        outcome = _cut_off(call)
+        outcome = _cut_off(operation.method, call)
     finally:
         call.close()
     return await call.respond(outcome)
 
 
-def _cut_off(call: HttpCall) -> CallOutcome:
+def _cut_off(method: Method, call: HttpCall) -> CallOutcome:
     """The outcome of a call that was cancelled before it had one."""
     values, _ = metadata.gather(call.metadata_pairs())
     request_id = metadata.request_id(values)
     problem = Problem(
         ErrorCode.SERVICE_UNAVAILABLE_ERROR,
-        "This server stopped before the update had ended. It may have been carried out; repeating the call is safe.",
-        outcome=Outcome.UNKNOWN,
+        "This server stopped before the update had ended. It may have been carried out; repeating the call is safe."
+        if method.is_write
+        else "This server stopped before the call had ended.",
+        outcome=Outcome.UNKNOWN if method.is_write else Outcome.NOT_APPLIED,
     )
     return CallOutcome(
-        request_id, envelope([problem], application_name="", request_id=request_id), problem, refused=True
+        request_id, method.refuse(problem, application_name="", request_id=request_id), problem, refused=True
     )
 
 
@@ -163,7 +233,7 @@ async def _no_such_operation(request: Request, _: Exception) -> Response:
     )
     code = ErrorCode.METHOD_NOT_ALLOWED_ERROR if methods else ErrorCode.NOT_FOUND_ERROR
     what = f"{request.method} {request.url.path[:200]} is no operation of this service; /openapi.json has them."
-    call = HttpCall(request)
+    call = _call(_UPDATE, request)
     response = await call.respond(call_handler.refuse(call, CallRefused(Problem(code, what))))
     if methods:
         response.headers["allow"] = ", ".join(methods)
@@ -188,17 +258,18 @@ _HEADERS: Final = {
 }
 
 
-def _responses() -> dict[int | str, dict[str, Any]]:
-    """What the operation answers by status, for the OpenAPI document; made from the table of codes."""
+def _responses(good: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    """What an operation answers by status, for the OpenAPI document; made from the table of codes."""
     codes: dict[int, list[ErrorCode]] = {}
     for code, spec in CODES.items():
         if code is not ErrorCode.METHOD_NOT_ALLOWED_ERROR:
             codes.setdefault(spec.http_status, []).append(code)
     return {
-        200: _response("Sequence step updated", {"updated": _UPDATED}),
+        200: good,
         **{
             status: _response(
                 " ".join(f"`{code}`: {CODES[code].meaning}" for code in named),
+                Envelope,
                 {code.value: _failure(code) for code in named},
             )
             for status, named in codes.items()
@@ -206,13 +277,13 @@ def _responses() -> dict[int | str, dict[str, Any]]:
     }
 
 
-def _response(description: str, examples: dict[str, Envelope]) -> dict[str, Any]:
+def _response(description: str, model: type[BaseModel], examples: dict[str, Envelope]) -> dict[str, Any]:
     shown = {name: {"value": example.model_dump(mode="json")} for name, example in examples.items()}
     return {
-        "model": Envelope,
+        "model": model,
         "description": description,
         "headers": _HEADERS,
-        "content": {"application/json": {"examples": shown}},
+        **({"content": {"application/json": {"examples": shown}}} if shown else {}),
     }
 
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import Sequence
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from fastapi import Header, Path, Query, Request, Response
 from pydantic import MISSING, InstanceOf, WithJsonSchema
@@ -12,11 +12,12 @@ from service.api import contract, metadata
 from service.api.call_handler import CallerGone, CallOutcome, TransportStatus
 from service.domain.deadline import Deadline
 from service.domain.errors import CODES, CallRefused
+from service.domain.sequence import StepQuery
 from service.domain.step import Provider, StepUpdate
 from service.domain.validation import MAX_BODY_BYTES, MAX_ID_CHARACTERS
 from service.providers import providers
 from service.rest.protocol import CERTIFICATE_NAMES
-from service.rest.schemas import Template, UpdateSequenceStep, malformed, parse_body, parse_query, render
+from service.rest.schemas import Parameters, Template, UpdateSequenceStep, malformed, parse_body, parse_query, render
 
 MAX_REQUEST_BYTES: Final = 3 * MAX_BODY_BYTES + 1024 * 1024
 """Longest body of a request that is read: JSON's escapes make up to three bytes of one, and the rest is short."""
@@ -93,11 +94,79 @@ def step_update(
     )
 
 
+_View: TypeAlias = Literal["STEP_VIEW_UNSPECIFIED", "STEP_VIEW_BASIC", "STEP_VIEW_FULL"]
+
+
+def step_query(
+    sequence_id: Annotated[str, Path(description="The provider's id of the sequence.", json_schema_extra=_ID)],
+    sequence_step_id: Annotated[str, Path(description="The provider's id of the step.", json_schema_extra=_ID)],
+    x_customer_id: Annotated[str, Header(description="Your own id of the customer.", json_schema_extra=_HEADER)],
+    x_provider_name: Annotated[
+        InstanceOf[Provider],
+        WithJsonSchema({"type": "string", "enum": list(providers())}),
+        Header(description="The provider's name."),
+    ],
+    x_request_id: Annotated[  # noqa: ARG001  # named for the OpenAPI document
+        str | MISSING,
+        Header(description="Comes back in the response and is logged; made when absent.", json_schema_extra=_HEADER),
+    ] = MISSING,
+    *,
+    view: Annotated[_View, Query(description="Whether with bodies; with them unless given.")] = "STEP_VIEW_UNSPECIFIED",
+    with_sharing: Annotated[
+        bool, Query(description="Find all steps that use its templates, at the cost of one more call at Outreach.")
+    ] = False,
+) -> StepQuery:
+    """The step that a request asks for; its signature describes the request in the OpenAPI document."""
+    return StepQuery(
+        x_provider_name,
+        x_customer_id,
+        sequence_id,
+        sequence_step_id,
+        with_bodies=view != "STEP_VIEW_BASIC",
+        with_sharing=with_sharing,
+    )
+
+
+def steps_query(
+    sequence_id: Annotated[str, Path(description="The provider's id of the sequence.", json_schema_extra=_ID)],
+    x_customer_id: Annotated[str, Header(description="Your own id of the customer.", json_schema_extra=_HEADER)],
+    x_provider_name: Annotated[
+        InstanceOf[Provider],
+        WithJsonSchema({"type": "string", "enum": list(providers())}),
+        Header(description="The provider's name."),
+    ],
+    x_request_id: Annotated[  # noqa: ARG001  # named for the OpenAPI document
+        str | MISSING,
+        Header(description="Comes back in the response and is logged; made when absent.", json_schema_extra=_HEADER),
+    ] = MISSING,
+    *,
+    view: Annotated[
+        _View, Query(description="Whether with bodies; without them unless given.")
+    ] = "STEP_VIEW_UNSPECIFIED",
+) -> StepQuery:
+    """The steps that a request asks for; its signature describes the request in the OpenAPI document."""
+    with_bodies = view == "STEP_VIEW_FULL"
+    return StepQuery(x_provider_name, x_customer_id, sequence_id, "", names_step=False, with_bodies=with_bodies)
+
+
 class HttpCall:
     """A call as HTTP brings it; `service.api.call_handler.InboundCall` says what each method promises."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(
+        self, request: Request, parse: Callable[..., StepUpdate | StepQuery], parameters: Parameters, *, has_body: bool
+    ) -> None:
+        """Takes the request.
+
+        Args:
+            request: The request, unread.
+            parse: Makes what it asks for of its path, its query, its headers and its body.
+            parameters: The parameters that its query can have.
+            has_body: Whether its body says something.
+        """
         self._request = request
+        self._parse = parse
+        self._parameters = parameters
+        self._has_body = has_body
         self._read = False
         self._disconnect_watch: asyncio.Task[None] | None = None
 
@@ -124,7 +193,7 @@ class HttpCall:
         client = self._request.client
         return f"{client.host}:{client.port}" if client is not None else ""
 
-    async def read_update(self, call_metadata: metadata.CallMetadata, deadline: Deadline) -> StepUpdate:
+    async def read_request(self, call_metadata: metadata.CallMetadata, deadline: Deadline) -> StepUpdate | StepQuery:
         """Reads and checks the request; from its end on, a client that leaves cancels the call.
 
         Raises:
@@ -132,22 +201,26 @@ class HttpCall:
             CallerGone: The client left before its end.
         """
         request = self._request
-        query = parse_query(request.query_params.multi_items())
-        _check_content_headers(request)
+        given = parse_query(request.query_params.multi_items(), self._parameters)
+        if self._has_body:
+            _check_content_headers(request)
         try:
             async with asyncio.timeout(deadline.remaining()):
                 data = await self._read_body()
         except TimeoutError:
             raise malformed("The body did not arrive in time.") from None
-        update = step_update(
+        if self._has_body:
+            given["body"] = (
+                parse_body(data) if len(data) < _LONG_BODY_BYTES else await asyncio.to_thread(parse_body, data)
+            )
+        asked = self._parse(
             **request.path_params,
             x_customer_id=call_metadata.customer_id,
             x_provider_name=call_metadata.provider,
-            body=parse_body(data) if len(data) < _LONG_BODY_BYTES else await asyncio.to_thread(parse_body, data),
-            **query,
+            **given,
         )
         self._disconnect_watch = asyncio.create_task(self._cancel_on_disconnect(asyncio.current_task()))
-        return update
+        return asked
 
     def transport_status(self, outcome: CallOutcome | None) -> TransportStatus:
         """The status of the response; 499 if the client has left."""

@@ -5,10 +5,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
-from engagement.v1 import envelope_pb2, sequence_step_service_pb2
+from engagement.v1 import envelope_pb2
+from engagement.v1 import sequence_step_service_pb2 as pb
 from pydantic import MISSING, AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+from service.api.envelope import Response
 from service.api.value import to_json
 from service.domain.errors import CODES, MAX_VIOLATIONS, CallRefused, ErrorCode, Problem, Violation, invalid
 from service.domain.json_value import JsonValue, int_if_whole, json_path
@@ -24,12 +26,20 @@ _MIN_INT: Final = -(2**63)
 _MAX_INT: Final = 2**64 - 1
 _TOO_LONG: Final = "integer_size"
 
-_QUERY: Final[Mapping[str, Mapping[str, Any]]] = {
-    "validate_only": {"true": True, "false": False},
+_FLAG: Final[Mapping[str, Any]] = {"true": True, "false": False}
+_VIEWS: Final[Mapping[str, Any]] = {name: name for name in pb.StepView.keys()}  # noqa: SIM118  # it is no mapping
+
+Parameters: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""The parameters of a query, each with what its texts mean; with nothing, any text is a value."""
+
+UPDATE_PARAMETERS: Final[Parameters] = {
+    "validate_only": _FLAG,
     "etag": {},
-    "if_shared": {name: name for name in sequence_step_service_pb2.IfShared.keys()},  # noqa: SIM118  # it is no mapping
+    "if_shared": {name: name for name in pb.IfShared.keys()},  # noqa: SIM118  # it is no mapping
     "variant": {},
 }
+GET_PARAMETERS: Final[Parameters] = {"view": _VIEWS, "with_sharing": _FLAG}
+LIST_PARAMETERS: Final[Parameters] = {"view": _VIEWS}
 
 
 def _exact(fields: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -213,6 +223,57 @@ class Envelope(_Response):
     )
 
 
+class StepTemplate(_Response):
+    """The template of a variant."""
+
+    id: str = Field(description="The provider's id of the template; empty if there is none.")
+    subject: str | None = Field(description="Null if there is none, or it is not shown.")
+    body: str | MISSING | None = Field(default=MISSING, description="The HTML; there with `STEP_VIEW_FULL`.")
+
+
+class StepVariant(_Response):
+    """One variant of a step."""
+
+    id: str = Field(description="The provider's id of the variant; empty if it is not shown.")
+    is_live: bool = Field(description="Whether it is sent at present.")
+    is_reply: bool = Field(description="Whether it replies in a thread, and so does not use its subject.")
+    is_archived: bool = Field(description="Whether its template is archived.")
+    updated_by_default: bool = Field(description="Whether it is the one that an update changes which names none.")
+    etag: str = Field(description="What to give as `etag` of an update that names this variant.")
+    sharing_step_ids: list[str] = Field(description="Other steps that use its template, as far as they are known.")
+    sharing_complete: bool = Field(description="Whether these are all.")
+    template: StepTemplate
+
+
+class Step(_Response):
+    """A step as its provider shows it."""
+
+    id: str = Field(description="The provider's id of the step.")
+    sequence_id: str = Field(description="The provider's id of the sequence.")
+    type: str = Field(description="The provider's word for what the step does.")
+    order: int | None = Field(description="Its place in the sequence, by the provider's own number.")
+    interval_seconds: int | None = Field(description="How long after the step before it begins.")
+    is_reply: bool = Field(description="Whether the variant that an update changes replies in a thread.")
+    is_sequence_enabled: bool | None = Field(description="Whether the sequence is on; null if that is not shown.")
+    etag: str = Field(description="What to give as `etag` of an update that names no variant.")
+    template: StepTemplate | None = Field(
+        description="The template that an update changes which names no variant; null for a step that sends nothing."
+    )
+    variants: list[StepVariant] = Field(description="Its variants, in the provider's order.")
+    custom_fields: dict[str, Any] = Field(description="The provider's own fields that an `etag` stands for.")
+
+
+class SequenceSteps(_Response):
+    """A sequence with its steps, as its provider shows it."""
+
+    id: str = Field(description="The provider's id of the sequence.")
+    name: str = Field(description="Its name; empty if it has none.")
+    is_enabled: bool | None = Field(description="Whether it is on; null if that is not shown.")
+    is_archived: bool | None = Field(description="Whether it is archived; null if that is not shown.")
+    num_steps: int = Field(description="How many steps it has.")
+    steps: list[Step] = Field(description="Its steps, in order.")
+
+
 class ServerStatus(_Response):
     """Whether the server lives, or is ready."""
 
@@ -337,8 +398,12 @@ def _violations(error: ValidationError) -> Iterator[Violation]:
             yield Violation(name, f"Must be {_EXPECTED[kind]}, and is {is_a}. Leave out what is to stay.")
 
 
-def parse_query(given: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def parse_query(given: Sequence[tuple[str, str]], known: Parameters) -> dict[str, Any]:
     """The parameters of a query, as far as they are given.
+
+    Args:
+        given: Names and values as they came.
+        known: The parameters of the operation.
 
     Raises:
         CallRefused: One is not known, since it could say not to write; or it has a value that it cannot have, or two.
@@ -346,7 +411,7 @@ def parse_query(given: Sequence[tuple[str, str]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     wrong: list[Violation] = []
     for name, text in given:
-        choices = _QUERY.get(name)
+        choices = known.get(name)
         if choices is None:
             wrong.append(Violation(name[:100], "Is a parameter that this version of the service does not know."))
         elif (choices and text not in choices) or found.setdefault(name, choices.get(text, text)) != choices.get(
@@ -370,8 +435,14 @@ _ORIGINS: Final[Mapping[int, Literal["remote-provider", "supaglue"]]] = {
 }
 
 
-def render(response: sequence_step_service_pb2.UpdateStepResponse) -> bytes:
-    """The envelope in the JSON of the REST page, with `changes` and the new members of `meta` beside its own."""
+def render(response: Response) -> bytes:
+    """What was read, or the envelope in the JSON of the REST page, with members beside its own."""
+    if not response.errors:
+        if isinstance(response, pb.GetStepResponse):
+            return _step(response.step).model_dump_json().encode()
+        if isinstance(response, pb.ListStepsResponse):
+            return _sequence(response).model_dump_json().encode()
+    update = response if isinstance(response, pb.UpdateStepResponse) else pb.UpdateStepResponse()
     envelope = Envelope(
         errors=[_error(error) for error in response.errors],
         warnings=[
@@ -383,12 +454,62 @@ def render(response: sequence_step_service_pb2.UpdateStepResponse) -> bytes:
             )
             for warning in response.warnings
         ],
-        changes=_changes(response.changes),
+        changes=_changes(update.changes),
         truncated=_if(response.truncated),
-        etag=response.etag or MISSING,
-        conflicts=_changes(response.conflicts) or MISSING,
+        etag=update.etag or MISSING,
+        conflicts=_changes(update.conflicts) or MISSING,
     )
     return envelope.model_dump_json().encode()
+
+
+def _sequence(response: pb.ListStepsResponse) -> SequenceSteps:
+    sequence = response.sequence
+    return SequenceSteps(
+        id=sequence.sequence_id,
+        name=sequence.name,
+        is_enabled=sequence.enabled if sequence.HasField("enabled") else None,
+        is_archived=sequence.archived if sequence.HasField("archived") else None,
+        num_steps=len(response.steps),
+        steps=[_step(step) for step in response.steps],
+    )
+
+
+def _step(step: pb.Step) -> Step:
+    default = next((variant for variant in step.variants if variant.updated_by_default), None)
+    return Step(
+        id=step.sequence_step_id,
+        sequence_id=step.sequence_id,
+        type=step.type,
+        order=step.order if step.HasField("order") else None,
+        interval_seconds=step.interval_seconds if step.HasField("interval_seconds") else None,
+        is_reply=default is not None and default.reply,
+        is_sequence_enabled=step.sequence_enabled if step.HasField("sequence_enabled") else None,
+        etag=step.etag,
+        template=_template(default) if default is not None else None,
+        variants=[
+            StepVariant(
+                id=variant.variant_id,
+                is_live=variant.live,
+                is_reply=variant.reply,
+                is_archived=variant.template_archived,
+                updated_by_default=variant.updated_by_default,
+                etag=variant.etag,
+                sharing_step_ids=list(variant.sharing_step_ids),
+                sharing_complete=variant.sharing_complete,
+                template=_template(variant),
+            )
+            for variant in step.variants
+        ],
+        custom_fields={name: to_json(value) for name, value in step.custom_fields.fields.items()},
+    )
+
+
+def _template(variant: pb.StepVariant) -> StepTemplate:
+    return StepTemplate(
+        id=variant.template_id,
+        subject=variant.subject if variant.HasField("subject") else None,
+        body=variant.body if variant.HasField("body") else MISSING,
+    )
 
 
 def _changes(changes: Iterable[envelope_pb2.FieldChange]) -> list[FieldChange]:

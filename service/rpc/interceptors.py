@@ -1,6 +1,6 @@
 """What happens to a gRPC call before its method runs."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import grpc
@@ -13,15 +13,15 @@ class UnreadRequestInterceptor(grpc.aio.ServerInterceptor):
     iterator in its place: the one request is received and decoded when the method asks for it.
     """
 
-    def __init__(self, service_name: str, decode: Callable[[bytes], Any]) -> None:
+    def __init__(self, service_name: str, decoders: Mapping[str, Callable[[bytes], Any]]) -> None:
         """Makes the interceptor.
 
         Args:
             service_name: The full name of the service whose unary methods are served so.
-            decode: Decodes their requests; what it raises reaches the method.
+            decoders: Decode their requests, by the names of the methods; what they raise reaches the method.
         """
         self._prefix = f"/{service_name}/"
-        self._decode = decode
+        self._decoders = decoders
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
@@ -37,6 +37,7 @@ class UnreadRequestInterceptor(grpc.aio.ServerInterceptor):
         handler: Any = await continuation(handler_call_details)
         if handler is None or handler.unary_unary is None or not method.startswith(self._prefix):
             return handler  # type: ignore[no-any-return]  # the stubs do not know its attributes
-        made = grpc.stream_unary_rpc_method_handler(handler.unary_unary, self._decode, handler.response_serializer)
+        decode = self._decoders[method.removeprefix(self._prefix)]
+        made = grpc.stream_unary_rpc_method_handler(handler.unary_unary, decode, handler.response_serializer)
         self._handlers[method] = made
         return made

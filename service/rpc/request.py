@@ -1,8 +1,8 @@
-"""A call as gRPC brings it, and the update that its request asks for."""
+"""A call as gRPC brings it, and what its request asks for."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, Final
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
 import grpc
@@ -13,10 +13,12 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from service.api import metadata
 from service.api.call_handler import CallerGone, CallOutcome, TransportStatus
+from service.api.methods import GET_STEP, LIST_STEPS, UPDATE_STEP
 from service.api.value import TooManyValues, struct_to_json, unrepresentable
 from service.domain.certificate_names import certificate_names
 from service.domain.deadline import Deadline
 from service.domain.errors import MAX_VIOLATIONS, CallRefused, ErrorCode, Problem, Violation, invalid
+from service.domain.sequence import StepQuery
 from service.domain.step import CUSTOM_FIELDS, Provider, StepUpdate
 from service.domain.validation import CUSTOM_FIELDS_TOO_LONG, MAX_CUSTOM_FIELDS_BYTES
 from service.rpc.status import status_name
@@ -71,18 +73,41 @@ def decode_request(data: bytes) -> pb.UpdateStepRequest:
         ) from None
 
 
+def _decoder(kind: type[Message]) -> Callable[[bytes], Message]:
+    def decode(data: bytes) -> Message:
+        try:
+            return kind.FromString(data)
+        except DecodeError:
+            raise invalid([Violation("request", f"Is not an {kind.DESCRIPTOR.full_name}.")]) from None
+
+    return decode
+
+
+DECODERS: Final[Mapping[str, Callable[[bytes], Any]]] = {
+    UPDATE_STEP.name: decode_request,
+    GET_STEP.name: _decoder(pb.GetStepRequest),
+    LIST_STEPS.name: _decoder(pb.ListStepsRequest),
+}
+"""What decodes the requests of each method."""
+
+Parse: TypeAlias = Callable[[Any, Provider, str], StepUpdate | StepQuery]
+"""Makes what a request asks for of it, of the provider and of the customer."""
+
+
 class GrpcCall:
     """A call as gRPC brings it; `service.api.call_handler.InboundCall` says what each method promises."""
 
-    __slots__ = ("_context", "_requests")
+    __slots__ = ("_context", "_parse", "_requests")
 
     def __init__(
         self,
-        requests: AsyncIterator[pb.UpdateStepRequest],
-        context: grpc.aio.ServicerContext[pb.UpdateStepRequest, pb.UpdateStepResponse],
+        requests: AsyncIterator[Any],
+        context: grpc.aio.ServicerContext[Any, Any],
+        parse: Parse,
     ) -> None:
         self._requests = requests
         self._context = context
+        self._parse = parse
 
     def metadata_pairs(self) -> metadata.MetadataPairs:
         """The invocation metadata."""
@@ -103,7 +128,7 @@ class GrpcCall:
         """The address that the call came from."""
         return unquote(self._context.peer()).partition(":")[2]
 
-    async def read_update(self, call_metadata: metadata.CallMetadata, deadline: Deadline) -> StepUpdate:
+    async def read_request(self, call_metadata: metadata.CallMetadata, deadline: Deadline) -> StepUpdate | StepQuery:
         """Receives and decodes the request.
 
         Raises:
@@ -122,7 +147,7 @@ class GrpcCall:
             ) from None
         except StopAsyncIteration:
             raise CallerGone from None
-        return step_update(request, call_metadata.provider, call_metadata.customer_id)
+        return self._parse(request, call_metadata.provider, call_metadata.customer_id)
 
     def transport_status(self, outcome: CallOutcome | None) -> TransportStatus:
         """The gRPC status."""
@@ -135,18 +160,23 @@ def step_update(request: pb.UpdateStepRequest, provider: Provider, customer_id: 
     Raises:
         CallRefused: It has no record, a field that is not known here, or a number that JSON does not have.
     """
-    unknown = [
-        *_unknown(request, ""),
-        *_unknown(request.record, "record."),
-        *_unknown(request.record.template, "record.template."),
-    ]
-    if request.if_shared not in _IF_SHARED:
-        unknown.append(Violation("if_shared", "Is a value that this version of the service does not know."))
-    if unknown:
-        raise invalid(unknown)
+    record = request.record
+    if (
+        len(UnknownFieldSet(request))
+        or len(UnknownFieldSet(record))
+        or len(UnknownFieldSet(record.template))
+        or request.if_shared not in _IF_SHARED
+    ):
+        raise invalid(
+            [
+                *_unknown(request, ""),
+                *_unknown(record, "record."),
+                *_unknown(record.template, "record.template."),
+                *_unknown_value("if_shared", request.if_shared, _IF_SHARED),
+            ]
+        )
     if not request.HasField("record"):
         raise invalid([Violation("record", "Required: the values to set; an empty one changes nothing.")])
-    record = request.record
     template = record.template
     try:
         fields, is_doubtful = struct_to_json(record.custom_fields, _MAX_VALUES)
@@ -168,6 +198,44 @@ def step_update(request: pb.UpdateStepRequest, provider: Provider, customer_id: 
         refuse_shared=request.if_shared == pb.IF_SHARED_REFUSE,
         variant=request.variant,
     )
+
+
+def step_query(request: pb.GetStepRequest, provider: Provider, customer_id: str) -> StepQuery:
+    """The step that a request asks for.
+
+    Raises:
+        CallRefused: It has a field or a value that is not known here.
+    """
+    _check_view(request)
+    return StepQuery(
+        provider,
+        customer_id,
+        request.sequence_id,
+        request.sequence_step_id,
+        with_bodies=request.view != pb.STEP_VIEW_BASIC,
+        with_sharing=request.with_sharing,
+    )
+
+
+def steps_query(request: pb.ListStepsRequest, provider: Provider, customer_id: str) -> StepQuery:
+    """The steps that a request asks for.
+
+    Raises:
+        CallRefused: It has a field or a value that is not known here.
+    """
+    _check_view(request)
+    with_bodies = request.view == pb.STEP_VIEW_FULL
+    return StepQuery(provider, customer_id, request.sequence_id, "", names_step=False, with_bodies=with_bodies)
+
+
+def _check_view(request: pb.GetStepRequest | pb.ListStepsRequest) -> None:
+    unknown = [*_unknown(request, ""), *_unknown_value("view", request.view, pb.StepView.values())]
+    if unknown:
+        raise invalid(unknown)
+
+
+def _unknown_value(name: str, value: int, known: Collection[int]) -> list[Violation]:
+    return [] if value in known else [Violation(name, "Is a value that this version of the service does not know.")]
 
 
 def _unknown(message: Message, path: str) -> list[Violation]:

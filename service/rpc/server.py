@@ -16,7 +16,7 @@ from service.rpc.health import HealthServicer
 from service.rpc.interceptors import UnreadRequestInterceptor
 from service.rpc.keyless import KeylessInterceptor
 from service.rpc.reflection import add_reflection
-from service.rpc.request import decode_request
+from service.rpc.request import DECODERS
 from service.rpc.servicer import SequenceStepServicer
 
 SERVICE_NAME: Final = sequence_step_service_pb2.DESCRIPTOR.services_by_name["SequenceStepService"].full_name
@@ -106,7 +106,7 @@ async def start(
     """
     keyless = KeylessInterceptor(SERVICE_NAME)
     server = grpc.aio.server(
-        interceptors=(UnreadRequestInterceptor(SERVICE_NAME, decode_request), keyless),
+        interceptors=(UnreadRequestInterceptor(SERVICE_NAME, DECODERS), keyless),
         options=(
             *OPTIONS,
             ("grpc.so_reuseport", int(shared)),

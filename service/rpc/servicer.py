@@ -1,40 +1,28 @@
-"""The gRPC service: its method, and the status that a call ends with."""
+"""The gRPC service: its methods, and the status that a call ends with."""
 
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Any, Final
 
 import grpc
-from engagement.v1 import sequence_step_service_pb2 as pb
 from engagement.v1.sequence_step_service_pb2_grpc import SequenceStepServiceServicer
 
 from service.api import contract
 from service.api.call_handler import CallerGone, CallHandler, CallOutcome
+from service.api.methods import GET_STEP, LIST_STEPS, UPDATE_STEP, Method
 from service.domain.errors import CODES, Problem
-from service.rpc.request import GrpcCall
+from service.rpc.request import GrpcCall, Parse, step_query, step_update, steps_query
 from service.rpc.status import status_details, status_name
 
 _DETAILS: Final = "grpc-status-details-bin"
 
 
-class SequenceStepServicer(SequenceStepServiceServicer):
-    """Serves `engagement.v1.SequenceStepService`, behind `service.rpc.interceptors.UnreadRequestInterceptor`."""
+def _served(method: Method, parse: Parse) -> Any:
+    """A method of the service, which answers one call."""
 
-    def __init__(self, call_handler: CallHandler) -> None:
-        self._call_handler = call_handler
-
-    async def UpdateStep(  # type: ignore[override]  # the interceptor gives it the request unread  # noqa: N802
-        self,
-        request: AsyncIterator[pb.UpdateStepRequest],
-        context: grpc.aio.ServicerContext[pb.UpdateStepRequest, pb.UpdateStepResponse],
-    ) -> pb.UpdateStepResponse:
-        """Answers one call.
-
-        Args:
-            request: Receives and decodes the one request.
-            context: gRPC's context of the call.
-        """
+    async def served(self: "SequenceStepServicer", request: AsyncIterator[Any], context: Any) -> Any:
+        # The interceptor gives it the request unread: what receives and decodes the one request.
         try:
-            outcome = await self._call_handler.update_step(GrpcCall(request, context))
+            outcome = await self.call_handler.handle(method, GrpcCall(request, context, parse))
         except CallerGone:
             # Who has left does not see it, and for who has sent nothing no repetition helps, as it may after CANCELLED.
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "The call ended without a request.")
@@ -48,6 +36,23 @@ class SequenceStepServicer(SequenceStepServiceServicer):
         else:
             context.set_trailing_metadata(_trailers(outcome, problem))
         return outcome.response
+
+    return served
+
+
+class SequenceStepServicer(SequenceStepServiceServicer):
+    """Serves `engagement.v1.SequenceStepService`, behind `service.rpc.interceptors.UnreadRequestInterceptor`.
+
+    Attributes:
+        call_handler: Handles the calls.
+    """
+
+    def __init__(self, call_handler: CallHandler) -> None:
+        self.call_handler = call_handler
+
+    UpdateStep = _served(UPDATE_STEP, step_update)
+    GetStep = _served(GET_STEP, step_query)
+    ListSteps = _served(LIST_STEPS, steps_query)
 
 
 def _trailers(outcome: CallOutcome, problem: Problem) -> tuple[tuple[str, str | bytes], ...]:

@@ -71,15 +71,23 @@ class ProviderSessions:
         """How many circuit breakers keep requests from the provider."""
         return sum(breaker.is_open for breaker in self.breakers.values())
 
-    async def admit(self, application_id: int, credentials: CredentialsId, scope: str, deadline: Deadline) -> None:
-        """Returns when a request may be sent; waits for a rate limit if the wait is short and fits the deadline.
+    async def admit(
+        self,
+        application_id: int,
+        credentials: CredentialsId,
+        scope: str,
+        deadline: Deadline,
+        *,
+        may_wait: bool = True,
+    ) -> None:
+        """Returns when a request may be sent; waits for a rate limit if it may, and the wait is short and fits the deadline.
 
         Raises:
             UpdateFailed: It is bound to fail; says after how many seconds it is not.
         """
         wait = self.limits.wait(credentials, scope)
         if wait:
-            if wait > LONGEST_WAIT_SECONDS or wait + _LEAST_SECONDS > deadline.remaining():
+            if not may_wait or wait > LONGEST_WAIT_SECONDS or wait + _LEAST_SECONDS > deadline.remaining():
                 raise failed(
                     ErrorCode.TOO_MANY_REQUESTS_ERROR,
                     f"{self.adapter.provider.title}'s rate limit for {scope} is used up for this customer, so the request was "
@@ -115,10 +123,12 @@ class ProviderSession:
 
     Attributes:
         requests_sent: How many were sent so far.
+        may_wait: Whether a request may be sent later than now, for a rate limit or since it failed before.
     """
 
     def __init__(self, shared: ProviderSessions, connection: Connection, renew: Renew, deadline: Deadline) -> None:
         self.requests_sent = 0
+        self.may_wait = True
         self._shared = shared
         self._adapter = shared.adapter
         self._connection = connection
@@ -197,6 +207,8 @@ class ProviderSession:
             # Says nothing about how the provider is, so that it costs neither time nor the budget. It happens once: no
             # connection to that server is kept for a while.
             return wait_before_retry(attempt, 0.0, self._deadline.remaining())
+        if not self.may_wait:
+            return None
         wait = wait_before_retry(attempt, failure.problems[0].retry_after, self._deadline.remaining())
         return wait if wait is not None and self._budget.spend() else None
 
@@ -233,7 +245,8 @@ class ProviderSession:
             raise self._unanswered(request, DeadlineExceeded(request_was_sent=False), is_write=is_write)
         shared, adapter, connection, credentials = self._shared, self._adapter, self._connection, self._credentials
         scope = adapter.rate_scope(request)
-        await shared.admit(connection.application_id, credentials, scope, self._deadline)
+        may_wait = self.may_wait
+        await shared.admit(connection.application_id, credentials, scope, self._deadline, may_wait=may_wait)
         self.requests_sent += 1
         headers = adapter.headers(connection.credentials)
         url = f"{adapter.base_url}{request.path}"

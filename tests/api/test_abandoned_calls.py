@@ -136,4 +136,7 @@ async def test_the_metrics_tell_the_same(server: RunningGrpcServer) -> None:
     metrics = CallMetrics(lambda: 0)
     metrics.record(await left(server, Slow(ApolloFake(), "PUT")))
     text = metrics.render()[0].decode()
-    assert 'seqstep_calls_total{code="CANCELLED",outcome="applied",provider="apollo",server="grpc"} 1.0' in text
+    assert (
+        'seqstep_calls_total{code="CANCELLED",method="UpdateStep",outcome="applied",provider="apollo",server="grpc"} 1.0'
+        in text
+    )

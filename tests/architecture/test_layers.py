@@ -20,6 +20,7 @@ ALLOWED = {
     "service.providers": {"service.domain"},
     "service.upstream": {"service.domain", "service.providers.adapter", "service.providers.responses"},
     "service.connections": {"service.domain", "service.tasks"},
+    "service.read_steps": {"service.domain", "service.update_step", "service.upstream"},
     "service.update_step": {"service.domain", "service.tasks", "service.providers", "service.upstream"},
     "service.observability": {"service.settings"},
     "service.api": {"service.domain", "service.observability", "service.providers", "service.update_step"},

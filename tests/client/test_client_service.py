@@ -1,4 +1,4 @@
-"""The client library and `seqstep update-step` against the real service in front of the sandbox."""
+"""The client library and the commands that call the service, against the real service in front of the sandbox."""
 
 import asyncio
 import json
@@ -7,6 +7,7 @@ import pty
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,10 +114,66 @@ async def test_a_key_that_is_not_known(service: RunningService) -> None:
     assert raised.value.code == "UNAUTHORIZED_ERROR"
 
 
+async def test_an_etag_is_given_and_taken(service: RunningService) -> None:
+    first = await call(service)
+    await call(service, replace(HELLO, subject="Theirs"))
+    with pytest.raises(NotApplied) as raised:
+        await call(service, replace(HELLO, subject="Mine", etag=first.etag))
+    failure = raised.value
+    assert (failure.code, failure.changes) == ("STEP_CHANGED_ERROR", ())
+    conflict = failure.conflicts[0]
+    assert (conflict.field, conflict.before, conflict.after) == ("template.subject", "Theirs", "Mine")
+    assert (await call(service, replace(HELLO, subject="Mine", etag=failure.etag))).changes
+
+
+async def test_a_shared_template_is_left_and_a_variant_picked(service: RunningService) -> None:
+    shared = StepUpdate(sequence_id=SEQUENCE, sequence_step_id=str(seed.OUTREACH_STEP_SHARED_A), subject="x")
+    with pytest.raises(NotApplied, match="also used by step") as raised:
+        await call(service, replace(shared, refuse_shared=True))
+    assert raised.value.code == "SHARED_TEMPLATE_ERROR"
+    variant = str(seed.OUTREACH_TEMPLATE_AB_FIRST)
+    tested = StepUpdate(sequence_id=SEQUENCE, sequence_step_id=str(seed.OUTREACH_STEP_AB_TEST), subject="x")
+    assert [each.before for each in (await call(service, replace(tested, variant=variant))).changes] == ["Variant A"]
+
+
+async def test_steps_are_read(service: RunningService) -> None:
+    given: Any = {"customer_id": CUSTOMER, "provider": "outreach"}
+    async with AsyncClient(service.app.rpc.address, api_key=service.key.reveal()) as client:
+        found = await client.list_steps(SEQUENCE, **given)
+        step = await client.get_step(SEQUENCE, STEP, with_bodies=False, **given)
+        with pytest.raises(NotApplied) as raised:
+            await client.get_step(SEQUENCE, "999", **given)
+        with pytest.raises(CallRefused) as refused:
+            await client.list_steps("x", **given)
+    assert step == found.steps[0]
+    assert (raised.value.code, refused.value.violations[0].field) == ("NOT_FOUND_ERROR", "sequence_id")
+
+
+async def test_the_blocking_client_reads_the_same(service: RunningService) -> None:
+    def read() -> tuple[Any, Any]:
+        given: Any = {"customer_id": CUSTOMER, "provider": "outreach"}
+        with Client(service.app.rpc.address, api_key=service.key.reveal()) as client:
+            return client.list_steps(SEQUENCE, with_bodies=True, **given), client.get_step(SEQUENCE, STEP, **given)
+
+    found, step = await asyncio.to_thread(read)
+    assert step == found.steps[0]
+
+
+async def test_a_read_that_is_not_answered_changed_nothing(service: RunningService) -> None:
+    service.sandbox.order_fault(provider="outreach", method="GET", hang=True, times=None)
+    async with AsyncClient(service.app.rpc.address, api_key=service.key.reveal()) as client:
+        with pytest.raises(NotApplied):
+            await client.get_step(SEQUENCE, STEP, customer_id=CUSTOMER, provider="outreach", timeout=1)
+
+
 # The command line.
 
 
-async def update_step(
+async def update_step(service: RunningService, *arguments: str, **more: Any) -> Ended:
+    return await command(service, "update-step", *arguments, **more)
+
+
+async def command(
     service: RunningService,
     *arguments: str,
     stdin: str = "",
@@ -128,9 +185,39 @@ async def update_step(
         "SEQSTEP_ADDRESS": service.app.rpc.address,
     }
     options = ("--customer", CUSTOMER, "--provider", "outreach")
-    return await asyncio.to_thread(
-        run, without_settings() | environment, "update-step", *options, *arguments, stdin=stdin
-    )
+    name, *rest = arguments
+    return await asyncio.to_thread(run, without_settings() | environment, name, *options, *rest, stdin=stdin)
+
+
+async def test_a_person_sees_the_steps_of_a_sequence(service: RunningService) -> None:
+    ended = await command(service, "steps", SEQUENCE)
+    columns, first, *_ = (line.split("\t") for line in ended.out.splitlines())
+    assert columns == ["order", "step", "type", "after", "template", "variant", "subject"]
+    assert first == ["1", STEP, "auto_email", "3 d", "18", "live, changed by default", "Quick question"]
+    as_json = json.loads((await command(service, "steps", SEQUENCE, "--json")).out)
+    assert (as_json["sequence"]["enabled"], as_json["steps"][0]["sequenceStepId"]) == (True, STEP)
+
+
+async def test_a_person_sees_a_step_and_its_etag(service: RunningService) -> None:
+    ended = await command(service, "show", SEQUENCE, str(seed.OUTREACH_STEP_SHARED_A), "--sharing")
+    assert ended.status == 0, ended.err
+    lines = ended.out.splitlines()
+    assert lines[0] == f"Step {seed.OUTREACH_STEP_SHARED_A} · auto_email · the sequence is on"
+    assert f"  also used by step {seed.OUTREACH_STEP_SHARED_B}, {seed.OUTREACH_STEP_DISABLED_SHARED}" in lines
+    assert "  subject: Following up" in lines
+    [etag] = re.findall(r"  etag: (\S+)", ended.out)
+    taken = await update_step(service, SEQUENCE, str(seed.OUTREACH_STEP_SHARED_A), "--subject", "x", "--etag", etag)
+    assert taken.status == 0, taken.err
+    refused = await update_step(service, SEQUENCE, str(seed.OUTREACH_STEP_SHARED_A), "--subject", "y", "--etag", etag)
+    assert (refused.status, "STEP_CHANGED_ERROR (412)" in refused.err) == (1, True)
+    assert "  -x\n  +y\n" in refused.err
+    missing = await command(service, "show", SEQUENCE, "999")
+    assert (missing.status, missing.out, "NOT_FOUND_ERROR (404)" in missing.err) == (1, "", True)
+
+
+async def test_a_shared_template_is_left_where_a_person_wants_that(service: RunningService) -> None:
+    ended = await update_step(service, SEQUENCE, str(seed.OUTREACH_STEP_SHARED_A), "--subject", "x", "--refuse-shared")
+    assert (ended.status, "SHARED_TEMPLATE_ERROR (412)" in ended.err) == (1, True)
 
 
 async def test_a_person_sees_what_changed(service: RunningService) -> None:

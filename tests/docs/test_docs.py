@@ -9,8 +9,8 @@ from pydantic import SecretStr
 
 from service.api import contract
 from service.api.metadata import ErrorMode
+from service.cli.options import API_KEY
 from service.cli.root import COMMANDS
-from service.cli.update_step import API_KEY
 from service.domain.errors import CODES, ErrorCode
 from service.domain.step import WARNINGS, WarningType
 from service.providers import providers

@@ -90,14 +90,21 @@ async def step(
         ("x-api-key", api_key),
         ("x-error-mode", mode),
     )
+    get = pb.GetStepRequest(sequence_id=ids[0], sequence_step_id=ids[1])
+    listed = pb.ListStepsRequest(sequence_id=ids[0])
     async with service_stub(address) as stub:
-        call = stub.UpdateStep(request, metadata=metadata, timeout=10)
-        answer = await call_result(call)
-        search.wrote("envelope", answer.response.SerializeToString())
-        search.wrote("trailers", repr(answer.trailers))
-        search.wrote("details", repr(await call.details()))
-    assert answer.errors, (provider, customer)
-    search.failures += 1
+        for method, asked, empty in (
+            (stub.UpdateStep, request, pb.UpdateStepResponse()),
+            (stub.GetStep, get, pb.GetStepResponse()),
+            (stub.ListSteps, listed, pb.ListStepsResponse()),
+        ):
+            call = method(asked, metadata=metadata, timeout=10)
+            answer = await call_result(call, empty)
+            search.wrote("envelope", answer.response.SerializeToString())
+            search.wrote("trailers", repr(answer.trailers))
+            search.wrote("details", repr(await call.details()))
+            assert answer.errors, (provider, customer)
+            search.failures += 1
 
 
 async def step_over_http(
@@ -114,6 +121,12 @@ async def step_over_http(
         for content in (good, f'{{"record": "{api_key}"}}'.encode(), api_key.encode(), good[:-1]):
             json_headers = {**headers, "content-type": "application/json"}
             answer = await client.patch(path, headers=json_headers, content=content)
+            search.wrote("http answer", answer.content)
+            search.wrote("http headers", repr(answer.headers.raw))
+            assert answer.json()["errors"], (provider, customer)
+            search.failures += 1
+        for read in (path, f"/sequences/{ids[0]}"):
+            answer = await client.get(read, headers=headers)
             search.wrote("http answer", answer.content)
             search.wrote("http headers", repr(answer.headers.raw))
             assert answer.json()["errors"], (provider, customer)

@@ -182,6 +182,12 @@ async def test_a_cell_of_the_matrix(
 
 
 def check_envelope(answer: CallResult, cell: Cell) -> None:
+    check_errors(answer, cell)
+    applied = {"template.subject"} if cell.call == "fields" else set()
+    assert set(answer.changes) == applied
+
+
+def check_errors(answer: CallResult, cell: Cell) -> None:
     expected = cell.expected
     assert [error.code for error in answer.errors] == [expected.code] * expected.errors
     assert answer.trailers["x-error-code"] == expected.code
@@ -192,8 +198,6 @@ def check_envelope(answer: CallResult, cell: Cell) -> None:
         assert error.meta.HasField("retry_after") == (expected.retry_after is not None)
         if expected.retry_after is not None:
             assert error.meta.retry_after.ToSeconds() == pytest.approx(expected.retry_after, abs=3)
-    applied = {"template.subject"} if cell.call == "fields" else set()
-    assert set(answer.changes) == applied
 
 
 def check_truth(cell: Cell, before: tuple[Any, Any], now: tuple[Any, Any]) -> None:
@@ -205,6 +209,41 @@ def check_truth(cell: Cell, before: tuple[Any, Any], now: tuple[Any, Any]) -> No
             assert now[0] == SUBJECT
         case _:
             assert now[1] == before[1]
+
+
+# A read of a caller's fails as that of an update does; some of the cells show it.
+READS = [(cell, method) for cell in ALL if cell.call == "read" for method in ("get_step", "list_steps")][::ONE_IN]
+
+
+@pytest.mark.parametrize(("cell", "method"), READS, ids=[f"{method}-{cell}" for cell, method in READS])
+async def test_a_read_fails_as_that_of_an_update(
+    cell: Cell,
+    method: str,
+    tmp_path: Path,
+    rerouted: Callable[[Cell, str], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if (cell.provider, method) == (Provider("outreach"), "list_steps"):
+        monkeypatch.setitem(PLACES, (cell.provider, "read"), ("GET", "sequenceSteps"))
+    ids: tuple[Any, Any] = (seed.APOLLO_SEQUENCE_INACTIVE, seed.APOLLO_STEP_INACTIVE_PLAIN)
+    if cell.provider == Provider("outreach"):
+        ids = (seed.OUTREACH_SEQUENCE_DISABLED, seed.OUTREACH_STEP_DISABLED_PLAIN)
+    async with (
+        running_service(tmp_path, provider_max_answer_bytes=8 * 1024 * 1024) as service,
+        faulty(cell, service, rerouted) as requests,
+    ):
+        seconds = {"seconds": cell.fault.deadline}
+        if method == "get_step":
+            answer = await service.get_step(cell.provider, *ids, **seconds)
+        else:
+            answer = await service.list_steps(cell.provider, ids[0], **seconds)
+        assert answer.code is grpc.StatusCode.OK
+        assert requests() == cell.expected.calls
+        if cell.expected.code is None:
+            assert answer.errors == []
+            return
+        check_errors(answer, cell)
+        assert not answer.response.HasField("step" if method == "get_step" else "sequence")
 
 
 DOUBTFUL = [cell for cell in ALL if cell.expected.outcome is Outcome.UNKNOWN]

@@ -8,13 +8,16 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import atheris
+from engagement.v1 import sequence_step_service_pb2 as pb
 
 with atheris.instrument_imports(include=["service", "tests.fuzz"]):
+    from service.api.methods import GET_STEP, LIST_STEPS
     from service.domain.step import Provider
     from service.providers.adapter import ProviderResponse
-    from tests.fuzz.targets import one_update, request_of, whole_metadata
+    from tests.fuzz.targets import IDS, one_read, one_update, request_of, whole_metadata
 
 _KEYS = ["x-customer-id", "x-provider-name", "x-request-id", "x-error-mode", "x-api-key"]
 _STATUSES = [200, 200, 200, 201, 401, 403, 404, 422, 429, 500, 503, 302]
@@ -45,7 +48,7 @@ _CORPUS = (
 def once(data: bytes) -> None:
     """One try."""
     given = atheris.FuzzedDataProvider(data)
-    what = given.ConsumeIntInRange(0, 3)
+    what = given.ConsumeIntInRange(0, 4)
     if what == 0:
         count = given.ConsumeIntInRange(0, 4)
         whole_metadata([(given.PickValueInList(_KEYS), given.ConsumeBytes(40)) for _ in range(count)])
@@ -60,7 +63,14 @@ def once(data: bytes) -> None:
     status = given.PickValueInList(_STATUSES)
     first = ProviderResponse(status, headers, given.ConsumeBytes(given.remaining_bytes() // 4 * 3))
     second = ProviderResponse(given.PickValueInList(_STATUSES), headers, given.ConsumeBytes(given.remaining_bytes()))
-    one_update(provider, request, [first, second])
+    if what == 4:
+        method = GET_STEP if given.ConsumeBool() else LIST_STEPS
+        sequence, step = IDS[provider]
+        ids = {"sequence_id": sequence} | ({"sequence_step_id": step} if method is GET_STEP else {})
+        kind: Any = pb.GetStepRequest if method is GET_STEP else pb.ListStepsRequest
+        one_read(provider, method, kind(**ids).SerializeToString(), [first, second])
+    else:
+        one_update(provider, request, [first, second])
 
 
 def main() -> None:

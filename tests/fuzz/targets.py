@@ -16,7 +16,8 @@ from google.protobuf.message import DecodeError
 
 from sandbox import seed
 from service.api import metadata
-from service.api.envelope import MAX_RESPONSE_BYTES, envelope
+from service.api.envelope import MAX_RESPONSE_BYTES, Response, envelope
+from service.api.methods import GET_STEP, MAX_READ_BYTES, Method
 from service.domain.credentials import ApiKeyCredentials, Connection, Credentials, OAuthCredentials, Secret
 from service.domain.deadline import Deadline
 from service.domain.errors import CallRefused, Outcome
@@ -24,7 +25,8 @@ from service.domain.step import Caller, Provider
 from service.providers.adapter import ProviderResponse
 from service.providers.apollo import Apollo
 from service.providers.outreach import Outreach
-from service.rpc.request import step_update
+from service.read_steps import ReadSteps
+from service.rpc.request import DECODERS, step_query, step_update, steps_query
 from service.update_step import UpdateStep
 from service.upstream.http import ConnectionClosed
 from service.upstream.session import ProviderSessions
@@ -114,6 +116,43 @@ async def _one_update(
     assert len(data) < MAX_RESPONSE_BYTES
     shown = json_format.MessageToJson(pb.UpdateStepResponse.FromString(data))
     assert MARK not in shown or MARK.encode() in request
+    return response
+
+
+def one_read(
+    provider: Provider, method: Method, request: bytes, responses: Sequence[ProviderResponse]
+) -> Response | None:
+    """Makes a read of whatever the caller sends; None if it is refused as such.
+
+    Raises:
+        AssertionError: It broke a promise.
+        Exception: It failed by a bug.
+    """
+    return asyncio.run(_one_read(provider, method, request, responses))
+
+
+async def _one_read(
+    provider: Provider, method: Method, request: bytes, responses: Sequence[ProviderResponse]
+) -> Response | None:
+    http: Any = FakeHttp(responses)
+    adapters = (Apollo(BASE_URL, f"{BASE_URL}/token"), Outreach(BASE_URL))
+    sessions = {adapter.provider: ProviderSessions(adapter, http) for adapter in adapters}
+    parse: Any = step_query if method is GET_STEP else steps_query
+    try:
+        query = parse(DECODERS[method.name](request), provider, "acme")
+        result = await ReadSteps(sessions, FakeConnections())(Caller(1, "fuzz"), query, Deadline.after(SECONDS))
+    except CallRefused as refused:
+        assert refused.problem.detail  # noqa: PT017  # not always refused
+        return None
+    for problem in result.problems:
+        assert problem.detail
+        assert problem.outcome is Outcome.NOT_APPLIED
+    response, problems = method.respond(result, "fuzz", "request")
+    data = response.SerializeToString()
+    assert len(data) < MAX_READ_BYTES
+    assert len(response.errors) == len(problems)
+    shown = json_format.MessageToJson(type(response).FromString(data))
+    assert not problems or MARK not in shown or MARK.encode() in request
     return response
 
 

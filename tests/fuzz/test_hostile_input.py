@@ -15,11 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox import seed
+from service.api.methods import GET_STEP, LIST_STEPS, Method
 from service.domain.deadline import Deadline
 from service.domain.step import Provider
 from service.providers.adapter import ProviderResponse
 from service.upstream.http import HttpClient, request_was_sent
-from tests.fuzz.targets import MARK, one_update, request_of, whole_metadata
+from tests.fuzz.targets import IDS, MARK, one_read, one_update, request_of, whole_metadata
+from tests.support import outreach
 from tests.support.scripted_server import ServerConnection, scripted_server
 
 ROOT = Path(__file__).parents[2]
@@ -149,6 +151,79 @@ def test_an_id_in_an_answer_leads_nowhere_else(template_id: str) -> None:
     )
     assert response is not None
     assert [error.code for error in response.errors] == ["BAD_GATEWAY_ERROR"]
+
+
+METHODS = st.sampled_from([GET_STEP, LIST_STEPS])
+
+
+def read_request(provider: Provider, method: Method) -> bytes:
+    sequence, step = IDS[provider]
+    if method is GET_STEP:
+        return pb.GetStepRequest(sequence_id=sequence, sequence_step_id=step, with_sharing=True).SerializeToString()
+    return pb.ListStepsRequest(sequence_id=sequence, view=pb.STEP_VIEW_FULL).SerializeToString()
+
+
+def valid_answer(provider: Provider, method: Method) -> Any:
+    """What the provider answers to a read."""
+    sequence, step = IDS[provider]
+    if provider == Provider("apollo"):
+        return json.loads(apollo_answers("a" * 24)[0].body)
+    link = {"sequence": outreach.link("sequence", int(sequence))}
+    own = outreach.step(int(sequence), order=1) | {"id": int(step), "relationships": link}
+    variant = outreach.variant()
+    variant["relationships"]["sequenceStep"] = outreach.link("sequenceStep", int(step))
+    others = [outreach.template(), outreach.sequence() | {"id": int(sequence)}]
+    if method is GET_STEP:
+        return {"data": [variant], "included": [own, *others]}
+    return {"data": [own], "included": [variant, *others]}
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The paths of all that is in a JSON value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for name, each in inner for place in places(each, (*path, name)))]
+
+
+def replaced(value: Any, path: tuple[Any, ...], other: Any) -> Any:
+    """The JSON value with another one at a path."""
+    if not path:
+        return other
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[path[0]] = replaced(copy[path[0]], path[1:], other)
+    return copy
+
+
+@pytest.mark.parametrize("provider", [Provider("apollo"), Provider("outreach")])
+@pytest.mark.parametrize("method", [GET_STEP, LIST_STEPS])
+def test_what_is_fuzzed_does_read_a_step(provider: Provider, method: Method) -> None:
+    answer = ProviderResponse(200, {}, json.dumps(valid_answer(provider, method)).encode())
+    response = one_read(provider, method, read_request(provider, method), [answer, answer])
+    assert response is not None
+    assert not response.errors
+    found = response.step if isinstance(response, pb.GetStepResponse) else response.steps[0]  # type: ignore[union-attr]
+    assert found.variants[0].HasField("body")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data(), PROVIDERS, METHODS)
+def test_a_read_of_an_odd_answer(data: st.DataObject, provider: Provider, method: Method) -> None:
+    """Around a valid answer, with members of other types and values in it."""
+    answer = valid_answer(provider, method)
+    for _ in range(data.draw(st.integers(1, 3))):
+        path = data.draw(st.sampled_from(places(answer)))
+        answer = replaced(answer, path, data.draw(JSON))
+    body = json.dumps(answer).encode()
+    one_read(provider, method, read_request(provider, method), [ProviderResponse(200, {}, body)] * 3)
+
+
+@pytest.mark.slow
+@settings(max_examples=400, deadline=None)
+@given(PROVIDERS, METHODS, st.binary(max_size=100), ANSWERS)
+def test_any_bytes_of_a_read(
+    provider: Provider, method: Method, request: bytes, answers: list[ProviderResponse]
+) -> None:
+    one_read(provider, method, request, answers)
+    one_read(provider, method, read_request(provider, method), answers)
 
 
 HEAD_LINES = st.sampled_from(

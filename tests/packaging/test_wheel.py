@@ -35,7 +35,18 @@ def test_the_wheel_is_all_that_a_machine_needs(tmp_path: Path) -> None:
     run(*into, "--no-deps", "--no-index", wheel, client, cwd=tmp_path)
     seqstep = python.with_name("seqstep")
     shown = run(seqstep, "--help", cwd=tmp_path)
-    for command in ("serve", "sandbox", "demo", "app", "connection", "update-step", "keygen", "doctor"):
+    for command in (
+        "serve",
+        "sandbox",
+        "demo",
+        "app",
+        "connection",
+        "update-step",
+        "steps",
+        "show",
+        "keygen",
+        "doctor",
+    ):
         assert command in shown
     imported = "from engagement.v1 import sequence_step_service_pb2 as pb; print(pb.DESCRIPTOR.package, pb.__file__)"
     package, file = run(python, "-c", imported, cwd=tmp_path).split()

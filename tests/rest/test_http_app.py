@@ -15,6 +15,7 @@ from service.api.admission import Admission
 from service.domain.deadline import Deadline
 from service.domain.errors import CODES, MAX_VIOLATIONS, CallRefused, Cause, ErrorCode, Origin, Outcome, Problem
 from service.domain.json_value import json_path
+from service.domain.sequence import SequenceResult
 from service.domain.step import Caller, FieldChange, Provider, StepUpdate, StepWarning, UpdateResult, WarningType
 from service.domain.validation import MAX_BODY_BYTES
 from service.rest import request
@@ -223,7 +224,7 @@ async def test_another_value_of_validate_only_is_refused(server: RunningHttpServ
 
 
 async def test_the_query_says_when_not_to_write(server: RunningHttpServer) -> None:
-    etag = f"{'a' * 22}.-"
+    etag = f"{'a' * 32}.-"
     query = f"?etag={etag}&if_shared=IF_SHARED_REFUSE&variant=5f0000000000000000000401"
     assert (await server.patch(path=PATH + query)).status_code == 200
     update = server.updates[0]
@@ -367,10 +368,10 @@ async def test_an_unknown_path_is_answered_in_the_envelope(server: RunningHttpSe
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("GET", PATH, "PATCH"),
-        ("POST", PATH, "PATCH"),
-        ("PUT", f"/engagement/v2{PATH}", "PATCH"),
-        ("PROPFIND", PATH, "PATCH"),
+        ("POST", PATH, "GET, PATCH"),
+        ("PUT", f"/engagement/v2{PATH}", "GET, PATCH"),
+        ("PROPFIND", PATH, "GET, PATCH"),
+        ("PATCH", "/sequences/54", "GET"),
         ("DELETE", "/healthz", "GET, HEAD"),
         ("PATCH", "/metrics", "GET, HEAD"),
         ("POST", "/openapi.json", "GET, HEAD"),
@@ -383,6 +384,69 @@ async def test_another_method_is_answered_with_those_allowed(
     error = error_of(response)
     assert (response.status_code, error["code"]) == (405, "METHOD_NOT_ALLOWED_ERROR")
     assert (response.headers["allow"], response.headers["x-request-id"]) == (allowed, "r-1")
+
+
+async def test_a_step_is_read_by_get(server: RunningHttpServer) -> None:
+    response = await server.client.get(f"{PATH}?with_sharing=true", headers=GOOD)
+    template = {"id": "18", "subject": "Hi", "body": "<p>Hi</p>"}
+    found = response.json()
+    [variant] = found.pop("variants")
+    etag = found["etag"]
+    assert (response.status_code, found) == (
+        200,
+        {
+            "id": "7",
+            "sequence_id": "54",
+            "type": "auto_email",
+            "order": 1,
+            "interval_seconds": 3600,
+            "is_reply": False,
+            "is_sequence_enabled": True,
+            "etag": etag,
+            "template": template,
+            "custom_fields": {"note": None},
+        },
+    )
+    assert variant == {
+        "id": "1",
+        "is_live": True,
+        "is_reply": False,
+        "is_archived": False,
+        "updated_by_default": True,
+        "etag": etag,
+        "sharing_step_ids": [],
+        "sharing_complete": False,
+        "template": template,
+    }
+    [query] = server.queries
+    assert (query.sequence_id, query.sequence_step_id, query.with_bodies, query.with_sharing) == ("54", "7", True, True)
+    assert (server.records[-1].method, server.records[-1].step, server.records[-1].http_status) == ("GetStep", "7", 200)
+
+
+async def test_a_sequence_is_read_by_get(server: RunningHttpServer) -> None:
+    response = await server.client.get("/sequences/54", headers=GOOD)
+    found = response.json()
+    [step] = found.pop("steps")
+    assert (response.status_code, found) == (
+        200,
+        {"id": "54", "name": "Spring", "is_enabled": True, "is_archived": False, "num_steps": 1},
+    )
+    assert step["template"] == {"id": "18", "subject": "Hi"}
+    full = await server.client.get("/engagement/v2/sequences/54?view=STEP_VIEW_FULL", headers=GOOD)
+    assert full.json()["steps"][0]["template"]["body"] == "<p>Hi</p>"
+    assert (server.records[-1].method, server.records[-1].sequence, server.records[-1].step) == ("ListSteps", "54", "")
+
+
+@pytest.mark.parametrize("path", [PATH, "/sequences/54"])
+async def test_a_read_that_fails_is_an_envelope(server: RunningHttpServer, path: str) -> None:
+    problem = Problem(ErrorCode.NOT_FOUND_ERROR, "It is gone.")
+    server.read_result = lambda query: SequenceResult((problem,))
+    response = await server.client.get(path, headers=GOOD)
+    assert (response.status_code, error_of(response)["code"]) == (404, "NOT_FOUND_ERROR")
+    assert set(response.json()) == {"errors", "warnings", "changes"}
+    for query in ("?view=FULL", "?etag=x"):
+        refused = await server.client.get(path + query, headers=GOOD)
+        assert (refused.status_code, error_of(refused)["code"]) == (400, "VALIDATION_ERROR")
 
 
 async def test_the_deadline_is_the_default_one(server: RunningHttpServer) -> None:

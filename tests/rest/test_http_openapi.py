@@ -15,7 +15,7 @@ from service.domain.errors import CODES, Cause, ErrorCode, Origin, Outcome, Prob
 from service.domain.step import FieldChange, StepWarning, WarningType
 from service.providers.apollo import Apollo
 from service.providers.outreach import Outreach
-from service.rest.app import PATH
+from service.rest.app import PATH, SEQUENCE_PATH
 from tests.support.deployment import prepared_deployment
 from tests.support.http_server import EMPTY, GOOD, RunningHttpServer
 from tests.support.processes import free_port, server_process
@@ -94,7 +94,7 @@ def validator(described: Any, name: str) -> jsonschema.Draft202012Validator:
 async def test_the_document_has_each_path_once_and_all_codes(server: RunningHttpServer) -> None:
     described = await document(server)
     assert described["openapi"].startswith("3.1.")
-    assert set(described["paths"]) == {PATH, "/healthz", "/readyz", "/metrics"}
+    assert set(described["paths"]) == {PATH, SEQUENCE_PATH, "/healthz", "/readyz", "/metrics"}
     operation = described["paths"][PATH]["patch"]
     assert (operation["operationId"], operation["tags"]) == ("updateSequenceStep", ["sequence steps"])
     statuses = {str(spec.http_status) for spec in CODES.values()} - {"405"}
@@ -105,7 +105,27 @@ async def test_the_document_has_each_path_once_and_all_codes(server: RunningHttp
     assert set(described["components"]["schemas"]) == {
         *("UpdateSequenceStep", "Record", "Template", "ServerStatus"),
         *("Envelope", "Error", "ErrorMeta", "ErrorCause", "Warning", "FieldChange"),
+        *("SequenceSteps", "Step", "StepVariant", "StepTemplate"),
     }
+
+
+@pytest.mark.parametrize(
+    ("path", "operation_id", "model", "query"),
+    [
+        (PATH, "getSequenceStep", "Step", ["view", "with_sharing"]),
+        (SEQUENCE_PATH, "getSequence", "SequenceSteps", ["view"]),
+    ],
+)
+async def test_the_document_has_the_reads(
+    server: RunningHttpServer, path: str, operation_id: str, model: str, query: list[str]
+) -> None:
+    operation = (await document(server))["paths"][path]["get"]
+    assert operation["operationId"] == operation_id
+    assert "requestBody" not in operation
+    assert [each["name"] for each in operation["parameters"] if each["in"] == "query"] == query
+    good = operation["responses"]["200"]["content"]["application/json"]["schema"]
+    assert good["$ref"].endswith(f"/{model}")
+    assert operation["responses"]["404"]["content"]["application/json"]["schema"]["$ref"].endswith("/Envelope")
 
 
 async def test_the_document_names_the_parameters(server: RunningHttpServer) -> None:

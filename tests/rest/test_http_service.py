@@ -62,9 +62,9 @@ async def scrape(address: str) -> Samples:
 RPC = "grpc_code=OK,grpc_method=UpdateStep,grpc_service=engagement.v1.SequenceStepService,grpc_type=unary"
 HANDLED = ("grpc_server_handled_total", RPC)
 HANDLING = ("grpc_server_handling_seconds_count", RPC)
-OK_RPC = ("seqstep_calls_total", "code=OK,outcome=succeeded,provider=apollo,server=grpc")
+OK_RPC = ("seqstep_calls_total", "code=OK,method=UpdateStep,outcome=succeeded,provider=apollo,server=grpc")
 BUILD = f"grpcio={version('grpcio')},python={platform.python_version()},version={version('seqstep')}"
-OK = ("seqstep_calls_total", "code=OK,outcome=succeeded,provider=apollo,server=http")
+OK = ("seqstep_calls_total", "code=OK,method=UpdateStep,outcome=succeeded,provider=apollo,server=http")
 
 
 async def test_both_servers_do_the_same_to_the_same_step(tmp_path: Path) -> None:
@@ -82,9 +82,11 @@ async def test_both_servers_do_the_same_to_the_same_step(tmp_path: Path) -> None
         assert [warning["problem_type"] for warning in again["warnings"]] == ["NO_CHANGE"]
         found = await scrape(address)
         assert found[OK] == 2
-        assert found["seqstep_calls_total", "code=OK,outcome=succeeded,provider=apollo,server=grpc"] == 1
+        assert (
+            found["seqstep_calls_total", "code=OK,method=UpdateStep,outcome=succeeded,provider=apollo,server=grpc"] == 1
+        )
         assert found["seqstep_provider_calls_total", "provider=apollo"] == 5
-        assert found["seqstep_call_duration_seconds_count", "provider=apollo,server=http"] == 2
+        assert found["seqstep_call_duration_seconds_count", "method=UpdateStep,provider=apollo,server=http"] == 2
 
 
 async def test_metrics_count_requests_for_tokens(tmp_path: Path) -> None:
@@ -160,17 +162,20 @@ async def test_metric_labels_are_bounded(server: RunningHttpServer) -> None:
     found = samples(text)
     assert not re.search(r"customer-|nobody-|wrong-|acme|billing", text)
     assert (
-        found["seqstep_calls_total", "code=BAD_REQUEST,outcome=ERROR_OUTCOME_NOT_APPLIED,provider=none,server=http"]
+        found[
+            "seqstep_calls_total",
+            "code=BAD_REQUEST,method=UpdateStep,outcome=ERROR_OUTCOME_NOT_APPLIED,provider=none,server=http",
+        ]
         == 30
     )
     assert (
         found[
             "seqstep_calls_total",
-            "code=UNAUTHORIZED_ERROR,outcome=ERROR_OUTCOME_NOT_APPLIED,provider=apollo,server=http",
+            "code=UNAUTHORIZED_ERROR,method=UpdateStep,outcome=ERROR_OUTCOME_NOT_APPLIED,provider=apollo,server=http",
         ]
         == 30
     )
-    late = "code=GATEWAY_TIMEOUT_ERROR,outcome=ERROR_OUTCOME_PARTIALLY_APPLIED,provider=apollo,server=http"
+    late = "code=GATEWAY_TIMEOUT_ERROR,method=UpdateStep,outcome=ERROR_OUTCOME_PARTIALLY_APPLIED,provider=apollo,server=http"
     assert found["seqstep_calls_total", late] == 1
     assert found["seqstep_provider_calls_total", "provider=apollo"] == 3
 
@@ -188,7 +193,10 @@ async def test_metrics_have_running_and_cancelled_calls(server: RunningHttpServe
     await until(lambda: server.records)
     found = samples((await server.client.get("/metrics")).text)
     assert (
-        found["seqstep_calls_total", "code=CANCELLED,outcome=ERROR_OUTCOME_NOT_APPLIED,provider=apollo,server=http"]
+        found[
+            "seqstep_calls_total",
+            "code=CANCELLED,method=UpdateStep,outcome=ERROR_OUTCOME_NOT_APPLIED,provider=apollo,server=http",
+        ]
         == 1
     )
     assert found["seqstep_calls_in_flight", ""] == 0

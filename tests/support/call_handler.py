@@ -9,6 +9,7 @@ from service.api.call_handler import CallHandler
 from service.api.deadline_policy import DeadlinePolicy
 from service.domain.deadline import Deadline
 from service.domain.errors import Problem, unauthenticated
+from service.domain.sequence import SequenceResult, ShownSequence, ShownStep, ShownVariant, StepQuery
 from service.domain.step import Caller, StepUpdate, UpdateResult
 from service.observability.call_log import CallRecord
 
@@ -33,12 +34,23 @@ class FakeApplications:
         return Caller(2, "billing-by-certificate")
 
 
+def shown(query: StepQuery) -> SequenceResult:
+    """A sequence with one step that has one variant."""
+    texts = {"template.subject": "Hi", "template.body": "<p>Hi</p>"}
+    variant = ShownVariant("1", "18", texts, is_live=True, is_reply=False, is_archived=False, is_default=True)
+    step = ShownStep(query.sequence_step_id or "2", "auto_email", 1, 3600, (variant,), {"note": None})
+    sequence = ShownSequence(query.sequence_id, "Spring", is_enabled=True, is_archived=False, steps=(step,))
+    return SequenceResult(sequence=sequence, query=query, provider_calls=1)
+
+
 class FakeService:
     """What a server is put in front of, and what it was asked for."""
 
     def __init__(self) -> None:
         self.records: list[CallRecord] = []
         self.updates: list[StepUpdate] = []
+        self.queries: list[StepQuery] = []
+        self.read_result: Callable[[StepQuery], SequenceResult] = shown
         self.callers: list[Caller] = []
         self.deadlines: list[float] = []
         self.admission = Admission(4)
@@ -51,7 +63,7 @@ class FakeService:
         return [caller.application_name for caller in self.callers]
 
     def call_handler(self) -> CallHandler:
-        return CallHandler(self._run, self.applications, [self], self.policy, self.admission)
+        return CallHandler(self._run, self._read, self.applications, [self], self.policy, self.admission)
 
     def record(self, record: CallRecord) -> None:
         self.records.append(record)
@@ -64,6 +76,12 @@ class FakeService:
         self.updates.append(update)
         self.deadlines.append(deadline.remaining())
         return await self.use_case(caller, update, deadline)
+
+    async def _read(self, caller: Caller, query: StepQuery, deadline: Deadline) -> SequenceResult:
+        self.callers.append(caller)
+        self.queries.append(query)
+        self.deadlines.append(deadline.remaining())
+        return self.read_result(query)
 
     def failing(self, *problems: Problem, **more: Any) -> None:
         """Lets the use case fail with problems."""

@@ -45,7 +45,7 @@ def outreach_grant(access_token: str = seed.OUTREACH_ACCESS_TOKEN, **more: Any) 
 class CallResult:
     """The response, status and trailing metadata of one call."""
 
-    response: pb.UpdateStepResponse
+    response: Any
     code: grpc.StatusCode
     trailers: dict[str, Any]
     violations: dict[str, str]
@@ -131,13 +131,32 @@ class RunningService:
             },
             pb.UpdateStepRequest(),
         )
-        pairs = (
+        pairs = self._pairs(provider, metadata, customer)
+        return self.stub.UpdateStep(request, metadata=pairs, timeout=seconds)
+
+    async def get_step(self, provider: str, sequence: object, step: object, **more: Any) -> CallResult:
+        """Reads a step; `more` is of the request, or `metadata` and `seconds`."""
+        metadata, seconds = more.pop("metadata", ()), more.pop("seconds", 20)
+        request = pb.GetStepRequest(sequence_id=str(sequence), sequence_step_id=str(step), **more)
+        call = self.stub.GetStep(request, metadata=self._pairs(provider, metadata), timeout=seconds)
+        return await call_result(call, pb.GetStepResponse())
+
+    async def list_steps(self, provider: str, sequence: object, **more: Any) -> CallResult:
+        """Reads a sequence; `more` is of the request, or `metadata` and `seconds`."""
+        metadata, seconds = more.pop("metadata", ()), more.pop("seconds", 20)
+        request = pb.ListStepsRequest(sequence_id=str(sequence), **more)
+        call = self.stub.ListSteps(request, metadata=self._pairs(provider, metadata), timeout=seconds)
+        return await call_result(call, pb.ListStepsResponse())
+
+    def _pairs(
+        self, provider: str, more: tuple[tuple[str, str], ...], customer: str = CUSTOMER
+    ) -> tuple[tuple[str, str], ...]:
+        return (
             ("x-customer-id", customer),
             ("x-provider-name", provider),
             ("x-api-key", self.key.reveal()),
-            *metadata,
+            *more,
         )
-        return self.stub.UpdateStep(request, metadata=pairs, timeout=seconds)
 
     def provider_calls(self, provider: str | None = None) -> list[str]:
         """Returns the requests that the sandbox received, as `METHOD /path`."""
@@ -159,13 +178,13 @@ class RunningService:
             return answer.json() if answer.content else None
 
 
-async def call_result(call: Any) -> CallResult:
+async def call_result(call: Any, empty: Any = None) -> CallResult:
     """Waits for the end of a call, whether it succeeds or fails."""
     code = await call.code()
     trailers = dict(await call.trailing_metadata())
     if code is grpc.StatusCode.OK:
         return CallResult(await call, code, trailers, {})
-    response, violations = pb.UpdateStepResponse(), {}
+    response, violations = pb.UpdateStepResponse() if empty is None else empty, {}
     if "grpc-status-details-bin" in trailers:
         bad = error_details_pb2.BadRequest()
         for detail in status_pb2.Status.FromString(trailers["grpc-status-details-bin"]).details:

@@ -10,7 +10,8 @@ from service import providers
 from service.domain.credentials import ApiKeyCredentials, Connection, Credentials
 from service.domain.errors import ErrorCode, Origin, Outcome, Problem, UpdateFailed, Violation
 from service.domain.json_value import JsonValue
-from service.domain.step import SUBJECT, FieldChange, Provider, StepUpdate
+from service.domain.sequence import ShownSequence, ShownStep, StepQuery
+from service.domain.step import SUBJECT, FieldChange, Provider, StepRef, StepUpdate
 from service.providers.adapter import (
     Plan,
     ProviderRequest,
@@ -40,6 +41,17 @@ class Toy:
 
     def violations(self, update: StepUpdate) -> Sequence[Violation]:
         return [] if update.body is None else [Violation("record.template.body", "ToyMail has no bodies.")]
+
+    def id_violations(self, step: StepRef) -> Sequence[Violation]:
+        return ()
+
+    async def read(self, query: StepQuery, reader: Reader) -> ShownSequence:
+        path = f"/steps/{query.sequence_step_id}"
+        record = decode_object(self.provider, await reader.read(ProviderRequest("GET", path, "steps", "a key")))
+        if record.get("sequence") != query.sequence_id:
+            raise StepNotFound(query)
+        step = ShownStep(query.sequence_step_id, "title", None, None, (), {"title": record.get("title")})
+        return ShownSequence(query.sequence_id, "", None, None, (step,))
 
     def headers(self, credentials: Credentials) -> Mapping[str, str]:
         assert isinstance(credentials, ApiKeyCredentials)

@@ -23,13 +23,35 @@ using Metadata = std::vector<std::pair<std::string, std::string>>;
 std::shared_ptr<grpc::Channel> Channel(const std::string& target, const std::string& ca_pem, bool retries = true);
 
 // How a call ended.
-struct Ended {
+template <typename Response>
+struct EndedWith {
   grpc::Status status;
-  engagement::v1::UpdateStepResponse response;
+  Response response;
   std::multimap<std::string, std::string> trailers;
 };
 
-// Makes a call.
+using Ended = EndedWith<engagement::v1::UpdateStepResponse>;
+
+// Makes a call of a method, such as `&SequenceStepService::Stub::GetStep`.
+template <typename Request, typename Response>
+EndedWith<Response> CallMethod(const std::shared_ptr<grpc::Channel>& channel,
+                               grpc::Status (engagement::v1::SequenceStepService::Stub::*method)(grpc::ClientContext*,
+                                                                                                 const Request&,
+                                                                                                 Response*),
+                               const Request& request, const Metadata& metadata, std::chrono::milliseconds deadline) {
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + deadline);
+  for (const auto& [key, value] : metadata) context.AddMetadata(key, value);
+  EndedWith<Response> ended;
+  const auto stub = engagement::v1::SequenceStepService::NewStub(channel);
+  ended.status = (stub.get()->*method)(&context, request, &ended.response);
+  for (const auto& [key, value] : context.GetServerTrailingMetadata()) {
+    ended.trailers.emplace(std::string(key.data(), key.size()), std::string(value.data(), value.size()));
+  }
+  return ended;
+}
+
+// Updates a step.
 Ended Call(const std::shared_ptr<grpc::Channel>& channel, const engagement::v1::UpdateStepRequest& request,
            const Metadata& metadata, std::chrono::milliseconds deadline);
 
@@ -47,7 +69,11 @@ std::optional<Message> Detail(const google::rpc::Status& details) {
 
 // The envelope of a call: the response itself, or the one in the details of a status other than OK. There is none if the
 // service did not say anything, because the connection broke or the deadline came first.
-std::optional<engagement::v1::UpdateStepResponse> Envelope(const Ended& ended);
+template <typename Response>
+std::optional<Response> Envelope(const EndedWith<Response>& ended) {
+  if (ended.status.ok()) return ended.response;
+  return Detail<Response>(Details(ended.status));
+}
 
 // What a call did to the step.
 enum class Outcome {

@@ -29,6 +29,7 @@ import (
 
 type vector struct {
 	Name    string
+	Method  string
 	Sandbox []struct {
 		Method, Path string
 		Body         json.RawMessage
@@ -41,6 +42,26 @@ type vector struct {
 	}
 	DeadlineSeconds float64 `json:"deadline_seconds"`
 	Expect          any
+}
+
+// method makes the messages of a method.
+type method struct {
+	request, response func() proto.Message
+}
+
+var methods = map[string]method{
+	"UpdateStep": {
+		func() proto.Message { return &engagementv1.UpdateStepRequest{} },
+		func() proto.Message { return &engagementv1.UpdateStepResponse{} },
+	},
+	"GetStep": {
+		func() proto.Message { return &engagementv1.GetStepRequest{} },
+		func() proto.Message { return &engagementv1.GetStepResponse{} },
+	},
+	"ListSteps": {
+		func() proto.Message { return &engagementv1.ListStepsRequest{} },
+		func() proto.Message { return &engagementv1.ListStepsResponse{} },
+	},
 }
 
 func main() {
@@ -109,8 +130,12 @@ func observe(each vector, channel *grpc.ClientConn) (object, error) {
 			return nil, err
 		}
 	}
-	request, err := requestOf(each)
-	if err != nil {
+	if each.Method == "" {
+		each.Method = "UpdateStep"
+	}
+	called := methods[each.Method]
+	request, response := called.request(), called.response()
+	if err := parse(each, request); err != nil {
 		return nil, err
 	}
 	if each.DeadlineSeconds == 0 {
@@ -119,9 +144,9 @@ func observe(each vector, channel *grpc.ClientConn) (object, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(each.DeadlineSeconds*float64(time.Second)))
 	defer cancel()
 	var trailers metadata.MD
-	response, err := engagementv1.NewSequenceStepServiceClient(channel).UpdateStep(
-		metadata.NewOutgoingContext(ctx, metadataOf(each)), request, grpc.Trailer(&trailers))
-	seen, err := observed(response, err)
+	failure := channel.Invoke(metadata.NewOutgoingContext(ctx, metadataOf(each)),
+		"/engagement.v1.SequenceStepService/"+each.Method, request, response, grpc.Trailer(&trailers))
+	seen, err := observed(response, failure)
 	if err != nil {
 		return nil, err
 	}
@@ -144,10 +169,11 @@ func observe(each vector, channel *grpc.ClientConn) (object, error) {
 	return seen, nil
 }
 
-func requestOf(each vector) (*engagementv1.UpdateStepRequest, error) {
+// parse reads the request of a vector.
+func parse(each vector, request proto.Message) error {
 	var shape object
 	if err := json.Unmarshal(each.Request, &shape); err != nil {
-		return nil, err
+		return err
 	}
 	for path, repeat := range each.Repeat {
 		names := strings.Split("record."+path, ".")
@@ -162,10 +188,9 @@ func requestOf(each vector) (*engagementv1.UpdateStepRequest, error) {
 	}
 	text, err := json.Marshal(shape)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	request := &engagementv1.UpdateStepRequest{}
-	return request, protojson.Unmarshal(text, request)
+	return protojson.Unmarshal(text, request)
 }
 
 func metadataOf(each vector) metadata.MD {
@@ -180,11 +205,18 @@ func metadataOf(each vector) metadata.MD {
 }
 
 // observed is all that a call's end tells, but for its trailers.
-func observed(response *engagementv1.UpdateStepResponse, failure error) (object, error) {
+func observed(response proto.Message, failure error) (object, error) {
 	ended := status.Convert(failure)
 	seen := object{"status": code.Code(ended.Code()).String(), "message": ended.Message()}
-	if envelope := update.Envelope(response, failure); envelope != nil {
-		shown, err := jsonOf(envelope)
+	answered := failure == nil
+	for _, detail := range ended.Details() {
+		if envelope, ok := detail.(proto.Message); ok &&
+			envelope.ProtoReflect().Descriptor() == response.ProtoReflect().Descriptor() {
+			response, answered = envelope, true
+		}
+	}
+	if answered {
+		shown, err := jsonOf(response)
 		if err != nil {
 			return nil, err
 		}

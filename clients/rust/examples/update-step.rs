@@ -33,7 +33,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
             }),
             custom_fields: None,
         }),
-        validate_only: false,
+        ..UpdateStepRequest::default()
     };
 
     let channel = channel(&target, ca.as_deref())?;

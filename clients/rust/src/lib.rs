@@ -32,11 +32,11 @@ pub fn channel(target: &str, ca_pem: Option<&str>) -> Result<Channel, Error> {
 }
 
 /// A call with its metadata and its deadline.
-pub fn request(
-    message: UpdateStepRequest,
+pub fn request<M>(
+    message: M,
     metadata: &[(&'static str, String)],
     deadline: Duration,
-) -> Result<Request<UpdateStepRequest>, InvalidMetadataValue> {
+) -> Result<Request<M>, InvalidMetadataValue> {
     let mut request = Request::new(message);
     request.set_timeout(deadline);
     for (key, value) in metadata {

@@ -1,15 +1,18 @@
 // What both clients answer, and how to tell from it what became of the step.
-import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
+import type { DescMessage, DescMethodUnary, Message, MessageShape } from "@bufbuild/protobuf";
 
 import { ErrorOutcome } from "./gen/engagement/v1/envelope_pb.js";
 import type { UpdateStepResponse } from "./gen/engagement/v1/sequence_step_service_pb.js";
 
-export interface Answer {
+/** A method of the service. */
+export type Method = DescMethodUnary<DescMessage, DescMessage>;
+
+export interface Answer<Envelope extends Message = UpdateStepResponse> {
   /** The gRPC status. */
   code: number;
   message: string;
   /** Comes with OK, and in the details of other statuses; none if the answer is not the service's. */
-  envelope: UpdateStepResponse | undefined;
+  envelope: Envelope | undefined;
   /** What else is in the details of a status: google.rpc.BadRequest, RetryInfo, ErrorInfo. */
   detail: FindDetail;
 }

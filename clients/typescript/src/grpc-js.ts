@@ -1,18 +1,12 @@
 // Calling the service with @grpc/grpc-js.
 import { readFileSync } from "node:fs";
 
-import { create, fromBinary, toBinary, type MessageInitShape } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary, type Message, type MessageInitShape } from "@bufbuild/protobuf";
 import { anyUnpack } from "@bufbuild/protobuf/wkt";
 import { Client, credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
 
-import type { Answer, FindDetail } from "./answer.js";
-import {
-  SequenceStepService,
-  UpdateStepRequestSchema,
-  UpdateStepResponseSchema,
-  type UpdateStepRequest,
-  type UpdateStepResponse,
-} from "./gen/engagement/v1/sequence_step_service_pb.js";
+import type { Answer, FindDetail, Method } from "./answer.js";
+import { SequenceStepService, UpdateStepRequestSchema } from "./gen/engagement/v1/sequence_step_service_pb.js";
 import { StatusSchema } from "./gen/google/rpc/status_pb.js";
 
 /** A channel to HOST:PORT, with TLS if a file with the authority's certificate is given. Keep one for all calls. */
@@ -25,8 +19,20 @@ export function updateStep(
   request: MessageInitShape<typeof UpdateStepRequestSchema>,
   pairs: [string, string][],
   timeoutMs = 30_000,
-  onTrailers: (trailers: Metadata) => void = () => {},
 ): Promise<Answer> {
+  const { updateStep } = SequenceStepService.method;
+  return call(channel, updateStep, create(UpdateStepRequestSchema, request), pairs, timeoutMs) as Promise<Answer>;
+}
+
+/** Calls any method of the service. */
+export function call(
+  channel: Client,
+  method: Method,
+  request: Message,
+  pairs: [string, string][],
+  timeoutMs = 30_000,
+  onTrailers: (trailers: Metadata) => void = () => {},
+): Promise<Answer<Message>> {
   const metadata = new Metadata();
   for (const [name, value] of pairs) {
     metadata.add(name, value);
@@ -34,26 +40,26 @@ export function updateStep(
   return new Promise((resolve) => {
     channel
       .makeUnaryRequest(
-        `/${SequenceStepService.typeName}/${SequenceStepService.method.updateStep.name}`,
-        (message: UpdateStepRequest) => Buffer.from(toBinary(UpdateStepRequestSchema, message)),
-        (bytes: Buffer) => fromBinary(UpdateStepResponseSchema, bytes),
-        create(UpdateStepRequestSchema, request),
+        `/${SequenceStepService.typeName}/${method.name}`,
+        (message: Message) => Buffer.from(toBinary(method.input, message)),
+        (bytes: Buffer) => fromBinary(method.output, bytes),
+        request,
         metadata,
         { deadline: Date.now() + timeoutMs },
-        (error, envelope) => resolve(error ? failed(error) : succeeded(envelope)),
+        (error, envelope) => resolve(error ? failed(error, method) : succeeded(envelope)),
       )
       .on("status", (status) => onTrailers(status.metadata));
   });
 }
 
-function succeeded(envelope: UpdateStepResponse | undefined): Answer {
+function succeeded(envelope: Message | undefined): Answer<Message> {
   return { code: 0, message: "", envelope, detail: () => undefined };
 }
 
-function failed(error: ServiceError): Answer {
+function failed(error: ServiceError, method: Method): Answer<Message> {
   const [bytes] = error.metadata.get("grpc-status-details-bin");
   const status = bytes instanceof Buffer ? fromBinary(StatusSchema, bytes) : undefined;
   const detail: FindDetail = (schema) =>
     status?.details.map((packed) => anyUnpack(packed, schema)).find((message) => message !== undefined);
-  return { code: error.code, message: error.details, envelope: detail(UpdateStepResponseSchema), detail };
+  return { code: error.code, message: error.details, envelope: detail(method.output), detail };
 }

@@ -26,7 +26,7 @@ _HEALTH_CHECK: Final = "/grpc.health.v1.Health/Check"
 class _Call:
     """One call, ready to be sent."""
 
-    request: pb.UpdateStepRequest
+    request: Any
     metadata: tuple[tuple[str, str], ...]
     request_id: str
     deadline: float
@@ -34,14 +34,13 @@ class _Call:
     @classmethod
     def prepare(
         cls,
-        update: StepUpdate,
+        request: messages.Request,
         api_key: str | None,
         customer_id: str,
         provider: str,
         timeout: float,
         request_id: str | None,
     ) -> "_Call":
-        request = messages.request_of(update)
         # Made here and not by the service, so that it is known when no response comes.
         request_id = request_id or str(uuid.uuid4())
         metadata = [
@@ -136,9 +135,7 @@ class Client:
             CallRefused: The service refused the call; nothing was changed.
             InvalidArgument: A value cannot be sent, such as a custom field that is no JSON value; nothing was sent.
         """
-        call = _Call.prepare(
-            update, self._api_key, customer_id, provider, self._timeout if timeout is None else timeout, request_id
-        )
+        call = self._prepare(messages.request_of(update), customer_id, provider, timeout, request_id)
         self._ensure_connected(call)
         try:
             response = self._stub.UpdateStep(call.request, timeout=call.remaining(), metadata=call.metadata)
@@ -146,6 +143,91 @@ class Client:
             self._connected = error.code() is not grpc.StatusCode.UNAVAILABLE
             raise call.failure(error) from None
         return messages.result_of(response, call.request_id)
+
+    def get_step(
+        self,
+        sequence_id: str,
+        sequence_step_id: str,
+        *,
+        customer_id: str,
+        provider: str,
+        with_bodies: bool = True,
+        with_sharing: bool = False,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> pb.Step:
+        """Reads a step as the provider holds it now, with all of its variants.
+
+        Args:
+            sequence_id: The provider's id of the sequence.
+            sequence_step_id: The provider's id of the step.
+            customer_id: The caller's own id of its customer.
+            provider: `apollo` or `outreach`.
+            with_bodies: Read the bodies, too.
+            with_sharing: Find all steps that use its templates, which costs another call at Outreach.
+            timeout: Seconds that the call may take, retries included; None for the client's own.
+            request_id: An id to find the call by; None for a new one.
+
+        Raises:
+            NotApplied: The step could not be read.
+            CallRefused: The service refused the call.
+            InvalidArgument: A value cannot be sent; nothing was sent.
+        """
+        request = pb.GetStepRequest(
+            sequence_id=sequence_id,
+            sequence_step_id=sequence_step_id,
+            view=pb.STEP_VIEW_FULL if with_bodies else pb.STEP_VIEW_BASIC,
+            with_sharing=with_sharing,
+        )
+        call = self._prepare(request, customer_id, provider, timeout, request_id)
+        response: pb.GetStepResponse = self._read(self._stub.GetStep, call)
+        return response.step
+
+    def list_steps(
+        self,
+        sequence_id: str,
+        *,
+        customer_id: str,
+        provider: str,
+        with_bodies: bool = False,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> pb.ListStepsResponse:
+        """Reads a sequence and all of its steps.
+
+        Args:
+            sequence_id: The provider's id of the sequence.
+            customer_id: The caller's own id of its customer.
+            provider: `apollo` or `outreach`.
+            with_bodies: Read the bodies, too.
+            timeout: Seconds that the call may take, retries included; None for the client's own.
+            request_id: An id to find the call by; None for a new one.
+
+        Raises:
+            NotApplied: The sequence could not be read.
+            CallRefused: The service refused the call.
+            InvalidArgument: A value cannot be sent; nothing was sent.
+        """
+        view = pb.STEP_VIEW_FULL if with_bodies else pb.STEP_VIEW_BASIC
+        request = pb.ListStepsRequest(sequence_id=sequence_id, view=view)
+        call = self._prepare(request, customer_id, provider, timeout, request_id)
+        response: pb.ListStepsResponse = self._read(self._stub.ListSteps, call)
+        return response
+
+    def _read(self, method: Any, call: _Call) -> Any:
+        self._ensure_connected(call)
+        try:
+            response = method(call.request, timeout=call.remaining(), metadata=call.metadata)
+        except grpc.RpcError as error:
+            self._connected = error.code() is not grpc.StatusCode.UNAVAILABLE
+            raise call.failure(error) from None
+        return messages.read_of(response, call.request_id)
+
+    def _prepare(
+        self, request: messages.Request, customer_id: str, provider: str, timeout: float | None, request_id: str | None
+    ) -> _Call:
+        seconds = self._timeout if timeout is None else timeout
+        return _Call.prepare(request, self._api_key, customer_id, provider, seconds, request_id)
 
     def _ensure_connected(self, call: _Call) -> None:
         if self._connected:
@@ -245,9 +327,7 @@ class AsyncClient:
             CallRefused: The service refused the call; nothing was changed.
             InvalidArgument: A value cannot be sent, such as a custom field that is no JSON value; nothing was sent.
         """
-        call = _Call.prepare(
-            update, self._api_key, customer_id, provider, self._timeout if timeout is None else timeout, request_id
-        )
+        call = self._prepare(messages.request_of(update), customer_id, provider, timeout, request_id)
         await self._ensure_connected(call)
         try:
             response = await self._stub.UpdateStep(call.request, timeout=call.remaining(), metadata=call.metadata)
@@ -255,6 +335,91 @@ class AsyncClient:
             self._connected = error.code() is not grpc.StatusCode.UNAVAILABLE
             raise call.failure(error) from None
         return messages.result_of(response, call.request_id)
+
+    async def get_step(
+        self,
+        sequence_id: str,
+        sequence_step_id: str,
+        *,
+        customer_id: str,
+        provider: str,
+        with_bodies: bool = True,
+        with_sharing: bool = False,
+        timeout: float | None = None,  # noqa: ASYNC109
+        request_id: str | None = None,
+    ) -> pb.Step:
+        """Reads a step as the provider holds it now, with all of its variants.
+
+        Args:
+            sequence_id: The provider's id of the sequence.
+            sequence_step_id: The provider's id of the step.
+            customer_id: The caller's own id of its customer.
+            provider: `apollo` or `outreach`.
+            with_bodies: Read the bodies, too.
+            with_sharing: Find all steps that use its templates, which costs another call at Outreach.
+            timeout: Seconds that the call may take, retries included; None for the client's own.
+            request_id: An id to find the call by; None for a new one.
+
+        Raises:
+            NotApplied: The step could not be read.
+            CallRefused: The service refused the call.
+            InvalidArgument: A value cannot be sent; nothing was sent.
+        """
+        request = pb.GetStepRequest(
+            sequence_id=sequence_id,
+            sequence_step_id=sequence_step_id,
+            view=pb.STEP_VIEW_FULL if with_bodies else pb.STEP_VIEW_BASIC,
+            with_sharing=with_sharing,
+        )
+        call = self._prepare(request, customer_id, provider, timeout, request_id)
+        response: pb.GetStepResponse = await self._read(self._stub.GetStep, call)
+        return response.step
+
+    async def list_steps(
+        self,
+        sequence_id: str,
+        *,
+        customer_id: str,
+        provider: str,
+        with_bodies: bool = False,
+        timeout: float | None = None,  # noqa: ASYNC109
+        request_id: str | None = None,
+    ) -> pb.ListStepsResponse:
+        """Reads a sequence and all of its steps.
+
+        Args:
+            sequence_id: The provider's id of the sequence.
+            customer_id: The caller's own id of its customer.
+            provider: `apollo` or `outreach`.
+            with_bodies: Read the bodies, too.
+            timeout: Seconds that the call may take, retries included; None for the client's own.
+            request_id: An id to find the call by; None for a new one.
+
+        Raises:
+            NotApplied: The sequence could not be read.
+            CallRefused: The service refused the call.
+            InvalidArgument: A value cannot be sent; nothing was sent.
+        """
+        view = pb.STEP_VIEW_FULL if with_bodies else pb.STEP_VIEW_BASIC
+        request = pb.ListStepsRequest(sequence_id=sequence_id, view=view)
+        call = self._prepare(request, customer_id, provider, timeout, request_id)
+        response: pb.ListStepsResponse = await self._read(self._stub.ListSteps, call)
+        return response
+
+    async def _read(self, method: Any, call: _Call) -> Any:
+        await self._ensure_connected(call)
+        try:
+            response = await method(call.request, timeout=call.remaining(), metadata=call.metadata)
+        except grpc.aio.AioRpcError as error:
+            self._connected = error.code() is not grpc.StatusCode.UNAVAILABLE
+            raise call.failure(error) from None
+        return messages.read_of(response, call.request_id)
+
+    def _prepare(
+        self, request: messages.Request, customer_id: str, provider: str, timeout: float | None, request_id: str | None
+    ) -> _Call:
+        seconds = self._timeout if timeout is None else timeout
+        return _Call.prepare(request, self._api_key, customer_id, provider, seconds, request_id)
 
     async def _ensure_connected(self, call: _Call) -> None:
         if self._connected:

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, TypeVar
 
 import grpc
 from engagement.v1 import envelope_pb2
@@ -26,6 +26,10 @@ from seqstep_client.failures import (
 )
 from seqstep_client.updates import FieldChange, StepUpdate, StepWarning, UpdateResult
 from seqstep_client.values import InvalidArgument, fill_fields, sendable, to_json
+
+ReadResponse: TypeAlias = pb.GetStepResponse | pb.ListStepsResponse
+R = TypeVar("R", bound=ReadResponse)
+Request: TypeAlias = pb.UpdateStepRequest | pb.GetStepRequest | pb.ListStepsRequest
 
 _EXCEPTIONS: Final[Mapping[Outcome, type[UpdateFailed]]] = {
     Outcome.NOT_APPLIED: NotApplied,
@@ -105,7 +109,23 @@ def result_of(response: pb.UpdateStepResponse, request_id: str) -> UpdateResult:
     raise _EXCEPTIONS[failure.outcome](failure)
 
 
-def failure_of(error: Any, request: pb.UpdateStepRequest, request_id: str) -> UpdateFailed:
+def read_of(response: R, request_id: str) -> R:
+    """The response of a read that succeeded.
+
+    Raises:
+        NotApplied: It is a failure.
+    """
+    if response.errors:
+        raise NotApplied(_failure(_as_update(response), request_id))
+    return response
+
+
+def _as_update(response: ReadResponse) -> pb.UpdateStepResponse:
+    """The envelope of a read that failed."""
+    return pb.UpdateStepResponse(errors=response.errors, warnings=response.warnings, truncated=response.truncated)
+
+
+def failure_of(error: Any, request: Request, request_id: str) -> UpdateFailed:
     """The exception for a call that ended with a status other than OK.
 
     Args:
@@ -119,6 +139,9 @@ def failure_of(error: Any, request: pb.UpdateStepRequest, request_id: str) -> Up
     for detail in _status_of(error).details:
         detail.Unpack(response)
         detail.Unpack(bad_request)
+        for read in (pb.GetStepResponse(), pb.ListStepsResponse()):
+            if detail.Unpack(read):
+                response = _as_update(read)
     if not response.errors:
         return _failure_without_envelope(code, error.details(), request, request_id)
     violations = tuple(Violation(item.field, item.description) for item in bad_request.field_violations)
@@ -136,9 +159,7 @@ def unreachable(error: Any, address: str, request_id: str) -> Unavailable:
     return Unavailable(_local_failure(code, "SERVICE_UNAVAILABLE_ERROR", "Not reachable", detail, request_id))
 
 
-def _failure_without_envelope(
-    code: grpc.StatusCode, message: str, request: pb.UpdateStepRequest, request_id: str
-) -> UpdateFailed:
+def _failure_without_envelope(code: grpc.StatusCode, message: str, request: Request, request_id: str) -> UpdateFailed:
     reason = message or code.name
     if code in _REFUSALS:
         detail = f"What answers at the address refused the call with {code.name}: {reason}. Check the address."
@@ -153,7 +174,7 @@ def _failure_without_envelope(
         case _:
             error_code, title = "BAD_GATEWAY_ERROR", "No usable response"
             what = f"The call ended with {code.name}: {reason}."
-    if request.validate_only:
+    if not isinstance(request, pb.UpdateStepRequest) or request.validate_only:
         outcome, effect = Outcome.NOT_APPLIED, "Nothing was changed"
     else:
         outcome, effect = Outcome.UNKNOWN, "The update may have been carried out"

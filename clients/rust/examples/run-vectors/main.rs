@@ -14,11 +14,11 @@ use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, Serialize
 use serde_json::{Map, Value, json};
 use tonic::metadata::{KeyAndValueRef, MetadataMap};
 use tonic::transport::Channel;
-use tonic::{Code, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt;
+use seqstep_client::channel;
+use seqstep_client::stubs::FILE_DESCRIPTOR_SET;
 use seqstep_client::stubs::sequence_step_service_client::SequenceStepServiceClient;
-use seqstep_client::stubs::{FILE_DESCRIPTOR_SET, UpdateStepRequest, UpdateStepResponse};
-use seqstep_client::{channel, envelope};
 
 type Failure = Box<dyn Error>;
 
@@ -27,9 +27,11 @@ struct Runner {
     api_key: String,
     sandbox: String,
     http: ureq::Agent,
-    request: MessageDescriptor,
-    response: MessageDescriptor,
+    types: DescriptorPool,
 }
+
+/// How a call ended, its response as gRPC sends it.
+type Ended = Result<Response<Vec<u8>>, Status>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<ExitCode, Failure> {
@@ -37,18 +39,12 @@ async fn main() -> Result<ExitCode, Failure> {
     // It has the well-known types already, which the stubs' own descriptors do without.
     let mut types = DescriptorPool::global();
     types.decode_file_descriptor_set(FILE_DESCRIPTOR_SET)?;
-    let named = |name| {
-        types
-            .get_message_by_name(name)
-            .ok_or("the stubs describe no such message")
-    };
     let runner = Runner {
         channel: channel(&env::var("TARGET")?, ca.as_deref())?,
         api_key: env::var("API_KEY")?,
         sandbox: env::var("SANDBOX")?,
         http: ureq::Agent::config_builder().http_status_as_error(false).build().into(),
-        request: named("engagement.v1.UpdateStepRequest")?,
-        response: named("engagement.v1.UpdateStepResponse")?,
+        types,
     };
     let mut files: Vec<PathBuf> = fs::read_dir(env::var("VECTORS")?)?
         .map(|entry| entry.map(|entry| entry.path()))
@@ -94,23 +90,36 @@ impl Runner {
         if !metadata.contains_key("x-api-key") {
             metadata.insert("x-api-key", self.api_key.parse()?);
         }
+        let method = vector["method"].as_str().unwrap_or("UpdateStep");
+        let mut client = SequenceStepServiceClient::new(self.channel.clone());
+        let ended = match method {
+            "GetStep" => encoded(client.get_step(self.call(vector, method, &metadata)?).await),
+            "ListSteps" => encoded(client.list_steps(self.call(vector, method, &metadata)?).await),
+            _ => encoded(client.update_step(self.call(vector, method, &metadata)?).await),
+        };
+        let mut seen = self.observed(&ended, method)?;
+        seen["provider_calls"] = json!(list(&self.control("GET", "/calls", &Value::Null)?).len());
+        Ok(seen)
+    }
+
+    fn call<M: Message + Default>(
+        &self,
+        vector: &Value,
+        method: &str,
+        metadata: &MetadataMap,
+    ) -> Result<Request<M>, Failure> {
         let seconds = vector["deadline_seconds"].as_u64().unwrap_or(10);
-        let mut call = seqstep_client::request(self.message(vector)?, &[], Duration::from_secs(seconds))?;
+        let mut call = seqstep_client::request(self.message(vector, method)?, &[], Duration::from_secs(seconds))?;
         // The deadline is among the metadata already.
         for entry in metadata.iter() {
             if let KeyAndValueRef::Ascii(key, value) = entry {
                 call.metadata_mut().append(key, value.clone());
             }
         }
-        let ended = SequenceStepServiceClient::new(self.channel.clone())
-            .update_step(call)
-            .await;
-        let mut seen = self.observed(&ended)?;
-        seen["provider_calls"] = json!(list(&self.control("GET", "/calls", &Value::Null)?).len());
-        Ok(seen)
+        Ok(call)
     }
 
-    fn message(&self, vector: &Value) -> Result<UpdateStepRequest, Failure> {
+    fn message<M: Message + Default>(&self, vector: &Value, method: &str) -> Result<M, Failure> {
         let mut request = vector["request"].clone();
         for (path, repeat) in vector["repeat"].as_object().into_iter().flatten() {
             let times = repeat["times"].as_u64().unwrap_or_default() as usize;
@@ -119,11 +128,12 @@ impl Runner {
                 .fold(&mut request["record"], |parent, name| &mut parent[name]);
             *pointed = Value::String(text(&repeat["text"]).repeat(times));
         }
-        Ok(DynamicMessage::deserialize(self.request.clone(), request)?.transcode_to()?)
+        Ok(DynamicMessage::deserialize(self.named(&format!("{method}Request"))?, request)?.transcode_to()?)
     }
 
     /// All that a call's end tells.
-    fn observed(&self, ended: &Result<Response<UpdateStepResponse>, Status>) -> Result<Value, Failure> {
+    fn observed(&self, ended: &Ended, method: &str) -> Result<Value, Failure> {
+        let response = self.named(&format!("{method}Response"))?;
         let mut seen = Map::new();
         let (code, message, trailers) = match ended {
             Ok(response) => (Code::Ok, "", response.metadata()),
@@ -131,8 +141,8 @@ impl Runner {
         };
         seen.insert("status".into(), json!(upper_snake(&format!("{code:?}"))));
         seen.insert("message".into(), json!(message));
-        if let Some(envelope) = envelope(ended) {
-            seen.insert("response".into(), self.json(&envelope)?);
+        if let Some(envelope) = envelope(ended, response.full_name()) {
+            seen.insert("response".into(), json_of(response, &envelope)?);
         }
         let shown: Map<String, Value> = trailers
             .iter()
@@ -163,12 +173,11 @@ impl Runner {
         Ok(Value::Object(seen))
     }
 
-    fn json(&self, envelope: &UpdateStepResponse) -> Result<Value, Failure> {
-        let message = DynamicMessage::decode(self.response.clone(), envelope.encode_to_vec().as_slice())?;
-        let options = SerializeOptions::new()
-            .use_proto_field_name(true)
-            .skip_default_fields(false);
-        Ok(message.serialize_with_options(serde_json::value::Serializer, &options)?)
+    fn named(&self, name: &str) -> Result<MessageDescriptor, Failure> {
+        Ok(self
+            .types
+            .get_message_by_name(&format!("engagement.v1.{name}"))
+            .ok_or("the stubs describe no such message")?)
     }
 
     /// Calls the sandbox's control API.
@@ -193,6 +202,31 @@ impl Runner {
             serde_json::from_str(&said)?
         })
     }
+}
+
+fn encoded<M: Message>(ended: Result<Response<M>, Status>) -> Ended {
+    ended.map(|response| response.map(|message| message.encode_to_vec()))
+}
+
+/// The response of a call, or the one in the details of its status.
+fn envelope(ended: &Ended, name: &str) -> Option<Vec<u8>> {
+    match ended {
+        Ok(response) => Some(response.get_ref().clone()),
+        Err(status) => tonic_types::pb::Status::decode(status.details())
+            .ok()?
+            .details
+            .into_iter()
+            .find(|detail| detail.type_url.ends_with(&format!("/{name}")))
+            .map(|detail| detail.value),
+    }
+}
+
+fn json_of(kind: MessageDescriptor, message: &[u8]) -> Result<Value, Failure> {
+    let message = DynamicMessage::decode(kind, message)?;
+    let options = SerializeOptions::new()
+        .use_proto_field_name(true)
+        .skip_default_fields(false);
+    Ok(message.serialize_with_options(serde_json::value::Serializer, &options)?)
 }
 
 fn list(value: &Value) -> &[Value] {

@@ -6,13 +6,15 @@ import { argv, env, exit } from "node:process";
 import { fromJson, toJson, type JsonValue } from "@bufbuild/protobuf";
 import { status } from "@grpc/grpc-js";
 
-import { UpdateStepRequestSchema, UpdateStepResponseSchema } from "../gen/engagement/v1/sequence_step_service_pb.js";
+import type { Method } from "../answer.js";
+import { SequenceStepService } from "../gen/engagement/v1/sequence_step_service_pb.js";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.js";
 import { mismatch, type Json } from "./match.js";
 import { caller, type Metadata } from "./variants.js";
 
 interface Vector {
   name: string;
+  method?: "UpdateStep" | "GetStep" | "ListSteps";
   sandbox?: { method: string; path: string; body?: unknown }[];
   metadata: Metadata;
   request: { record?: JsonObject };
@@ -61,11 +63,13 @@ async function observe(vector: Vector): Promise<Json> {
   for (const [path, { text, times }] of Object.entries(vector.repeat ?? {})) {
     put((vector.request.record ??= {}), path.split("."), text.repeat(times));
   }
-  const request = fromJson(UpdateStepRequestSchema, vector.request);
+  const { updateStep, getStep, listSteps } = SequenceStepService.method;
+  const method: Method = { UpdateStep: updateStep, GetStep: getStep, ListSteps: listSteps }[vector.method ?? "UpdateStep"];
+  const request = fromJson(method.input, vector.request);
   const metadata: Metadata = vector.metadata.some(([name]) => name.toLowerCase() === "x-api-key")
     ? vector.metadata
     : [...vector.metadata, ["x-api-key", apiKey]];
-  const { answer, trailers } = await call(request, metadata, (vector.deadline_seconds ?? 10) * 1000);
+  const { answer, trailers } = await call(method, request, metadata, (vector.deadline_seconds ?? 10) * 1000);
 
   const seen: { [name: string]: Json } = {
     status: status[answer.code],
@@ -74,7 +78,7 @@ async function observe(vector: Vector): Promise<Json> {
     provider_calls: ((await control("GET", "/calls")) as unknown[]).length,
   };
   if (answer.envelope) {
-    seen.response = toJson(UpdateStepResponseSchema, answer.envelope, {
+    seen.response = toJson(method.output, answer.envelope, {
       useProtoFieldName: true,
       alwaysEmitImplicit: true,
     });

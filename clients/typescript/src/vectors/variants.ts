@@ -1,21 +1,21 @@
 // The two clients as the runner sees them.
 import { readFileSync } from "node:fs";
 
-import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { Message } from "@bufbuild/protobuf";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 
-import type { Answer } from "../answer.js";
+import type { Answer, Method } from "../answer.js";
 import * as connect from "../connect.js";
-import type { UpdateStepRequestSchema } from "../gen/engagement/v1/sequence_step_service_pb.js";
 import * as grpcJs from "../grpc-js.js";
 
 export type Metadata = [string, string][];
 
 export type Call = (
-  request: MessageInitShape<typeof UpdateStepRequestSchema>,
+  method: Method,
+  request: Message,
   metadata: Metadata,
   timeoutMs: number,
-) => Promise<{ answer: Answer; trailers: Metadata }>;
+) => Promise<{ answer: Answer<Message>; trailers: Metadata }>;
 
 export function caller(variant: string, address: string, caFile?: string): Call {
   switch (variant) {
@@ -30,9 +30,9 @@ export function caller(variant: string, address: string, caFile?: string): Call 
 
 function callGrpcJs(address: string, caFile?: string): Call {
   const channel = grpcJs.open(address, caFile);
-  return async (request, metadata, timeoutMs) => {
+  return async (method, request, metadata, timeoutMs) => {
     const trailers: Metadata = [];
-    const answer = await grpcJs.updateStep(channel, request, metadata, timeoutMs, (received) => {
+    const answer = await grpcJs.call(channel, method, request, metadata, timeoutMs, (received) => {
       trailers.push(...Object.entries(received.getMap()).map(([name, value]): [string, string] => [name, `${value}`]));
     });
     return { answer, trailers };
@@ -43,10 +43,10 @@ function callConnect(address: string, caFile?: string): Call {
   const baseUrl = `${caFile ? "https" : "http"}://${address}`;
   const sessionManager = new ExactMetadata(baseUrl, undefined, caFile ? { ca: readFileSync(caFile) } : undefined);
   const transport = createGrpcTransport({ baseUrl, sessionManager });
-  return async (request, metadata, timeoutMs) => {
+  return async (method, request, metadata, timeoutMs) => {
     const trailers: Metadata = [];
     sessionManager.metadata = metadata;
-    const answer = await connect.updateStep(transport, request, metadata, timeoutMs, (received) => {
+    const answer = await connect.call(transport, method, request, metadata, timeoutMs, (received) => {
       trailers.push(...received.entries());
     });
     return { answer, trailers };

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class SequenceStepServiceStub:
-    """Changes the steps of a customer's sequences, at whichever provider the customer uses.
+    """Reads and changes the steps of a customer's sequences, at whichever provider the customer uses.
 
     Every call carries metadata:
 
@@ -50,10 +50,20 @@ class SequenceStepServiceStub:
                 request_serializer=engagement_dot_v1_dot_sequence__step__service__pb2.UpdateStepRequest.SerializeToString,
                 response_deserializer=engagement_dot_v1_dot_sequence__step__service__pb2.UpdateStepResponse.FromString,
                 _registered_method=True)
+        self.GetStep = channel.unary_unary(
+                '/engagement.v1.SequenceStepService/GetStep',
+                request_serializer=engagement_dot_v1_dot_sequence__step__service__pb2.GetStepRequest.SerializeToString,
+                response_deserializer=engagement_dot_v1_dot_sequence__step__service__pb2.GetStepResponse.FromString,
+                _registered_method=True)
+        self.ListSteps = channel.unary_unary(
+                '/engagement.v1.SequenceStepService/ListSteps',
+                request_serializer=engagement_dot_v1_dot_sequence__step__service__pb2.ListStepsRequest.SerializeToString,
+                response_deserializer=engagement_dot_v1_dot_sequence__step__service__pb2.ListStepsResponse.FromString,
+                _registered_method=True)
 
 
 class SequenceStepServiceServicer:
-    """Changes the steps of a customer's sequences, at whichever provider the customer uses.
+    """Reads and changes the steps of a customer's sequences, at whichever provider the customer uses.
 
     Every call carries metadata:
 
@@ -100,6 +110,30 @@ class SequenceStepServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetStep(self, request, context):
+        """Reads one step as the provider holds it now, with all of its variants.
+
+        Costs the read that an update of its template begins with: one call to the provider, and at Outreach another one for a
+        step that has no template. Fails as `UpdateStep` does, in both ways; `meta.outcome` always is NOT_APPLIED. Works for
+        Apollo and Outreach.
+
+        Texts are whole. An answer has less than 4,000,000 bytes, so that every client reads it as it is set up by default; a step
+        whose texts do not fit is `RESPONSE_TOO_LONG_ERROR`, and is read with STEP_VIEW_BASIC.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSteps(self, request, context):
+        """Reads a sequence and all of its steps in order, each as `GetStep` has it.
+
+        Costs one call to the provider; at Outreach one more for each further 1000 steps, and one more for a sequence without
+        steps. Fails and is limited as `GetStep`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SequenceStepServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -107,6 +141,16 @@ def add_SequenceStepServiceServicer_to_server(servicer, server):
                     servicer.UpdateStep,
                     request_deserializer=engagement_dot_v1_dot_sequence__step__service__pb2.UpdateStepRequest.FromString,
                     response_serializer=engagement_dot_v1_dot_sequence__step__service__pb2.UpdateStepResponse.SerializeToString,
+            ),
+            'GetStep': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStep,
+                    request_deserializer=engagement_dot_v1_dot_sequence__step__service__pb2.GetStepRequest.FromString,
+                    response_serializer=engagement_dot_v1_dot_sequence__step__service__pb2.GetStepResponse.SerializeToString,
+            ),
+            'ListSteps': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSteps,
+                    request_deserializer=engagement_dot_v1_dot_sequence__step__service__pb2.ListStepsRequest.FromString,
+                    response_serializer=engagement_dot_v1_dot_sequence__step__service__pb2.ListStepsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -117,7 +161,7 @@ def add_SequenceStepServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SequenceStepService:
-    """Changes the steps of a customer's sequences, at whichever provider the customer uses.
+    """Reads and changes the steps of a customer's sequences, at whichever provider the customer uses.
 
     Every call carries metadata:
 
@@ -147,6 +191,60 @@ class SequenceStepService:
             '/engagement.v1.SequenceStepService/UpdateStep',
             engagement_dot_v1_dot_sequence__step__service__pb2.UpdateStepRequest.SerializeToString,
             engagement_dot_v1_dot_sequence__step__service__pb2.UpdateStepResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStep(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/engagement.v1.SequenceStepService/GetStep',
+            engagement_dot_v1_dot_sequence__step__service__pb2.GetStepRequest.SerializeToString,
+            engagement_dot_v1_dot_sequence__step__service__pb2.GetStepResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSteps(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/engagement.v1.SequenceStepService/ListSteps',
+            engagement_dot_v1_dot_sequence__step__service__pb2.ListStepsRequest.SerializeToString,
+            engagement_dot_v1_dot_sequence__step__service__pb2.ListStepsResponse.FromString,
             options,
             channel_credentials,
             insecure,

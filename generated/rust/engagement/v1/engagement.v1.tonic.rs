@@ -116,5 +116,55 @@ pub mod sequence_step_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        pub async fn get_step(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetStepRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetStepResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/engagement.v1.SequenceStepService/GetStep",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("engagement.v1.SequenceStepService", "GetStep"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn list_steps(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListStepsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListStepsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/engagement.v1.SequenceStepService/ListSteps",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("engagement.v1.SequenceStepService", "ListSteps"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }

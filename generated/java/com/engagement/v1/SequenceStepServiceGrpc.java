@@ -4,7 +4,7 @@ import static io.grpc.MethodDescriptor.generateFullMethodName;
 
 /**
  * <pre>
- * Changes the steps of a customer's sequences, at whichever provider the customer uses.
+ * Reads and changes the steps of a customer's sequences, at whichever provider the customer uses.
  * Every call carries metadata:
  *   - `x-customer-id` (required): the caller's own id of its customer.
  *   - `x-provider-name` (required): `apollo`, `outreach` or `salesloft`; case and surrounding space do not matter.
@@ -57,6 +57,70 @@ public final class SequenceStepServiceGrpc {
     return getUpdateStepMethod;
   }
 
+  private static volatile io.grpc.MethodDescriptor<com.engagement.v1.GetStepRequest,
+      com.engagement.v1.GetStepResponse> getGetStepMethod;
+
+  @io.grpc.stub.annotations.RpcMethod(
+      fullMethodName = SERVICE_NAME + '/' + "GetStep",
+      requestType = com.engagement.v1.GetStepRequest.class,
+      responseType = com.engagement.v1.GetStepResponse.class,
+      methodType = io.grpc.MethodDescriptor.MethodType.UNARY)
+  public static io.grpc.MethodDescriptor<com.engagement.v1.GetStepRequest,
+      com.engagement.v1.GetStepResponse> getGetStepMethod() {
+    io.grpc.MethodDescriptor<com.engagement.v1.GetStepRequest, com.engagement.v1.GetStepResponse> getGetStepMethod;
+    if ((getGetStepMethod = SequenceStepServiceGrpc.getGetStepMethod) == null) {
+      synchronized (SequenceStepServiceGrpc.class) {
+        if ((getGetStepMethod = SequenceStepServiceGrpc.getGetStepMethod) == null) {
+          SequenceStepServiceGrpc.getGetStepMethod = getGetStepMethod =
+              io.grpc.MethodDescriptor.<com.engagement.v1.GetStepRequest, com.engagement.v1.GetStepResponse>newBuilder()
+              .setType(io.grpc.MethodDescriptor.MethodType.UNARY)
+              .setFullMethodName(generateFullMethodName(SERVICE_NAME, "GetStep"))
+              .setSafe(true)
+              .setSampledToLocalTracing(true)
+              .setRequestMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  com.engagement.v1.GetStepRequest.getDefaultInstance()))
+              .setResponseMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  com.engagement.v1.GetStepResponse.getDefaultInstance()))
+              .setSchemaDescriptor(new SequenceStepServiceMethodDescriptorSupplier("GetStep"))
+              .build();
+        }
+      }
+    }
+    return getGetStepMethod;
+  }
+
+  private static volatile io.grpc.MethodDescriptor<com.engagement.v1.ListStepsRequest,
+      com.engagement.v1.ListStepsResponse> getListStepsMethod;
+
+  @io.grpc.stub.annotations.RpcMethod(
+      fullMethodName = SERVICE_NAME + '/' + "ListSteps",
+      requestType = com.engagement.v1.ListStepsRequest.class,
+      responseType = com.engagement.v1.ListStepsResponse.class,
+      methodType = io.grpc.MethodDescriptor.MethodType.UNARY)
+  public static io.grpc.MethodDescriptor<com.engagement.v1.ListStepsRequest,
+      com.engagement.v1.ListStepsResponse> getListStepsMethod() {
+    io.grpc.MethodDescriptor<com.engagement.v1.ListStepsRequest, com.engagement.v1.ListStepsResponse> getListStepsMethod;
+    if ((getListStepsMethod = SequenceStepServiceGrpc.getListStepsMethod) == null) {
+      synchronized (SequenceStepServiceGrpc.class) {
+        if ((getListStepsMethod = SequenceStepServiceGrpc.getListStepsMethod) == null) {
+          SequenceStepServiceGrpc.getListStepsMethod = getListStepsMethod =
+              io.grpc.MethodDescriptor.<com.engagement.v1.ListStepsRequest, com.engagement.v1.ListStepsResponse>newBuilder()
+              .setType(io.grpc.MethodDescriptor.MethodType.UNARY)
+              .setFullMethodName(generateFullMethodName(SERVICE_NAME, "ListSteps"))
+              .setSafe(true)
+              .setSampledToLocalTracing(true)
+              .setRequestMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  com.engagement.v1.ListStepsRequest.getDefaultInstance()))
+              .setResponseMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  com.engagement.v1.ListStepsResponse.getDefaultInstance()))
+              .setSchemaDescriptor(new SequenceStepServiceMethodDescriptorSupplier("ListSteps"))
+              .build();
+        }
+      }
+    }
+    return getListStepsMethod;
+  }
+
   /**
    * Creates a new async stub that supports all call types for the service
    */
@@ -103,7 +167,7 @@ public final class SequenceStepServiceGrpc {
 
   /**
    * <pre>
-   * Changes the steps of a customer's sequences, at whichever provider the customer uses.
+   * Reads and changes the steps of a customer's sequences, at whichever provider the customer uses.
    * Every call carries metadata:
    *   - `x-customer-id` (required): the caller's own id of its customer.
    *   - `x-provider-name` (required): `apollo`, `outreach` or `salesloft`; case and surrounding space do not matter.
@@ -125,6 +189,8 @@ public final class SequenceStepServiceGrpc {
      * before you call it a success. With `x-error-mode: status` these come as a non-OK status too. It is never UNAUTHENTICATED
      * then: credentials that the provider refuses, or that have lapsed, are FAILED_PRECONDITION, since they are the customer's
      * and not the caller's.
+     * A request with a field or a value of an enum that this version of the service does not know is INVALID_ARGUMENT: it could
+     * be one that keeps the update from being carried out. So servers are upgraded before their clients.
      * A non-OK status carries `google.rpc.Status` details: this response as envelope, and `google.rpc.BadRequest`,
      * `google.rpc.RetryInfo` and `google.rpc.ErrorInfo` where they apply. Trailing metadata always has `x-request-id`, and on
      * failure `x-error-code` and `x-error-status`, those of the first error.
@@ -143,6 +209,33 @@ public final class SequenceStepServiceGrpc {
       io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getUpdateStepMethod(), responseObserver);
     }
 
+    /**
+     * <pre>
+     * Reads one step as the provider holds it now, with all of its variants.
+     * Costs the read that an update of its template begins with: one call to the provider, and at Outreach another one for a
+     * step that has no template. Fails as `UpdateStep` does, in both ways; `meta.outcome` always is NOT_APPLIED. Works for
+     * Apollo and Outreach.
+     * Texts are whole. An answer has less than 4,000,000 bytes, so that every client reads it as it is set up by default; a step
+     * whose texts do not fit is `RESPONSE_TOO_LONG_ERROR`, and is read with STEP_VIEW_BASIC.
+     * </pre>
+     */
+    public void getStep(com.engagement.v1.GetStepRequest request,
+        io.grpc.stub.StreamObserver<com.engagement.v1.GetStepResponse> responseObserver) {
+      io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getGetStepMethod(), responseObserver);
+    }
+
+    /**
+     * <pre>
+     * Reads a sequence and all of its steps in order, each as `GetStep` has it.
+     * Costs one call to the provider; at Outreach one more for each further 1000 steps, and one more for a sequence without
+     * steps. Fails and is limited as `GetStep`.
+     * </pre>
+     */
+    public void listSteps(com.engagement.v1.ListStepsRequest request,
+        io.grpc.stub.StreamObserver<com.engagement.v1.ListStepsResponse> responseObserver) {
+      io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getListStepsMethod(), responseObserver);
+    }
+
     @java.lang.Override public final io.grpc.ServerServiceDefinition bindService() {
       return io.grpc.ServerServiceDefinition.builder(getServiceDescriptor())
           .addMethod(
@@ -152,13 +245,27 @@ public final class SequenceStepServiceGrpc {
                 com.engagement.v1.UpdateStepRequest,
                 com.engagement.v1.UpdateStepResponse>(
                   this, METHODID_UPDATE_STEP)))
+          .addMethod(
+            getGetStepMethod(),
+            io.grpc.stub.ServerCalls.asyncUnaryCall(
+              new MethodHandlers<
+                com.engagement.v1.GetStepRequest,
+                com.engagement.v1.GetStepResponse>(
+                  this, METHODID_GET_STEP)))
+          .addMethod(
+            getListStepsMethod(),
+            io.grpc.stub.ServerCalls.asyncUnaryCall(
+              new MethodHandlers<
+                com.engagement.v1.ListStepsRequest,
+                com.engagement.v1.ListStepsResponse>(
+                  this, METHODID_LIST_STEPS)))
           .build();
     }
   }
 
   /**
    * <pre>
-   * Changes the steps of a customer's sequences, at whichever provider the customer uses.
+   * Reads and changes the steps of a customer's sequences, at whichever provider the customer uses.
    * Every call carries metadata:
    *   - `x-customer-id` (required): the caller's own id of its customer.
    *   - `x-provider-name` (required): `apollo`, `outreach` or `salesloft`; case and surrounding space do not matter.
@@ -190,6 +297,8 @@ public final class SequenceStepServiceGrpc {
      * before you call it a success. With `x-error-mode: status` these come as a non-OK status too. It is never UNAUTHENTICATED
      * then: credentials that the provider refuses, or that have lapsed, are FAILED_PRECONDITION, since they are the customer's
      * and not the caller's.
+     * A request with a field or a value of an enum that this version of the service does not know is INVALID_ARGUMENT: it could
+     * be one that keeps the update from being carried out. So servers are upgraded before their clients.
      * A non-OK status carries `google.rpc.Status` details: this response as envelope, and `google.rpc.BadRequest`,
      * `google.rpc.RetryInfo` and `google.rpc.ErrorInfo` where they apply. Trailing metadata always has `x-request-id`, and on
      * failure `x-error-code` and `x-error-status`, those of the first error.
@@ -208,11 +317,40 @@ public final class SequenceStepServiceGrpc {
       io.grpc.stub.ClientCalls.asyncUnaryCall(
           getChannel().newCall(getUpdateStepMethod(), getCallOptions()), request, responseObserver);
     }
+
+    /**
+     * <pre>
+     * Reads one step as the provider holds it now, with all of its variants.
+     * Costs the read that an update of its template begins with: one call to the provider, and at Outreach another one for a
+     * step that has no template. Fails as `UpdateStep` does, in both ways; `meta.outcome` always is NOT_APPLIED. Works for
+     * Apollo and Outreach.
+     * Texts are whole. An answer has less than 4,000,000 bytes, so that every client reads it as it is set up by default; a step
+     * whose texts do not fit is `RESPONSE_TOO_LONG_ERROR`, and is read with STEP_VIEW_BASIC.
+     * </pre>
+     */
+    public void getStep(com.engagement.v1.GetStepRequest request,
+        io.grpc.stub.StreamObserver<com.engagement.v1.GetStepResponse> responseObserver) {
+      io.grpc.stub.ClientCalls.asyncUnaryCall(
+          getChannel().newCall(getGetStepMethod(), getCallOptions()), request, responseObserver);
+    }
+
+    /**
+     * <pre>
+     * Reads a sequence and all of its steps in order, each as `GetStep` has it.
+     * Costs one call to the provider; at Outreach one more for each further 1000 steps, and one more for a sequence without
+     * steps. Fails and is limited as `GetStep`.
+     * </pre>
+     */
+    public void listSteps(com.engagement.v1.ListStepsRequest request,
+        io.grpc.stub.StreamObserver<com.engagement.v1.ListStepsResponse> responseObserver) {
+      io.grpc.stub.ClientCalls.asyncUnaryCall(
+          getChannel().newCall(getListStepsMethod(), getCallOptions()), request, responseObserver);
+    }
   }
 
   /**
    * <pre>
-   * Changes the steps of a customer's sequences, at whichever provider the customer uses.
+   * Reads and changes the steps of a customer's sequences, at whichever provider the customer uses.
    * Every call carries metadata:
    *   - `x-customer-id` (required): the caller's own id of its customer.
    *   - `x-provider-name` (required): `apollo`, `outreach` or `salesloft`; case and surrounding space do not matter.
@@ -244,6 +382,8 @@ public final class SequenceStepServiceGrpc {
      * before you call it a success. With `x-error-mode: status` these come as a non-OK status too. It is never UNAUTHENTICATED
      * then: credentials that the provider refuses, or that have lapsed, are FAILED_PRECONDITION, since they are the customer's
      * and not the caller's.
+     * A request with a field or a value of an enum that this version of the service does not know is INVALID_ARGUMENT: it could
+     * be one that keeps the update from being carried out. So servers are upgraded before their clients.
      * A non-OK status carries `google.rpc.Status` details: this response as envelope, and `google.rpc.BadRequest`,
      * `google.rpc.RetryInfo` and `google.rpc.ErrorInfo` where they apply. Trailing metadata always has `x-request-id`, and on
      * failure `x-error-code` and `x-error-status`, those of the first error.
@@ -261,11 +401,38 @@ public final class SequenceStepServiceGrpc {
       return io.grpc.stub.ClientCalls.blockingUnaryCall(
           getChannel(), getUpdateStepMethod(), getCallOptions(), request);
     }
+
+    /**
+     * <pre>
+     * Reads one step as the provider holds it now, with all of its variants.
+     * Costs the read that an update of its template begins with: one call to the provider, and at Outreach another one for a
+     * step that has no template. Fails as `UpdateStep` does, in both ways; `meta.outcome` always is NOT_APPLIED. Works for
+     * Apollo and Outreach.
+     * Texts are whole. An answer has less than 4,000,000 bytes, so that every client reads it as it is set up by default; a step
+     * whose texts do not fit is `RESPONSE_TOO_LONG_ERROR`, and is read with STEP_VIEW_BASIC.
+     * </pre>
+     */
+    public com.engagement.v1.GetStepResponse getStep(com.engagement.v1.GetStepRequest request) {
+      return io.grpc.stub.ClientCalls.blockingUnaryCall(
+          getChannel(), getGetStepMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * Reads a sequence and all of its steps in order, each as `GetStep` has it.
+     * Costs one call to the provider; at Outreach one more for each further 1000 steps, and one more for a sequence without
+     * steps. Fails and is limited as `GetStep`.
+     * </pre>
+     */
+    public com.engagement.v1.ListStepsResponse listSteps(com.engagement.v1.ListStepsRequest request) {
+      return io.grpc.stub.ClientCalls.blockingUnaryCall(
+          getChannel(), getListStepsMethod(), getCallOptions(), request);
+    }
   }
 
   /**
    * <pre>
-   * Changes the steps of a customer's sequences, at whichever provider the customer uses.
+   * Reads and changes the steps of a customer's sequences, at whichever provider the customer uses.
    * Every call carries metadata:
    *   - `x-customer-id` (required): the caller's own id of its customer.
    *   - `x-provider-name` (required): `apollo`, `outreach` or `salesloft`; case and surrounding space do not matter.
@@ -297,6 +464,8 @@ public final class SequenceStepServiceGrpc {
      * before you call it a success. With `x-error-mode: status` these come as a non-OK status too. It is never UNAUTHENTICATED
      * then: credentials that the provider refuses, or that have lapsed, are FAILED_PRECONDITION, since they are the customer's
      * and not the caller's.
+     * A request with a field or a value of an enum that this version of the service does not know is INVALID_ARGUMENT: it could
+     * be one that keeps the update from being carried out. So servers are upgraded before their clients.
      * A non-OK status carries `google.rpc.Status` details: this response as envelope, and `google.rpc.BadRequest`,
      * `google.rpc.RetryInfo` and `google.rpc.ErrorInfo` where they apply. Trailing metadata always has `x-request-id`, and on
      * failure `x-error-code` and `x-error-status`, those of the first error.
@@ -315,9 +484,40 @@ public final class SequenceStepServiceGrpc {
       return io.grpc.stub.ClientCalls.futureUnaryCall(
           getChannel().newCall(getUpdateStepMethod(), getCallOptions()), request);
     }
+
+    /**
+     * <pre>
+     * Reads one step as the provider holds it now, with all of its variants.
+     * Costs the read that an update of its template begins with: one call to the provider, and at Outreach another one for a
+     * step that has no template. Fails as `UpdateStep` does, in both ways; `meta.outcome` always is NOT_APPLIED. Works for
+     * Apollo and Outreach.
+     * Texts are whole. An answer has less than 4,000,000 bytes, so that every client reads it as it is set up by default; a step
+     * whose texts do not fit is `RESPONSE_TOO_LONG_ERROR`, and is read with STEP_VIEW_BASIC.
+     * </pre>
+     */
+    public com.google.common.util.concurrent.ListenableFuture<com.engagement.v1.GetStepResponse> getStep(
+        com.engagement.v1.GetStepRequest request) {
+      return io.grpc.stub.ClientCalls.futureUnaryCall(
+          getChannel().newCall(getGetStepMethod(), getCallOptions()), request);
+    }
+
+    /**
+     * <pre>
+     * Reads a sequence and all of its steps in order, each as `GetStep` has it.
+     * Costs one call to the provider; at Outreach one more for each further 1000 steps, and one more for a sequence without
+     * steps. Fails and is limited as `GetStep`.
+     * </pre>
+     */
+    public com.google.common.util.concurrent.ListenableFuture<com.engagement.v1.ListStepsResponse> listSteps(
+        com.engagement.v1.ListStepsRequest request) {
+      return io.grpc.stub.ClientCalls.futureUnaryCall(
+          getChannel().newCall(getListStepsMethod(), getCallOptions()), request);
+    }
   }
 
   private static final int METHODID_UPDATE_STEP = 0;
+  private static final int METHODID_GET_STEP = 1;
+  private static final int METHODID_LIST_STEPS = 2;
 
   private static final class MethodHandlers<Req, Resp> implements
       io.grpc.stub.ServerCalls.UnaryMethod<Req, Resp>,
@@ -339,6 +539,14 @@ public final class SequenceStepServiceGrpc {
         case METHODID_UPDATE_STEP:
           serviceImpl.updateStep((com.engagement.v1.UpdateStepRequest) request,
               (io.grpc.stub.StreamObserver<com.engagement.v1.UpdateStepResponse>) responseObserver);
+          break;
+        case METHODID_GET_STEP:
+          serviceImpl.getStep((com.engagement.v1.GetStepRequest) request,
+              (io.grpc.stub.StreamObserver<com.engagement.v1.GetStepResponse>) responseObserver);
+          break;
+        case METHODID_LIST_STEPS:
+          serviceImpl.listSteps((com.engagement.v1.ListStepsRequest) request,
+              (io.grpc.stub.StreamObserver<com.engagement.v1.ListStepsResponse>) responseObserver);
           break;
         default:
           throw new AssertionError();
@@ -402,6 +610,8 @@ public final class SequenceStepServiceGrpc {
           serviceDescriptor = result = io.grpc.ServiceDescriptor.newBuilder(SERVICE_NAME)
               .setSchemaDescriptor(new SequenceStepServiceFileDescriptorSupplier())
               .addMethod(getUpdateStepMethod())
+              .addMethod(getGetStepMethod())
+              .addMethod(getListStepsMethod())
               .build();
         }
       }

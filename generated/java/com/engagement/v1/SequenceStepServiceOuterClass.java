@@ -46,6 +46,41 @@ public final class SequenceStepServiceOuterClass extends com.google.protobuf.Gen
   static final 
     com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internal_static_engagement_v1_UpdateStepResponse_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_engagement_v1_GetStepRequest_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_engagement_v1_GetStepRequest_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_engagement_v1_GetStepResponse_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_engagement_v1_GetStepResponse_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_engagement_v1_ListStepsRequest_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_engagement_v1_ListStepsRequest_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_engagement_v1_ListStepsResponse_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_engagement_v1_ListStepsResponse_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_engagement_v1_Sequence_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_engagement_v1_Sequence_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_engagement_v1_Step_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_engagement_v1_Step_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_engagement_v1_StepVariant_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_engagement_v1_StepVariant_fieldAccessorTable;
 
   public static com.google.protobuf.Descriptors.FileDescriptor
       getDescriptor() {
@@ -57,29 +92,84 @@ public final class SequenceStepServiceOuterClass extends com.google.protobuf.Gen
     java.lang.String[] descriptorData = {
       "\n)engagement/v1/sequence_step_service.pr" +
       "oto\022\rengagement.v1\032\034engagement/v1/envelo" +
-      "pe.proto\032\034google/protobuf/struct.proto\"\276" +
-      "\001\n\021UpdateStepRequest\022\037\n\013sequence_id\030\001 \001(" +
+      "pe.proto\032\034google/protobuf/struct.proto\"\242" +
+      "\002\n\021UpdateStepRequest\022\037\n\013sequence_id\030\001 \001(" +
       "\tR\nsequenceId\022(\n\020sequence_step_id\030\002 \001(\tR" +
       "\016sequenceStepId\0229\n\006record\030\003 \001(\0132!.engage" +
       "ment.v1.SequenceStepRecordR\006record\022#\n\rva" +
-      "lidate_only\030\004 \001(\010R\014validateOnly\"\213\001\n\022Sequ" +
-      "enceStepRecord\0227\n\010template\030\001 \001(\0132\033.engag" +
-      "ement.v1.StepTemplateR\010template\022<\n\rcusto" +
-      "m_fields\030\002 \001(\0132\027.google.protobuf.StructR" +
-      "\014customFields\"[\n\014StepTemplate\022\035\n\007subject" +
-      "\030\001 \001(\tH\000R\007subject\210\001\001\022\027\n\004body\030\002 \001(\tH\001R\004bo" +
-      "dy\210\001\001B\n\n\010_subjectB\007\n\005_body\"\312\001\n\022UpdateSte" +
-      "pResponse\022,\n\006errors\030\001 \003(\0132\024.engagement.v" +
-      "1.ErrorR\006errors\0222\n\010warnings\030\002 \003(\0132\026.enga" +
-      "gement.v1.WarningR\010warnings\0224\n\007changes\030\003" +
-      " \003(\0132\032.engagement.v1.FieldChangeR\007change" +
-      "s\022\034\n\ttruncated\030\004 \001(\010R\ttruncated2m\n\023Seque" +
-      "nceStepService\022V\n\nUpdateStep\022 .engagemen" +
-      "t.v1.UpdateStepRequest\032!.engagement.v1.U" +
-      "pdateStepResponse\"\003\220\002\002Bi\n\021com.engagement" +
-      ".v1P\001ZBgithub.com/seqstep/seqstep/genera" +
-      "ted/go/engagement/v1;engagementv1\252\002\rEnga" +
-      "gement.V1b\006proto3"
+      "lidate_only\030\004 \001(\010R\014validateOnly\022\022\n\004etag\030" +
+      "\005 \001(\tR\004etag\0224\n\tif_shared\030\006 \001(\0162\027.engagem" +
+      "ent.v1.IfSharedR\010ifShared\022\030\n\007variant\030\007 \001" +
+      "(\tR\007variant\"\213\001\n\022SequenceStepRecord\0227\n\010te" +
+      "mplate\030\001 \001(\0132\033.engagement.v1.StepTemplat" +
+      "eR\010template\022<\n\rcustom_fields\030\002 \001(\0132\027.goo" +
+      "gle.protobuf.StructR\014customFields\"[\n\014Ste" +
+      "pTemplate\022\035\n\007subject\030\001 \001(\tH\000R\007subject\210\001\001" +
+      "\022\027\n\004body\030\002 \001(\tH\001R\004body\210\001\001B\n\n\010_subjectB\007\n" +
+      "\005_body\"\230\002\n\022UpdateStepResponse\022,\n\006errors\030" +
+      "\001 \003(\0132\024.engagement.v1.ErrorR\006errors\0222\n\010w" +
+      "arnings\030\002 \003(\0132\026.engagement.v1.WarningR\010w" +
+      "arnings\0224\n\007changes\030\003 \003(\0132\032.engagement.v1" +
+      ".FieldChangeR\007changes\022\034\n\ttruncated\030\004 \001(\010" +
+      "R\ttruncated\022\022\n\004etag\030\005 \001(\tR\004etag\0228\n\tconfl" +
+      "icts\030\006 \003(\0132\032.engagement.v1.FieldChangeR\t" +
+      "conflicts\"\253\001\n\016GetStepRequest\022\037\n\013sequence" +
+      "_id\030\001 \001(\tR\nsequenceId\022(\n\020sequence_step_i" +
+      "d\030\002 \001(\tR\016sequenceStepId\022+\n\004view\030\003 \001(\0162\027." +
+      "engagement.v1.StepViewR\004view\022!\n\014with_sha" +
+      "ring\030\004 \001(\010R\013withSharing\"\300\001\n\017GetStepRespo" +
+      "nse\022,\n\006errors\030\001 \003(\0132\024.engagement.v1.Erro" +
+      "rR\006errors\0222\n\010warnings\030\002 \003(\0132\026.engagement" +
+      ".v1.WarningR\010warnings\022\034\n\ttruncated\030\004 \001(\010" +
+      "R\ttruncated\022\'\n\004step\030\005 \001(\0132\023.engagement.v" +
+      "1.StepR\004stepJ\004\010\003\020\004\"`\n\020ListStepsRequest\022\037" +
+      "\n\013sequence_id\030\001 \001(\tR\nsequenceId\022+\n\004view\030" +
+      "\002 \001(\0162\027.engagement.v1.StepViewR\004view\"\371\001\n" +
+      "\021ListStepsResponse\022,\n\006errors\030\001 \003(\0132\024.eng" +
+      "agement.v1.ErrorR\006errors\0222\n\010warnings\030\002 \003" +
+      "(\0132\026.engagement.v1.WarningR\010warnings\022\034\n\t" +
+      "truncated\030\004 \001(\010R\ttruncated\0223\n\010sequence\030\005" +
+      " \001(\0132\027.engagement.v1.SequenceR\010sequence\022" +
+      ")\n\005steps\030\006 \003(\0132\023.engagement.v1.StepR\005ste" +
+      "psJ\004\010\003\020\004\"\230\001\n\010Sequence\022\037\n\013sequence_id\030\001 \001" +
+      "(\tR\nsequenceId\022\022\n\004name\030\002 \001(\tR\004name\022\035\n\007en" +
+      "abled\030\003 \001(\010H\000R\007enabled\210\001\001\022\037\n\010archived\030\004 " +
+      "\001(\010H\001R\010archived\210\001\001B\n\n\010_enabledB\013\n\t_archi" +
+      "ved\"\236\003\n\004Step\022\037\n\013sequence_id\030\001 \001(\tR\nseque" +
+      "nceId\022(\n\020sequence_step_id\030\002 \001(\tR\016sequenc" +
+      "eStepId\022\022\n\004type\030\003 \001(\tR\004type\022\031\n\005order\030\004 \001" +
+      "(\005H\000R\005order\210\001\001\022.\n\020interval_seconds\030\005 \001(\003" +
+      "H\001R\017intervalSeconds\210\001\001\022.\n\020sequence_enabl" +
+      "ed\030\006 \001(\010H\002R\017sequenceEnabled\210\001\001\022\022\n\004etag\030\007" +
+      " \001(\tR\004etag\0226\n\010variants\030\010 \003(\0132\032.engagemen" +
+      "t.v1.StepVariantR\010variants\022<\n\rcustom_fie" +
+      "lds\030\t \001(\0132\027.google.protobuf.StructR\014cust" +
+      "omFieldsB\010\n\006_orderB\023\n\021_interval_secondsB" +
+      "\023\n\021_sequence_enabled\"\210\003\n\013StepVariant\022\035\n\n" +
+      "variant_id\030\001 \001(\tR\tvariantId\022\037\n\013template_" +
+      "id\030\002 \001(\tR\ntemplateId\022\035\n\007subject\030\003 \001(\tH\000R" +
+      "\007subject\210\001\001\022\027\n\004body\030\004 \001(\tH\001R\004body\210\001\001\022\022\n\004" +
+      "live\030\005 \001(\010R\004live\022\024\n\005reply\030\006 \001(\010R\005reply\022+" +
+      "\n\021template_archived\030\007 \001(\010R\020templateArchi" +
+      "ved\022,\n\022updated_by_default\030\010 \001(\010R\020updated" +
+      "ByDefault\022\022\n\004etag\030\t \001(\tR\004etag\022(\n\020sharing" +
+      "_step_ids\030\n \003(\tR\016sharingStepIds\022)\n\020shari" +
+      "ng_complete\030\013 \001(\010R\017sharingCompleteB\n\n\010_s" +
+      "ubjectB\007\n\005_body*Q\n\010IfShared\022\031\n\025IF_SHARED" +
+      "_UNSPECIFIED\020\000\022\024\n\020IF_SHARED_CHANGE\020\001\022\024\n\020" +
+      "IF_SHARED_REFUSE\020\002*N\n\010StepView\022\031\n\025STEP_V" +
+      "IEW_UNSPECIFIED\020\000\022\023\n\017STEP_VIEW_BASIC\020\001\022\022" +
+      "\n\016STEP_VIEW_FULL\020\0022\221\002\n\023SequenceStepServi" +
+      "ce\022V\n\nUpdateStep\022 .engagement.v1.UpdateS" +
+      "tepRequest\032!.engagement.v1.UpdateStepRes" +
+      "ponse\"\003\220\002\002\022M\n\007GetStep\022\035.engagement.v1.Ge" +
+      "tStepRequest\032\036.engagement.v1.GetStepResp" +
+      "onse\"\003\220\002\001\022S\n\tListSteps\022\037.engagement.v1.L" +
+      "istStepsRequest\032 .engagement.v1.ListStep" +
+      "sResponse\"\003\220\002\001Bi\n\021com.engagement.v1P\001ZBg" +
+      "ithub.com/seqstep/seqstep/generated/go/e" +
+      "ngagement/v1;engagementv1\252\002\rEngagement.V" +
+      "1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -92,7 +182,7 @@ public final class SequenceStepServiceOuterClass extends com.google.protobuf.Gen
     internal_static_engagement_v1_UpdateStepRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_engagement_v1_UpdateStepRequest_descriptor,
-        new java.lang.String[] { "SequenceId", "SequenceStepId", "Record", "ValidateOnly", });
+        new java.lang.String[] { "SequenceId", "SequenceStepId", "Record", "ValidateOnly", "Etag", "IfShared", "Variant", });
     internal_static_engagement_v1_SequenceStepRecord_descriptor =
       getDescriptor().getMessageType(1);
     internal_static_engagement_v1_SequenceStepRecord_fieldAccessorTable = new
@@ -110,7 +200,49 @@ public final class SequenceStepServiceOuterClass extends com.google.protobuf.Gen
     internal_static_engagement_v1_UpdateStepResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_engagement_v1_UpdateStepResponse_descriptor,
-        new java.lang.String[] { "Errors", "Warnings", "Changes", "Truncated", });
+        new java.lang.String[] { "Errors", "Warnings", "Changes", "Truncated", "Etag", "Conflicts", });
+    internal_static_engagement_v1_GetStepRequest_descriptor =
+      getDescriptor().getMessageType(4);
+    internal_static_engagement_v1_GetStepRequest_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_engagement_v1_GetStepRequest_descriptor,
+        new java.lang.String[] { "SequenceId", "SequenceStepId", "View", "WithSharing", });
+    internal_static_engagement_v1_GetStepResponse_descriptor =
+      getDescriptor().getMessageType(5);
+    internal_static_engagement_v1_GetStepResponse_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_engagement_v1_GetStepResponse_descriptor,
+        new java.lang.String[] { "Errors", "Warnings", "Truncated", "Step", });
+    internal_static_engagement_v1_ListStepsRequest_descriptor =
+      getDescriptor().getMessageType(6);
+    internal_static_engagement_v1_ListStepsRequest_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_engagement_v1_ListStepsRequest_descriptor,
+        new java.lang.String[] { "SequenceId", "View", });
+    internal_static_engagement_v1_ListStepsResponse_descriptor =
+      getDescriptor().getMessageType(7);
+    internal_static_engagement_v1_ListStepsResponse_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_engagement_v1_ListStepsResponse_descriptor,
+        new java.lang.String[] { "Errors", "Warnings", "Truncated", "Sequence", "Steps", });
+    internal_static_engagement_v1_Sequence_descriptor =
+      getDescriptor().getMessageType(8);
+    internal_static_engagement_v1_Sequence_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_engagement_v1_Sequence_descriptor,
+        new java.lang.String[] { "SequenceId", "Name", "Enabled", "Archived", });
+    internal_static_engagement_v1_Step_descriptor =
+      getDescriptor().getMessageType(9);
+    internal_static_engagement_v1_Step_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_engagement_v1_Step_descriptor,
+        new java.lang.String[] { "SequenceId", "SequenceStepId", "Type", "Order", "IntervalSeconds", "SequenceEnabled", "Etag", "Variants", "CustomFields", });
+    internal_static_engagement_v1_StepVariant_descriptor =
+      getDescriptor().getMessageType(10);
+    internal_static_engagement_v1_StepVariant_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_engagement_v1_StepVariant_descriptor,
+        new java.lang.String[] { "VariantId", "TemplateId", "Subject", "Body", "Live", "Reply", "TemplateArchived", "UpdatedByDefault", "Etag", "SharingStepIds", "SharingComplete", });
     descriptor.resolveAllFeaturesImmutable();
     com.engagement.v1.Envelope.getDescriptor();
     com.google.protobuf.StructProto.getDescriptor();

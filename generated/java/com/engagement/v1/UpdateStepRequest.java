@@ -34,6 +34,9 @@ private static final long serialVersionUID = 0L;
   private UpdateStepRequest() {
     sequenceId_ = "";
     sequenceStepId_ = "";
+    etag_ = "";
+    ifShared_ = 0;
+    variant_ = "";
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
@@ -207,6 +210,154 @@ private static final long serialVersionUID = 0L;
     return validateOnly_;
   }
 
+  public static final int ETAG_FIELD_NUMBER = 5;
+  @SuppressWarnings("serial")
+  private volatile java.lang.Object etag_ = "";
+  /**
+   * <pre>
+   * Write only over what the caller has seen: an `etag` that an earlier answer gave for the step, or for the variant. Where
+   * what this update would write has changed since, it ends with `STEP_CHANGED_ERROR` and writes nothing; `conflicts` of the
+   * response has the present values. Empty: write over whatever is there.
+   *
+   * An update of `record.template` looks at the subject and the body together, one of `record.custom_fields` at the fields of
+   * the step that docs/clients.md lists, and other fields cannot be set with an `etag`. Neither looks where nothing has to be
+   * written any more, so a call that is repeated after its answer was lost, or after it was carried out in part, is not
+   * refused for its own work.
+   *
+   * The check stands between the read and the write of this update, since providers have none of their own. So the write
+   * follows at once: one that fails in passing, or that a rate limit or another change keeps off, is not repeated here as it is
+   * without an `etag`, but ends the update, and the caller repeats it. Updates through
+   * the same process of the service follow each other and see each other. What somebody changes at the provider, or through
+   * another replica, in the moment between that read and that write goes unseen and is overwritten.
+   * </pre>
+   *
+   * <code>string etag = 5 [json_name = "etag"];</code>
+   * @return The etag.
+   */
+  @java.lang.Override
+  public java.lang.String getEtag() {
+    java.lang.Object ref = etag_;
+    if (ref instanceof java.lang.String) {
+      return (java.lang.String) ref;
+    } else {
+      com.google.protobuf.ByteString bs = 
+          (com.google.protobuf.ByteString) ref;
+      java.lang.String s = bs.toStringUtf8();
+      etag_ = s;
+      return s;
+    }
+  }
+  /**
+   * <pre>
+   * Write only over what the caller has seen: an `etag` that an earlier answer gave for the step, or for the variant. Where
+   * what this update would write has changed since, it ends with `STEP_CHANGED_ERROR` and writes nothing; `conflicts` of the
+   * response has the present values. Empty: write over whatever is there.
+   *
+   * An update of `record.template` looks at the subject and the body together, one of `record.custom_fields` at the fields of
+   * the step that docs/clients.md lists, and other fields cannot be set with an `etag`. Neither looks where nothing has to be
+   * written any more, so a call that is repeated after its answer was lost, or after it was carried out in part, is not
+   * refused for its own work.
+   *
+   * The check stands between the read and the write of this update, since providers have none of their own. So the write
+   * follows at once: one that fails in passing, or that a rate limit or another change keeps off, is not repeated here as it is
+   * without an `etag`, but ends the update, and the caller repeats it. Updates through
+   * the same process of the service follow each other and see each other. What somebody changes at the provider, or through
+   * another replica, in the moment between that read and that write goes unseen and is overwritten.
+   * </pre>
+   *
+   * <code>string etag = 5 [json_name = "etag"];</code>
+   * @return The bytes for etag.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString
+      getEtagBytes() {
+    java.lang.Object ref = etag_;
+    if (ref instanceof java.lang.String) {
+      com.google.protobuf.ByteString b = 
+          com.google.protobuf.ByteString.copyFromUtf8(
+              (java.lang.String) ref);
+      etag_ = b;
+      return b;
+    } else {
+      return (com.google.protobuf.ByteString) ref;
+    }
+  }
+
+  public static final int IF_SHARED_FIELD_NUMBER = 6;
+  private int ifShared_ = 0;
+  /**
+   * <pre>
+   * What to do where other steps use the template.
+   * </pre>
+   *
+   * <code>.engagement.v1.IfShared if_shared = 6 [json_name = "ifShared"];</code>
+   * @return The enum numeric value on the wire for ifShared.
+   */
+  @java.lang.Override public int getIfSharedValue() {
+    return ifShared_;
+  }
+  /**
+   * <pre>
+   * What to do where other steps use the template.
+   * </pre>
+   *
+   * <code>.engagement.v1.IfShared if_shared = 6 [json_name = "ifShared"];</code>
+   * @return The ifShared.
+   */
+  @java.lang.Override public com.engagement.v1.IfShared getIfShared() {
+    com.engagement.v1.IfShared result = com.engagement.v1.IfShared.forNumber(ifShared_);
+    return result == null ? com.engagement.v1.IfShared.UNRECOGNIZED : result;
+  }
+
+  public static final int VARIANT_FIELD_NUMBER = 7;
+  @SuppressWarnings("serial")
+  private volatile java.lang.Object variant_ = "";
+  /**
+   * <pre>
+   * Which variant of an A/B test to change: the provider's id of its template. A step without one of that template is
+   * `VARIANT_NOT_FOUND_ERROR`. Only with a `record.template`. Empty: the first variant that is live, or else the first.
+   * </pre>
+   *
+   * <code>string variant = 7 [json_name = "variant"];</code>
+   * @return The variant.
+   */
+  @java.lang.Override
+  public java.lang.String getVariant() {
+    java.lang.Object ref = variant_;
+    if (ref instanceof java.lang.String) {
+      return (java.lang.String) ref;
+    } else {
+      com.google.protobuf.ByteString bs = 
+          (com.google.protobuf.ByteString) ref;
+      java.lang.String s = bs.toStringUtf8();
+      variant_ = s;
+      return s;
+    }
+  }
+  /**
+   * <pre>
+   * Which variant of an A/B test to change: the provider's id of its template. A step without one of that template is
+   * `VARIANT_NOT_FOUND_ERROR`. Only with a `record.template`. Empty: the first variant that is live, or else the first.
+   * </pre>
+   *
+   * <code>string variant = 7 [json_name = "variant"];</code>
+   * @return The bytes for variant.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString
+      getVariantBytes() {
+    java.lang.Object ref = variant_;
+    if (ref instanceof java.lang.String) {
+      com.google.protobuf.ByteString b = 
+          com.google.protobuf.ByteString.copyFromUtf8(
+              (java.lang.String) ref);
+      variant_ = b;
+      return b;
+    } else {
+      return (com.google.protobuf.ByteString) ref;
+    }
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -233,6 +384,15 @@ private static final long serialVersionUID = 0L;
     if (validateOnly_ != false) {
       output.writeBool(4, validateOnly_);
     }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(etag_)) {
+      com.google.protobuf.GeneratedMessage.writeString(output, 5, etag_);
+    }
+    if (ifShared_ != com.engagement.v1.IfShared.IF_SHARED_UNSPECIFIED.getNumber()) {
+      output.writeEnum(6, ifShared_);
+    }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(variant_)) {
+      com.google.protobuf.GeneratedMessage.writeString(output, 7, variant_);
+    }
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
@@ -250,6 +410,16 @@ private static final long serialVersionUID = 0L;
     if (validateOnly_ != false) {
       size += com.google.protobuf.CodedOutputStream
         .computeBoolSize(4, validateOnly_);
+    }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(etag_)) {
+      size += com.google.protobuf.GeneratedMessage.computeStringSize(5, etag_);
+    }
+    if (ifShared_ != com.engagement.v1.IfShared.IF_SHARED_UNSPECIFIED.getNumber()) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeEnumSize(6, ifShared_);
+    }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(variant_)) {
+      size += com.google.protobuf.GeneratedMessage.computeStringSize(7, variant_);
     }
     return size;
   }
@@ -286,6 +456,11 @@ private static final long serialVersionUID = 0L;
     }
     if (getValidateOnly()
         != other.getValidateOnly()) return false;
+    if (!getEtag()
+        .equals(other.getEtag())) return false;
+    if (ifShared_ != other.ifShared_) return false;
+    if (!getVariant()
+        .equals(other.getVariant())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -308,6 +483,12 @@ private static final long serialVersionUID = 0L;
     hash = (37 * hash) + VALIDATE_ONLY_FIELD_NUMBER;
     hash = (53 * hash) + com.google.protobuf.Internal.hashBoolean(
         getValidateOnly());
+    hash = (37 * hash) + ETAG_FIELD_NUMBER;
+    hash = (53 * hash) + getEtag().hashCode();
+    hash = (37 * hash) + IF_SHARED_FIELD_NUMBER;
+    hash = (53 * hash) + ifShared_;
+    hash = (37 * hash) + VARIANT_FIELD_NUMBER;
+    hash = (53 * hash) + getVariant().hashCode();
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -457,6 +638,9 @@ private static final long serialVersionUID = 0L;
         recordBuilder_ = null;
       }
       validateOnly_ = false;
+      etag_ = "";
+      ifShared_ = 0;
+      variant_ = "";
       return this;
     }
 
@@ -506,6 +690,15 @@ private static final long serialVersionUID = 0L;
       if (((from_bitField0_ & 0x00000008) != 0)) {
         result.validateOnly_ = validateOnly_;
       }
+      if (((from_bitField0_ & 0x00000010) != 0)) {
+        result.etag_ = etag_;
+      }
+      if (((from_bitField0_ & 0x00000020) != 0)) {
+        result.ifShared_ = ifShared_;
+      }
+      if (((from_bitField0_ & 0x00000040) != 0)) {
+        result.variant_ = variant_;
+      }
       result.bitField0_ |= to_bitField0_;
     }
 
@@ -536,6 +729,19 @@ private static final long serialVersionUID = 0L;
       }
       if (other.getValidateOnly() != false) {
         setValidateOnly(other.getValidateOnly());
+      }
+      if (!other.getEtag().isEmpty()) {
+        etag_ = other.etag_;
+        bitField0_ |= 0x00000010;
+        onChanged();
+      }
+      if (other.ifShared_ != 0) {
+        setIfSharedValue(other.getIfSharedValue());
+      }
+      if (!other.getVariant().isEmpty()) {
+        variant_ = other.variant_;
+        bitField0_ |= 0x00000040;
+        onChanged();
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -583,6 +789,21 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000008;
               break;
             } // case 32
+            case 42: {
+              etag_ = input.readStringRequireUtf8();
+              bitField0_ |= 0x00000010;
+              break;
+            } // case 42
+            case 48: {
+              ifShared_ = input.readEnum();
+              bitField0_ |= 0x00000020;
+              break;
+            } // case 48
+            case 58: {
+              variant_ = input.readStringRequireUtf8();
+              bitField0_ |= 0x00000040;
+              break;
+            } // case 58
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -992,6 +1213,332 @@ private static final long serialVersionUID = 0L;
     public Builder clearValidateOnly() {
       bitField0_ = (bitField0_ & ~0x00000008);
       validateOnly_ = false;
+      onChanged();
+      return this;
+    }
+
+    private java.lang.Object etag_ = "";
+    /**
+     * <pre>
+     * Write only over what the caller has seen: an `etag` that an earlier answer gave for the step, or for the variant. Where
+     * what this update would write has changed since, it ends with `STEP_CHANGED_ERROR` and writes nothing; `conflicts` of the
+     * response has the present values. Empty: write over whatever is there.
+     *
+     * An update of `record.template` looks at the subject and the body together, one of `record.custom_fields` at the fields of
+     * the step that docs/clients.md lists, and other fields cannot be set with an `etag`. Neither looks where nothing has to be
+     * written any more, so a call that is repeated after its answer was lost, or after it was carried out in part, is not
+     * refused for its own work.
+     *
+     * The check stands between the read and the write of this update, since providers have none of their own. So the write
+     * follows at once: one that fails in passing, or that a rate limit or another change keeps off, is not repeated here as it is
+     * without an `etag`, but ends the update, and the caller repeats it. Updates through
+     * the same process of the service follow each other and see each other. What somebody changes at the provider, or through
+     * another replica, in the moment between that read and that write goes unseen and is overwritten.
+     * </pre>
+     *
+     * <code>string etag = 5 [json_name = "etag"];</code>
+     * @return The etag.
+     */
+    public java.lang.String getEtag() {
+      java.lang.Object ref = etag_;
+      if (!(ref instanceof java.lang.String)) {
+        com.google.protobuf.ByteString bs =
+            (com.google.protobuf.ByteString) ref;
+        java.lang.String s = bs.toStringUtf8();
+        etag_ = s;
+        return s;
+      } else {
+        return (java.lang.String) ref;
+      }
+    }
+    /**
+     * <pre>
+     * Write only over what the caller has seen: an `etag` that an earlier answer gave for the step, or for the variant. Where
+     * what this update would write has changed since, it ends with `STEP_CHANGED_ERROR` and writes nothing; `conflicts` of the
+     * response has the present values. Empty: write over whatever is there.
+     *
+     * An update of `record.template` looks at the subject and the body together, one of `record.custom_fields` at the fields of
+     * the step that docs/clients.md lists, and other fields cannot be set with an `etag`. Neither looks where nothing has to be
+     * written any more, so a call that is repeated after its answer was lost, or after it was carried out in part, is not
+     * refused for its own work.
+     *
+     * The check stands between the read and the write of this update, since providers have none of their own. So the write
+     * follows at once: one that fails in passing, or that a rate limit or another change keeps off, is not repeated here as it is
+     * without an `etag`, but ends the update, and the caller repeats it. Updates through
+     * the same process of the service follow each other and see each other. What somebody changes at the provider, or through
+     * another replica, in the moment between that read and that write goes unseen and is overwritten.
+     * </pre>
+     *
+     * <code>string etag = 5 [json_name = "etag"];</code>
+     * @return The bytes for etag.
+     */
+    public com.google.protobuf.ByteString
+        getEtagBytes() {
+      java.lang.Object ref = etag_;
+      if (ref instanceof String) {
+        com.google.protobuf.ByteString b = 
+            com.google.protobuf.ByteString.copyFromUtf8(
+                (java.lang.String) ref);
+        etag_ = b;
+        return b;
+      } else {
+        return (com.google.protobuf.ByteString) ref;
+      }
+    }
+    /**
+     * <pre>
+     * Write only over what the caller has seen: an `etag` that an earlier answer gave for the step, or for the variant. Where
+     * what this update would write has changed since, it ends with `STEP_CHANGED_ERROR` and writes nothing; `conflicts` of the
+     * response has the present values. Empty: write over whatever is there.
+     *
+     * An update of `record.template` looks at the subject and the body together, one of `record.custom_fields` at the fields of
+     * the step that docs/clients.md lists, and other fields cannot be set with an `etag`. Neither looks where nothing has to be
+     * written any more, so a call that is repeated after its answer was lost, or after it was carried out in part, is not
+     * refused for its own work.
+     *
+     * The check stands between the read and the write of this update, since providers have none of their own. So the write
+     * follows at once: one that fails in passing, or that a rate limit or another change keeps off, is not repeated here as it is
+     * without an `etag`, but ends the update, and the caller repeats it. Updates through
+     * the same process of the service follow each other and see each other. What somebody changes at the provider, or through
+     * another replica, in the moment between that read and that write goes unseen and is overwritten.
+     * </pre>
+     *
+     * <code>string etag = 5 [json_name = "etag"];</code>
+     * @param value The etag to set.
+     * @return This builder for chaining.
+     */
+    public Builder setEtag(
+        java.lang.String value) {
+      java.util.Objects.requireNonNull(value);
+      etag_ = value;
+      bitField0_ |= 0x00000010;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Write only over what the caller has seen: an `etag` that an earlier answer gave for the step, or for the variant. Where
+     * what this update would write has changed since, it ends with `STEP_CHANGED_ERROR` and writes nothing; `conflicts` of the
+     * response has the present values. Empty: write over whatever is there.
+     *
+     * An update of `record.template` looks at the subject and the body together, one of `record.custom_fields` at the fields of
+     * the step that docs/clients.md lists, and other fields cannot be set with an `etag`. Neither looks where nothing has to be
+     * written any more, so a call that is repeated after its answer was lost, or after it was carried out in part, is not
+     * refused for its own work.
+     *
+     * The check stands between the read and the write of this update, since providers have none of their own. So the write
+     * follows at once: one that fails in passing, or that a rate limit or another change keeps off, is not repeated here as it is
+     * without an `etag`, but ends the update, and the caller repeats it. Updates through
+     * the same process of the service follow each other and see each other. What somebody changes at the provider, or through
+     * another replica, in the moment between that read and that write goes unseen and is overwritten.
+     * </pre>
+     *
+     * <code>string etag = 5 [json_name = "etag"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearEtag() {
+      etag_ = getDefaultInstance().getEtag();
+      bitField0_ = (bitField0_ & ~0x00000010);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Write only over what the caller has seen: an `etag` that an earlier answer gave for the step, or for the variant. Where
+     * what this update would write has changed since, it ends with `STEP_CHANGED_ERROR` and writes nothing; `conflicts` of the
+     * response has the present values. Empty: write over whatever is there.
+     *
+     * An update of `record.template` looks at the subject and the body together, one of `record.custom_fields` at the fields of
+     * the step that docs/clients.md lists, and other fields cannot be set with an `etag`. Neither looks where nothing has to be
+     * written any more, so a call that is repeated after its answer was lost, or after it was carried out in part, is not
+     * refused for its own work.
+     *
+     * The check stands between the read and the write of this update, since providers have none of their own. So the write
+     * follows at once: one that fails in passing, or that a rate limit or another change keeps off, is not repeated here as it is
+     * without an `etag`, but ends the update, and the caller repeats it. Updates through
+     * the same process of the service follow each other and see each other. What somebody changes at the provider, or through
+     * another replica, in the moment between that read and that write goes unseen and is overwritten.
+     * </pre>
+     *
+     * <code>string etag = 5 [json_name = "etag"];</code>
+     * @param value The bytes for etag to set.
+     * @return This builder for chaining.
+     */
+    public Builder setEtagBytes(
+        com.google.protobuf.ByteString value) {
+      java.util.Objects.requireNonNull(value);
+      checkByteStringIsUtf8(value);
+      etag_ = value;
+      bitField0_ |= 0x00000010;
+      onChanged();
+      return this;
+    }
+
+    private int ifShared_ = 0;
+    /**
+     * <pre>
+     * What to do where other steps use the template.
+     * </pre>
+     *
+     * <code>.engagement.v1.IfShared if_shared = 6 [json_name = "ifShared"];</code>
+     * @return The enum numeric value on the wire for ifShared.
+     */
+    @java.lang.Override public int getIfSharedValue() {
+      return ifShared_;
+    }
+    /**
+     * <pre>
+     * What to do where other steps use the template.
+     * </pre>
+     *
+     * <code>.engagement.v1.IfShared if_shared = 6 [json_name = "ifShared"];</code>
+     * @param value The enum numeric value on the wire for ifShared to set.
+     * @return This builder for chaining.
+     */
+    public Builder setIfSharedValue(int value) {
+      ifShared_ = value;
+      bitField0_ |= 0x00000020;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * What to do where other steps use the template.
+     * </pre>
+     *
+     * <code>.engagement.v1.IfShared if_shared = 6 [json_name = "ifShared"];</code>
+     * @return The ifShared.
+     */
+    @java.lang.Override
+    public com.engagement.v1.IfShared getIfShared() {
+      com.engagement.v1.IfShared result = com.engagement.v1.IfShared.forNumber(ifShared_);
+      return result == null ? com.engagement.v1.IfShared.UNRECOGNIZED : result;
+    }
+    /**
+     * <pre>
+     * What to do where other steps use the template.
+     * </pre>
+     *
+     * <code>.engagement.v1.IfShared if_shared = 6 [json_name = "ifShared"];</code>
+     * @param value The ifShared to set.
+     * @throws IllegalArgumentException if UNRECOGNIZED is provided.
+     * @return This builder for chaining.
+     */
+    public Builder setIfShared(com.engagement.v1.IfShared value) {
+      java.util.Objects.requireNonNull(value);
+      bitField0_ |= 0x00000020;
+      ifShared_ = value.getNumber();
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * What to do where other steps use the template.
+     * </pre>
+     *
+     * <code>.engagement.v1.IfShared if_shared = 6 [json_name = "ifShared"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearIfShared() {
+      bitField0_ = (bitField0_ & ~0x00000020);
+      ifShared_ = 0;
+      onChanged();
+      return this;
+    }
+
+    private java.lang.Object variant_ = "";
+    /**
+     * <pre>
+     * Which variant of an A/B test to change: the provider's id of its template. A step without one of that template is
+     * `VARIANT_NOT_FOUND_ERROR`. Only with a `record.template`. Empty: the first variant that is live, or else the first.
+     * </pre>
+     *
+     * <code>string variant = 7 [json_name = "variant"];</code>
+     * @return The variant.
+     */
+    public java.lang.String getVariant() {
+      java.lang.Object ref = variant_;
+      if (!(ref instanceof java.lang.String)) {
+        com.google.protobuf.ByteString bs =
+            (com.google.protobuf.ByteString) ref;
+        java.lang.String s = bs.toStringUtf8();
+        variant_ = s;
+        return s;
+      } else {
+        return (java.lang.String) ref;
+      }
+    }
+    /**
+     * <pre>
+     * Which variant of an A/B test to change: the provider's id of its template. A step without one of that template is
+     * `VARIANT_NOT_FOUND_ERROR`. Only with a `record.template`. Empty: the first variant that is live, or else the first.
+     * </pre>
+     *
+     * <code>string variant = 7 [json_name = "variant"];</code>
+     * @return The bytes for variant.
+     */
+    public com.google.protobuf.ByteString
+        getVariantBytes() {
+      java.lang.Object ref = variant_;
+      if (ref instanceof String) {
+        com.google.protobuf.ByteString b = 
+            com.google.protobuf.ByteString.copyFromUtf8(
+                (java.lang.String) ref);
+        variant_ = b;
+        return b;
+      } else {
+        return (com.google.protobuf.ByteString) ref;
+      }
+    }
+    /**
+     * <pre>
+     * Which variant of an A/B test to change: the provider's id of its template. A step without one of that template is
+     * `VARIANT_NOT_FOUND_ERROR`. Only with a `record.template`. Empty: the first variant that is live, or else the first.
+     * </pre>
+     *
+     * <code>string variant = 7 [json_name = "variant"];</code>
+     * @param value The variant to set.
+     * @return This builder for chaining.
+     */
+    public Builder setVariant(
+        java.lang.String value) {
+      java.util.Objects.requireNonNull(value);
+      variant_ = value;
+      bitField0_ |= 0x00000040;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Which variant of an A/B test to change: the provider's id of its template. A step without one of that template is
+     * `VARIANT_NOT_FOUND_ERROR`. Only with a `record.template`. Empty: the first variant that is live, or else the first.
+     * </pre>
+     *
+     * <code>string variant = 7 [json_name = "variant"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearVariant() {
+      variant_ = getDefaultInstance().getVariant();
+      bitField0_ = (bitField0_ & ~0x00000040);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * Which variant of an A/B test to change: the provider's id of its template. A step without one of that template is
+     * `VARIANT_NOT_FOUND_ERROR`. Only with a `record.template`. Empty: the first variant that is live, or else the first.
+     * </pre>
+     *
+     * <code>string variant = 7 [json_name = "variant"];</code>
+     * @param value The bytes for variant to set.
+     * @return This builder for chaining.
+     */
+    public Builder setVariantBytes(
+        com.google.protobuf.ByteString value) {
+      java.util.Objects.requireNonNull(value);
+      checkByteStringIsUtf8(value);
+      variant_ = value;
+      bitField0_ |= 0x00000040;
       onChanged();
       return this;
     }

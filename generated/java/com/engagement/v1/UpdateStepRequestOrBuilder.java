@@ -91,4 +91,91 @@ public interface UpdateStepRequestOrBuilder extends
    * @return The validateOnly.
    */
   boolean getValidateOnly();
+
+  /**
+   * <pre>
+   * Write only over what the caller has seen: an `etag` that an earlier answer gave for the step, or for the variant. Where
+   * what this update would write has changed since, it ends with `STEP_CHANGED_ERROR` and writes nothing; `conflicts` of the
+   * response has the present values. Empty: write over whatever is there.
+   *
+   * An update of `record.template` looks at the subject and the body together, one of `record.custom_fields` at the fields of
+   * the step that docs/clients.md lists, and other fields cannot be set with an `etag`. Neither looks where nothing has to be
+   * written any more, so a call that is repeated after its answer was lost, or after it was carried out in part, is not
+   * refused for its own work.
+   *
+   * The check stands between the read and the write of this update, since providers have none of their own. So the write
+   * follows at once: one that fails in passing, or that a rate limit or another change keeps off, is not repeated here as it is
+   * without an `etag`, but ends the update, and the caller repeats it. Updates through
+   * the same process of the service follow each other and see each other. What somebody changes at the provider, or through
+   * another replica, in the moment between that read and that write goes unseen and is overwritten.
+   * </pre>
+   *
+   * <code>string etag = 5 [json_name = "etag"];</code>
+   * @return The etag.
+   */
+  java.lang.String getEtag();
+  /**
+   * <pre>
+   * Write only over what the caller has seen: an `etag` that an earlier answer gave for the step, or for the variant. Where
+   * what this update would write has changed since, it ends with `STEP_CHANGED_ERROR` and writes nothing; `conflicts` of the
+   * response has the present values. Empty: write over whatever is there.
+   *
+   * An update of `record.template` looks at the subject and the body together, one of `record.custom_fields` at the fields of
+   * the step that docs/clients.md lists, and other fields cannot be set with an `etag`. Neither looks where nothing has to be
+   * written any more, so a call that is repeated after its answer was lost, or after it was carried out in part, is not
+   * refused for its own work.
+   *
+   * The check stands between the read and the write of this update, since providers have none of their own. So the write
+   * follows at once: one that fails in passing, or that a rate limit or another change keeps off, is not repeated here as it is
+   * without an `etag`, but ends the update, and the caller repeats it. Updates through
+   * the same process of the service follow each other and see each other. What somebody changes at the provider, or through
+   * another replica, in the moment between that read and that write goes unseen and is overwritten.
+   * </pre>
+   *
+   * <code>string etag = 5 [json_name = "etag"];</code>
+   * @return The bytes for etag.
+   */
+  com.google.protobuf.ByteString
+      getEtagBytes();
+
+  /**
+   * <pre>
+   * What to do where other steps use the template.
+   * </pre>
+   *
+   * <code>.engagement.v1.IfShared if_shared = 6 [json_name = "ifShared"];</code>
+   * @return The enum numeric value on the wire for ifShared.
+   */
+  int getIfSharedValue();
+  /**
+   * <pre>
+   * What to do where other steps use the template.
+   * </pre>
+   *
+   * <code>.engagement.v1.IfShared if_shared = 6 [json_name = "ifShared"];</code>
+   * @return The ifShared.
+   */
+  com.engagement.v1.IfShared getIfShared();
+
+  /**
+   * <pre>
+   * Which variant of an A/B test to change: the provider's id of its template. A step without one of that template is
+   * `VARIANT_NOT_FOUND_ERROR`. Only with a `record.template`. Empty: the first variant that is live, or else the first.
+   * </pre>
+   *
+   * <code>string variant = 7 [json_name = "variant"];</code>
+   * @return The variant.
+   */
+  java.lang.String getVariant();
+  /**
+   * <pre>
+   * Which variant of an A/B test to change: the provider's id of its template. A step without one of that template is
+   * `VARIANT_NOT_FOUND_ERROR`. Only with a `record.template`. Empty: the first variant that is live, or else the first.
+   * </pre>
+   *
+   * <code>string variant = 7 [json_name = "variant"];</code>
+   * @return The bytes for variant.
+   */
+  com.google.protobuf.ByteString
+      getVariantBytes();
 }

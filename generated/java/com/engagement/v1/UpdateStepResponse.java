@@ -35,6 +35,8 @@ private static final long serialVersionUID = 0L;
     errors_ = java.util.Collections.emptyList();
     warnings_ = java.util.Collections.emptyList();
     changes_ = java.util.Collections.emptyList();
+    etag_ = "";
+    conflicts_ = java.util.Collections.emptyList();
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
@@ -264,6 +266,125 @@ private static final long serialVersionUID = 0L;
     return truncated_;
   }
 
+  public static final int ETAG_FIELD_NUMBER = 5;
+  @SuppressWarnings("serial")
+  private volatile java.lang.Object etag_ = "";
+  /**
+   * <pre>
+   * What to give as `etag` of the next update of this variant, by what the provider held after this one. It vouches for no
+   * more than the caller has seen: where this update was given an `etag`, its part about what this update left alone is kept.
+   * Empty if the update failed, except with `STEP_CHANGED_ERROR`, where it is that of the present values, and where nothing
+   * was read.
+   * </pre>
+   *
+   * <code>string etag = 5 [json_name = "etag"];</code>
+   * @return The etag.
+   */
+  @java.lang.Override
+  public java.lang.String getEtag() {
+    java.lang.Object ref = etag_;
+    if (ref instanceof java.lang.String) {
+      return (java.lang.String) ref;
+    } else {
+      com.google.protobuf.ByteString bs = 
+          (com.google.protobuf.ByteString) ref;
+      java.lang.String s = bs.toStringUtf8();
+      etag_ = s;
+      return s;
+    }
+  }
+  /**
+   * <pre>
+   * What to give as `etag` of the next update of this variant, by what the provider held after this one. It vouches for no
+   * more than the caller has seen: where this update was given an `etag`, its part about what this update left alone is kept.
+   * Empty if the update failed, except with `STEP_CHANGED_ERROR`, where it is that of the present values, and where nothing
+   * was read.
+   * </pre>
+   *
+   * <code>string etag = 5 [json_name = "etag"];</code>
+   * @return The bytes for etag.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString
+      getEtagBytes() {
+    java.lang.Object ref = etag_;
+    if (ref instanceof java.lang.String) {
+      com.google.protobuf.ByteString b = 
+          com.google.protobuf.ByteString.copyFromUtf8(
+              (java.lang.String) ref);
+      etag_ = b;
+      return b;
+    } else {
+      return (com.google.protobuf.ByteString) ref;
+    }
+  }
+
+  public static final int CONFLICTS_FIELD_NUMBER = 6;
+  @SuppressWarnings("serial")
+  private java.util.List<com.engagement.v1.FieldChange> conflicts_;
+  /**
+   * <pre>
+   * With `STEP_CHANGED_ERROR`, what would have been overwritten: `before` is what the provider holds, `after` what was asked
+   * for. Empty otherwise.
+   * </pre>
+   *
+   * <code>repeated .engagement.v1.FieldChange conflicts = 6 [json_name = "conflicts"];</code>
+   */
+  @java.lang.Override
+  public java.util.List<com.engagement.v1.FieldChange> getConflictsList() {
+    return conflicts_;
+  }
+  /**
+   * <pre>
+   * With `STEP_CHANGED_ERROR`, what would have been overwritten: `before` is what the provider holds, `after` what was asked
+   * for. Empty otherwise.
+   * </pre>
+   *
+   * <code>repeated .engagement.v1.FieldChange conflicts = 6 [json_name = "conflicts"];</code>
+   */
+  @java.lang.Override
+  public java.util.List<? extends com.engagement.v1.FieldChangeOrBuilder> 
+      getConflictsOrBuilderList() {
+    return conflicts_;
+  }
+  /**
+   * <pre>
+   * With `STEP_CHANGED_ERROR`, what would have been overwritten: `before` is what the provider holds, `after` what was asked
+   * for. Empty otherwise.
+   * </pre>
+   *
+   * <code>repeated .engagement.v1.FieldChange conflicts = 6 [json_name = "conflicts"];</code>
+   */
+  @java.lang.Override
+  public int getConflictsCount() {
+    return conflicts_.size();
+  }
+  /**
+   * <pre>
+   * With `STEP_CHANGED_ERROR`, what would have been overwritten: `before` is what the provider holds, `after` what was asked
+   * for. Empty otherwise.
+   * </pre>
+   *
+   * <code>repeated .engagement.v1.FieldChange conflicts = 6 [json_name = "conflicts"];</code>
+   */
+  @java.lang.Override
+  public com.engagement.v1.FieldChange getConflicts(int index) {
+    return conflicts_.get(index);
+  }
+  /**
+   * <pre>
+   * With `STEP_CHANGED_ERROR`, what would have been overwritten: `before` is what the provider holds, `after` what was asked
+   * for. Empty otherwise.
+   * </pre>
+   *
+   * <code>repeated .engagement.v1.FieldChange conflicts = 6 [json_name = "conflicts"];</code>
+   */
+  @java.lang.Override
+  public com.engagement.v1.FieldChangeOrBuilder getConflictsOrBuilder(
+      int index) {
+    return conflicts_.get(index);
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -289,6 +410,12 @@ private static final long serialVersionUID = 0L;
     }
     if (truncated_ != false) {
       output.writeBool(4, truncated_);
+    }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(etag_)) {
+      com.google.protobuf.GeneratedMessage.writeString(output, 5, etag_);
+    }
+    for (int i = 0; i < conflicts_.size(); i++) {
+      output.writeMessage(6, conflicts_.get(i));
     }
     getUnknownFields().writeTo(output);
   }
@@ -325,6 +452,18 @@ private static final long serialVersionUID = 0L;
       size += com.google.protobuf.CodedOutputStream
         .computeBoolSize(4, truncated_);
     }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(etag_)) {
+      size += com.google.protobuf.GeneratedMessage.computeStringSize(5, etag_);
+    }
+
+        {
+          final int count = conflicts_.size();
+          for (int i = 0; i < count; i++) {
+            size += com.google.protobuf.CodedOutputStream
+              .computeMessageSizeNoTag(conflicts_.get(i));
+          }
+          size += 1 * count;
+        }
     return size;
   }
   @java.lang.Override
@@ -357,6 +496,10 @@ private static final long serialVersionUID = 0L;
         .equals(other.getChangesList())) return false;
     if (getTruncated()
         != other.getTruncated()) return false;
+    if (!getEtag()
+        .equals(other.getEtag())) return false;
+    if (!getConflictsList()
+        .equals(other.getConflictsList())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -383,6 +526,12 @@ private static final long serialVersionUID = 0L;
     hash = (37 * hash) + TRUNCATED_FIELD_NUMBER;
     hash = (53 * hash) + com.google.protobuf.Internal.hashBoolean(
         getTruncated());
+    hash = (37 * hash) + ETAG_FIELD_NUMBER;
+    hash = (53 * hash) + getEtag().hashCode();
+    if (getConflictsCount() > 0) {
+      hash = (37 * hash) + CONFLICTS_FIELD_NUMBER;
+      hash = (53 * hash) + getConflictsList().hashCode();
+    }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -540,6 +689,14 @@ private static final long serialVersionUID = 0L;
       }
       bitField0_ = (bitField0_ & ~0x00000004);
       truncated_ = false;
+      etag_ = "";
+      if (conflictsBuilder_ == null) {
+        conflicts_ = java.util.Collections.emptyList();
+      } else {
+        conflicts_ = null;
+        conflictsBuilder_.clear();
+      }
+      bitField0_ = (bitField0_ & ~0x00000020);
       return this;
     }
 
@@ -600,12 +757,24 @@ private static final long serialVersionUID = 0L;
       } else {
         result.changes_ = changesBuilder_.build();
       }
+      if (conflictsBuilder_ == null) {
+        if (((bitField0_ & 0x00000020) != 0)) {
+          conflicts_ = java.util.Collections.unmodifiableList(conflicts_);
+          bitField0_ = (bitField0_ & ~0x00000020);
+        }
+        result.conflicts_ = conflicts_;
+      } else {
+        result.conflicts_ = conflictsBuilder_.build();
+      }
     }
 
     private void buildPartial0(com.engagement.v1.UpdateStepResponse result) {
       int from_bitField0_ = bitField0_;
       if (((from_bitField0_ & 0x00000008) != 0)) {
         result.truncated_ = truncated_;
+      }
+      if (((from_bitField0_ & 0x00000010) != 0)) {
+        result.etag_ = etag_;
       }
     }
 
@@ -702,6 +871,37 @@ private static final long serialVersionUID = 0L;
       if (other.getTruncated() != false) {
         setTruncated(other.getTruncated());
       }
+      if (!other.getEtag().isEmpty()) {
+        etag_ = other.etag_;
+        bitField0_ |= 0x00000010;
+        onChanged();
+      }
+      if (conflictsBuilder_ == null) {
+        if (!other.conflicts_.isEmpty()) {
+          if (conflicts_.isEmpty()) {
+            conflicts_ = other.conflicts_;
+            bitField0_ = (bitField0_ & ~0x00000020);
+          } else {
+            ensureConflictsIsMutable();
+            conflicts_.addAll(other.conflicts_);
+          }
+          onChanged();
+        }
+      } else {
+        if (!other.conflicts_.isEmpty()) {
+          if (conflictsBuilder_.isEmpty()) {
+            conflictsBuilder_.dispose();
+            conflictsBuilder_ = null;
+            conflicts_ = other.conflicts_;
+            bitField0_ = (bitField0_ & ~0x00000020);
+            conflictsBuilder_ = 
+              com.google.protobuf.GeneratedMessage.alwaysUseFieldBuilders ?
+                 internalGetConflictsFieldBuilder() : null;
+          } else {
+            conflictsBuilder_.addAllMessages(other.conflicts_);
+          }
+        }
+      }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
       return this;
@@ -770,6 +970,24 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000008;
               break;
             } // case 32
+            case 42: {
+              etag_ = input.readStringRequireUtf8();
+              bitField0_ |= 0x00000010;
+              break;
+            } // case 42
+            case 50: {
+              com.engagement.v1.FieldChange m =
+                  input.readMessage(
+                      com.engagement.v1.FieldChange.parser(),
+                      extensionRegistry);
+              if (conflictsBuilder_ == null) {
+                ensureConflictsIsMutable();
+                conflicts_.add(m);
+              } else {
+                conflictsBuilder_.addMessage(m);
+              }
+              break;
+            } // case 50
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -1786,6 +2004,437 @@ private static final long serialVersionUID = 0L;
       truncated_ = false;
       onChanged();
       return this;
+    }
+
+    private java.lang.Object etag_ = "";
+    /**
+     * <pre>
+     * What to give as `etag` of the next update of this variant, by what the provider held after this one. It vouches for no
+     * more than the caller has seen: where this update was given an `etag`, its part about what this update left alone is kept.
+     * Empty if the update failed, except with `STEP_CHANGED_ERROR`, where it is that of the present values, and where nothing
+     * was read.
+     * </pre>
+     *
+     * <code>string etag = 5 [json_name = "etag"];</code>
+     * @return The etag.
+     */
+    public java.lang.String getEtag() {
+      java.lang.Object ref = etag_;
+      if (!(ref instanceof java.lang.String)) {
+        com.google.protobuf.ByteString bs =
+            (com.google.protobuf.ByteString) ref;
+        java.lang.String s = bs.toStringUtf8();
+        etag_ = s;
+        return s;
+      } else {
+        return (java.lang.String) ref;
+      }
+    }
+    /**
+     * <pre>
+     * What to give as `etag` of the next update of this variant, by what the provider held after this one. It vouches for no
+     * more than the caller has seen: where this update was given an `etag`, its part about what this update left alone is kept.
+     * Empty if the update failed, except with `STEP_CHANGED_ERROR`, where it is that of the present values, and where nothing
+     * was read.
+     * </pre>
+     *
+     * <code>string etag = 5 [json_name = "etag"];</code>
+     * @return The bytes for etag.
+     */
+    public com.google.protobuf.ByteString
+        getEtagBytes() {
+      java.lang.Object ref = etag_;
+      if (ref instanceof String) {
+        com.google.protobuf.ByteString b = 
+            com.google.protobuf.ByteString.copyFromUtf8(
+                (java.lang.String) ref);
+        etag_ = b;
+        return b;
+      } else {
+        return (com.google.protobuf.ByteString) ref;
+      }
+    }
+    /**
+     * <pre>
+     * What to give as `etag` of the next update of this variant, by what the provider held after this one. It vouches for no
+     * more than the caller has seen: where this update was given an `etag`, its part about what this update left alone is kept.
+     * Empty if the update failed, except with `STEP_CHANGED_ERROR`, where it is that of the present values, and where nothing
+     * was read.
+     * </pre>
+     *
+     * <code>string etag = 5 [json_name = "etag"];</code>
+     * @param value The etag to set.
+     * @return This builder for chaining.
+     */
+    public Builder setEtag(
+        java.lang.String value) {
+      java.util.Objects.requireNonNull(value);
+      etag_ = value;
+      bitField0_ |= 0x00000010;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * What to give as `etag` of the next update of this variant, by what the provider held after this one. It vouches for no
+     * more than the caller has seen: where this update was given an `etag`, its part about what this update left alone is kept.
+     * Empty if the update failed, except with `STEP_CHANGED_ERROR`, where it is that of the present values, and where nothing
+     * was read.
+     * </pre>
+     *
+     * <code>string etag = 5 [json_name = "etag"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearEtag() {
+      etag_ = getDefaultInstance().getEtag();
+      bitField0_ = (bitField0_ & ~0x00000010);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * What to give as `etag` of the next update of this variant, by what the provider held after this one. It vouches for no
+     * more than the caller has seen: where this update was given an `etag`, its part about what this update left alone is kept.
+     * Empty if the update failed, except with `STEP_CHANGED_ERROR`, where it is that of the present values, and where nothing
+     * was read.
+     * </pre>
+     *
+     * <code>string etag = 5 [json_name = "etag"];</code>
+     * @param value The bytes for etag to set.
+     * @return This builder for chaining.
+     */
+    public Builder setEtagBytes(
+        com.google.protobuf.ByteString value) {
+      java.util.Objects.requireNonNull(value);
+      checkByteStringIsUtf8(value);
+      etag_ = value;
+      bitField0_ |= 0x00000010;
+      onChanged();
+      return this;
+    }
+
+    private java.util.List<com.engagement.v1.FieldChange> conflicts_ =
+      java.util.Collections.emptyList();
+    private void ensureConflictsIsMutable() {
+      if (!((bitField0_ & 0x00000020) != 0)) {
+        conflicts_ = new java.util.ArrayList<com.engagement.v1.FieldChange>(conflicts_);
+        bitField0_ |= 0x00000020;
+       }
+    }
+
+    private com.google.protobuf.RepeatedFieldBuilder<
+        com.engagement.v1.FieldChange, com.engagement.v1.FieldChange.Builder, com.engagement.v1.FieldChangeOrBuilder> conflictsBuilder_;
+
+    /**
+     * <pre>
+     * With `STEP_CHANGED_ERROR`, what would have been overwritten: `before` is what the provider holds, `after` what was asked
+     * for. Empty otherwise.
+     * </pre>
+     *
+     * <code>repeated .engagement.v1.FieldChange conflicts = 6 [json_name = "conflicts"];</code>
+     */
+    public java.util.List<com.engagement.v1.FieldChange> getConflictsList() {
+      if (conflictsBuilder_ == null) {
+        return java.util.Collections.unmodifiableList(conflicts_);
+      } else {
+        return conflictsBuilder_.getMessageList();
+      }
+    }
+    /**
+     * <pre>
+     * With `STEP_CHANGED_ERROR`, what would have been overwritten: `before` is what the provider holds, `after` what was asked
+     * for. Empty otherwise.
+     * </pre>
+     *
+     * <code>repeated .engagement.v1.FieldChange conflicts = 6 [json_name = "conflicts"];</code>
+     */
+    public int getConflictsCount() {
+      if (conflictsBuilder_ == null) {
+        return conflicts_.size();
+      } else {
+        return conflictsBuilder_.getCount();
+      }
+    }
+    /**
+     * <pre>
+     * With `STEP_CHANGED_ERROR`, what would have been overwritten: `before` is what the provider holds, `after` what was asked
+     * for. Empty otherwise.
+     * </pre>
+     *
+     * <code>repeated .engagement.v1.FieldChange conflicts = 6 [json_name = "conflicts"];</code>
+     */
+    public com.engagement.v1.FieldChange getConflicts(int index) {
+      if (conflictsBuilder_ == null) {
+        return conflicts_.get(index);
+      } else {
+        return conflictsBuilder_.getMessage(index);
+      }
+    }
+    /**
+     * <pre>
+     * With `STEP_CHANGED_ERROR`, what would have been overwritten: `before` is what the provider holds, `after` what was asked
+     * for. Empty otherwise.
+     * </pre>
+     *
+     * <code>repeated .engagement.v1.FieldChange conflicts = 6 [json_name = "conflicts"];</code>
+     */
+    public Builder setConflicts(
+        int index, com.engagement.v1.FieldChange value) {
+      if (conflictsBuilder_ == null) {
+        java.util.Objects.requireNonNull(value);
+        ensureConflictsIsMutable();
+        conflicts_.set(index, value);
+        onChanged();
+      } else {
+        conflictsBuilder_.setMessage(index, value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * With `STEP_CHANGED_ERROR`, what would have been overwritten: `before` is what the provider holds, `after` what was asked
+     * for. Empty otherwise.
+     * </pre>
+     *
+     * <code>repeated .engagement.v1.FieldChange conflicts = 6 [json_name = "conflicts"];</code>
+     */
+    public Builder setConflicts(
+        int index, com.engagement.v1.FieldChange.Builder builderForValue) {
+      if (conflictsBuilder_ == null) {
+        ensureConflictsIsMutable();
+        conflicts_.set(index, builderForValue.build());
+        onChanged();
+      } else {
+        conflictsBuilder_.setMessage(index, builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * With `STEP_CHANGED_ERROR`, what would have been overwritten: `before` is what the provider holds, `after` what was asked
+     * for. Empty otherwise.
+     * </pre>
+     *
+     * <code>repeated .engagement.v1.FieldChange conflicts = 6 [json_name = "conflicts"];</code>
+     */
+    public Builder addConflicts(com.engagement.v1.FieldChange value) {
+      if (conflictsBuilder_ == null) {
+        java.util.Objects.requireNonNull(value);
+        ensureConflictsIsMutable();
+        conflicts_.add(value);
+        onChanged();
+      } else {
+        conflictsBuilder_.addMessage(value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * With `STEP_CHANGED_ERROR`, what would have been overwritten: `before` is what the provider holds, `after` what was asked
+     * for. Empty otherwise.
+     * </pre>
+     *
+     * <code>repeated .engagement.v1.FieldChange conflicts = 6 [json_name = "conflicts"];</code>
+     */
+    public Builder addConflicts(
+        int index, com.engagement.v1.FieldChange value) {
+      if (conflictsBuilder_ == null) {
+        java.util.Objects.requireNonNull(value);
+        ensureConflictsIsMutable();
+        conflicts_.add(index, value);
+        onChanged();
+      } else {
+        conflictsBuilder_.addMessage(index, value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * With `STEP_CHANGED_ERROR`, what would have been overwritten: `before` is what the provider holds, `after` what was asked
+     * for. Empty otherwise.
+     * </pre>
+     *
+     * <code>repeated .engagement.v1.FieldChange conflicts = 6 [json_name = "conflicts"];</code>
+     */
+    public Builder addConflicts(
+        com.engagement.v1.FieldChange.Builder builderForValue) {
+      if (conflictsBuilder_ == null) {
+        ensureConflictsIsMutable();
+        conflicts_.add(builderForValue.build());
+        onChanged();
+      } else {
+        conflictsBuilder_.addMessage(builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * With `STEP_CHANGED_ERROR`, what would have been overwritten: `before` is what the provider holds, `after` what was asked
+     * for. Empty otherwise.
+     * </pre>
+     *
+     * <code>repeated .engagement.v1.FieldChange conflicts = 6 [json_name = "conflicts"];</code>
+     */
+    public Builder addConflicts(
+        int index, com.engagement.v1.FieldChange.Builder builderForValue) {
+      if (conflictsBuilder_ == null) {
+        ensureConflictsIsMutable();
+        conflicts_.add(index, builderForValue.build());
+        onChanged();
+      } else {
+        conflictsBuilder_.addMessage(index, builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * With `STEP_CHANGED_ERROR`, what would have been overwritten: `before` is what the provider holds, `after` what was asked
+     * for. Empty otherwise.
+     * </pre>
+     *
+     * <code>repeated .engagement.v1.FieldChange conflicts = 6 [json_name = "conflicts"];</code>
+     */
+    public Builder addAllConflicts(
+        java.lang.Iterable<? extends com.engagement.v1.FieldChange> values) {
+      if (conflictsBuilder_ == null) {
+        ensureConflictsIsMutable();
+        com.google.protobuf.AbstractMessageLite.Builder.addAll(
+            values, conflicts_);
+        onChanged();
+      } else {
+        conflictsBuilder_.addAllMessages(values);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * With `STEP_CHANGED_ERROR`, what would have been overwritten: `before` is what the provider holds, `after` what was asked
+     * for. Empty otherwise.
+     * </pre>
+     *
+     * <code>repeated .engagement.v1.FieldChange conflicts = 6 [json_name = "conflicts"];</code>
+     */
+    public Builder clearConflicts() {
+      if (conflictsBuilder_ == null) {
+        conflicts_ = java.util.Collections.emptyList();
+        bitField0_ = (bitField0_ & ~0x00000020);
+        onChanged();
+      } else {
+        conflictsBuilder_.clear();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * With `STEP_CHANGED_ERROR`, what would have been overwritten: `before` is what the provider holds, `after` what was asked
+     * for. Empty otherwise.
+     * </pre>
+     *
+     * <code>repeated .engagement.v1.FieldChange conflicts = 6 [json_name = "conflicts"];</code>
+     */
+    public Builder removeConflicts(int index) {
+      if (conflictsBuilder_ == null) {
+        ensureConflictsIsMutable();
+        conflicts_.remove(index);
+        onChanged();
+      } else {
+        conflictsBuilder_.remove(index);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * With `STEP_CHANGED_ERROR`, what would have been overwritten: `before` is what the provider holds, `after` what was asked
+     * for. Empty otherwise.
+     * </pre>
+     *
+     * <code>repeated .engagement.v1.FieldChange conflicts = 6 [json_name = "conflicts"];</code>
+     */
+    public com.engagement.v1.FieldChange.Builder getConflictsBuilder(
+        int index) {
+      return internalGetConflictsFieldBuilder().getBuilder(index);
+    }
+    /**
+     * <pre>
+     * With `STEP_CHANGED_ERROR`, what would have been overwritten: `before` is what the provider holds, `after` what was asked
+     * for. Empty otherwise.
+     * </pre>
+     *
+     * <code>repeated .engagement.v1.FieldChange conflicts = 6 [json_name = "conflicts"];</code>
+     */
+    public com.engagement.v1.FieldChangeOrBuilder getConflictsOrBuilder(
+        int index) {
+      if (conflictsBuilder_ == null) {
+        return conflicts_.get(index);  } else {
+        return conflictsBuilder_.getMessageOrBuilder(index);
+      }
+    }
+    /**
+     * <pre>
+     * With `STEP_CHANGED_ERROR`, what would have been overwritten: `before` is what the provider holds, `after` what was asked
+     * for. Empty otherwise.
+     * </pre>
+     *
+     * <code>repeated .engagement.v1.FieldChange conflicts = 6 [json_name = "conflicts"];</code>
+     */
+    public java.util.List<? extends com.engagement.v1.FieldChangeOrBuilder> 
+         getConflictsOrBuilderList() {
+      if (conflictsBuilder_ != null) {
+        return conflictsBuilder_.getMessageOrBuilderList();
+      } else {
+        return java.util.Collections.unmodifiableList(conflicts_);
+      }
+    }
+    /**
+     * <pre>
+     * With `STEP_CHANGED_ERROR`, what would have been overwritten: `before` is what the provider holds, `after` what was asked
+     * for. Empty otherwise.
+     * </pre>
+     *
+     * <code>repeated .engagement.v1.FieldChange conflicts = 6 [json_name = "conflicts"];</code>
+     */
+    public com.engagement.v1.FieldChange.Builder addConflictsBuilder() {
+      return internalGetConflictsFieldBuilder().addBuilder(
+          com.engagement.v1.FieldChange.getDefaultInstance());
+    }
+    /**
+     * <pre>
+     * With `STEP_CHANGED_ERROR`, what would have been overwritten: `before` is what the provider holds, `after` what was asked
+     * for. Empty otherwise.
+     * </pre>
+     *
+     * <code>repeated .engagement.v1.FieldChange conflicts = 6 [json_name = "conflicts"];</code>
+     */
+    public com.engagement.v1.FieldChange.Builder addConflictsBuilder(
+        int index) {
+      return internalGetConflictsFieldBuilder().addBuilder(
+          index, com.engagement.v1.FieldChange.getDefaultInstance());
+    }
+    /**
+     * <pre>
+     * With `STEP_CHANGED_ERROR`, what would have been overwritten: `before` is what the provider holds, `after` what was asked
+     * for. Empty otherwise.
+     * </pre>
+     *
+     * <code>repeated .engagement.v1.FieldChange conflicts = 6 [json_name = "conflicts"];</code>
+     */
+    public java.util.List<com.engagement.v1.FieldChange.Builder> 
+         getConflictsBuilderList() {
+      return internalGetConflictsFieldBuilder().getBuilderList();
+    }
+    private com.google.protobuf.RepeatedFieldBuilder<
+        com.engagement.v1.FieldChange, com.engagement.v1.FieldChange.Builder, com.engagement.v1.FieldChangeOrBuilder> 
+        internalGetConflictsFieldBuilder() {
+      if (conflictsBuilder_ == null) {
+        conflictsBuilder_ = new com.google.protobuf.RepeatedFieldBuilder<
+            com.engagement.v1.FieldChange, com.engagement.v1.FieldChange.Builder, com.engagement.v1.FieldChangeOrBuilder>(
+                conflicts_,
+                ((bitField0_ & 0x00000020) != 0),
+                getParentForChildren(),
+                isClean());
+        conflicts_ = null;
+      }
+      return conflictsBuilder_;
     }
 
     // @@protoc_insertion_point(builder_scope:engagement.v1.UpdateStepResponse)

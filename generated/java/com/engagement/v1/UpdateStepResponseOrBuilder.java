@@ -162,4 +162,79 @@ public interface UpdateStepResponseOrBuilder extends
    * @return The truncated.
    */
   boolean getTruncated();
+
+  /**
+   * <pre>
+   * What to give as `etag` of the next update of this variant, by what the provider held after this one. It vouches for no
+   * more than the caller has seen: where this update was given an `etag`, its part about what this update left alone is kept.
+   * Empty if the update failed, except with `STEP_CHANGED_ERROR`, where it is that of the present values, and where nothing
+   * was read.
+   * </pre>
+   *
+   * <code>string etag = 5 [json_name = "etag"];</code>
+   * @return The etag.
+   */
+  java.lang.String getEtag();
+  /**
+   * <pre>
+   * What to give as `etag` of the next update of this variant, by what the provider held after this one. It vouches for no
+   * more than the caller has seen: where this update was given an `etag`, its part about what this update left alone is kept.
+   * Empty if the update failed, except with `STEP_CHANGED_ERROR`, where it is that of the present values, and where nothing
+   * was read.
+   * </pre>
+   *
+   * <code>string etag = 5 [json_name = "etag"];</code>
+   * @return The bytes for etag.
+   */
+  com.google.protobuf.ByteString
+      getEtagBytes();
+
+  /**
+   * <pre>
+   * With `STEP_CHANGED_ERROR`, what would have been overwritten: `before` is what the provider holds, `after` what was asked
+   * for. Empty otherwise.
+   * </pre>
+   *
+   * <code>repeated .engagement.v1.FieldChange conflicts = 6 [json_name = "conflicts"];</code>
+   */
+  java.util.List<com.engagement.v1.FieldChange> 
+      getConflictsList();
+  /**
+   * <pre>
+   * With `STEP_CHANGED_ERROR`, what would have been overwritten: `before` is what the provider holds, `after` what was asked
+   * for. Empty otherwise.
+   * </pre>
+   *
+   * <code>repeated .engagement.v1.FieldChange conflicts = 6 [json_name = "conflicts"];</code>
+   */
+  com.engagement.v1.FieldChange getConflicts(int index);
+  /**
+   * <pre>
+   * With `STEP_CHANGED_ERROR`, what would have been overwritten: `before` is what the provider holds, `after` what was asked
+   * for. Empty otherwise.
+   * </pre>
+   *
+   * <code>repeated .engagement.v1.FieldChange conflicts = 6 [json_name = "conflicts"];</code>
+   */
+  int getConflictsCount();
+  /**
+   * <pre>
+   * With `STEP_CHANGED_ERROR`, what would have been overwritten: `before` is what the provider holds, `after` what was asked
+   * for. Empty otherwise.
+   * </pre>
+   *
+   * <code>repeated .engagement.v1.FieldChange conflicts = 6 [json_name = "conflicts"];</code>
+   */
+  java.util.List<? extends com.engagement.v1.FieldChangeOrBuilder> 
+      getConflictsOrBuilderList();
+  /**
+   * <pre>
+   * With `STEP_CHANGED_ERROR`, what would have been overwritten: `before` is what the provider holds, `after` what was asked
+   * for. Empty otherwise.
+   * </pre>
+   *
+   * <code>repeated .engagement.v1.FieldChange conflicts = 6 [json_name = "conflicts"];</code>
+   */
+  com.engagement.v1.FieldChangeOrBuilder getConflictsOrBuilder(
+      int index);
 }

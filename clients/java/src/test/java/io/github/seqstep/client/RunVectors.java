@@ -1,6 +1,10 @@
 package io.github.seqstep.client;
 
 import com.engagement.v1.SequenceStepServiceGrpc.SequenceStepServiceBlockingStub;
+import com.engagement.v1.GetStepRequest;
+import com.engagement.v1.GetStepResponse;
+import com.engagement.v1.ListStepsRequest;
+import com.engagement.v1.ListStepsResponse;
 import com.engagement.v1.UpdateStepRequest;
 import com.engagement.v1.UpdateStepResponse;
 import com.google.gson.JsonArray;
@@ -29,6 +33,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.stream.Stream;
@@ -102,8 +107,7 @@ public final class RunVectors {
   }
 
   private JsonObject observe(JsonObject vector) throws Exception {
-    UpdateStepRequest.Builder request = UpdateStepRequest.newBuilder();
-    JsonFormat.parser().merge(request(vector).toString(), request);
+    String method = vector.has("method") ? vector.get("method").getAsString() : "UpdateStep";
     double seconds =
         vector.has("deadline_seconds") ? vector.get("deadline_seconds").getAsDouble() : 10;
     AtomicReference<Metadata> headers = new AtomicReference<>();
@@ -114,16 +118,33 @@ public final class RunVectors {
 
     JsonObject seen = new JsonObject();
     try {
-      UpdateStepResponse response = stub.updateStep(request.build());
+      Message response =
+          switch (method) {
+            case "GetStep" -> stub.getStep(parse(vector, GetStepRequest.newBuilder()).build());
+            case "ListSteps" -> stub.listSteps(parse(vector, ListStepsRequest.newBuilder()).build());
+            default -> stub.updateStep(parse(vector, UpdateStepRequest.newBuilder()).build());
+          };
       addStatus(seen, Status.OK);
       seen.add("response", json(response));
     } catch (StatusRuntimeException e) {
       addStatus(seen, e.getStatus());
-      addDetails(seen, e);
+      addDetails(seen, e, RESPONSES.get(method));
     }
     seen.add("trailers", trailers(trailers.get()));
     seen.addProperty("provider_calls", control("GET", "/calls", null).getAsJsonArray().size());
     return seen;
+  }
+
+  private static final Map<String, Class<? extends Message>> RESPONSES =
+      Map.of(
+          "UpdateStep", UpdateStepResponse.class,
+          "GetStep", GetStepResponse.class,
+          "ListSteps", ListStepsResponse.class);
+
+  private static <B extends Message.Builder> B parse(JsonObject vector, B request)
+      throws InvalidProtocolBufferException {
+    JsonFormat.parser().merge(request(vector).toString(), request);
+    return request;
   }
 
   private static JsonObject request(JsonObject vector) {
@@ -168,9 +189,10 @@ public final class RunVectors {
     seen.addProperty("message", status.getDescription() == null ? "" : status.getDescription());
   }
 
-  private static void addDetails(JsonObject seen, StatusRuntimeException failure)
+  private static void addDetails(
+      JsonObject seen, StatusRuntimeException failure, Class<? extends Message> response)
       throws InvalidProtocolBufferException {
-    Optional<UpdateStepResponse> envelope = UpdateStep.detail(failure, UpdateStepResponse.class);
+    Optional<? extends Message> envelope = UpdateStep.detail(failure, response);
     if (envelope.isPresent()) {
       seen.add("response", json(envelope.get()));
     }
