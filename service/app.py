@@ -15,7 +15,9 @@ from service import providers
 from service.api.address import PortInUse, is_loopback
 from service.api.admission import Admission
 from service.api.call_handler import CallHandler
+from service.api.connection_messages import ConnectionMessages
 from service.api.deadline_policy import DeadlinePolicy
+from service.api.management_handler import ManagementHandler
 from service.api.readiness import Readiness
 from service.api.tls import TlsError, TlsFiles
 from service.api.traced_call_handler import TracedCallHandler
@@ -33,12 +35,14 @@ from service.connections import (
 )
 from service.domain.deadline import Deadline
 from service.domain.step import Provider
+from service.manage_connections import ManageConnections
 from service.observability.call_log import StructuredCallLog
 from service.observability.metrics import CallMetrics
 from service.observability.sent_requests import SentRequestObserver
 from service.observability.switches import wants_traces
 from service.read_steps import ReadSteps
 from service.rpc import server as rpc
+from service.rpc.connection_servicer import ConnectionServicer
 from service.rpc.servicer import SequenceStepServicer
 from service.settings import Settings
 from service.tasks import finish
@@ -244,16 +248,16 @@ async def running(settings: Settings) -> AsyncIterator[App]:
             provider_access(settings, store, metrics.record_token_refresh, observe, tracing)
         )
         update_step = UpdateStep(sessions, providers.unsupported(), connections)
-        calls = (partial(TracedCallHandler, tracing.call) if tracing is not None else CallHandler)(
-            update_step,
-            ReadSteps(sessions, connections),
+        serving = (
             Applications(store, settings.cache_seconds),
             (StructuredCallLog(), *recorders),
             DeadlinePolicy(settings.default_deadline_seconds, settings.max_deadline_seconds),
             admission,
         )
-        readiness = Readiness()
-        http = admin = None
+        calls = (partial(TracedCallHandler, tracing.call) if tracing is not None else CallHandler)(
+            update_step, ReadSteps(sessions, connections), *serving
+        )
+        readiness, http, admin = Readiness(), None, None
         if settings.admin_address:
             from service.rest import server as rest  # noqa: PLC0415
             from service.rest.admin import create_admin_app  # noqa: PLC0415
@@ -279,7 +283,15 @@ async def running(settings: Settings) -> AsyncIterator[App]:
             await stack.enter_async_context(_kept_fresh(metrics, sessions, administration))
         app = App(
             await rpc.start(
-                SequenceStepServicer(calls), settings.grpc_address, tls, shared=shared, channelz=settings.channelz
+                SequenceStepServicer(calls),
+                settings.grpc_address,
+                tls,
+                connection_servicer=ConnectionServicer(
+                    ManagementHandler(*serving),
+                    ConnectionMessages(ManageConnections(administration, connections, sessions)),
+                ),
+                shared=shared,
+                channelz=settings.channelz,
             ),
             http,
             admin,

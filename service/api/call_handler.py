@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from service.api import contract, metadata
 from service.api.admission import Admission
+from service.api.authentication import Applications, authenticated
 from service.api.deadline_policy import DeadlinePolicy
 from service.api.envelope import Response
 from service.api.methods import GET_STEP, LIST_STEPS, UPDATE_STEP, Method, Result
@@ -56,16 +57,6 @@ _LOGGED_REFUSALS: Final = frozenset(
 
 class CallerGone(Exception):
     """The caller went away before its request had arrived whole."""
-
-
-class Applications(Protocol):
-    """Who may call; `service.connections` says what each method promises."""
-
-    async def authenticate(self, api_key: str | None, deadline: Deadline) -> Caller:
-        """The application that has the key."""
-
-    async def by_certificate(self, identities: Sequence[str], deadline: Deadline) -> Caller:
-        """The application that a verified client certificate stands for."""
 
 
 class CallOutcome(msgspec.Struct, frozen=True):
@@ -191,7 +182,7 @@ class CallHandler:
                 deadline = self._deadline(inbound.time_remaining())
                 call.provider = metadata.named_provider(values)
                 call.customer_id = values.get(contract.CUSTOMER_ID, "")
-                caller = await self._authenticate(inbound, values, violations, deadline)
+                caller = await authenticated(self._applications, inbound, values, violations, deadline)
             call.application_name = caller.application_name
             given = metadata.parse(values, violations)
             call.customer_id, call.provider = given.customer_id, given.provider
@@ -234,16 +225,6 @@ class CallHandler:
                 )
             )
         return Deadline.after(budget)
-
-    async def _authenticate(
-        self, inbound: InboundCall, values: dict[str, str], violations: Sequence[Violation], deadline: Deadline
-    ) -> Caller:
-        key = metadata.api_key(values)
-        if key is None and not any(violation.field == contract.API_KEY for violation in violations):
-            names = inbound.certificate_names()
-            if names:
-                return await self._applications.by_certificate(names, deadline)
-        return await self._applications.authenticate(key.reveal() if key else None, deadline)
 
     def _record_abandoned(self, call: _CallFacts, status: TransportStatus, abandoned: UpdateAbandoned) -> None:
         """Records a call whose caller went away, when what it had begun has ended."""

@@ -13,6 +13,7 @@ cli = typer.Typer(help="The applications that may call, and their keys.", no_arg
 
 Name = Annotated[str, typer.Argument(help="The application's name.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
+Manage = Annotated[bool, typer.Option("--manage", help="It may set and delete connections over gRPC too.")]
 
 
 def _print_key(name: str, key: Secret, *, as_json: bool) -> None:
@@ -25,12 +26,12 @@ def _print_key(name: str, key: Secret, *, as_json: bool) -> None:
 
 
 @cli.command()
-def create(name: Name, as_json: Json = False) -> None:
+def create(name: Name, manage: Manage = False, as_json: Json = False) -> None:
     """Make an application and its first key, which is shown this once."""
 
     async def main() -> Secret:
         async with open_store() as store:
-            return await Applications(store, 0).create(name)
+            return await Applications(store, 0).create(name, may_manage=manage)
 
     _print_key(name, run(main), as_json=as_json)
 
@@ -55,7 +56,9 @@ def list_(as_json: Json = False) -> None:
                 application.name,
                 "disabled" if application.disabled_at is not None else "active",
                 ", ".join(
-                    f"{key.prefix}…" + (f" until {output.format_time(key.expires_at)}" if key.expires_at else "")
+                    f"{key.prefix}…"
+                    + (" may manage" if key.may_manage else "")
+                    + (f" until {output.format_time(key.expires_at)}" if key.expires_at else "")
                     for key in application.keys
                 ),
                 ", ".join(application.identities),
@@ -66,19 +69,37 @@ def list_(as_json: Json = False) -> None:
     )
 
 
+@cli.command("add-key")
+def add_key(name: Name, manage: Manage = False, as_json: Json = False) -> None:
+    """Make one more key, which is shown this once; the others stay as they are."""
+
+    async def main() -> Secret:
+        async with open_store() as store:
+            return await Applications(store, 0).rotate_key(name, None, may_manage=manage)
+
+    _print_key(name, run(main), as_json=as_json)
+
+
 @cli.command("rotate-key")
 def rotate_key(
     name: Name,
     old_keys_end_after: Annotated[
         float, typer.Option(help="Seconds for which the older keys stay good; 0 ends them at once.", min=0)
     ] = 86400.0,
+    manage: Annotated[
+        bool | None,
+        typer.Option(
+            "--manage/--no-manage",
+            help="Whether it may set and delete connections over gRPC; as the latest key by default.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a new key, which is shown this once; the older ones stay good for a day by default."""
 
     async def main() -> Secret:
         async with open_store() as store:
-            return await Applications(store, 0).rotate_key(name, old_keys_end_after)
+            return await Applications(store, 0).rotate_key(name, old_keys_end_after, may_manage=manage)
 
     _print_key(name, run(main), as_json=as_json)
 
@@ -118,12 +139,13 @@ def map_certificate(
             show_default=False,
         ),
     ],
+    manage: Manage = False,
 ) -> None:
     """Let client certificates with a name stand for an application instead of a key."""
 
     async def main() -> str:
         async with open_store() as store:
-            return await Applications(store, 0).map_certificate(name, identity)
+            return await Applications(store, 0).map_certificate(name, identity, may_manage=manage)
 
     typer.echo(f"client certificates of {run(main)} stand for {name}")
 

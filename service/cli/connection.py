@@ -12,7 +12,6 @@ from rich.progress import Progress
 
 from service.cli import context, output
 from service.cli.credentials import (
-    credential_kinds,
     parse_credentials,
     read_client_secret,
     read_from_terminal,
@@ -24,15 +23,15 @@ from service.connections import (
     Applications,
     ClientSecretChange,
     ConnectionAdministration,
-    ConnectionSummary,
     Keyring,
     SeveralClients,
 )
+from service.domain.credentials import ConnectionSummary
 from service.domain.deadline import Deadline
 from service.domain.errors import Problem, UpdateFailed
 from service.domain.outcome import stated
 from service.domain.step import Provider
-from service.providers import providers
+from service.providers import credential_kinds, providers
 
 cli = typer.Typer(help="Customers' credentials at providers.", no_args_is_help=True, add_completion=False)
 

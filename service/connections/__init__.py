@@ -5,7 +5,7 @@ from service.connections.applications import Application, Applications
 from service.connections.connections import Connections
 from service.connections.database_failure import StoreMisconfigured, StoreUnavailable
 from service.connections.encryption import Keyring, KeyringError
-from service.connections.repository import ConnectionSummary, RefreshErrorCount
+from service.connections.repository import RefreshErrorCount
 from service.connections.store import SchemaMismatch, Store
 from service.connections.token_refresh import RefreshObserver, RefreshResult, TokenEndpoint
 
@@ -14,7 +14,6 @@ __all__ = [
     "Applications",
     "ClientSecretChange",
     "ConnectionAdministration",
-    "ConnectionSummary",
     "Connections",
     "Keyring",
     "KeyringError",

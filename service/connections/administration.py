@@ -9,13 +9,19 @@ from msgspec import structs
 from service.connections.encryption import Keyring, KeyringError
 from service.connections.repository import (
     ConnectionRepository,
-    ConnectionSummary,
     RefreshErrorCount,
     StoredBatch,
     StoredConnection,
 )
 from service.connections.store import Store
-from service.domain.credentials import ConnectionKey, Credentials, OAuthCredentials, Secret
+from service.domain.credentials import (
+    ConnectionKey,
+    ConnectionState,
+    ConnectionSummary,
+    Credentials,
+    OAuthCredentials,
+    Secret,
+)
 from service.domain.step import Provider
 
 _BATCH: Final = 500
@@ -61,6 +67,16 @@ class ConnectionAdministration:
         """
         return await self._repository.put(ConnectionKey(application_id, customer_id, provider), credentials)
 
+    async def set_once(
+        self, application_id: int, customer_id: str, provider: Provider, credentials: Credentials
+    ) -> bool:
+        """Stores a connection as `set` does, unless it is active and these are the credentials that were set last.
+
+        Returns:
+            Whether they were stored.
+        """
+        return await self._repository.put_once(ConnectionKey(application_id, customer_id, provider), credentials)
+
     async def delete(self, application_id: int, customer_id: str, provider: Provider) -> bool:
         """Deletes a connection with its credentials; returns whether there was one."""
         return await self._repository.delete(ConnectionKey(application_id, customer_id, provider))
@@ -73,6 +89,35 @@ class ConnectionAdministration:
             customer_id: Only those of this customer.
         """
         return await self._repository.summaries(application, customer_id)
+
+    async def page(
+        self,
+        application_id: int,
+        limit: int,
+        *,
+        after: tuple[str, str] | None = None,
+        customer_id: str | None = None,
+        provider: Provider | None = None,
+        state: ConnectionState | None = None,
+    ) -> Sequence[ConnectionSummary]:
+        """Lists connections of an application by customer and provider, with the kind of their credentials.
+
+        Args:
+            application_id: The application.
+            limit: How many to list at most.
+            after: Only those behind this customer and provider.
+            customer_id: Only those of this customer.
+            provider: Only those to this provider.
+            state: Only those in this state.
+        """
+        return await self._repository.page(
+            application_id, limit, after=after, customer_id=customer_id, provider=provider, state=state
+        )
+
+    async def find(self, application_id: int, customer_id: str, provider: Provider) -> ConnectionSummary | None:
+        """Finds a connection, with the kind of its credentials; None if there is none."""
+        found = await self.page(application_id, 1, customer_id=customer_id, provider=provider)
+        return found[0] if found else None
 
     async def count_by_state(self) -> Sequence[tuple[str, str, int]]:
         """Counts the connections of all applications by provider and state."""

@@ -32,12 +32,19 @@ _KEY: Final = re.compile(r"seqstep_([a-z0-9]{12})_([A-Za-z0-9_-]{43})")
 _UNKNOWN_PREFIX: Final = "-" * 12
 
 _BY_PREFIX: Final = (
-    select(api_keys.c.digest, api_keys.c.expires_at, applications.c.id, applications.c.name, applications.c.disabled_at)
+    select(
+        api_keys.c.digest,
+        api_keys.c.expires_at,
+        api_keys.c.may_manage,
+        applications.c.id,
+        applications.c.name,
+        applications.c.disabled_at,
+    )
     .join(applications, applications.c.id == api_keys.c.application_id)
     .where(api_keys.c.prefix == bindparam("prefix"))
 )
 _BY_IDENTITY: Final = (
-    select(applications.c.id, applications.c.name)
+    select(applications.c.id, applications.c.name, certificates.c.may_manage)
     .join(certificates, certificates.c.application_id == applications.c.id)
     .where(certificates.c.identity == bindparam("identity"), applications.c.disabled_at.is_(None))
 )
@@ -58,11 +65,13 @@ class ApiKeySummary:
         prefix: The part by which it is looked up.
         created_at: When it was made, as a Unix time in seconds.
         expires_at: When it ends; None for never.
+        may_manage: Whether calls with it may set and delete connections.
     """
 
     prefix: str
     created_at: float
     expires_at: float | None
+    may_manage: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,15 +160,19 @@ class Applications:
         row = await self._store.first(_BY_PREFIX, {"prefix": prefix})
         if row is None:
             return _UNKNOWN_KEY
-        caller = Caller(row.id, row.name) if row.disabled_at is None else None
+        caller = Caller(row.id, row.name, row.may_manage) if row.disabled_at is None else None
         return _StoredKey(bytes(row.digest), caller, row.expires_at)
 
     async def _load_identity(self, identity: str) -> Caller | None:
         row = await self._store.first(_BY_IDENTITY, {"identity": identity})
-        return Caller(row.id, row.name) if row is not None else None
+        return Caller(row.id, row.name, row.may_manage) if row is not None else None
 
-    async def create(self, name: str) -> Secret:
+    async def create(self, name: str, *, may_manage: bool = False) -> Secret:
         """Makes an application and returns its API key, of which only a hash is stored.
+
+        Args:
+            name: What people call it.
+            may_manage: Whether calls with the key may set and delete the application's connections.
 
         Raises:
             ApplicationError: The name is taken, or not allowed.
@@ -172,7 +185,7 @@ class Applications:
         async def insert_with_key(db: AsyncConnection) -> Secret:
             inserted = await db.execute(insert(applications).values(name=name, created_at=time.time()))
             (application_id,) = inserted.inserted_primary_key or (None,)
-            key, values = _new_key(int(application_id))  # type: ignore[arg-type]  # an insert has a key
+            key, values = _new_key(int(application_id), may_manage=may_manage)  # type: ignore[arg-type]  # an insert has a key
             await db.execute(insert(api_keys).values(**values))
             return key
 
@@ -181,24 +194,33 @@ class Applications:
         except IntegrityError:
             raise ApplicationError(f"there is an application {name} already; choose another name") from None
 
-    async def rotate_key(self, name: str, old_keys_expire_after: float) -> Secret:
-        """Makes another API key for an application; the older ones expire after so many seconds, if not before.
+    async def rotate_key(
+        self, name: str, old_keys_expire_after: float | None, *, may_manage: bool | None = None
+    ) -> Secret:
+        """Makes another API key for an application.
+
+        Args:
+            name: The application.
+            old_keys_expire_after: After how many seconds the older ones expire, if not before; None to leave them.
+            may_manage: Whether calls with it may set and delete connections; None for what the latest key may.
 
         Raises:
             ApplicationError: There is no such application.
         """
         application = await self.find(name)
-        key, values = _new_key(application.id)
-        expires_at = time.time() + old_keys_expire_after
-        expire_older = (
-            update(api_keys)
-            .where(api_keys.c.application_id == application.id)
-            .where((api_keys.c.expires_at.is_(None)) | (api_keys.c.expires_at > expires_at))
-            .values(expires_at=expires_at)
-        )
+        if may_manage is None:
+            may_manage = bool(application.keys) and application.keys[-1].may_manage
+        key, values = _new_key(application.id, may_manage=may_manage)
 
         async def replace_key(db: AsyncConnection) -> None:
-            await db.execute(expire_older)
+            if old_keys_expire_after is not None:
+                expires_at = time.time() + old_keys_expire_after
+                await db.execute(
+                    update(api_keys)
+                    .where(api_keys.c.application_id == application.id)
+                    .where((api_keys.c.expires_at.is_(None)) | (api_keys.c.expires_at > expires_at))
+                    .values(expires_at=expires_at)
+                )
             await db.execute(insert(api_keys).values(**values))
 
         await self._store.transact(replace_key)
@@ -226,12 +248,13 @@ class Applications:
             update(applications).where(applications.c.id == application.id).values(disabled_at=disabled_at)
         )
 
-    async def map_certificate(self, name: str, identity: str) -> str:
+    async def map_certificate(self, name: str, identity: str, *, may_manage: bool = False) -> str:
         """Lets client certificates with this name authenticate an application.
 
         Args:
             name: The application.
             identity: The certificates' name, as `service.domain.certificate_names` writes it.
+            may_manage: Whether calls with them may set and delete connections.
 
         Returns:
             The name as it counts.
@@ -245,7 +268,9 @@ class Applications:
         except InvalidName as error:
             raise ApplicationError(str(error)) from None
         try:
-            await self._store.execute(insert(certificates).values(application_id=application.id, identity=identity))
+            await self._store.execute(
+                insert(certificates).values(application_id=application.id, identity=identity, may_manage=may_manage)
+            )
         except IntegrityError:
             raise ApplicationError(
                 f"{identity} is mapped to an application already; unmap it with `seqstep app unmap-certificate`"
@@ -288,7 +313,7 @@ class Applications:
                 row.created_at,
                 row.disabled_at,
                 tuple(
-                    ApiKeySummary(key.prefix, key.created_at, key.expires_at)
+                    ApiKeySummary(key.prefix, key.created_at, key.expires_at, key.may_manage)
                     for key in keys
                     if key.application_id == row.id
                 ),
@@ -302,7 +327,7 @@ def _remaining(deadline: Deadline | None) -> float | None:
     return max(0.0, deadline.remaining()) if deadline is not None else None
 
 
-def _new_key(application_id: int) -> tuple[Secret, dict[str, object]]:
+def _new_key(application_id: int, *, may_manage: bool) -> tuple[Secret, dict[str, object]]:
     prefix = secrets.token_hex(6)
     text = f"seqstep_{prefix}_{secrets.token_urlsafe(32)}"
     return Secret(text), {
@@ -310,6 +335,7 @@ def _new_key(application_id: int) -> tuple[Secret, dict[str, object]]:
         "prefix": prefix,
         "digest": _digest(text),
         "created_at": time.time(),
+        "may_manage": may_manage,
     }
 
 

@@ -114,6 +114,10 @@ class Connections:
             return _checked(key, await self._refreshes.refresh_now(stored, deadline)).connection
         return await self.usable(application_id, customer_id, provider, deadline)
 
+    def forget(self, application_id: int, customer_id: str, provider: Provider) -> None:
+        """Reads a connection again for the next call, after a change to it."""
+        self._cache.drop(ConnectionKey(application_id, customer_id, provider))
+
     async def finish(self, seconds: float) -> None:
         """Waits up to so many seconds for renewals that are under way, so that no token is lost that was just minted."""
         await self._refreshes.finish(seconds)

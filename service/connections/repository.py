@@ -1,6 +1,7 @@
 """Reads and writes the rows of the `connections` table, with credentials encrypted under the keyring."""
 
 import contextlib
+import hashlib
 import secrets
 import time
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 from msgspec import structs
-from sqlalchemy import ColumnElement, Row, Update, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, Update, bindparam, delete, func, insert, literal, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -23,6 +24,7 @@ from service.domain.credentials import (
     Connection,
     ConnectionKey,
     ConnectionState,
+    ConnectionSummary,
     Credentials,
     OAuthCredentials,
 )
@@ -34,6 +36,7 @@ log: Final = structlog.get_logger("service.connections")
 _SELECT: Final = select(connections).where(
     *(connections.c[name] == bindparam(name) for name in ("application_id", "customer_id", "provider"))
 )
+_SUMMARIES: Final = select(connections, applications.c.name).join(applications)
 _NO_LEASE: Final[Mapping[str, Any]] = {"lease_owner": None, "lease_until": None}
 _NO_REFRESH_ERROR: Final[Mapping[str, Any]] = {"refresh_error": None, "refresh_error_at": None}
 
@@ -78,35 +81,6 @@ class Lease(Enum):
 
     NOT_TAKEN = auto()
     """Another process has it, or the row is another one by now."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionSummary:
-    """A connection without its credentials, for people.
-
-    Attributes:
-        application: The name of the application that owns it.
-        customer_id: The application's id of the customer.
-        provider: The provider.
-        state: Whether it can be used.
-        state_reason: Why it is in this state.
-        state_since: Since when, as a Unix time in seconds.
-        updated_at: When its credentials last changed.
-        key_id: The encryption key that they are under.
-        refresh_error: The OAuth error with which the token endpoint last refused to renew the token; None after a success.
-        refresh_error_at: When that was.
-    """
-
-    application: str
-    customer_id: str
-    provider: Provider
-    state: ConnectionState
-    state_reason: str
-    state_since: float
-    updated_at: float
-    key_id: str
-    refresh_error: str | None
-    refresh_error_at: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +150,25 @@ class ConnectionRepository:
             log.warning("credentials cannot be decrypted", customer=key.customer_id, reason=str(reason))
             raise CredentialsUnreadable(key, str(reason)) from None
 
+    async def put_once(self, key: ConnectionKey, credentials: Credentials) -> bool:
+        """Stores a connection as `put` does, unless it is active and these are the credentials that were put last.
+
+        They may have been renewed since, and what they were renewed from is void.
+
+        Returns:
+            Whether they were stored.
+
+        Raises:
+            ValueError: There is no such application.
+            StoreUnavailable: The database cannot be reached.
+        """
+        row = await self._store.first(_SELECT, structs.asdict(key))
+        is_active = row is not None and row.state == ConnectionState.ACTIVE
+        if row is not None and is_active and row.set_digest == _set_digest(key, credentials):
+            return False
+        await self.put(key, credentials)
+        return True
+
     async def put(self, key: ConnectionKey, credentials: Credentials) -> bool:
         """Stores a connection in the place of any earlier one, ready for use.
 
@@ -197,6 +190,7 @@ class ConnectionRepository:
                     **structs.asdict(key),
                     **self._encrypted(key, credentials),
                     **self._kept_lease(earlier, key, credentials),
+                    set_digest=_set_digest(key, credentials),
                     # At random, so that no renewal takes it for a connection that was deleted meanwhile.
                     revision=secrets.randbelow(2**30),
                     state=ConnectionState.ACTIVE.value,
@@ -377,32 +371,62 @@ class ConnectionRepository:
             application: Only those of the application with this name.
             customer_id: Only those of this customer.
         """
-        query = (
-            select(connections, applications.c.name)
-            .join(applications)
-            .order_by(applications.c.name, connections.c.customer_id, connections.c.provider)
-        )
+        query = _SUMMARIES.order_by(applications.c.name, connections.c.customer_id, connections.c.provider)
         if application is not None:
             query = query.where(applications.c.name == application)
         if customer_id is not None:
             query = query.where(connections.c.customer_id == customer_id)
         async with self._store.begin() as db:
-            rows = (await db.execute(query)).all()
-        return [
-            ConnectionSummary(
-                row.name,
-                row.customer_id,
-                Provider(row.provider),
-                ConnectionState(row.state),
-                row.state_reason,
-                row.state_since,
-                row.updated_at,
-                row.key_id,
-                row.refresh_error,
-                row.refresh_error_at,
-            )
-            for row in rows
-        ]
+            return [_summary(row) for row in (await db.execute(query)).all()]
+
+    async def page(
+        self,
+        application_id: int,
+        limit: int,
+        *,
+        after: tuple[str, str] | None = None,
+        customer_id: str | None = None,
+        provider: Provider | None = None,
+        state: ConnectionState | None = None,
+    ) -> list[ConnectionSummary]:
+        """Lists connections of an application by customer and provider, with the kind of their credentials.
+
+        Args:
+            application_id: The application.
+            limit: How many to list at most.
+            after: Only those behind this customer and provider.
+            customer_id: Only those of this customer.
+            provider: Only those to this provider.
+            state: Only those in this state.
+
+        Raises:
+            StoreUnavailable: The database cannot be reached.
+        """
+        columns = connections.c
+        query = _SUMMARIES.where(columns.application_id == application_id).limit(limit)
+        for column, wanted in (
+            (columns.customer_id, customer_id),
+            (columns.provider, provider),
+            (columns.state, state),
+        ):
+            if wanted is not None:
+                query = query.where(column == wanted)
+        if after is not None:
+            query = query.where(tuple_(columns.customer_id, columns.provider) > tuple_(*map(literal, after)))
+        async with self._store.begin() as db:
+            rows = (await db.execute(query.order_by(columns.customer_id, columns.provider))).all()
+        return [self._with_credentials(row) for row in rows]
+
+    def _with_credentials(self, row: Row[Any]) -> ConnectionSummary:
+        summary = _summary(row)
+        key = ConnectionKey(row.application_id, row.customer_id, summary.provider)
+        try:
+            credentials = self._decrypt(row, key)
+        except CannotDecrypt:
+            return summary
+        if isinstance(credentials, OAuthCredentials):
+            return structs.replace(summary, credentials="oauth", expires_at=credentials.expires_at)
+        return structs.replace(summary, credentials="api_key")
 
     async def encryption_key_ids(self) -> list[str]:
         """The ids of the encryption keys that rows are under."""
@@ -498,3 +522,32 @@ def _by_key(key: ConnectionKey) -> tuple[ColumnElement[bool], ...]:
 
 def _at_revision(stored: StoredConnection) -> tuple[ColumnElement[bool], ...]:
     return (*_by_key(stored.key), connections.c.id == stored.connection.id, connections.c.revision == stored.revision)
+
+
+def _summary(row: Row[Any]) -> ConnectionSummary:
+    return ConnectionSummary(
+        row.name,
+        row.customer_id,
+        Provider(row.provider),
+        ConnectionState(row.state),
+        row.state_reason,
+        row.state_since,
+        row.updated_at,
+        row.key_id,
+        row.refresh_error,
+        row.refresh_error_at,
+        row.created_at,
+    )
+
+
+def _set_digest(key: ConnectionKey, credentials: Credentials) -> bytes:
+    """Of the credentials as they were set, by which they are known again; when they were asked for does not count."""
+    if isinstance(credentials, OAuthCredentials):
+        credentials = structs.replace(credentials, issued_at=None)
+    whose = (key.application_id, key.customer_id, str(key.provider))
+    content = msgspec.json.encode((whose, structs.asdict(credentials)), enc_hook=_revealed)
+    return hashlib.blake2b(content, digest_size=32).digest()
+
+
+def _revealed(secret: Any) -> str:
+    return str(secret.reveal())

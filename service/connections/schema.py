@@ -3,6 +3,7 @@
 from typing import Final
 
 from sqlalchemy import (
+    Boolean,
     Column,
     Double,
     ForeignKey,
@@ -13,9 +14,10 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    false,
 )
 
-REVISION: Final = "0003"
+REVISION: Final = "0004"
 """The migration that makes the tables as they are here; a test compares the two."""
 
 metadata = MetaData(
@@ -47,6 +49,8 @@ api_keys = Table(
     Column("digest", LargeBinary(32), nullable=False),
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double),
+    # Whether its calls may set and delete the application's connections.
+    Column("may_manage", Boolean, nullable=False, server_default=false()),
 )
 
 certificates = Table(
@@ -55,6 +59,7 @@ certificates = Table(
     Column("id", Integer, primary_key=True),
     Column("application_id", ForeignKey("applications.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("identity", String(255), nullable=False, unique=True),
+    Column("may_manage", Boolean, nullable=False, server_default=false()),
 )
 
 connections = Table(
@@ -79,6 +84,8 @@ connections = Table(
     # Who renews the token at present, and until when nobody else may.
     Column("lease_owner", String(64)),
     Column("lease_until", Double),
+    # Of the credentials that a caller set last, which stays when a token is renewed.
+    Column("set_digest", LargeBinary(32)),
     UniqueConstraint("application_id", "customer_id", "provider"),
     Index(None, "key_id"),
     # What is remembered about a connection is remembered by its id, so that no later one may have the same.

@@ -113,6 +113,40 @@ class ConnectionState(StrEnum):
     NEEDS_REAUTH = "needs_reauth"
 
 
+class ConnectionSummary(msgspec.Struct, frozen=True):
+    """A connection as it may be shown: without its credentials.
+
+    Attributes:
+        application: The name of the application that owns it.
+        customer_id: The application's id of the customer.
+        provider: The provider.
+        state: Whether it can be used.
+        state_reason: Why it is in this state.
+        state_since: Since when, as a Unix time in seconds.
+        updated_at: When its credentials last changed.
+        key_id: The encryption key that they are under.
+        refresh_error: The OAuth error with which the token endpoint last refused to renew the token; None after a success.
+        refresh_error_at: When that was.
+        created_at: When the customer was first connected.
+        credentials: How it authenticates, `api_key` or `oauth`; None if that cannot be decrypted, or was not asked for.
+        expires_at: When the access token ends; None if that is not known, or was not asked for.
+    """
+
+    application: str
+    customer_id: str
+    provider: Provider
+    state: ConnectionState
+    state_reason: str
+    state_since: float
+    updated_at: float
+    key_id: str
+    refresh_error: str | None
+    refresh_error_at: float | None
+    created_at: float
+    credentials: str | None = None
+    expires_at: float | None = None
+
+
 class ConnectionKey(msgspec.Struct, frozen=True):
     """What identifies a connection: an application has at most one for each of its customers and each provider."""
 

@@ -66,10 +66,12 @@ class Caller(msgspec.Struct, frozen=True):
     Attributes:
         application_id: The key of its row in the store.
         application_name: What people call it; appears in `meta.application_name`.
+        may_manage: Whether it may set and delete its connections, by the key or certificate of this call.
     """
 
     application_id: int
     application_name: str
+    may_manage: bool = False
 
 
 class StepRef(msgspec.Struct, frozen=True):

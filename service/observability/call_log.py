@@ -11,7 +11,7 @@ from service.observability.sent_requests import SentRequest
 log: Final = structlog.get_logger("service.call_log")
 
 SERVICE: Final = "engagement.v1.SequenceStepService"
-"""The service that all methods are of, over gRPC."""
+"""The service that calls are of, over gRPC, if nothing else is said."""
 
 SUCCEEDED: Final = "succeeded"
 """What is said of a call without errors."""
@@ -56,6 +56,8 @@ class CallRecord(msgspec.Struct, frozen=True):
         provider_calls: Requests that were sent to the provider for the update.
         requests: All requests that were sent for the call, those for tokens too.
         seconds: How long the call took.
+        service: The full name of the service that the method is of.
+        method: The method that was called.
     """
 
     request_id: str
@@ -77,6 +79,7 @@ class CallRecord(msgspec.Struct, frozen=True):
     warnings: Sequence[str] = ()
     requests: Sequence[SentRequest] = ()
     refusal: str = ""
+    service: str = SERVICE
     method: str = "UpdateStep"
 
 

@@ -21,7 +21,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from service.observability.call_log import SERVICE, CallRecord
+from service.observability.call_log import CallRecord
 from service.observability.sent_requests import SentRequest
 
 # prometheus-client reads from this variable in which folder the workers of one service count.
@@ -219,7 +219,7 @@ class CallMetrics:
         if refusal:
             counters.append(self._refusals.labels(provider, refusal))
         if record.grpc_status:
-            labels = ("unary", SERVICE, record.method, record.grpc_status)
+            labels = ("unary", record.service, record.method, record.grpc_status)
             counters.append(self._handled.labels(*labels))
             histograms.append(self._handling.labels(*labels))
         return counters, histograms, self._provider_calls.labels(provider)

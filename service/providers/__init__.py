@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from service.domain.credentials import Credentials
 from service.domain.step import Provider
 from service.providers.adapter import KnownProvider, ProviderAdapter
 from service.providers.apollo import Apollo
@@ -30,6 +31,11 @@ def supported() -> Mapping[Provider, type[ProviderAdapter]]:
 def unsupported() -> Mapping[Provider, str]:
     """Why each of the other providers cannot be updated."""
     return {known.provider: known.unsupported for known in REGISTRY if known.unsupported}
+
+
+def credential_kinds(provider: Provider) -> tuple[type[Credentials], ...]:
+    """The types of credentials that a provider takes; none where nothing can be updated."""
+    return next((known.credential_kinds for known in REGISTRY if known.provider == provider), ())
 
 
 def adapters(url: Callable[[Provider, str], str]) -> Mapping[Provider, ProviderAdapter]:

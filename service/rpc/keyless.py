@@ -58,15 +58,15 @@ class _Limit:
 
 
 class KeylessInterceptor(grpc.aio.ServerInterceptor):
-    """Serves the methods of all services but one within limits, their requests read one at a time."""
+    """Serves the methods of all services but some within limits, their requests read one at a time."""
 
-    def __init__(self, service_name: str) -> None:
+    def __init__(self, *service_names: str) -> None:
         """Makes the interceptor.
 
         Args:
-            service_name: The full name of the service that is left alone, since its callers have keys.
+            service_names: The full names of the services that are left alone, since their callers have keys.
         """
-        self._prefix = f"/{service_name}/"
+        self._prefixes = tuple(f"/{name}/" for name in service_names)
         self._waiting = _Limit(MAX_WAITING, WAITING_SECONDS)
         self._streams = _Limit(MAX_STREAMS, STREAM_SECONDS)
 
@@ -79,9 +79,9 @@ class KeylessInterceptor(grpc.aio.ServerInterceptor):
         continuation: "Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]]",
         handler_call_details: grpc.HandlerCallDetails,
     ) -> "grpc.RpcMethodHandler[Any, Any] | None":
-        """The handler of a call, limited; gRPC's own for the service with keys and for methods that do not exist."""
+        """The handler of a call, limited; gRPC's own for services with keys and for methods that do not exist."""
         handler: Any = await continuation(handler_call_details)
-        if handler is None or handler_call_details.method.startswith(self._prefix):
+        if handler is None or handler_call_details.method.startswith(self._prefixes):
             return handler  # type: ignore[no-any-return]  # the stubs do not know its attributes
         codecs = handler.request_deserializer, handler.response_serializer
         if handler.unary_unary is not None:

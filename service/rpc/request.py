@@ -73,7 +73,9 @@ def decode_request(data: bytes) -> pb.UpdateStepRequest:
         ) from None
 
 
-def _decoder(kind: type[Message]) -> Callable[[bytes], Message]:
+def decoder(kind: type[Message]) -> Callable[[bytes], Message]:
+    """What decodes requests of a kind, and raises `CallRefused` for bytes that are none."""
+
     def decode(data: bytes) -> Message:
         try:
             return kind.FromString(data)
@@ -85,8 +87,8 @@ def _decoder(kind: type[Message]) -> Callable[[bytes], Message]:
 
 DECODERS: Final[Mapping[str, Callable[[bytes], Any]]] = {
     UPDATE_STEP.name: decode_request,
-    GET_STEP.name: _decoder(pb.GetStepRequest),
-    LIST_STEPS.name: _decoder(pb.ListStepsRequest),
+    GET_STEP.name: decoder(pb.GetStepRequest),
+    LIST_STEPS.name: decoder(pb.ListStepsRequest),
 }
 """What decodes the requests of each method."""
 
@@ -94,20 +96,14 @@ Parse: TypeAlias = Callable[[Any, Provider, str], StepUpdate | StepQuery]
 """Makes what a request asks for of it, of the provider and of the customer."""
 
 
-class GrpcCall:
+class InboundGrpcCall:
     """A call as gRPC brings it; `service.api.call_handler.InboundCall` says what each method promises."""
 
-    __slots__ = ("_context", "_parse", "_requests")
+    __slots__ = ("_context", "_requests")
 
-    def __init__(
-        self,
-        requests: AsyncIterator[Any],
-        context: grpc.aio.ServicerContext[Any, Any],
-        parse: Parse,
-    ) -> None:
+    def __init__(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any]) -> None:
         self._requests = requests
         self._context = context
-        self._parse = parse
 
     def metadata_pairs(self) -> metadata.MetadataPairs:
         """The invocation metadata."""
@@ -127,6 +123,16 @@ class GrpcCall:
     def peer(self) -> str:
         """The address that the call came from."""
         return unquote(self._context.peer()).partition(":")[2]
+
+
+class GrpcCall(InboundGrpcCall):
+    """A call on steps as gRPC brings it."""
+
+    __slots__ = ("_parse",)
+
+    def __init__(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any], parse: Parse) -> None:
+        super().__init__(requests, context)
+        self._parse = parse
 
     async def read_request(self, call_metadata: metadata.CallMetadata, deadline: Deadline) -> StepUpdate | StepQuery:
         """Receives and decodes the request.
@@ -169,9 +175,9 @@ def step_update(request: pb.UpdateStepRequest, provider: Provider, customer_id: 
     ):
         raise invalid(
             [
-                *_unknown(request, ""),
-                *_unknown(record, "record."),
-                *_unknown(record.template, "record.template."),
+                *unknown_fields(request, ""),
+                *unknown_fields(record, "record."),
+                *unknown_fields(record.template, "record.template."),
                 *_unknown_value("if_shared", request.if_shared, _IF_SHARED),
             ]
         )
@@ -229,7 +235,7 @@ def steps_query(request: pb.ListStepsRequest, provider: Provider, customer_id: s
 
 
 def _check_view(request: pb.GetStepRequest | pb.ListStepsRequest) -> None:
-    unknown = [*_unknown(request, ""), *_unknown_value("view", request.view, pb.StepView.values())]
+    unknown = [*unknown_fields(request, ""), *_unknown_value("view", request.view, pb.StepView.values())]
     if unknown:
         raise invalid(unknown)
 
@@ -238,7 +244,7 @@ def _unknown_value(name: str, value: int, known: Collection[int]) -> list[Violat
     return [] if value in known else [Violation(name, "Is a value that this version of the service does not know.")]
 
 
-def _unknown(message: Message, path: str) -> list[Violation]:
+def unknown_fields(message: Message, path: str) -> list[Violation]:
     """The fields of a message that this version of the contract does not have: they could say not to write."""
     fields: Any = UnknownFieldSet(message)  # the stubs do not know that it can be iterated
     return [

@@ -5,6 +5,7 @@ from typing import Final
 
 import grpc
 from engagement.v1 import sequence_step_service_pb2
+from engagement.v1.connection_service_pb2_grpc import add_ConnectionServiceServicer_to_server
 from engagement.v1.sequence_step_service_pb2_grpc import add_SequenceStepServiceServicer_to_server
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
@@ -12,6 +13,8 @@ from service.api.address import PortInUse, bind, check_unix_is_free, is_unix, nu
 from service.api.descriptors import max_connections
 from service.api.tls import TlsFiles, TlsMaterial, TlsWatch
 from service.domain.validation import MAX_BODY_BYTES
+from service.rpc import connection_servicer as connections
+from service.rpc.connection_servicer import ConnectionServicer
 from service.rpc.health import HealthServicer
 from service.rpc.interceptors import UnreadRequestInterceptor
 from service.rpc.keyless import KeylessInterceptor
@@ -25,8 +28,11 @@ SERVICE_NAME: Final = sequence_step_service_pb2.DESCRIPTOR.services_by_name["Seq
 # too, so that it is refused with a reason.
 _MAX_MESSAGE_BYTES: Final = MAX_BODY_BYTES + 1024 * 1024
 
-# What health checks ask about: the server as a whole, and its service.
-_HEALTH_NAMES: Final = ("", SERVICE_NAME)
+# Their callers have keys.
+_SERVICE_NAMES: Final = (SERVICE_NAME, connections.SERVICE_NAME)
+
+# What health checks ask about: the server as a whole, and its services.
+_HEALTH_NAMES: Final = ("", *_SERVICE_NAMES)
 
 _MAX_METADATA_BYTES: Final = 16 * 1024
 
@@ -90,23 +96,34 @@ class GrpcServer:
 
 
 async def start(
-    servicer: SequenceStepServicer, address: str, tls: TlsFiles | None, *, shared: bool = False, channelz: bool = False
+    servicer: SequenceStepServicer,
+    address: str,
+    tls: TlsFiles | None,
+    *,
+    connection_servicer: ConnectionServicer | None = None,
+    shared: bool = False,
+    channelz: bool = False,
 ) -> GrpcServer:
     """Starts a server; it answers NOT_SERVING until `set_serving`.
 
     Args:
-        servicer: What serves the calls.
+        servicer: What serves the calls on steps.
         address: HOST:PORT or unix:PATH; port 0 picks a free one.
         tls: The certificate to show and the clients to trust; None for plaintext.
+        connection_servicer: What serves the calls on connections; None to serve none.
         shared: Share the address with other workers.
         channelz: Serve `grpc.channelz.v1` too.
 
     Raises:
         PortInUse: The address cannot be listened on.
     """
-    keyless = KeylessInterceptor(SERVICE_NAME)
+    keyless = KeylessInterceptor(*_SERVICE_NAMES)
     server = grpc.aio.server(
-        interceptors=(UnreadRequestInterceptor(SERVICE_NAME, DECODERS), keyless),
+        interceptors=(
+            UnreadRequestInterceptor(SERVICE_NAME, DECODERS),
+            UnreadRequestInterceptor(connections.SERVICE_NAME, connections.DECODERS),
+            keyless,
+        ),
         options=(
             *OPTIONS,
             ("grpc.so_reuseport", int(shared)),
@@ -115,11 +132,13 @@ async def start(
         ),
     )
     add_SequenceStepServiceServicer_to_server(servicer, server)
+    if connection_servicer is not None:
+        add_ConnectionServiceServicer_to_server(connection_servicer, server)
     health_servicer = HealthServicer(_HEALTH_NAMES)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     for name in _HEALTH_NAMES:
         await health_servicer.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
-    add_reflection(server, SERVICE_NAME, health.SERVICE_NAME)
+    add_reflection(server, *_SERVICE_NAMES, health.SERVICE_NAME)
     if channelz:
         from grpc_channelz.v1 import channelz as channelz_service  # noqa: PLC0415  # seldom wanted
 

@@ -12,7 +12,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from service.api.call_handler import CallOutcome
 from service.api.contract import ORIGINS
-from service.api.envelope import fit
+from service.api.envelope import Response, fit
 from service.api.metadata import ErrorMode
 from service.api.value import encodable
 from service.domain.errors import CODES, ErrorCode, Problem, Violation
@@ -52,20 +52,39 @@ def status_details(outcome: CallOutcome, problem: Problem) -> tuple[str, bytes]:
         outcome: How the call ended; its envelope is shortened to fit.
         problem: The first problem, which the status stands for.
     """
-    violations = outcome.violations
+    return details(status_name(outcome), problem, outcome.violations, outcome.response)
+
+
+def details(
+    name: str,
+    problem: Problem,
+    violations: Sequence[Violation] = (),
+    response: Response | None = None,
+) -> tuple[str, bytes]:
+    """The message of a status and its serialized `google.rpc.Status`.
+
+    Args:
+        name: The name of the status.
+        problem: What it stands for.
+        violations: The parts of the call that break a rule.
+        response: The envelope of the call; it is shortened to fit.
+    """
     message = _message(problem.detail)
-    status = status_pb2.Status(code=code_pb2.Code.Value(status_name(outcome)), message=message)
-    details: list[Message] = [_error_info(problem)]
+    status = status_pb2.Status(code=code_pb2.Code.Value(name), message=message)
+    found: list[Message] = [_error_info(problem)]
     if problem.retry_after is not None:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromMilliseconds(math.ceil(problem.retry_after * 1000))
-        details.append(retry)
-    left = MAX_STATUS_BYTES - status.ByteSize() - sum(detail.ByteSize() + _DETAIL_BYTES for detail in details)
-    envelope = fit(outcome.response, (left // 2 if violations else left) - _DETAIL_BYTES)
-    left -= envelope.ByteSize() + _DETAIL_BYTES
+        found.append(retry)
+    left = MAX_STATUS_BYTES - status.ByteSize() - sum(detail.ByteSize() + _DETAIL_BYTES for detail in found)
+    if response is not None:
+        found.insert(0, fit(response, (left // 2 if violations else left) - _DETAIL_BYTES))
+        left -= response.ByteSize() + _DETAIL_BYTES
     if violations:
-        details.insert(1, _bad_request(violations, left - _DETAIL_BYTES))
-    for detail in (envelope, *details):
+        found.insert(
+            -1 if problem.retry_after is not None else len(found), _bad_request(violations, left - _DETAIL_BYTES)
+        )
+    for detail in found:
         _pack(status, detail)
     return message, status.SerializeToString()
 

@@ -22,8 +22,15 @@ ALLOWED = {
     "service.connections": {"service.domain", "service.tasks"},
     "service.read_steps": {"service.domain", "service.update_step", "service.upstream"},
     "service.update_step": {"service.domain", "service.tasks", "service.providers", "service.upstream"},
+    "service.manage_connections": {"service.domain", "service.connections", "service.providers", "service.upstream"},
     "service.observability": {"service.settings"},
-    "service.api": {"service.domain", "service.observability", "service.providers", "service.update_step"},
+    "service.api": {
+        "service.domain",
+        "service.manage_connections",
+        "service.observability",
+        "service.providers",
+        "service.update_step",
+    },
     "service.rpc": {"service.domain", "service.api"},
     "service.rest": {"service.domain", "service.api", "service.tasks", "service.providers"},
 }

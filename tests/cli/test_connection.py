@@ -109,6 +109,23 @@ async def test_an_application_and_its_keys(cli: CommandLine) -> None:
     assert "billing\tactive" in await cli.run("app", "list")
 
 
+async def test_a_key_may_manage_connections_only_if_it_is_said(cli: CommandLine) -> None:
+    async def keys() -> list[bool]:
+        listed = json.loads(await cli.run("app", "list", "--json"))
+        [application] = [each for each in listed if each["name"] == "billing"]
+        return [key["may_manage"] for key in application["keys"]]
+
+    await cli.run("app", "create", "billing")
+    await cli.run("app", "add-key", "billing", "--manage")
+    assert await keys() == [False, True]
+    assert " until " not in await cli.run("app", "list")
+    await cli.run("app", "rotate-key", "billing")
+    await cli.run("app", "rotate-key", "billing", "--no-manage")
+    await cli.run("app", "add-key", "billing")
+    assert await keys() == [False, True, True, False, False]
+    assert (await cli.run("app", "list")).count("… may manage") == 2
+
+
 async def test_programs_get_times_in_iso_8601(cli: CommandLine) -> None:
     before = datetime.now(UTC).replace(microsecond=0)
     await cli.run("app", "create", "billing")

@@ -203,3 +203,45 @@ async def test_what_was_read_of_a_deleted_connection_does_not_change_a_new_one(c
     await customer.set_columns(revision=earlier.revision)
     assert await customer.repository.replace_credentials(earlier, grant) is None
     assert (await customer.stored()).refresh_token == Secret("another grant")
+
+
+async def test_credentials_that_were_set_last_are_not_set_again(customer: OutreachCustomer) -> None:
+    administration, outreach = customer.administration, Provider("outreach")
+    as_set = await customer.connect(ends_in=-1)
+    of_customer = (customer.application_id, "acme", outreach)
+    assert not await administration.set_once(*of_customer, as_set)
+    renewed = access_token(await customer.usable())
+    assert not await administration.set_once(*of_customer, replace(as_set, issued_at=1.0))
+    assert (await customer.stored()).access_token == Secret(renewed)
+    assert await administration.set_once(*of_customer, replace(as_set, redirect_uri="https://other.example.com"))
+    await customer.set_columns(state=ConnectionState.NEEDS_REAUTH.value)
+    assert await administration.set_once(*of_customer, replace(as_set, redirect_uri="https://other.example.com"))
+    found = await administration.find(*of_customer)
+    assert found is not None
+    assert found.state is ConnectionState.ACTIVE
+
+
+async def test_pages_of_connections_begin_where_the_last_one_ended(customer: OutreachCustomer) -> None:
+    administration, application_id = customer.administration, customer.application_id
+    customers = ["A", "B-1", "B_1", "a", "a b", "b", "~"]
+    for each in customers:
+        for provider in ("apollo", "outreach"):
+            await administration.set(application_id, each, Provider(provider), ApiKeyCredentials(Secret("key")))
+    whole = await administration.page(application_id, 100)
+    assert sorted((each.customer_id, str(each.provider)) for each in whole) == sorted(
+        (each, provider) for each in customers for provider in ("apollo", "outreach")
+    )
+    paged = await administration.page(application_id, 3)
+    while page := await administration.page(application_id, 3, after=(paged[-1].customer_id, str(paged[-1].provider))):
+        paged = [*paged, *page]
+    assert paged == whole
+    assert await administration.page(application_id + 1, 100) == []
+
+
+async def test_what_cannot_be_decrypted_is_listed_without_its_kind(customer: OutreachCustomer) -> None:
+    await customer.connect(ends_in=3600)
+    [good] = await customer.administration.page(customer.application_id, 10)
+    assert (good.credentials, good.expires_at is not None) == ("oauth", True)
+    await customer.set_columns(ciphertext=b"damaged")
+    [damaged] = await customer.administration.page(customer.application_id, 10)
+    assert (damaged.credentials, damaged.expires_at) == (None, None)

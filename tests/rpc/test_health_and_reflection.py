@@ -13,10 +13,12 @@ from service.rpc.reflection import Descriptors
 from service.rpc.server import SERVICE_NAME
 from tests.support.grpc_server import RunningGrpcServer
 
+CONNECTION_SERVICE = "engagement.v1.ConnectionService"
+
 
 async def test_health_follows_the_servers_state(server: RunningGrpcServer) -> None:
     health = health_pb2_grpc.HealthStub(server.channel)
-    for name in ("", SERVICE_NAME):
+    for name in ("", SERVICE_NAME, CONNECTION_SERVICE):
         response = await health.Check(health_pb2.HealthCheckRequest(service=name))
         assert response.status == health_pb2.HealthCheckResponse.SERVING
     await server.grpc.health.enter_graceful_shutdown()
@@ -28,7 +30,11 @@ async def test_health_lists_what_it_knows(server: RunningGrpcServer) -> None:
     health = health_pb2_grpc.HealthStub(server.channel)
     for status in (health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING):
         listed = (await health.List(health_pb2.HealthListRequest())).statuses
-        assert {name: response.status for name, response in listed.items()} == {"": status, SERVICE_NAME: status}
+        assert {name: response.status for name, response in listed.items()} == {
+            "": status,
+            SERVICE_NAME: status,
+            CONNECTION_SERVICE: status,
+        }
         await server.grpc.health.enter_graceful_shutdown()
 
 
@@ -66,6 +72,7 @@ async def test_reflection_works_by_both_of_its_names(server: RunningGrpcServer, 
     names = {service.name for service in response.list_services_response.service}
     assert names == {
         SERVICE_NAME,
+        CONNECTION_SERVICE,
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
@@ -79,6 +86,7 @@ async def test_reflection_works_by_both_of_its_names(server: RunningGrpcServer, 
     ("symbol", "file"),
     [
         (SERVICE_NAME, "sequence_step_service.proto"),
+        (f"{CONNECTION_SERVICE}.SetConnection", "connection_service.proto"),
         (f"{SERVICE_NAME}.UpdateStep", "sequence_step_service.proto"),
         (f".{SERVICE_NAME}.UpdateStep", "sequence_step_service.proto"),
         ("engagement.v1.UpdateStepRequest", "sequence_step_service.proto"),

@@ -16,7 +16,6 @@ from sandbox.server import running_sandbox
 from service.connections import (
     ConnectionAdministration,
     Connections,
-    ConnectionSummary,
     Keyring,
     Store,
     TokenEndpoint,
@@ -25,7 +24,7 @@ from service.connections import (
 from service.connections.encryption import generate_key
 from service.connections.repository import ConnectionRepository, StoredConnection
 from service.connections.schema import connections as table
-from service.domain.credentials import Connection, ConnectionKey, ConnectionState, OAuthCredentials
+from service.domain.credentials import Connection, ConnectionKey, ConnectionState, ConnectionSummary, OAuthCredentials
 from service.domain.deadline import Deadline
 from service.domain.errors import ErrorCode, Problem, UpdateFailed
 from service.domain.step import Caller, Provider

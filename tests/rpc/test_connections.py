@@ -1,0 +1,404 @@
+"""`ConnectionService` over a real server, database and sandbox: who may manage what, and what is never shown."""
+
+import datetime as dt
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from engagement.v1 import connection_service_pb2 as pb
+from engagement.v1.connection_service_pb2_grpc import ConnectionServiceStub
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc import error_details_pb2, status_pb2
+from structlog.testing import capture_logs
+
+from sandbox import seed
+from service.connections import Applications, ConnectionAdministration, StoreUnavailable
+from service.domain.credentials import OAuthCredentials, Secret
+from service.domain.step import Provider
+from tests.support.service import CUSTOMER, RunningService, outreach_grant, running_service
+
+APOLLO_STEP = ("apollo", "5f0000000000000000000101", "5f0000000000000000000201")
+OUTREACH_STEP = ("outreach", 7, 101)
+KEY = seed.APOLLO_MASTER_KEY
+
+
+class Manager:
+    """An application whose key may manage connections."""
+
+    def __init__(self, service: RunningService, key: Secret) -> None:
+        self.service = service
+        self.key = key
+        self.stub: Any = ConnectionServiceStub(service.channel)
+
+    async def __call__(self, method: str, request: Any = None, *, key: str | None = None, **fields: Any) -> Any:
+        """Makes a call; `fields` are those of the request."""
+        made = request if request is not None else getattr(pb, f"{method}Request")(**fields)
+        metadata = (("x-api-key", self.key.reveal() if key is None else key), ("x-request-id", "req-1"))
+        return await getattr(self.stub, method)(made, metadata=metadata, timeout=20)
+
+    async def refused(self, method: str, request: Any = None, **fields: Any) -> "Refusal":
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await self(method, request, **fields)
+        return Refusal(error.value)
+
+
+class Refusal:
+    """A call that ended with a non-OK status."""
+
+    def __init__(self, error: grpc.aio.AioRpcError) -> None:
+        self.code = error.code()
+        self.message = error.details() or ""
+        self.trailers: dict[str, Any] = dict(error.trailing_metadata() or ())
+        self.info = error_details_pb2.ErrorInfo()
+        bad = error_details_pb2.BadRequest()
+        for detail in status_pb2.Status.FromString(self.trailers["grpc-status-details-bin"]).details:
+            detail.Unpack(self.info)
+            detail.Unpack(bad)
+        self.fields = [each.field for each in bad.field_violations]
+
+
+@pytest.fixture
+async def manage(tmp_path: Path) -> AsyncIterator[Manager]:
+    async with running_service(tmp_path) as service:
+        key = await service.applications.rotate_key("billing", None, may_manage=True)
+        yield Manager(service, key)
+
+
+def grant(access_token: str = seed.OUTREACH_ACCESS_TOKEN, **more: Any) -> pb.OAuthCredentials:
+    known = outreach_grant(access_token)
+    assert known.refresh_token is not None
+    given: dict[str, Any] = {
+        "access_token": access_token,
+        "refresh_token": known.refresh_token.reveal(),
+        "client_id": known.client_id,
+        "client_secret": known.client_secret.reveal(),
+        "redirect_uri": known.redirect_uri,
+    }
+    return pb.OAuthCredentials(**(given | more))
+
+
+def named(customer: str = CUSTOMER, provider: str = "apollo") -> dict[str, str]:
+    return {"customer_id": customer, "provider_name": provider}
+
+
+# Setting.
+
+
+async def test_a_customer_is_connected_and_updated(manage: Manager) -> None:
+    made = await manage("SetConnection", **named("new one", " Apollo "), api_key=f"  {KEY}\n")
+    assert made.changed
+    assert made.connection.state == pb.CONNECTION_STATE_ACTIVE
+    assert (made.connection.customer_id, made.connection.provider_name) == ("new one", "apollo")
+    assert made.connection.credentials_kind == pb.CREDENTIALS_KIND_API_KEY
+    assert not made.connection.HasField("expire_time")
+    result = await manage.service.update(*APOLLO_STEP, customer="new one", subject="Hello")
+    assert result.errors == []
+
+
+async def test_what_was_set_last_is_not_set_again(manage: Manager) -> None:
+    first = await manage("SetConnection", **named("other", "outreach"), oauth=grant())
+    again = await manage("SetConnection", **named("other", "outreach"), oauth=grant())
+    assert (first.changed, again.changed) == (True, False)
+    assert again.connection == first.connection
+    another = await manage("SetConnection", **named("other", "outreach"), oauth=grant("another token"))
+    assert another.changed
+
+
+async def test_a_repetition_after_a_renewal_leaves_the_renewed_grant(manage: Manager) -> None:
+    await manage("SetConnection", **named("other", "outreach"), oauth=grant("expired"))
+    assert (await manage.service.update(*OUTREACH_STEP, customer="other", subject="One")).errors == []
+    renewed = await stored(manage.service, "other")
+    again = await manage("SetConnection", **named("other", "outreach"), oauth=grant("expired"))
+    assert not again.changed
+    assert await stored(manage.service, "other") == renewed != outreach_grant("expired")
+    assert (await manage.service.update(*OUTREACH_STEP, customer="other", subject="Two")).errors == []
+
+
+async def test_a_connection_that_needs_a_new_grant_takes_the_same_one(manage: Manager) -> None:
+    void = grant("expired", refresh_token="revoked")
+    await manage("SetConnection", **named("other", "outreach"), oauth=void)
+    for _ in range(3):
+        await manage("CheckConnection", **named("other", "outreach"))
+    found = (await manage("GetConnection", **named("other", "outreach"))).connection
+    assert found.state == pb.CONNECTION_STATE_NEEDS_REAUTH
+    assert found.state_reason
+    again = await manage("SetConnection", **named("other", "outreach"), oauth=void)
+    assert again.changed
+    assert again.connection.state == pb.CONNECTION_STATE_ACTIVE
+
+
+async def test_validate_only_stores_nothing(manage: Manager) -> None:
+    checked = await manage("SetConnection", **named("new"), api_key=KEY, validate_only=True)
+    assert not checked.changed
+    assert not checked.HasField("connection")
+    assert (await manage.refused("GetConnection", **named("new"))).code is grpc.StatusCode.NOT_FOUND
+
+
+async def test_the_end_of_a_token_is_kept(manage: Manager) -> None:
+    end = Timestamp()
+    end.FromDatetime(dt.datetime(2099, 1, 2, 3, 4, 5, 678000, dt.UTC))
+    made = await manage("SetConnection", **named("new", "outreach"), oauth=grant(expire_time=end))
+    assert made.connection.expire_time == end
+    assert made.connection.credentials_kind == pb.CREDENTIALS_KIND_OAUTH
+
+
+@pytest.mark.parametrize(
+    ("given", "fields"),
+    [
+        ({"api_key": KEY} | named(provider="outreach"), ["api_key"]),
+        ({"api_key": "two\nlines"} | named(), ["api_key"]),
+        ({"api_key": "ключ"} | named(), ["api_key"]),
+        ({"api_key": ""} | named(), ["api_key"]),
+        (named(), ["credentials"]),
+        ({"oauth": pb.OAuthCredentials()} | named(), ["credentials"]),
+        (
+            {"oauth": pb.OAuthCredentials(access_token="secret token", refresh_token="r")} | named(),
+            ["oauth.refresh_token"],
+        ),
+        ({"oauth": grant("a\nb")} | named(provider="outreach"), ["oauth.access_token"]),
+        ({"api_key": KEY} | named(customer=""), ["customer_id"]),
+        ({"api_key": KEY} | named(customer="é"), ["customer_id"]),
+        ({"api_key": KEY} | named(customer=" x"), ["customer_id"]),
+        ({"api_key": KEY} | named(customer="x" * 256), ["customer_id"]),
+        ({"api_key": KEY} | named(provider=""), ["provider_name"]),
+        ({"api_key": KEY} | named(provider="hubspot"), ["provider_name"]),
+    ],
+    ids=range(14),
+)
+async def test_what_cannot_be_set(manage: Manager, given: dict[str, Any], fields: list[str]) -> None:
+    refusal = await manage.refused("SetConnection", **given)
+    assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, fields)
+    assert refusal.info.reason == "VALIDATION_ERROR"
+    assert "secret token" not in refusal.message
+    assert refusal.trailers["x-request-id"] == "req-1"
+    assert refusal.trailers["x-error-code"] == "VALIDATION_ERROR"
+
+
+async def test_a_provider_without_use_for_a_connection(manage: Manager) -> None:
+    refusal = await manage.refused("SetConnection", **named(provider="salesloft"), api_key="key")
+    assert (refusal.code, refusal.info.reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED_ERROR")
+
+
+async def test_a_field_that_is_not_known_is_refused(manage: Manager) -> None:
+    request = pb.SetConnectionRequest.FromString(
+        pb.SetConnectionRequest(customer_id=CUSTOMER, provider_name="apollo", oauth=grant()).SerializeToString()
+        + b"\xf8\x07\x01"
+    )
+    refusal = await manage.refused("SetConnection", request)
+    assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["127"])
+
+
+# Who may.
+
+
+async def test_a_key_that_may_only_update_manages_nothing(manage: Manager) -> None:
+    key = manage.service.key.reveal()
+    for method in ("SetConnection", "GetConnection", "CheckConnection", "DeleteConnection"):
+        refusal = await manage.refused(method, **named(), key=key)
+        assert (refusal.code, refusal.info.reason) == (grpc.StatusCode.PERMISSION_DENIED, "FORBIDDEN_ERROR")
+    assert (await manage.refused("ListConnections", key=key)).code is grpc.StatusCode.PERMISSION_DENIED
+    assert (await manage.service.update(*APOLLO_STEP, subject="Still updated")).errors == []
+
+
+@pytest.mark.parametrize("key", ["", "seqstep_000000000000_" + "x" * 43])
+async def test_an_unknown_caller_is_refused(manage: Manager, key: str) -> None:
+    refusal = await manage.refused("ListConnections", key=key)
+    assert refusal.code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.INVALID_ARGUMENT)
+
+
+async def test_another_application_sees_and_changes_nothing(manage: Manager) -> None:
+    other = (await manage.service.applications.create("another", may_manage=True)).reveal()
+    assert list((await manage("ListConnections", key=other)).connections) == []
+    assert (await manage.refused("GetConnection", **named(), key=other)).code is grpc.StatusCode.NOT_FOUND
+    assert (await manage.refused("CheckConnection", **named(), key=other)).code is grpc.StatusCode.NOT_FOUND
+    assert not (await manage("DeleteConnection", **named(), key=other)).deleted
+    await manage("SetConnection", **named(), api_key="another's", key=other)
+    assert (await manage.service.update(*APOLLO_STEP, subject="Not theirs")).errors == []
+    [first, second] = (await manage("ListConnections")).connections
+    assert {first.provider_name, second.provider_name} == {"apollo", "outreach"}
+
+
+async def test_rotating_a_key_keeps_what_it_may(manage: Manager) -> None:
+    applications: Applications = manage.service.applications
+    rotated = await applications.rotate_key("billing", 0)
+    assert len((await manage("ListConnections", key=rotated.reveal())).connections) == 2
+    lesser = await applications.rotate_key("billing", 0, may_manage=False)
+    assert (await manage.refused("ListConnections", key=lesser.reveal())).code is grpc.StatusCode.PERMISSION_DENIED
+
+
+# Reading.
+
+
+async def test_no_secret_comes_back(manage: Manager) -> None:
+    await manage("SetConnection", **named("new", "outreach"), oauth=grant())
+    shown = str((await manage("ListConnections")).SerializeToString())
+    for secret in (KEY, seed.OUTREACH_ACCESS_TOKEN, seed.OUTREACH_REFRESH_TOKEN, seed.OUTREACH_CLIENT_SECRET):
+        assert secret not in shown
+
+
+async def test_pages_follow_each_other(manage: Manager) -> None:
+    customers = [f"customer-{number:02}" for number in range(7)]
+    for customer in customers:
+        await manage.service.connect(customer, Provider("apollo"), outreach_grant())
+    seen: list[tuple[str, str]] = []
+    token, pages = "", 0
+    while True:
+        page = await manage("ListConnections", page_size=2, page_token=token)
+        assert len(page.connections) <= 2
+        seen += [(each.customer_id, each.provider_name) for each in page.connections]
+        token, pages = page.next_page_token, pages + 1
+        if not token:
+            break
+    assert seen == sorted([(CUSTOMER, "apollo"), (CUSTOMER, "outreach"), *((each, "apollo") for each in customers)])
+    assert pages == 5
+
+
+async def test_a_full_last_page_says_that_it_is_the_last(manage: Manager) -> None:
+    page = await manage("ListConnections", page_size=2)
+    assert (len(page.connections), page.next_page_token) == (2, "")
+
+
+async def test_a_list_is_filtered(manage: Manager) -> None:
+    await manage.service.connect("other", Provider("outreach"), outreach_grant())
+    by_customer = await manage("ListConnections", customer_id="other")
+    assert [each.customer_id for each in by_customer.connections] == ["other"]
+    by_provider = await manage("ListConnections", provider_name="OUTREACH")
+    assert [each.customer_id for each in by_provider.connections] == [CUSTOMER, "other"]
+    by_state = await manage("ListConnections", state=pb.CONNECTION_STATE_NEEDS_REAUTH)
+    assert list(by_state.connections) == []
+    assert len((await manage("ListConnections", state=pb.CONNECTION_STATE_ACTIVE)).connections) == 3
+
+
+async def test_a_token_is_of_one_list(manage: Manager) -> None:
+    token = (await manage("ListConnections", page_size=1)).next_page_token
+    another = (await manage.service.applications.create("another", may_manage=True)).reveal()
+    for fields in (
+        {"page_token": token, "provider_name": "apollo"},
+        {"page_token": token, "customer_id": CUSTOMER},
+        {"page_token": token, "key": another},
+        {"page_token": token[:-3]},
+        {"page_token": "no token!"},
+        {"page_token": "e30"},
+    ):
+        refusal = await manage.refused("ListConnections", **fields)
+        assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["page_token"])
+
+
+@pytest.mark.parametrize("fields", [{"page_size": -1}, {"state": 77}, {"customer_id": "é"}, {"provider_name": "x"}])
+async def test_a_list_that_cannot_be_asked_for(manage: Manager, fields: dict[str, Any]) -> None:
+    refusal = await manage.refused("ListConnections", **fields)
+    assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, list(fields))
+
+
+# Checking and deleting.
+
+
+async def test_a_connection_that_works(manage: Manager) -> None:
+    checked = await manage("CheckConnection", **named())
+    assert list(checked.errors) == []
+    assert checked.connection.state == pb.CONNECTION_STATE_ACTIVE
+
+
+async def test_a_connection_that_does_not_work_says_why(manage: Manager) -> None:
+    await manage("SetConnection", **named("new"), api_key="wrong")
+    [error] = (await manage("CheckConnection", **named("new"))).errors
+    assert error.code == "UNAUTHORIZED_ERROR"
+    assert error.meta.application_name == "billing"
+    assert error.meta.request_id == "req-1"
+
+
+async def test_a_deleted_connection_is_used_no_more(manage: Manager) -> None:
+    assert (await manage.service.update(*APOLLO_STEP, subject="Before")).errors == []
+    assert (await manage("DeleteConnection", **named())).deleted
+    assert (await manage.service.update(*APOLLO_STEP, subject="After")).error.code == "NOT_FOUND_ERROR"
+    assert not (await manage("DeleteConnection", **named())).deleted
+
+
+async def test_changes_are_in_the_log_and_secrets_are_not(manage: Manager) -> None:
+    with capture_logs() as lines:
+        await manage("SetConnection", **named("new"), api_key="a secret key")
+        await manage("SetConnection", **named("new"), api_key="a secret key")
+        await manage("CheckConnection", **named("new"))
+        await manage("DeleteConnection", **named("new"))
+    known = {"event": "connection changed", "application": "billing", "customer": "new", "provider": "apollo"}
+    assert [line for line in lines if line["event"] == "connection changed"] == [
+        known | {"action": action, "request_id": "req-1", "log_level": "info"} for action in ("set", "deleted")
+    ]
+    calls = [(line["method"], line["provider_calls"]) for line in lines if line["event"] == "call"]
+    assert calls == [("SetConnection", 0), ("SetConnection", 0), ("CheckConnection", 1), ("DeleteConnection", 0)]
+    assert "a secret key" not in str(lines)
+
+
+async def stored(service: RunningService, customer: str) -> OAuthCredentials:
+    caller = await service.applications.authenticate(service.key.reveal())
+    async for batch in service.connections._batches(caller.application_id, Provider("outreach")):
+        for each in batch.readable:
+            credentials = each.connection.credentials
+            if each.key.customer_id == customer and isinstance(credentials, OAuthCredentials):
+                return credentials
+    raise AssertionError("there is no such connection")
+
+
+METHODS = ("SetConnection", "GetConnection", "ListConnections", "CheckConnection", "DeleteConnection")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff",
+        b"\x0a\x05ab",
+        b"\x0a\x01\xff",
+        b"\x22\x02\x0a\x7f",
+        b"\x22" * 3,
+        b"\x0a" + b"\xff" * 9 + b"\x01",
+        b"\x7a\x00",
+    ],
+    ids=range(7),
+)
+@pytest.mark.parametrize("method", METHODS)
+async def test_bytes_that_are_no_request(manage: Manager, method: str, data: bytes) -> None:
+    call: Any = manage.service.channel.unary_unary(f"/engagement.v1.ConnectionService/{method}")
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await call(data, metadata=(("x-api-key", manage.key.reveal()),), timeout=20)
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_who_may_not_manage_is_not_read(manage: Manager) -> None:
+    call: Any = manage.service.channel.unary_unary("/engagement.v1.ConnectionService/SetConnection")
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await call(b"\xff", metadata=(("x-api-key", manage.service.key.reveal()),), timeout=20)
+    assert error.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_call_without_a_request(manage: Manager) -> None:
+    call: Any = manage.service.channel.stream_unary("/engagement.v1.ConnectionService/GetConnection")
+    begun = call(metadata=(("x-api-key", manage.key.reveal()),), timeout=20)
+    await begun.done_writing()
+    assert await begun.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_database_that_is_away_is_said(manage: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(*_: object, **__: object) -> None:
+        raise StoreUnavailable("connection refused at 10.0.0.1")
+
+    for name in ("set_once", "delete", "page", "find"):
+        monkeypatch.setattr(ConnectionAdministration, name, away)
+    for method in METHODS:
+        fields = {} if method == "ListConnections" else named()
+        more = {"api_key": KEY} if method == "SetConnection" else {}
+        refusal = await manage.refused(method, **fields, **more)
+        assert (refusal.code, refusal.info.reason) == (grpc.StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE_ERROR")
+        assert "10.0.0.1" not in refusal.message
+
+
+async def test_a_bug_names_the_call_and_nothing_else(manage: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a secret text")
+
+    monkeypatch.setattr(ConnectionAdministration, "page", broken)
+    refusal = await manage.refused("ListConnections")
+    assert (refusal.code, refusal.info.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL_SERVER_ERROR")
+    assert "req-1" in refusal.message
+    assert "a secret text" not in refusal.message
