@@ -107,8 +107,8 @@ CODES: Final[Mapping[ErrorCode, CodeSpec]] = MappingProxyType(
         ErrorCode.STEP_CHANGED_ERROR: CodeSpec(
             412,
             "ABORTED",
-            "Changed meanwhile",
-            "The step is no longer what `etag` stands for; `conflicts` has the present values. Decide by them, and repeat the "
+            "Not what was seen",
+            "The step is not, or no longer, what `etag` stands for; `conflicts` has the present values. Decide by them, and repeat the "
             "call with the `etag` of this response, or not at all.",
         ),
         ErrorCode.SHARED_TEMPLATE_ERROR: CodeSpec(

@@ -249,10 +249,11 @@ class StepChanged(UpdateFailed):
     def __init__(self, update: StepUpdate, conflicts: Sequence[FieldChange], etag: StepEtag) -> None:
         parts = dict.fromkeys(field.field.partition(".")[0] for field in conflicts)
         changed = " and the ".join({"template": "template", CUSTOM_FIELDS: "fields"}[part] for part in parts)
+        verb = "are" if CUSTOM_FIELDS in parts else "is"
         super().__init__(
             Problem(
                 ErrorCode.STEP_CHANGED_ERROR,
-                f"The {changed} of step {update.sequence_step_id} changed after `etag` was given; `conflicts` has the present "
+                f"The {changed} of step {update.sequence_step_id} {verb} not what `etag` stands for; `conflicts` has the present "
                 "values.",
                 advice="To write over them, repeat the call with the `etag` of this response.",
                 facts={"fields": ",".join(field.field for field in conflicts)},

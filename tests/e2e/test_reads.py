@@ -10,7 +10,7 @@ from google.protobuf import json_format
 
 from sandbox import seed
 from tests.e2e.test_updates import APOLLO, BODY, OUTREACH, Steps, both, step, text
-from tests.support.service import RunningService
+from tests.support.service import RunningService, call_result
 
 NOT_APPLIED = envelope_pb2.ERROR_OUTCOME_NOT_APPLIED
 
@@ -201,3 +201,35 @@ async def test_a_retried_read_that_is_refused_changed_nothing(service: RunningSe
     retried: Any = {"metadata": (("x-envoy-attempt-count", "2"),)}
     answer = await service.get_step(at.provider, at.active, at.unknown_step, **retried)
     assert answer.error.meta.outcome == NOT_APPLIED
+
+
+@both
+async def test_a_retried_read_that_is_refused_for_its_key_changed_nothing(service: RunningService, at: Steps) -> None:
+    """Of an update it would be unknown: an earlier attempt may have been carried out under a key that was good."""
+    pairs = (
+        ("x-api-key", "bad"),
+        ("x-customer-id", "acme"),
+        ("x-provider-name", at.provider),
+        ("x-envoy-attempt-count", "2"),
+    )
+    request = pb.GetStepRequest(sequence_id=str(at.active), sequence_step_id=str(at.plain[0]))
+    answer = await call_result(service.stub.GetStep(request, metadata=pairs, timeout=10), pb.GetStepResponse())
+    assert (answer.code, answer.error.meta.outcome) == (grpc.StatusCode.UNAUTHENTICATED, NOT_APPLIED)
+
+
+@both
+async def test_a_read_takes_a_place_and_gives_it_back(service: RunningService, at: Steps) -> None:
+    """A caller that leaves a read leaves nothing behind; its line in the log says what became of the step: nothing."""
+    service.sandbox.order_fault(provider=at.provider, method="GET", hang=True)
+    left = await service.get_step(at.provider, at.active, at.plain[0], seconds=0.5)
+    assert left.code in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.OK)
+    assert (await service.get_step(at.provider, at.active, at.plain[0])).errors == []
+
+
+async def test_an_application_reads_only_with_its_own_customers(service: RunningService) -> None:
+    other = await service.applications.create("other")
+    pairs = (("x-api-key", other.reveal()), ("x-customer-id", "acme"), ("x-provider-name", "apollo"))
+    request = pb.ListStepsRequest(sequence_id=seed.APOLLO_SEQUENCE_ACTIVE)
+    answer = await call_result(service.stub.ListSteps(request, metadata=pairs, timeout=10), pb.ListStepsResponse())
+    assert (answer.error.code, answer.error.meta.facts["resource"]) == ("NOT_FOUND_ERROR", "connection")
+    assert service.provider_calls() == []

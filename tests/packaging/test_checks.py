@@ -51,7 +51,7 @@ def edit(folder: Path, old: str, new: str) -> None:
 
 
 FIELD = "  bool validate_only = 4;"
-ADDED = f"{FIELD}\n  // Another one.\n  string another = 5;"
+ADDED = f"{FIELD}\n  // Another one.\n  string another = 99;"
 
 
 def test_the_first_contract_breaks_nobody(repository: Path) -> None:

@@ -49,7 +49,9 @@ async def test_grpcurl_describes_and_calls(server: RunningGrpcServer, which: str
     assert "// The values to set. Required." in field
     for symbol in ("google.rpc.BadRequest", "grpc.health.v1.Health.Check", "grpc.reflection.v1.ServerReflection"):
         assert symbol in await run(*plain, server.grpc.address, "describe", symbol)
-    assert await run(*plain, server.grpc.address, "list", SERVICE_NAME) == f"{SERVICE_NAME}.UpdateStep\n"
+    assert await run(*plain, server.grpc.address, "list", SERVICE_NAME) == "".join(
+        f"{SERVICE_NAME}.{name}\n" for name in ("GetStep", "ListSteps", "UpdateStep")
+    )
     await run(*plain, *HEADERS, "-d", '{"record": {}}', server.grpc.address, METHOD)
     assert len(server.updates) == 1
     health = json.loads(await run(*plain, server.grpc.address, "grpc.health.v1.Health/List"))

@@ -321,7 +321,7 @@ class ListConnectionsRequest(_message.Message):
     page_size: _builtins.int
     """How many a page may have: 1 to 1,000, 100 where it is 0; more than 1,000 are 1,000."""
     page_token: _builtins.str
-    """`next_page_token` of the page before. Empty for the first page. The other fields have to be as they were for it, but for
+    """The `next_page_token` of the page before. Empty for the first page. The other fields have to be as they were for it, but for
     `page_size`.
     """
     customer_id: _builtins.str
