@@ -118,6 +118,10 @@ generate: setup ## Make the stubs and the tables of the documentation again
 docs: setup ## Build the documentation as a site, in build/site
 	@$(PY) -m sphinx --quiet --fresh-env --fail-on-warning --keep-going --conf-dir tools/site . build/site
 
+.PHONY: manifests
+manifests: setup ## Make the chart's schema and the plain manifests again (needs Helm)
+	@$(PY) tools/manifests.py
+
 .PHONY: serve
 serve: $(READY_TO_RUN) ## Run the service in the foreground, with a database and customers of the sandbox in var/
 	@$(PY) tools/dev.py
