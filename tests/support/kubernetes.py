@@ -58,16 +58,20 @@ def _schemas() -> zipfile.ZipFile:
     return zipfile.ZipFile(wheel)
 
 
+def _read(version: str, name: str) -> Any:
+    return json.loads(_schemas().read(f"kubernetes_validate/kubernetes-json-schema/{version}-local-strict/{name}"))
+
+
+@functools.cache
+def _definitions(version: str) -> "Registry[Any]":
+    definitions = Resource.from_contents(_read(version, "_definitions.json"), DRAFT7)
+    return Registry().with_resources([(uri, definitions) for uri in ("_definitions.json", "/api/_definitions.json")])
+
+
 @functools.cache
 def _validator(version: str, api_version: str, kind: str) -> Draft7Validator:
-    def read(name: str) -> Any:
-        return json.loads(_schemas().read(f"kubernetes_validate/kubernetes-json-schema/{version}-local-strict/{name}"))
-
     group = api_version.replace(".k8s.io", "").replace("/", "-")
-    definitions = Resource.from_contents(read("_definitions.json"), DRAFT7)
-    registry: Registry[Any] = Registry().with_resource("/api/_definitions.json", definitions)
-    registry = registry.with_resource("_definitions.json", definitions)
-    return Draft7Validator(read(f"{kind}-{group}.json".lower()), registry=registry)
+    return Draft7Validator(_read(version, f"{kind}-{group}.json".lower()), registry=_definitions(version))
 
 
 def problems(resource: dict[str, Any], version: str) -> Iterator[str]:
