@@ -1,4 +1,4 @@
-"""The Helm chart, and the plain manifests that come from it: rendered by Helm, and held against Kubernetes' own schemas."""
+"""The Helm chart, and the plain manifests that come from it: rendered by Helm, and compared with Kubernetes' own schemas."""
 
 import re
 import subprocess
@@ -202,7 +202,7 @@ def test_a_pod_gets_settings_that_the_service_reads(
         (["drainSeconds=-1"], "at '/drainSeconds': minimum: got -1, want 0"),
     ],
 )
-def test_a_wrong_value_is_told_by_its_name(helm: str, arguments: list[str], said: str) -> None:
+def test_a_wrong_value_is_named(helm: str, arguments: list[str], said: str) -> None:
     sets = [part for argument in arguments for part in ("--set", argument)]
     done = subprocess.run([helm, "template", "seqstep", CHART, *sets], capture_output=True, text=True, check=False)
     assert done.returncode != 0

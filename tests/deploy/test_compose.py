@@ -1,4 +1,4 @@
-"""The Compose file: held against the schema of its specification, and what it names against what there is."""
+"""The Compose file: checked by the schema of its specification, and by what there is."""
 
 import json
 import re
@@ -54,14 +54,14 @@ def test_what_is_mounted_and_built_is_there() -> None:
 
 def test_the_service_gets_settings_that_it_reads() -> None:
     known = {f"SEQSTEP_{name.upper()}" for name in Settings.model_fields}
-    for name in ("migration", "seqstep"):
+    for name in ("migration", "service"):
         environment = SERVICES[name]["environment"]
         assert set(environment) <= known
         files = {value.removeprefix("/run/secrets/") for key, value in environment.items() if key.endswith("_FILE")}
         assert files == set(SERVICES[name]["secrets"]) <= set(COMPOSE["secrets"])
-    assert provider_settings("http://sandbox:8090").items() <= SERVICES["seqstep"]["environment"].items()
+    assert provider_settings("http://sandbox:8090").items() <= SERVICES["service"]["environment"].items()
     drain, grace = (Settings.model_fields[name].default for name in ("drain_seconds", "stop_grace_seconds"))
-    assert SERVICES["seqstep"]["stop_grace_period"] == f"{drain + grace + 30:.0f}s"
+    assert SERVICES["service"]["stop_grace_period"] == f"{drain + grace + 30:.0f}s"
 
 
 def test_nothing_is_published_to_other_machines() -> None:
@@ -82,4 +82,11 @@ def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
     [job] = yaml.safe_load((tmp_path / "prometheus.yaml").read_text())["scrape_configs"]
     [admin] = re.findall(r"SEQSTEP_ADMIN_ADDRESS=\S+:(\d+)", (ROOT / "Dockerfile").read_text())
     assert job["job_name"] == "seqstep"
-    assert job["static_configs"] == [{"targets": [f"seqstep:{admin}"]}]
+    assert job["static_configs"] == [{"targets": [f"service:{admin}"]}]
+
+
+def test_the_page_makes_the_secrets_that_the_file_reads() -> None:
+    page = (ROOT / "docs" / "one-machine.md").read_text()
+    assert set(re.findall(r"^([A-Z_]+)=", page, re.MULTILINE)) == {
+        secret["environment"] for secret in COMPOSE["secrets"].values()
+    }

@@ -1,4 +1,4 @@
-"""The systemd unit: verified by systemd's own tools, and what it names held against the service."""
+"""The systemd unit: verified by systemd's own tools, and what it names compared with the service."""
 
 import os
 import re
@@ -57,3 +57,9 @@ def test_the_environment_has_settings_that_are_no_secrets() -> None:
     given = dict(line.split("=", 1) for line in lines)
     secrets = ("DATABASE_URL", "ENCRYPTION_KEYS", "PROVIDER_PROXY")
     assert set(given) <= KNOWN - {f"SEQSTEP_{name}" for name in secrets}
+
+
+def test_the_page_installs_what_the_unit_reads() -> None:
+    page = (FOLDER.parents[1] / "docs" / "one-machine.md").read_text()
+    for path in re.findall(r"(?:EnvironmentFile=|LoadCredential=[\w-]+:)(\S+)", UNIT):
+        assert re.search(rf"(?:> |install -m 0600 \S+ ){path}$", page, re.MULTILINE), path
