@@ -121,6 +121,7 @@ def test_the_names_in_the_resources_fit_together(helm: str, values: Path) -> Non
         assert {each["targetPort"] for each in service["spec"]["ports"]} <= set(ports)
     for policy in of_kind(resources, "NetworkPolicy"):
         assert {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]} == set(ports)
+    assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
     for scaler in of_kind(resources, "HorizontalPodAutoscaler"):
         assert scaler["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
         assert "replicas" not in deployment["spec"]
