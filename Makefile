@@ -119,7 +119,7 @@ docs: setup ## Build the documentation as a site, in build/site
 	@$(PY) -m sphinx --quiet --fresh-env --fail-on-warning --keep-going --conf-dir tools/site . build/site
 
 .PHONY: manifests
-manifests: setup ## Make the chart's schema and the plain manifests again (needs Helm)
+manifests: setup ## Make the plain manifests from the chart again (needs Helm)
 	@$(PY) tools/manifests.py
 
 .PHONY: serve

@@ -1,4 +1,4 @@
-"""Makes the chart's schema of settings from the service's, and the plain manifests from the chart, by Helm."""
+"""Makes the plain manifests from the chart, by Helm, and the chart's schema of settings from the service's."""
 
 import json
 import subprocess
@@ -59,8 +59,7 @@ def manifest(name: str, helm: str = "helm") -> str:
 
 
 def main() -> None:
-    """Writes both."""
-    SCHEMA.write_text(schema(), encoding="utf-8")
+    """Writes the manifests; `make generate` writes the schema."""
     for name in RENDERED:
         (MANIFESTS / name).write_text(manifest(name, *sys.argv[1:]), encoding="utf-8")
 

@@ -211,7 +211,7 @@ def test_a_wrong_value_is_named(helm: str, arguments: list[str], said: str) -> N
 
 
 def test_the_schema_has_the_settings_of_the_service() -> None:
-    assert manifests.SCHEMA.read_text() == manifests.schema(), "run `make manifests`"
+    assert manifests.SCHEMA.read_text() == manifests.schema(), "run `make generate`"
 
 
 @slow

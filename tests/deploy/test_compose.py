@@ -13,8 +13,8 @@ import yaml  # type: ignore[import-untyped]
 
 from sandbox.stand_ins import provider_settings
 from service.settings import Settings
-from tests.deploy.test_dashboard import needs_prometheus
 from tests.support.go_tools import go_module
+from tests.support.prometheus import needs_prometheus
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "compose"
