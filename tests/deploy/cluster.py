@@ -26,11 +26,13 @@ RESOURCES, SECRETS, FILES = STATE / "resources", STATE / "secrets", STATE / "fil
 TMP = STATE / "tmp"
 READY_SECONDS = 40
 
-# A root that is read-only, but for /tmp.
+# A root that is read-only, but for /tmp, where the manifest has a volume there.
 IN_A_POD = f"""
-    mount --make-rprivate / && mount --bind {TMP} {TMP} && mount -o remount,bind,ro / || exit 76
+    mount --make-rprivate / || exit 76
+    [ -z "$1" ] || mount --bind {TMP} {TMP} || exit 76
+    mount -o remount,bind,ro / || exit 76
     touch {STATE}/x 2> /dev/null && exit 77
-    exec "$@"
+    shift && exec "$@"
 """
 
 
@@ -91,7 +93,9 @@ def container_of(resource: dict[str, Any]) -> dict[str, Any]:
 
 
 def command_of(resource: dict[str, Any]) -> list[str]:
-    return ["unshare", "--mount", "bash", "-c", IN_A_POD, "pod", "seqstep", *container_of(resource)["args"]]
+    container = container_of(resource)
+    tmp = "tmp" if "/tmp" in {each["mountPath"] for each in container["volumeMounts"]} else ""
+    return ["unshare", "--mount", "bash", "-c", IN_A_POD, "pod", tmp, "seqstep", *container["args"]]
 
 
 def environment_of(resource: dict[str, Any]) -> dict[str, str]:

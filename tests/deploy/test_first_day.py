@@ -53,8 +53,10 @@ def played(helm: str, postgresql_server: Any, tmp_path_factory: pytest.TempPathF
         "HELM": shutil.which(helm) or helm,
         "CLUSTER": str(folder / "cluster"),
         "DATABASE_URL": new_postgresql(postgresql_server),
-        # The pods' way to the providers, and no waiting for callers that learn of a stop.
-        "POD_VARIABLES": json.dumps(provider_settings("http://127.0.0.1:8090") | {"SEQSTEP_DRAIN_SECONDS": "0"}),
+        # The pods' way to the providers; no waiting for callers that learn of a stop; workers, which write files.
+        "POD_VARIABLES": json.dumps(
+            provider_settings("http://127.0.0.1:8090") | {"SEQSTEP_DRAIN_SECONDS": "0", "SEQSTEP_WORKERS": "2"}
+        ),
     }
     # The page's ports are fixed; a network of its own has them all.
     play = f'"{sys.executable}" "{ROOT / "tests/readme/play.py"}" "{PAGE}" "{clone}"'
