@@ -29,11 +29,11 @@ RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin seqs
  && install --directory --owner seqstep --group seqstep --mode 0700 /var/lib/seqstep
 COPY --from=builder /opt/seqstep /opt/seqstep
 # Nothing is written but in the volume and in /tmp: `docker run --read-only --tmpfs /tmp --volume seqstep:/var/lib/seqstep seqstep`.
+# Without SEQSTEP_DATABASE_URL, the database is a SQLite file in the volume, the folder that the service starts in.
 # Other machines reach a container: give it a certificate, or SEQSTEP_ALLOW_PLAINTEXT=true behind a proxy that does TLS.
 ENV PATH=/opt/seqstep/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    SEQSTEP_DATABASE_URL=sqlite:////var/lib/seqstep/seqstep.sqlite3 \
     SEQSTEP_GRPC_ADDRESS=0.0.0.0:50051 \
     SEQSTEP_HTTP_ADDRESS=0.0.0.0:8080 \
     SEQSTEP_ADMIN_ADDRESS=0.0.0.0:9464

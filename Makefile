@@ -65,7 +65,7 @@ demo: $(READY_TO_RUN) ## Change a step at each provider through a real service, 
 .PHONY: test
 test: setup ## Run the tests, without the slow ones
 	@$(PYTEST) -m "not slow" $(PYTEST_ARGS)
-	echo "Without the slow tests (Envoy, packages, fuzzing, current tools, replicas, the whole fault matrix): make test-slow runs them."
+	echo "Without the slow tests (Envoy, packages, fuzzing, current tools, the cluster's page, replicas, the whole fault matrix): make test-slow runs them."
 
 .PHONY: fuzz
 fuzz: setup ## Search for input that breaks an update, for ten minutes and more unless FUZZ_SECONDS says otherwise
@@ -80,7 +80,7 @@ mutation: setup ## Change the code a little, again and again, and show which cha
 check: lint types proto generated-fresh docs test-slow test ## Run everything that has to be right before a commit lands
 
 .PHONY: test-slow
-test-slow: setup ## Run the slow tests: Envoy, packages, fuzzing, current tools, replicas, the whole fault matrix
+test-slow: setup ## Run the slow tests: Envoy, packages, fuzzing, current tools, the cluster's page, replicas, the whole fault matrix
 	@$(PYTEST) -m slow $(PYTEST_ARGS)
 
 .PHONY: lint
@@ -117,6 +117,10 @@ generate: setup ## Make the stubs and the tables of the documentation again
 .PHONY: docs
 docs: setup ## Build the documentation as a site, in build/site
 	@$(PY) -m sphinx --quiet --fresh-env --fail-on-warning --keep-going --conf-dir tools/site . build/site
+
+.PHONY: manifests
+manifests: setup ## Make the plain manifests from the chart again (needs Helm)
+	@$(PY) tools/manifests.py
 
 .PHONY: serve
 serve: $(READY_TO_RUN) ## Run the service in the foreground, with a database and customers of the sandbox in var/

@@ -16,6 +16,7 @@ from bench.measure import LoadFailed
 from bench.parts import (
     calls,
     compare,
+    database,
     isolation,
     latency,
     overload,
@@ -41,6 +42,7 @@ PARTS: Final[dict[str, Run]] = {
     "scale": scale.run,
     "latency": latency.run,
     "calls": calls.run,
+    "database": database.run,
     "start": start.run,
     "tls": tls.run,
     "isolation": isolation.run,
@@ -103,9 +105,9 @@ def main() -> int:
         parts = report.keep(output, name, section, circumstances)
         if name == "compare":
             (output / "performance.svg").write_text(plot.svg(section.data), encoding="utf-8")
-        document = output / "performance.md"
-        if document.exists():
-            report.write_tables(document, parts)
+        for document in (output / "performance.md", output / "growth.md"):
+            if document.exists():
+                report.write_tables(document, parts)
     return 1 if wrong else 0
 
 

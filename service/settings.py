@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, create_model, model_validator
@@ -73,6 +73,7 @@ class Settings(_ProviderUrls):
         description="The store: `sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST/NAME`, with libpq's parameters, and "
         "`pgbouncer=true` behind a pooler in transaction mode.",
     )
+    database_url_file: Path | None = Field(None, description="A file with `SEQSTEP_DATABASE_URL`, in its place.")
     database_max_connections: int = Field(
         10, ge=1, le=1000, description="Connections to PostgreSQL that each worker opens at most."
     )
@@ -81,6 +82,7 @@ class Settings(_ProviderUrls):
         description="Keys that encrypt credentials, made by `seqstep keygen`, separated by commas. The first one encrypts, "
         "all of them decrypt.",
     )
+    encryption_keys_file: Path | None = Field(None, description="A file with `SEQSTEP_ENCRYPTION_KEYS`, in its place.")
     cache_seconds: float = Field(
         5.0, ge=0, le=60, description="How long decrypted connections and API keys are kept in memory."
     )
@@ -111,6 +113,7 @@ class Settings(_ProviderUrls):
         "`socks5h`; `none` for none. Empty for what `HTTPS_PROXY`, `HTTP_PROXY` and `ALL_PROXY` say. Hosts in `NO_PROXY` "
         "and this machine are never asked through a proxy.",
     )
+    provider_proxy_file: Path | None = Field(None, description="A file with `SEQSTEP_PROVIDER_PROXY`, in its place.")
     provider_ca_file: Path | None = Field(
         None,
         description="Authorities that providers' certificates are trusted from, a PEM file, in addition to the system's "
@@ -151,6 +154,26 @@ class Settings(_ProviderUrls):
         """A URL of a provider, by its name in the adapter's `urls`."""
         url: str = getattr(self, f"{provider}_{name}")
         return url
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_secrets(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Reads the secrets whose files are named, without the newline at their ends."""
+        read = {}
+        for name, field in cls.model_fields.items():
+            path = given.get(f"{name}_file")
+            if field.annotation is not SecretStr or not path:
+                continue
+            variable = f"SEQSTEP_{name.upper()}"
+            if given.get(name):
+                raise ValueError(f"set {variable} or {variable}_FILE, not both")
+            try:
+                read[name] = Path(path).read_text("utf-8").removesuffix("\n")
+            except OSError as error:
+                raise ValueError(f"{variable}_FILE: cannot read {path}: {error.strerror}") from None
+            except UnicodeDecodeError:
+                raise ValueError(f"{variable}_FILE: {path} is not text in UTF-8") from None
+        return given | read
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Settings":

@@ -17,7 +17,7 @@ from service.domain.errors import CODES
 from service.domain.step import WARNINGS
 from service.settings import Settings
 from tests.odd_answers.table import rows as odd_answers
-from tools import contract_page
+from tools import contract_page, manifests
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
 _TABLE: Final = re.compile(r"(<!-- table: (?P<name>\w+) -->\n).*?(<!-- end -->\n)", re.DOTALL)
@@ -76,12 +76,13 @@ def filled(text: str) -> str:
 
 
 def main() -> None:
-    """Makes the tables and the page again."""
+    """Makes the tables, the page and the schema of the chart's values again."""
     for path in (DOCS / page for page in PAGES):
         before = path.read_text(encoding="utf-8")
         _write(path, before, filled(before))
     path = DOCS / "contract.md"
     _write(path, path.read_text(encoding="utf-8") if path.exists() else "", contract_page.page())
+    _write(manifests.SCHEMA, manifests.SCHEMA.read_text(encoding="utf-8"), manifests.schema())
 
 
 def _write(path: Path, before: str, after: str) -> None:
