@@ -73,11 +73,14 @@ async def test_as_a_status_it_is_aborted_with_the_present_values(service: Runnin
 
 
 @both
-async def test_a_repeated_call_is_not_refused_for_its_own_work(service: RunningService, at: Steps) -> None:
+@pytest.mark.parametrize("retry", [(), (("x-envoy-attempt-count", "2"),)], ids=["by hand", "by Envoy"])
+async def test_a_repeated_call_is_not_refused_for_its_own_work(
+    service: RunningService, at: Steps, retry: tuple[tuple[str, str], ...]
+) -> None:
     etag = await etag_of(service, at)
     wanted: Any = {"subject": "Mine", "custom_fields": {at.text_field: "mine"}, "etag": etag}
     first = await service.update(at.provider, at.inactive, at.quiet[0], **wanted)
-    again = await service.update(at.provider, at.inactive, at.quiet[0], **wanted)
+    again = await service.update(at.provider, at.inactive, at.quiet[0], metadata=retry, **wanted)
     assert (again.errors, again.warnings, again.changes) == ([], ["NO_CHANGE"], {})
     # What of it the caller cannot have seen is not vouched for, so that the next update is refused rather than blind.
     following = await service.update(at.provider, at.inactive, at.quiet[0], subject="Next", etag=again.response.etag)
