@@ -1,21 +1,32 @@
 """Changes one thing in the code at a time, and looks whether the fast tests of its folder notice: `make mutation`.
 
-A change that no test notices shows what could break unseen. `tests/mutation.toml` names the tests of each folder, and
-the changes that make no difference, each with its reason.
+A change that no test notices shows what could break unseen. The changes are cosmic-ray's. `tests/mutation.toml` names the
+tests of each folder, and the changes that make no difference, each with its reason. The tests run once to see which lines
+each of them executes (it is remembered until a file changes); a mutant then meets only those that execute its lines, the
+fastest first, in a process that is forked from one that has collected them all.
 """
 
 import argparse
+import ast
+import hashlib
+import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
+import warnings
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
@@ -25,17 +36,30 @@ from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator
 from cosmic_ray.tools.filters.git import GitFilter
 from cosmic_ray.work_db import WorkDB
-from cosmic_ray.work_item import MutationSpec
+from cosmic_ray.work_item import MutationSpec, TestOutcome, WorkItem
 from rich.console import Console
-from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tools.mutation_tests import IMPORT_INSTEAD, own, pairs
 
 ROOT: Final = Path(__file__).parents[1]
 _WHERE: Final = ROOT / "build" / "mutation"
 _SETTINGS: Final = ROOT / "tests" / "mutation.toml"
-_LONGEST_TEST_SECONDS: Final = 300
+_FAST_TEST_SECONDS: Final = 3.0
+"""A test that takes longer is left out."""
+_MUTANT_SECONDS: Final = (30.0, 4.0)
+"""After how long a mutant counts as noticed: so many seconds, and so many times what its tests take without it."""
+_COUNTS: Final = ("mutants", "no difference", "tested", "noticed", "of them by time", "not noticed")
+_TABLE: Final = r"(<!-- mutation: {} -->\n).*?(<!-- end -->\n)"
 
-# What is no behaviour: type annotations, which `|` joins, and decorators that only say how a class is made.
-_NO_BEHAVIOUR: Final = ("core/ReplaceBinaryOperator_BitOr_", "core/RemoveDecorator")
+# What is no behaviour: `|` joins type annotations, a decorator only says how a class is made, and whether equal numbers, texts
+# or members of an enum are one object is Python's matter. `is` as an order fails wherever it is executed, which proves nothing.
+_NO_BEHAVIOUR: Final = re.compile(
+    r"core/(ReplaceBinaryOperator_BitOr_|RemoveDecorator|ReplaceComparisonOperator_((Is|IsNot)_(Eq|NotEq|Lt|LtE|Gt|GtE)"
+    r"|(Eq|NotEq|Lt|LtE|Gt|GtE)_(Is|IsNot))$)"
+)
+# How a class is made: that it cannot be changed and has no other attributes is held by the type checker.
+_CLASS_OPTION: Final = re.compile(r"^(@(dataclasses\.)?dataclass\(|class \w+\(.*\b(frozen|gc|kw_only|slots)=)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +72,9 @@ class Mutant:
         line: The number of the first line that differs.
         before: That line.
         after: What is there instead.
+        lines: The lines of the statement that is changed.
+        item: What cosmic-ray calls it.
+        imports: Whether the module has to be imported with the change, since it is not in a function.
     """
 
     module: Path
@@ -55,40 +82,171 @@ class Mutant:
     line: int
     before: str
     after: str
+    lines: range = range(0)
+    item: WorkItem | None = None
+    imports: bool = True
+
+    @property
+    def part(self) -> str:
+        """The part of the service that the module is in."""
+        return _part(self.module)
 
 
-def mutants(modules: Sequence[Path], changed_since: str | None) -> Iterator[Mutant]:
-    """All changes to some modules, or those to the lines that differ from a revision."""
-    changed = GitFilter()._git_news(changed_since) if changed_since else None  # noqa: SLF001  # reads `git diff`
-    database = WorkDB(":memory:", WorkDB.Mode.create)
-    init(modules, database, {})
-    for item in database.work_items:
-        [mutation] = item.mutations
-        lines = set(range(mutation.start_pos[0], mutation.end_pos[0] + 1))
-        if mutation.operator_name.startswith(_NO_BEHAVIOUR) or (
-            changed is not None and not lines & changed.get(mutation.module_path, set())
-        ):
-            continue
-        mutant = _mutant(mutation)
-        if mutant is not None:
-            yield mutant
+@cache
+def _source(module: Path) -> str:
+    return module.read_text(encoding="utf-8")
 
 
-def _mutant(mutation: MutationSpec) -> Mutant | None:
-    source = mutation.module_path.read_text(encoding="utf-8")
-    code = mutate_code(source, get_operator(mutation.operator_name)(**mutation.operator_args), mutation.occurrence)
+@cache
+def _statements(module: Path) -> Sequence[range]:
+    """The lines of each statement, of a compound one those of its head, by where they begin."""
+    found = []
+    for node in ast.walk(ast.parse(_source(module))):
+        if isinstance(node, ast.stmt | ast.excepthandler):
+            body = [each for each in getattr(node, "body", ()) if isinstance(each, ast.stmt)]
+            end = body[0].lineno if body else (node.end_lineno or node.lineno) + 1
+            found.append(range(node.lineno, max(end, node.lineno + 1)))
+    return sorted(found, key=lambda each: each.start)
+
+
+def _statement(module: Path, line: int) -> range:
+    statements = _statements(module)
+    number = bisect_right(statements, line, key=lambda each: each.start)
+    while number and line not in statements[number - 1]:
+        number -= 1
+    return statements[number - 1] if number else range(line, line + 1)
+
+
+def work(modules: Sequence[Path], changed: dict[Path, set[int]] | None, folder: Path) -> list[WorkItem]:
+    """What cosmic-ray can do to some modules, or to those lines of them.
+
+    Finding it takes half a minute, so that a database in a folder keeps it until a module changes.
+    """
+    modules = [each for each in modules if changed is None or each in changed]
+    if not modules:
+        return []
+    items = database(modules, folder).work_items
+    return sorted((each for each in items if _is_wanted(each.mutations[0], changed)), key=_id)
+
+
+def _is_wanted(mutation: MutationSpec, changed: dict[Path, set[int]] | None) -> bool:
+    lines = range(mutation.start_pos[0], mutation.end_pos[0] + 1)
+    return not _NO_BEHAVIOUR.match(mutation.operator_name) and (
+        changed is None or not changed[mutation.module_path].isdisjoint(lines)
+    )
+
+
+def database(modules: Sequence[Path], folder: Path) -> WorkDB:
+    """cosmic-ray's database of some modules."""
+    sources = repr([(str(each), _source(each)) for each in modules])
+    opened = WorkDB(folder / f"session-{hashlib.sha256(sources.encode()).hexdigest()[:16]}.sqlite", WorkDB.Mode.create)
+    if not opened.num_work_items:
+        init(modules, opened, {})
+    return opened
+
+
+def mutant_of(item: WorkItem) -> Mutant | None:
+    """The mutant, if it can be compiled, and to something else. It takes long, so that only those that are tested are made."""
+    [mutation] = item.mutations
+    module = mutation.module_path
+    source = _source(module)
+    try:
+        code = mutate_code(source, get_operator(mutation.operator_name)(**mutation.operator_args), mutation.occurrence)
+        compiled = pairs(source, code or source, str(module))
+    except (AttributeError, SyntaxError):  # the former for `except a.B`, which cosmic-ray cannot change
+        return None
     if code is None or code == source:
         return None
-    pairs = zip(source.splitlines(), code.splitlines(), strict=False)
-    number, before, after = next((n, was, now) for n, (was, now) in enumerate(pairs, 1) if was != now)
-    return Mutant(mutation.module_path, code, number, before.strip(), after.strip())
+    differ = [was for was, now in compiled if own(was) != own(now)] if compiled is not None else None
+    if differ == []:
+        return None
+    lines = zip(source.splitlines(), code.splitlines(), strict=False)
+    number, before, after = next((n, was.strip(), now.strip()) for n, (was, now) in enumerate(lines, 1) if was != now)
+    if _CLASS_OPTION.match(before):
+        return None
+    statement = _statement(module, mutation.start_pos[0])
+    is_function = differ is not None and all(code.co_flags & 1 for code in differ)
+    return Mutant(module, code, number, before, after, statement, item, not is_function)
+
+
+class Record:
+    """Which tests execute which lines, and how long they take."""
+
+    def __init__(self, recorded: dict[str, Any]) -> None:
+        self.seconds: dict[str, float] = recorded["seconds"]
+        self.libraries = list(recorded["libraries"])
+        self._lines: dict[str, dict[str, list[str]]] = recorded["lines"]
+        self._imported: dict[str, set[int]] = {file: set(lines) for file, lines in recorded["imported"].items()}
+
+    def is_imported(self, mutant: Mutant) -> bool:
+        """Whether the statement is executed while modules are imported."""
+        return not self._imported.get(mutant.module.as_posix(), set()).isdisjoint(mutant.lines)
+
+    def tests(self, mutant: Mutant, folders: Sequence[str]) -> Sequence[str]:
+        """The tests of some folders that execute the statement, or anything of the module for one that imports do; fastest first."""
+        lines = self._lines.get(mutant.module.as_posix(), {})
+        every = set().union(*lines.values()) or set(self.seconds)
+        tests = every if mutant.imports else set().union(*(lines.get(str(line), ()) for line in mutant.lines))
+        return sorted(
+            (each for each in tests if each.startswith(tuple(folders)) and self.seconds[each] <= _FAST_TEST_SECONDS),
+            key=lambda each: (self.seconds[each], each),
+        )
+
+
+def record(console: Console, tests: Sequence[str]) -> Record:
+    """Runs tests to see what they execute, those of each path unless they are remembered from before a file changed."""
+    merged: dict[str, Any] = {"seconds": {}, "lines": {}, "imported": {}, "libraries": {}}
+    common = _digest("service", "sandbox", "generated/python", "tests/support", "tests/conftest.py")
+    for path in tests:
+        if any(Path(path).is_relative_to(other) for other in tests if other != path):
+            continue
+        remembered = _WHERE / f"record-{path.replace('/', '-')}-{common}-{_digest(path)}.json"
+        if not remembered.exists():
+            with console.status(f"Running {path} as it is …"):
+                _record(console, path, remembered)
+        part = json.loads(remembered.read_text(encoding="utf-8"))
+        merged["seconds"] |= part["seconds"]
+        merged["libraries"] |= dict.fromkeys(part["libraries"])
+        for file, lines in part["imported"].items():
+            merged["imported"].setdefault(file, set()).update(lines)
+        for file, lines in part["lines"].items():
+            for line, names in lines.items():
+                merged["lines"].setdefault(file, {}).setdefault(line, []).extend(names)
+    return Record(merged)
+
+
+def _digest(*paths: str) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        for file in sorted((ROOT / path).rglob("*.py")) or [ROOT / path]:
+            digest.update(file.read_bytes() if file.exists() else b"")
+    return digest.hexdigest()[:12]
+
+
+def _record(console: Console, path: str, file: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools" / "mutation_tests.py", "record", file, path],
+        cwd=ROOT,
+        check=False,
+        env={**os.environ, "PYTHONPATH": _python_path(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    if done.returncode:
+        console.print(done.stdout, highlight=False)
+        sys.exit(f"These tests fail without any change, so that they can tell nothing: {path}")
+
+
+def _python_path(root: Path) -> str:
+    return f"{root}:{root / 'generated' / 'python'}"
 
 
 class Workplace:
     """A copy of the repository in which one mutant at a time is tested."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, tests: Sequence[str] = (), libraries: Sequence[str] = ()) -> None:
         self._root = _WHERE / f"copy-{number}"
+        self._scratch = tempfile.mkdtemp(prefix="mutation-")  # a short name, since the names of sockets have to be
         shutil.rmtree(self._root, ignore_errors=True)
         names = subprocess.run(
             ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
@@ -102,55 +260,59 @@ class Workplace:
             target.parent.mkdir(parents=True, exist_ok=True)
             if (ROOT / name).is_file():
                 shutil.copy2(ROOT / name, target)
+        (self._root / "libraries").write_text("\n".join(libraries), encoding="utf-8")
+        self._tested = 0
+        self._collected = self._start("collected", *tests)
+        self._imported = self._start("imported", "libraries")
 
-    def is_noticed(self, mutant: Mutant, tests: Sequence[str]) -> bool:
-        """Whether a test fails with the change, or does not end."""
+    def _start(self, kind: str, *arguments: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "tools/mutation_tests.py", kind, *arguments, f"--basetemp={self._scratch}/{kind[0]}"],
+            cwd=self._root,
+            env={**os.environ, "PYTHONPATH": _python_path(self._root)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def close(self) -> None:
+        """Ends its processes."""
+        for each in (self._collected, self._imported):
+            each.communicate("")
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def test(self, mutant: Mutant, tests: Sequence[str], seconds: float) -> TestOutcome:
+        """Whether a test fails with the change (killed), or does not end (incompetent)."""
         file = self._root / mutant.module
         original = file.read_bytes()
-        file.write_text(mutant.code, encoding="utf-8")
+        self._tested += 1
+        request = {
+            "number": self._tested,
+            "module": mutant.module.as_posix(),
+            "before": original.decode(),
+            "after": mutant.code,
+            "tests": tests,
+            "seconds": seconds,
+        }
+        file.write_text(mutant.code, encoding="utf-8")  # for the processes that tests start
         try:
-            return self.fail(tests)
+            ended = IMPORT_INSTEAD if mutant.imports else self._ask(self._collected, request)
+            if ended == IMPORT_INSTEAD:
+                ended = self._ask(self._imported, request)
         finally:
             file.write_bytes(original)
+        return TestOutcome.SURVIVED if ended == 0 else TestOutcome.INCOMPETENT if ended == -1 else TestOutcome.KILLED
 
-    def fail(self, tests: Sequence[str]) -> bool:
-        """Whether any of the tests fails."""
-        command = [
-            sys.executable,
-            "-B",
-            "-m",
-            "pytest",
-            "-q",
-            "-x",
-            "-m",
-            "not slow",
-            "-n0",
-            "-p",
-            "no:cacheprovider",
-        ]
-        environment = {**os.environ, "PYTHONPATH": f"{self._root}:{self._root / 'generated' / 'python'}"}
-        with subprocess.Popen(
-            [*command, *tests],
-            cwd=self._root,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        ) as running:
-            try:
-                return running.wait(_LONGEST_TEST_SECONDS) != 0
-            except subprocess.TimeoutExpired:
-                os.killpg(running.pid, 9)
-                return True
-
-
-def _check_tests(console: Console, tests: Iterable[tuple[str, ...]]) -> None:
-    """Makes sure that the tests pass as long as nothing is changed."""
-    workplace = Workplace(0)
-    for each in sorted(tests):
-        with console.status(f"Running {' '.join(each)} as they are …"):
-            if workplace.fail(each):
-                sys.exit(f"These tests fail without any change, so that they can tell nothing: {' '.join(each)}")
+    @staticmethod
+    def _ask(process: "subprocess.Popen[str]", request: dict[str, Any]) -> int:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.flush()
+        answer = process.stdout.readline()
+        while answer.strip() == '"ready"':
+            answer = process.stdout.readline()
+        return int(json.loads(answer))
 
 
 def _tests(settings: dict[str, Any], module: Path) -> Sequence[str]:
@@ -162,104 +324,173 @@ def _tests(settings: dict[str, Any], module: Path) -> Sequence[str]:
 
 def _is_equivalent(settings: dict[str, Any], mutant: Mutant) -> bool:
     return any(
-        (each["module"], each["before"], each["after"]) == (mutant.module.as_posix(), mutant.before, mutant.after)
+        each["module"] == mutant.module.as_posix() and each["before"] == mutant.before and mutant.after in each["after"]
         for each in settings.get("equivalent", ())
     )
 
 
+@dataclass(slots=True)
+class Result:
+    """What came of the mutants of one part."""
+
+    mutants: int = 0
+    equivalent: int = 0
+    killed: int = 0
+    timed_out: int = 0
+    survived: list[Mutant] = field(default_factory=list)
+
+    @property
+    def row(self) -> tuple[int, ...]:
+        """The numbers of the table."""
+        noticed = self.killed + self.timed_out
+        tested = noticed + len(self.survived)
+        return (self.mutants, self.equivalent, tested, noticed, self.timed_out, len(self.survived))
+
+
 def main() -> int:
-    """Tests mutants, and shows how many were noticed in each module, and those that were not."""
+    """Tests mutants, and shows how many were noticed in each part, and those that were not."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("modules", nargs="*", help="files or folders; all that tests/mutation.toml names, if not given")
-    parser.add_argument("--sample", type=int, default=0, help="test so many mutants of each module, chosen at random")
+    parser.add_argument("--sample", type=int, default=0, help="test so many mutants of each part, chosen at random")
     parser.add_argument("--seed", type=int, default=0, help="which")
     parser.add_argument("--changed-since", metavar="REVISION", help="only mutants of lines that differ from a revision")
+    parser.add_argument("--again", action="store_true", help="only mutants that were not noticed the last time")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin none after so long")
+    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="how many to test at once")
+    parser.add_argument("--least", type=float, default=100, help="fail if fewer of a hundred are noticed")
+    parser.add_argument("--page", nargs=2, metavar=("FILE", "TABLE"), help="write the table into a page, too")
     given = parser.parse_args()
+    end = time.monotonic() + given.minutes * 60
     os.chdir(ROOT)
+    warnings.simplefilter("ignore", SyntaxWarning)
     console = Console(soft_wrap=True)
     settings = tomllib.loads(_SETTINGS.read_text(encoding="utf-8"))
     wanted = [Path(each).resolve().relative_to(ROOT) for each in given.modules or settings["tests"]]
     modules = sorted({file for each in wanted for file in (each.rglob("*.py") if each.is_dir() else [each])})
-    by_module: defaultdict[Path, list[Mutant]] = defaultdict(list)
+    _WHERE.mkdir(parents=True, exist_ok=True)
     with console.status("Looking for what can be changed …"):
-        for mutant in mutants(modules, given.changed_since):
-            by_module[mutant.module].append(mutant)
-    chooser = random.Random(given.seed)
-    chosen = [
-        mutant
-        for each in by_module.values()
-        for mutant in (chooser.sample(each, given.sample) if 0 < given.sample < len(each) else each)
-    ]
-    chooser.shuffle(chosen)
-    equivalent = [mutant for mutant in chosen if _is_equivalent(settings, mutant)]
-    noticed, survived = _test(
-        console, settings, [mutant for mutant in chosen if mutant not in equivalent], given.minutes * 60
+        changed = GitFilter()._git_news(given.changed_since) if given.changed_since else None  # noqa: SLF001  # `git diff`
+        items = work(modules, changed, _WHERE)
+    results: defaultdict[str, Result] = defaultdict(Result)
+    for item in items:
+        results[_part(item.mutations[0].module_path)].mutants += 1
+    random.Random(given.seed).shuffle(items)
+    if given.again:
+        last = {tuple(each) for each in json.loads((_WHERE / "survived.json").read_text(encoding="utf-8"))}
+        items = [each for each in items if _id(each) in last]
+    chosen: list[Mutant] = []
+    for item in items:
+        part = _part(item.mutations[0].module_path)
+        if given.sample and sum(each.part == part for each in chosen) == given.sample:
+            continue
+        mutant = mutant_of(item)
+        if mutant is not None and _is_equivalent(settings, mutant):
+            results[part].equivalent += 1
+        elif mutant is not None:
+            chosen.append(mutant)
+    if not chosen:
+        console.print("Nothing of it can be changed.")
+        return 0
+    _test(console, settings, chosen, results, end, given.processes)
+    survived = [mutant for result in results.values() for mutant in result.survived]
+    (_WHERE / "survived.json").write_text(
+        json.dumps([_id(each.item) for each in survived if each.item]), encoding="utf-8"
     )
-    _show(console, by_module, noticed, survived, Counter(mutant.module for mutant in equivalent))
-    return 1 if survived else 0
+    rows = list(_rows(results))
+    console.print("\n".join(rows), highlight=False)
+    if given.page:
+        _write(Path(given.page[0]), given.page[1], rows)
+    tested = sum(result.row[2] for result in results.values())
+    return 1 if 100 * len(survived) > (100 - given.least) * tested else 0
+
+
+def _id(item: WorkItem) -> tuple[str, str, int]:
+    [mutation] = item.mutations
+    return mutation.module_path.as_posix(), mutation.operator_name, mutation.occurrence
+
+
+def _part(module: Path) -> str:
+    """The part of the service that a module is in."""
+    return "/".join(module.parts[:2])
 
 
 def _test(
-    console: Console, settings: dict[str, Any], chosen: Sequence[Mutant], seconds: float
-) -> tuple[Counter[Path], list[Mutant]]:
-    noticed: Counter[Path] = Counter()
-    survived: list[Mutant] = []
-    _check_tests(console, {tuple(_tests(settings, mutant.module)) for mutant in chosen})
+    console: Console,
+    settings: dict[str, Any],
+    chosen: Sequence[Mutant],
+    results: dict[str, Result],
+    end: float,
+    processes: int,
+) -> None:
+    tests = sorted({each for mutant in chosen for each in _tests(settings, mutant.module)})
+    recorded = record(console, tests)
     free: SimpleQueue[Workplace] = SimpleQueue()
-    count = len(os.sched_getaffinity(0))
-    for number in range(count):
-        free.put(Workplace(number))
-    end = time.monotonic() + seconds
+    workplaces = [Workplace(number, tests, recorded.libraries) for number in range(processes)]
+    for each in workplaces:
+        free.put(each)
 
-    def test(mutant: Mutant) -> bool | None:
+    def test(mutant: Mutant) -> TestOutcome | None:
+        if time.monotonic() > end:
+            return None
+        if recorded.is_imported(mutant):
+            mutant = replace(mutant, imports=True)
+        names = recorded.tests(mutant, _tests(settings, mutant.module))
+        if not names:
+            return TestOutcome.SURVIVED
+        least, times = _MUTANT_SECONDS
         workplace = free.get()
         try:
-            if time.monotonic() > end:
-                return None
-            return workplace.is_noticed(mutant, _tests(settings, mutant.module))
+            return workplace.test(mutant, names, least + times * sum(recorded.seconds[each] for each in names))
         finally:
             free.put(workplace)
 
-    with ThreadPoolExecutor(max_workers=count) as pool, console.status("Testing …") as status:
+    with ThreadPoolExecutor(max_workers=processes) as pool, console.status("Testing …") as status:
         running = {pool.submit(test, mutant): mutant for mutant in chosen}
         for done, future in enumerate(as_completed(running), 1):
-            mutant, result = running[future], future.result()
-            if result:
-                noticed[mutant.module] += 1
-            elif result is False:
-                survived.append(mutant)
+            mutant, outcome = running[future], future.result()
+            if outcome is None:
+                continue
+            result = results[mutant.part]
+            result.killed += outcome is TestOutcome.KILLED
+            result.timed_out += outcome is TestOutcome.INCOMPETENT
+            if outcome is TestOutcome.SURVIVED:
+                result.survived.append(mutant)
                 console.print(f"{mutant.module}:{mutant.line}: {mutant.before} → {mutant.after}", highlight=False)
-            status.update(f"{done} of {len(chosen)} tested, {len(survived)} not noticed")
-    return noticed, survived
+            status.update(f"{done} of {len(chosen)} tested")
+    for each in workplaces:
+        each.close()
 
 
-def _show(
-    console: Console,
-    by_module: dict[Path, list[Mutant]],
-    noticed: Counter[Path],
-    survived: Sequence[Mutant],
-    equivalent: Counter[Path],
-) -> None:
-    missed = Counter(mutant.module for mutant in survived)
-    table = Table(title="Mutants that the tests of their folder noticed")
-    table.add_column("module", no_wrap=True)
-    for name in ("mutants", "tested", "noticed", "not", "no difference", "share"):
-        table.add_column(name, justify="right")
-    for module in sorted(by_module):
-        tested = noticed[module] + missed[module]
-        share = f"{100 * noticed[module] / tested:.0f} %" if tested else ""
-        table.add_row(
-            str(module),
-            *map(str, (len(by_module[module]), tested, noticed[module], missed[module], equivalent[module])),
-            share,
-        )
-    tested = noticed.total() + missed.total()
-    share = f"{100 * noticed.total() / tested:.0f} %" if tested else ""
-    total = (sum(map(len, by_module.values())), tested, noticed.total(), missed.total(), equivalent.total())
-    table.add_section()
-    table.add_row("all", *map(str, total), share)
-    console.print(table)
+def _rows(results: dict[str, Result]) -> Iterator[str]:
+    """The table in Markdown."""
+    yield f"| part | {' | '.join(_COUNTS)} | share |"
+    yield f"| --- |{' ---: |' * (len(_COUNTS) + 1)}"
+    sums = Counter[int]()
+    for part, result in sorted(results.items()):
+        yield _row(f"`{part}`", result.row)
+        sums.update(dict(enumerate(result.row)))
+    yield _row("all", [sums[number] for number in range(len(_COUNTS))])
+
+
+def _row(name: str, counts: Sequence[int]) -> str:
+    tested, noticed = counts[2], counts[3]
+    share = f"{100 * noticed / tested:.1f} %" if tested else ""
+    return f"| {name} | {' | '.join(map(str, counts))} | {share} |"
+
+
+def _write(page: Path, table: str, rows: Iterable[str]) -> None:
+    now = f"{datetime.now(UTC):%Y-%m-%d}"
+    command = f'make mutation MUTATION_ARGS="{" ".join(sys.argv[1 : sys.argv.index("--page")])}"'
+    text = "\n".join((f"`{command}`, {now}:", "", *rows, ""))
+    written, found = re.subn(
+        _TABLE.format(table),
+        lambda match: match[1] + text + match[2],
+        page.read_text(encoding="utf-8"),
+        flags=re.DOTALL,
+    )
+    if not found:
+        sys.exit(f"{page} has no place for {table}")
+    page.write_text(written, encoding="utf-8")
 
 
 if __name__ == "__main__":

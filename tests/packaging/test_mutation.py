@@ -1,58 +1,147 @@
 """What `make mutation` tells: whether a change of the code is noticed, and only where the tests pass without it."""
 
+import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cosmic_ray import work_item
 from rich.console import Console
 
 from tools import mutation
-from tools.mutation import Mutant, Workplace, mutants
+from tools.mutation import Mutant, Record, Result, Workplace, mutant_of, work
 
 MODULE = Path("service/domain/redaction.py")
-TESTS = ("tests/domain/test_redaction.py",)
+FOLDER = "tests/domain/test_redaction.py"
 
 
-def changed(before: str, after: str) -> Mutant:
+def changed(before: str, after: str, *, imports: bool) -> Mutant:
     code = MODULE.read_text(encoding="utf-8")
     assert before in code
-    return Mutant(MODULE, code.replace(before, after), 1, before, after)
+    return Mutant(MODULE, code.replace(before, after), 1, before, after, imports=imports)
+
+
+@pytest.fixture(autouse=True)
+def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(mutation.ROOT)
+    monkeypatch.setattr(mutation, "_WHERE", tmp_path)
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
-    monkeypatch.chdir(mutation.ROOT)
-    monkeypatch.setattr(mutation, "_WHERE", tmp_path)
-    return Workplace(0)
+def recorded() -> Record:
+    return mutation.record(Console(), [FOLDER])
+
+
+@pytest.fixture
+def workplace(recorded: Record) -> Iterator[Workplace]:
+    made = Workplace(0, [FOLDER], recorded.libraries)
+    yield made
+    made.close()
 
 
 @pytest.mark.slow
-def test_a_change_is_noticed_if_a_test_fails(workplace: Workplace) -> None:
+@pytest.mark.parametrize("imports", [False, True])
+def test_a_change_is_noticed_if_a_test_fails(workplace: Workplace, recorded: Record, *, imports: bool) -> None:
     original = MODULE.read_bytes()
-    assert workplace.is_noticed(changed("secret.lower()", "secret.upper()"), TESTS)
-    assert not workplace.is_noticed(changed('"""The text without the secrets."""', '"""The text."""'), TESTS)
+    tests = list(recorded.seconds)
+    noticed = changed("secret.lower()", "secret.upper()", imports=imports)
+    harmless = changed("secret.lower()", "secret.lower().lower()", imports=imports)
+    endless = changed("secret.lower()", "[None for _ in iter(int, 1)]", imports=imports)
+    assert workplace.test(noticed, tests, 60) is work_item.TestOutcome.KILLED
+    assert workplace.test(harmless, tests, 60) is work_item.TestOutcome.SURVIVED
+    assert workplace.test(endless, tests, 3) is work_item.TestOutcome.INCOMPETENT
     # In the copy alone, and not for long.
     assert MODULE.read_bytes() == original
-    assert not workplace.fail(TESTS)
+    assert workplace.test(harmless, tests, 60) is work_item.TestOutcome.SURVIVED
 
 
 @pytest.mark.slow
-def test_tests_that_fail_anyway_are_refused(workplace: Workplace) -> None:
+def test_tests_that_fail_anyway_are_refused() -> None:
     with pytest.raises(SystemExit, match="fail without any change"):
-        mutation._check_tests(Console(), [("tests/domain/no_such_test.py",)])
+        mutation.record(Console(), ["tests/domain/no_such_test.py"])
 
 
-def test_mutants_change_one_line_of_a_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(mutation.ROOT)
-    found = list(mutants([Path("service/domain/deadline.py")], None))
+def test_a_mutant_meets_the_tests_that_execute_it_the_fastest_first() -> None:
+    seconds = {"a::slow": 0.2, "a::fast": 0.1, "a::other": 0.1, "b::fast": 0.0, "a::minutes": 60.0}
+    lines = {"10": ["a::slow", "a::fast", "b::fast", "a::minutes"], "12": ["a::other"]}
+    recorded = Record({"seconds": seconds, "libraries": [], "lines": {"m.py": lines}, "imported": {"m.py": [1, 3]}})
+    mutant = Mutant(Path("m.py"), "", 11, "", "", range(10, 12), imports=False)
+    assert recorded.tests(mutant, ["a"]) == ["a::fast", "a::slow"]
+    assert not recorded.is_imported(mutant)
+    # What an import executes may matter to every test of the module.
+    constant = Mutant(Path("m.py"), "", 3, "", "", range(3, 4))
+    assert recorded.tests(constant, ["a"]) == ["a::fast", "a::other", "a::slow"]
+    assert recorded.is_imported(constant)
+
+
+def mutants(module: Path, folder: Path) -> list[Mutant]:
+    return [each for each in map(mutant_of, work([module], None, folder)) if each is not None]
+
+
+def test_mutants_change_one_line_of_a_module(tmp_path: Path) -> None:
     source = Path("service/domain/deadline.py").read_text(encoding="utf-8").splitlines()
+    found = mutants(Path("service/domain/deadline.py"), tmp_path)
     assert len(found) >= 3
     assert {each.before for each in found} <= {line.strip() for line in source}
     assert all(each.before != each.after and each.code.splitlines() != source for each in found)
+    assert all(each.line in each.lines for each in found)
+
+
+def test_what_is_no_behaviour_is_not_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("service").mkdir()
+    module = Path("service/module.py")
+    module.write_text(
+        "from dataclasses import dataclass\n\n\n"
+        "@dataclass(frozen=True)\nclass Name:\n    text: str | None = None\n\n\n"
+        "LIMIT = 3\n\n\n"
+        "def short(name: Name) -> bool:\n    if name is None:\n        return False\n"
+        "    return (\n        len(name.text)\n        < LIMIT\n    )\n",
+        encoding="utf-8",
+    )
+    found = {(each.before, each.after, each.imports, each.lines) for each in mutants(module, tmp_path)}
+    assert ("LIMIT = 3", "LIMIT = 4", True, range(9, 10)) in found
+    assert ("len(name.text)", "len(name.text) <= LIMIT", False, range(15, 19)) in found
+    assert ("if name is None:", "if name is not None:", False, range(13, 14)) in found
+    assert {before for before, *_ in found} == {"LIMIT = 3", "len(name.text)", "if name is None:", "return False"}
+
+
+def test_nothing_changed_is_nothing_to_test(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["mutation.py", "service/__init__.py", "--changed-since", "HEAD"])
+    assert mutation.main() == 0
+    assert capsys.readouterr().out == "Nothing of it can be changed.\n"
+
+
+def test_a_page_shows_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "<!-- mutation: before -->\nold\n<!-- end -->\n<!-- mutation: after -->\n<!-- end -->\n", encoding="utf-8"
+    )
+    monkeypatch.setattr(sys, "argv", ["mutation.py", "--sample", "5", "--seed", "2", "--page", str(page), "after"])
+    survived = [Mutant(MODULE, "", 1, "", "")]
+    results = {"service/domain": Result(mutants=9, equivalent=1, killed=2, timed_out=1, survived=survived)}
+    mutation._write(page, "after", list(mutation._rows(results)))
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith("<!-- mutation: before -->\nold\n<!-- end -->\n<!-- mutation: after -->\n")
+    assert 'make mutation MUTATION_ARGS="--sample 5 --seed 2"' in text
+    assert "| `service/domain` | 9 | 1 | 4 | 3 | 1 | 1 | 75.0 % |\n| all | 9 | 1 | 4 | 3 | 1 | 1 | 75.0 % |\n" in text
+    with pytest.raises(SystemExit, match="no place for other"):
+        mutation._write(page, "other", [])
+
+
+def test_what_is_listed_as_no_difference_is_in_the_code() -> None:
+    settings = tomllib.loads(mutation._SETTINGS.read_text(encoding="utf-8"))
+    for each in settings.get("equivalent", ()):
+        lines = {line.strip() for line in Path(each["module"]).read_text(encoding="utf-8").splitlines()}
+        assert each["before"] in lines, each
+        assert each["reason"]
+        assert each["before"] not in each["after"]
 
 
 def test_every_folder_that_is_mutated_has_tests_that_exist() -> None:
-    import tomllib
-
     settings = tomllib.loads(mutation._SETTINGS.read_text(encoding="utf-8"))
     for path, tests in settings["tests"].items():
         assert (mutation.ROOT / path).exists(), path
