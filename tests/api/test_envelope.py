@@ -114,3 +114,58 @@ def test_long_values_are_cut_and_say_so() -> None:
     for value in (change.before, change.after.list_value.values[0], body):
         assert value.string_value.endswith(CUT)
         assert len(value.string_value.encode()) <= MAX_VALUE_BYTES
+
+
+def left(response: pb.UpdateStepResponse) -> list[object]:
+    """What is left of each part, in the order in which parts go."""
+    causes = [
+        part
+        for error in reversed(response.errors)
+        for part in (error.meta.cause.body.string_value != CUT, bool(error.meta.cause.headers))
+    ]
+    values = [
+        value.string_value != CUT for change in reversed(response.changes) for value in (change.before, change.after)
+    ]
+    counts = len(response.changes), len(response.warnings), len(response.errors)
+    return [*causes, *values, *counts, bool(response.errors[0].meta.facts)]
+
+
+def test_what_is_needed_least_goes_first_and_no_more_than_needed() -> None:
+    problem = Problem(
+        ErrorCode.BAD_REQUEST,
+        "d" * 2000,
+        title="t" * 500,
+        cause=Cause(400, "c" * 300, {"a": "h" * 300}),
+        facts={"endpoint": "f" * 300},
+    )
+    changes = [FieldChange(f"custom_fields.{n}", "b" * 300, "a" * 300) for n in range(2)]
+    warnings = [StepWarning(WarningType.NO_CHANGE, "w" * 300)] * 2
+    whole = response_of(problem, problem, changes=changes, warnings=warnings)
+    size = whole.ByteSize()
+    seen = [left(whole)]
+    for limit in range(size, 1400, -10):
+        response = pb.UpdateStepResponse.FromString(whole.SerializeToString())
+        fit(response, limit)
+        assert response.ByteSize() <= limit
+        assert response.errors[0].meta.cause.body_truncated == (response.errors[0].meta.cause.body.string_value == CUT)
+        for change in response.changes:
+            assert change.before_truncated == (change.before.string_value == CUT)
+            assert change.after_truncated == (change.after.string_value == CUT)
+        if left(response) != seen[-1]:
+            seen.append(left(response))
+    # 2 bodies and headers of causes, 4 values, 2 changes, 2 warnings, the second error, the texts of the first.
+    assert len(seen) == 1 + 4 + 4 + 2 + 2 + 1 + 1
+    assert seen[1][:4] == [False, True, True, True]
+    assert seen[2][:4] == [False, False, True, True]
+    assert seen[4][:4] == [False] * 4
+    assert seen[5][4:8] == [False, True, True, True]
+    assert seen[8][-4:] == [2, 2, 2, True]
+    assert seen[10][-4:] == [0, 2, 2, True]
+    assert seen[12][-4:] == [0, 0, 2, True]
+    assert seen[13][-4:] == [0, 0, 1, True]
+    assert seen[14][-4:] == [0, 0, 1, False]
+
+
+def test_seconds_to_wait_are_rounded_up_to_milliseconds() -> None:
+    problem = Problem(ErrorCode.CONFLICT_ERROR, "No.", retry_after=1.0001)
+    assert response_of(problem).errors[0].meta.retry_after.ToMilliseconds() == 1001

@@ -8,7 +8,16 @@ from google.protobuf import struct_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.api.value import CUT, MAX_LEVELS, encodable, fill_value, to_json, unrepresentable
+from service.api.value import (
+    CUT,
+    MAX_LEVELS,
+    TooManyValues,
+    encodable,
+    fill_value,
+    struct_to_json,
+    to_json,
+    unrepresentable,
+)
 from service.domain.json_value import depth, json_equal
 
 EXACT = 2**53
@@ -96,3 +105,46 @@ def test_what_is_nested_deeper_than_readers_go_is_cut(levels: int) -> None:
     again = struct_pb2.Value.FromString(value.SerializeToString())
     assert depth(to_json(again)) == MAX_LEVELS
     assert CUT in str(to_json(again))
+
+
+@pytest.mark.parametrize("levels", [MAX_LEVELS - 1, MAX_LEVELS, MAX_LEVELS + 1])
+def test_twenty_levels_are_kept(levels: int) -> None:
+    content: Any = 1
+    for _ in range(levels):
+        content = [content]
+    value = struct_pb2.Value()
+    assert fill_value(value, content) is (levels > MAX_LEVELS)
+    assert json_equal(to_json(value), content) is (levels <= MAX_LEVELS)
+
+
+@pytest.mark.parametrize("content", [["x" * 65], {"a": ["x" * 65]}, [["y"], "x" * 65, "z"], {"a": "x" * 65, "b": 1}])
+def test_a_cut_anywhere_is_told(content: Any) -> None:
+    assert fill_value(struct_pb2.Value(), content, 65) is False
+    assert fill_value(struct_pb2.Value(), content, 64) is True
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_broken_parts_are_looked_for_up_to_a_number(limit: int) -> None:
+    content = {"b": [math.nan, math.inf], "c": math.nan, "d": {"e": math.inf}}
+    assert len(unrepresentable(content, "a", limit)) == limit
+
+
+@pytest.mark.parametrize(("count", "is_too_many"), [(6, False), (5, True)])
+def test_a_struct_has_so_many_values(count: int, is_too_many: bool) -> None:  # noqa: FBT001
+    struct = struct_pb2.Struct()
+    struct.update({"b": [1, {"x": 2}], "a": 3, "c": None})
+    if is_too_many:
+        with pytest.raises(TooManyValues):
+            struct_to_json(struct, count)
+    else:
+        members, is_doubtful = struct_to_json(struct, count)
+        assert (list(members.items()), is_doubtful) == ([("a", 3), ("b", [1, {"x": 2}]), ("c", None)], False)
+
+
+@pytest.mark.parametrize(
+    ("number", "is_doubtful"), [(EXACT - 1, False), (1 - EXACT, False), (EXACT, True), (-EXACT, True), (math.nan, True)]
+)
+def test_a_number_at_the_end_of_exactness_is_doubtful(number: float, is_doubtful: bool) -> None:  # noqa: FBT001
+    struct = struct_pb2.Struct()
+    struct.fields["a"].number_value = number
+    assert struct_to_json(struct, 1)[1] is is_doubtful
