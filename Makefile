@@ -18,7 +18,7 @@ PYTEST_ARGS ?=
 # Tests run on all processors; those that share something slow to make stay together.
 PYTEST := $(PY) -m pytest --numprocesses auto --dist loadgroup
 FUZZ_SECONDS ?= 600
-# `make mutation MUTATION_ARGS="service/domain --sample 20"`, or `--changed-since main` for the lines that were changed.
+# `make mutation MUTATION_ARGS="service/domain --sample 20"`, or `--changed` for the lines that were changed.
 MUTATION_ARGS ?=
 # `make polyglot LANGUAGES="go java"` runs some of them.
 LANGUAGES ?=
@@ -73,7 +73,7 @@ fuzz: setup ## Search for input that breaks an update, for ten minutes and more 
 	$(PY) -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 .PHONY: mutation
-mutation: setup ## Change the code a little, again and again, and show which changes no test notices (hours)
+mutation: setup ## Change the code a little, again and again, and show which changes no test notices (docs/testing.md)
 	@$(PY) tools/mutation.py $(MUTATION_ARGS)
 
 .PHONY: check

@@ -10,10 +10,12 @@ import argparse
 import ast
 import hashlib
 import json
+import math
 import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -175,12 +177,17 @@ class Record:
     def __init__(self, recorded: dict[str, Any]) -> None:
         self.seconds: dict[str, float] = recorded["seconds"]
         self.libraries = list(recorded["libraries"])
+        self._missing: list[str] = recorded.get("missing", [])
         self._lines: dict[str, dict[str, list[str]]] = recorded["lines"]
         self._imported: dict[str, set[int]] = {file: set(lines) for file, lines in recorded["imported"].items()}
 
     def is_imported(self, mutant: Mutant) -> bool:
         """Whether the statement is executed while modules are imported."""
         return not self._imported.get(mutant.module.as_posix(), set()).isdisjoint(mutant.lines)
+
+    def has(self, folders: Sequence[str]) -> bool:
+        """Whether the tests of some folders ran."""
+        return not any(Path(each).is_relative_to(missing) for each in folders for missing in self._missing)
 
     def tests(self, mutant: Mutant, folders: Sequence[str]) -> Sequence[str]:
         """The tests of some folders that execute the statement, or anything of the module for one that imports do; fastest first."""
@@ -193,9 +200,12 @@ class Record:
         )
 
 
-def record(console: Console, tests: Sequence[str]) -> Record:
-    """Runs tests to see what they execute, those of each path unless they are remembered from before a file changed."""
-    merged: dict[str, Any] = {"seconds": {}, "lines": {}, "imported": {}, "libraries": {}}
+def record(console: Console, tests: Sequence[str], end: float = math.inf) -> Record:
+    """Runs tests to see what they execute, those of each path unless they are remembered from before a file changed.
+
+    What would not end in time, by the monotonic clock, is left out.
+    """
+    merged: dict[str, Any] = {"seconds": {}, "lines": {}, "imported": {}, "libraries": {}, "missing": []}
     common = _digest("service", "sandbox", "generated/python", "tests/support", "tests/conftest.py")
     for path in tests:
         if any(Path(path).is_relative_to(other) for other in tests if other != path):
@@ -203,8 +213,13 @@ def record(console: Console, tests: Sequence[str]) -> Record:
         remembered = _WHERE / f"record-{path.replace('/', '-')}-{common}-{_digest(path)}.json"
         if not remembered.exists():
             with console.status(f"Running {path} as it is …"):
-                _record(console, path, remembered)
+                _record(console, path, remembered, end - time.monotonic())
+        if not remembered.exists():
+            merged["missing"].append(path)
+            continue
         part = json.loads(remembered.read_text(encoding="utf-8"))
+        for name in part["failed"]:
+            console.print(f"{name} fails without any change, so that it is left out.", highlight=False)
         merged["seconds"] |= part["seconds"]
         merged["libraries"] |= dict.fromkeys(part["libraries"])
         for file, lines in part["imported"].items():
@@ -223,18 +238,25 @@ def _digest(*paths: str) -> str:
     return digest.hexdigest()[:12]
 
 
-def _record(console: Console, path: str, file: Path) -> None:
-    done = subprocess.run(
+def _record(console: Console, path: str, file: Path, seconds: float) -> None:
+    running = subprocess.Popen(
         [sys.executable, ROOT / "tools" / "mutation_tests.py", "record", file, path],
         cwd=ROOT,
-        check=False,
         env={**os.environ, "PYTHONPATH": _python_path(ROOT)},
         stdout=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
-    if done.returncode:
-        console.print(done.stdout, highlight=False)
-        sys.exit(f"These tests fail without any change, so that they can tell nothing: {path}")
+    try:
+        output, _ = running.communicate(timeout=None if math.isinf(seconds) else max(0.0, seconds))
+    except subprocess.TimeoutExpired:
+        os.killpg(running.pid, signal.SIGKILL)
+        running.communicate()
+        console.print(f"There was no time to run {path}.")
+        return
+    if running.returncode:
+        console.print(output, highlight=False)
+        sys.exit(f"These tests do not run: {path}")
 
 
 def _python_path(root: Path) -> str:
@@ -354,6 +376,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=0, help="test so many mutants of each part, chosen at random")
     parser.add_argument("--seed", type=int, default=0, help="which")
     parser.add_argument("--changed-since", metavar="REVISION", help="only mutants of lines that differ from a revision")
+    parser.add_argument("--changed", action="store_true", help="the same, from where main was left, or the last commit")
     parser.add_argument("--again", action="store_true", help="only mutants that were not noticed the last time")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin none after so long")
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="how many to test at once")
@@ -369,7 +392,8 @@ def main() -> int:
     modules = sorted({file for each in wanted for file in (each.rglob("*.py") if each.is_dir() else [each])})
     _WHERE.mkdir(parents=True, exist_ok=True)
     with console.status("Looking for what can be changed …"):
-        changed = GitFilter()._git_news(given.changed_since) if given.changed_since else None  # noqa: SLF001  # `git diff`
+        since = given.changed_since or (_base() if given.changed else None)
+        changed = GitFilter()._git_news(since) if since else {} if given.changed else None  # noqa: SLF001  # `git diff`
         items = work(modules, changed, _WHERE)
     results: defaultdict[str, Result] = defaultdict(Result)
     for item in items:
@@ -404,6 +428,20 @@ def main() -> int:
     return 1 if 100 * len(survived) > (100 - given.least) * tested else 0
 
 
+def _base() -> str | None:
+    """The commit that the present work began with: where it left main, or on main the one before; none if there is none."""
+    here = _git("rev-parse", "HEAD")
+    for main in ("origin/main", "main"):
+        base = _git("merge-base", main, "HEAD")
+        if base and base != here:
+            return base
+    return _git("rev-parse", "--verify", "--quiet", "HEAD~1") or None
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], check=False, capture_output=True, text=True).stdout.strip()
+
+
 def _id(item: WorkItem) -> tuple[str, str, int]:
     [mutation] = item.mutations
     return mutation.module_path.as_posix(), mutation.operator_name, mutation.occurrence
@@ -423,18 +461,20 @@ def _test(
     processes: int,
 ) -> None:
     tests = sorted({each for mutant in chosen for each in _tests(settings, mutant.module)})
-    recorded = record(console, tests)
+    recorded = record(console, tests, end)
     free: SimpleQueue[Workplace] = SimpleQueue()
     workplaces = [Workplace(number, tests, recorded.libraries) for number in range(processes)]
     for each in workplaces:
         free.put(each)
 
     def test(mutant: Mutant) -> TestOutcome | None:
-        if time.monotonic() > end:
+        folders = _tests(settings, mutant.module)
+        left = end - time.monotonic()
+        if left < 0 or not recorded.has(folders):
             return None
         if recorded.is_imported(mutant):
             mutant = replace(mutant, imports=True)
-        names = recorded.tests(mutant, _tests(settings, mutant.module))
+        names = recorded.tests(mutant, folders)
         if not names:
             return TestOutcome.SURVIVED
         least, times = _MUTANT_SECONDS

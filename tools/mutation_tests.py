@@ -23,7 +23,6 @@ import pytest
 
 _COMMON: Final = (
     "-q",
-    "-x",
     "-n0",
     "-m",
     "not slow",
@@ -50,6 +49,7 @@ class Recorder:
             data_file=None, source=["service"], concurrency=["thread", "greenlet"], config_file=False, messages=False
         )
         self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.failed: set[str] = set()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
@@ -64,14 +64,18 @@ class Recorder:
         """Adds the times of preparation, call and clean-up."""
         if not report.skipped:
             self.seconds[report.nodeid] += report.duration
+        if report.failed:
+            self.failed.add(report.nodeid)
 
     def run(self, tests: Sequence[str]) -> dict[str, Any]:
         """Runs the tests."""
         self.coverage.start()
         result = pytest.main([*_COMMON, *tests], plugins=[self])
         self.coverage.stop()
-        if result != pytest.ExitCode.OK:
-            sys.exit(f"These tests fail without any change, so that they can tell nothing: {' '.join(tests)}")
+        if result not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            sys.exit(f"These tests do not run: {' '.join(tests)}")
+        for each in self.failed:
+            del self.seconds[each]
         data = self.coverage.get_data()
         lines = {
             str(Path(file).relative_to(_ROOT)): {
@@ -87,7 +91,13 @@ class Recorder:
             for name, module in sys.modules.items()
             if "site-packages" in (getattr(module, "__file__", None) or "") and "coverage" not in name
         ]
-        return {"seconds": self.seconds, "lines": lines, "imported": imported, "libraries": libraries}
+        return {
+            "failed": sorted(self.failed),
+            "seconds": self.seconds,
+            "lines": lines,
+            "imported": imported,
+            "libraries": libraries,
+        }
 
 
 class Forked:
@@ -219,7 +229,7 @@ def main() -> None:
             for number in range(3 if not os.environ.get("MUTATION_DEBUG") else 2):
                 os.dup2(nothing, number)
             if kind == "collected":
-                pytest.main([*_COMMON, *arguments], plugins=[Collected(forked)])
+                pytest.main([*_COMMON, "-x", *arguments], plugins=[Collected(forked)])
                 return
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -228,7 +238,7 @@ def main() -> None:
                         importlib.import_module(name)
                     except Exception:  # noqa: BLE001  # it is imported by whom needs it
                         continue
-            options = [*_COMMON, "-W", "ignore::pytest.PytestAssertRewriteWarning", *arguments[1:]]
+            options = [*_COMMON, "-x", "-W", "ignore::pytest.PytestAssertRewriteWarning", *arguments[1:]]
             forked.serve(lambda request: _test_after_import({**request, "options": options}))
 
 

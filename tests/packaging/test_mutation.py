@@ -1,5 +1,6 @@
 """What `make mutation` tells: whether a change of the code is noticed, and only where the tests pass without it."""
 
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -57,9 +58,18 @@ def test_a_change_is_noticed_if_a_test_fails(workplace: Workplace, recorded: Rec
 
 
 @pytest.mark.slow
-def test_tests_that_fail_anyway_are_refused() -> None:
-    with pytest.raises(SystemExit, match="fail without any change"):
+def test_tests_that_do_not_run_are_refused() -> None:
+    with pytest.raises(SystemExit, match="do not run"):
         mutation.record(Console(), ["tests/domain/no_such_test.py"])
+
+
+@pytest.mark.slow
+def test_a_test_that_fails_anyway_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "test_any.py"
+    path.write_text("def test_good():\n    pass\n\n\ndef test_bad():\n    assert False\n", encoding="utf-8")
+    recorded = mutation.record(Console(soft_wrap=True), [str(path)])
+    assert [name.rpartition("::")[2] for name in recorded.seconds] == ["test_good"]
+    assert "test_bad fails without any change" in capsys.readouterr().out
 
 
 def test_a_mutant_meets_the_tests_that_execute_it_the_fastest_first() -> None:
@@ -113,6 +123,33 @@ def test_nothing_changed_is_nothing_to_test(
     monkeypatch.setattr(sys, "argv", ["mutation.py", "service/__init__.py", "--changed-since", "HEAD"])
     assert mutation.main() == 0
     assert capsys.readouterr().out == "Nothing of it can be changed.\n"
+
+
+def test_the_lines_that_count_are_those_since_main_was_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def git(*arguments: str) -> str:
+        author = ("-c", "user.name=T", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false")
+        return subprocess.run(["git", *author, *arguments], check=True, capture_output=True, text=True).stdout.strip()
+
+    def commit() -> str:
+        git("commit", "--quiet", "--allow-empty", "--message", "x")
+        return git("rev-parse", "HEAD")
+
+    git("init", "--quiet", "--initial-branch", "main")
+    assert mutation._base() is None
+    first = commit()
+    assert mutation._base() is None
+    second = commit()
+    assert mutation._base() == first
+    git("switch", "--quiet", "--create", "work")
+    commit()
+    commit()
+    assert mutation._base() == second
+    git("update-ref", "refs/remotes/origin/main", first)
+    assert mutation._base() == first
 
 
 def test_a_page_shows_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
