@@ -1,0 +1,147 @@
+"""The request and the envelope in JSON: which values are taken, up to which sizes, and what is said of others."""
+
+import json
+from typing import Any
+
+import pytest
+
+from service.api.envelope import envelope
+from service.domain.errors import CallRefused, ErrorCode, Problem
+from service.domain.step import FieldChange
+from service.rest.schemas import UpdateSequenceStep, parse_body, parse_flag, render
+
+FIELDS = "record.custom_fields"
+LONGEST_ESCAPED = 6 * 64 * 1024
+LONGEST_SPACED = 4 * LONGEST_ESCAPED
+
+
+def parsed(custom_fields: str) -> UpdateSequenceStep:
+    return parse_body(f'{{"record":{{"custom_fields":{custom_fields}}}}}'.encode())
+
+
+def custom_fields(text: str) -> dict[str, Any]:
+    found = parsed(text).record.custom_fields
+    assert isinstance(found, dict)
+    return found
+
+
+def refused(data: str) -> dict[str, str]:
+    with pytest.raises(CallRefused) as refusal:
+        parse_body(data.encode())
+    return {each.field: each.description for each in refusal.value.violations}
+
+
+@pytest.mark.parametrize("number", [-(2**63), 2**64 - 1, 0, 2**53 + 1])
+def test_integers_of_64_bits_are_exact(number: int) -> None:
+    assert custom_fields(f'{{"a":{{"b":[{number}]}}}}') == {"a": {"b": [number]}}
+
+
+@pytest.mark.parametrize("number", [-(2**63) - 1, 2**64])
+def test_longer_integers_are_named_with_their_path(number: int) -> None:
+    assert refused(f'{{"record":{{"custom_fields":{{"x":1,"a":{{"b":[0,{number}]}},"c":[[{number}]]}}}}}}') == {
+        f"{FIELDS}.a.b[1]": "Must be an integer of at most 64 bits.",
+        f"{FIELDS}.c[0][0]": "Must be an integer of at most 64 bits.",
+    }
+
+
+@pytest.mark.parametrize(("count", "more"), [(20, False), (21, True), (500, True)])
+def test_twenty_long_integers_are_named(count: int, more: bool) -> None:  # noqa: FBT001
+    with pytest.raises(CallRefused) as refusal:
+        parsed(f'{{"a":[{",".join([str(2**64)] * count)}]}}')
+    assert len(refusal.value.violations) == 20
+    assert ("only the first 20" in refusal.value.problem.detail) is more
+
+
+def test_whole_numbers_are_integers_and_fields_are_in_order() -> None:
+    found = custom_fields('{"b":3.0,"a":[2.5,{"y":1e2,"x":true}],"c":-0.0}')
+    assert json.dumps(found) == '{"a": [2.5, {"y": 100, "x": true}], "b": 3, "c": 0}'
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("[]", "an array"),
+        ("7", "a number"),
+        ("-7", "a number"),
+        ("true", "a boolean"),
+        ("false", "a boolean"),
+        ("null", "null"),
+    ],
+)
+def test_a_value_of_another_kind_is_named(value: str, kind: str) -> None:
+    wanted = {
+        f'{{"record":{value}}}': ("record", "an object"),
+        f'{{"record":{{"template":{value}}}}}': ("record.template", "an object"),
+        f'{{"record":{{"template":{{"subject":{value}}}}}}}': ("record.template.subject", "a string"),
+        f'{{"record":{{"template":{{"body":{value}}}}}}}': ("record.template.body", "a string"),
+        f'{{"record":{{"custom_fields":{value}}}}}': (FIELDS, "an object"),
+    }
+    for data, (field, expected) in wanted.items():
+        assert refused(data) == {field: f"Must be {expected}, and is {kind}. Leave out what is to stay."}
+
+
+def test_a_body_of_another_kind_is_named() -> None:
+    assert refused("[]") == {"body": "Must be an object, and is an array. Leave out what is to stay."}
+    assert set(refused("{}")) == {"record"}
+    assert refused('{"record":{"template":"x"}}')["record.template"].startswith("Must be an object, and is a string.")
+
+
+def test_what_is_absent_stays_so_and_what_is_not_known_is_passed_over() -> None:
+    update = parse_body(b'\xef\xbb\xbf{"x":[1],"record":{"y":null,"template":{"subject":"S","z":1}}}')
+    assert update.model_dump() == {"record": {"template": {"subject": "S"}}}
+
+
+def spaced(length: int) -> str:
+    return '{"a":1' + " " * (length - len('{"a":1}')) + "}"
+
+
+def escaped(length: int) -> str:
+    """Custom fields of so many bytes, with less than 64 KiB of content."""
+    text = '{"a":"' + "\\u0061" * (64 * 1024 - 8) + '"}'
+    return '{"a":"' + text[6:-2] + '"' + " " * (length - len(text)) + "}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [spaced(LONGEST_ESCAPED + 1), spaced(LONGEST_SPACED), escaped(LONGEST_ESCAPED), escaped(LONGEST_ESCAPED + 1)],
+)
+def test_spaces_and_escapes_do_not_count(text: str) -> None:
+    assert list(custom_fields(text)) == ["a"]
+
+
+@pytest.mark.parametrize("text", [spaced(LONGEST_SPACED + 1), '{"a":"' + "\\u0061" * (64 * 1024) + '"}'])
+def test_custom_fields_that_are_too_long_are_not_read(text: str) -> None:
+    with pytest.raises(CallRefused) as refusal:
+        custom_fields(text)
+    assert [each.field for each in refusal.value.violations] == [FIELDS]
+
+
+@pytest.mark.parametrize(
+    ("given", "flag"),
+    [([], False), (["true"], True), (["false"], False), (["true", "true"], True), (["false"] * 3, False)],
+)
+def test_a_flag_is_true_or_false(given: list[str], flag: bool) -> None:  # noqa: FBT001
+    assert parse_flag("validate_only", given) is flag
+
+
+@pytest.mark.parametrize("given", [["1"], [""], ["True"], ["true", "false"], ["false", "true"], ["true", "x"]])
+def test_any_other_flag_is_refused(given: list[str]) -> None:
+    with pytest.raises(CallRefused):
+        parse_flag("validate_only", given)
+
+
+def test_what_was_cut_says_so() -> None:
+    long = "x" * 100_000
+    response = envelope(
+        changes=[FieldChange("a", long, 1), FieldChange("b", 2, long)], application_name="", request_id="r"
+    )
+    first, second = json.loads(render(response))["changes"]
+    assert (first["before_truncated"], "after_truncated" in first) == (True, False)
+    assert ("before_truncated" in second, second["after_truncated"]) == (False, True)
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(2.0, "2"), (1.5, "1.5"), (0.0, "0"), (1.0001, "1.001")])
+def test_seconds_to_wait_are_in_milliseconds(seconds: float, shown: str) -> None:
+    problem = Problem(ErrorCode.TOO_MANY_REQUESTS_ERROR, "No.", retry_after=seconds)
+    [error] = json.loads(render(envelope([problem], application_name="", request_id="r")))["errors"]
+    assert json.dumps(error["meta"]["retry_after"]) == shown
