@@ -104,6 +104,24 @@ async def test_a_text_that_the_provider_kept_is_no_success(wanted: dict[str, str
     assert kinds(result) == []
 
 
+@pytest.mark.parametrize("body", ["! other", "<p>New</p>", "~ other", "<html><body><p>New</p></body></html>"])
+async def test_a_body_that_is_kept_and_comes_back_in_a_wrapper_is_no_success(body: str) -> None:
+    provider = ApolloFake(lambda name, value: wrapped(name, "<p>Old</p>" if name == "body_html" else value))
+    update_step, _, _ = use_case(provider)
+    result = await run(update_step, apollo.update(body=body))
+    assert (the(result).outcome, result.changes) == (Outcome.UNKNOWN, ())
+    assert "kept the old text" in the(result).detail
+
+
+@pytest.mark.parametrize("wanted", [{"body": "<p></p>"}, {"subject": ""}])
+async def test_nothing_that_stays_nothing_is_no_success(wanted: dict[str, str]) -> None:
+    provider = ApolloFake(lambda _, __: None)
+    provider.template |= {"body_html": None, "subject": None}
+    update_step, _, _ = use_case(provider)
+    result = await run(update_step, apollo.update(**wanted))
+    assert (the(result).outcome, result.changes) == (Outcome.UNKNOWN, ())
+
+
 async def test_a_text_kept_beside_one_that_changed_is_partial() -> None:
     provider = ApolloFake()
     provider.clean = lambda name, value: provider.template["body_html"] if name == "body_html" else value

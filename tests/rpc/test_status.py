@@ -93,3 +93,44 @@ def test_a_small_status_keeps_its_cause() -> None:
     assert response.errors[0].meta.cause.body.struct_value.fields["error"].string_value == "no"
     assert not response.errors[0].meta.cause.body_truncated
     assert not response.truncated
+
+
+@pytest.mark.parametrize("character", ["d", "%", "é", "🚀"])
+def test_a_message_is_cut_where_it_becomes_too_long_as_it_is_sent(character: str) -> None:
+    as_it_is = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
+    width = len(quote(character, safe=as_it_is))
+    most = 1200 // width
+    for length in (most, most + 1):
+        problem = Problem(ErrorCode.CONFLICT_ERROR, character * length)
+        message, _ = refused(problem, response_of(problem))
+        whole, cut = character * length, character * ((1200 - len(quote("…"))) // width) + "…"
+        assert message == (whole if length == most else cut)
+
+
+@pytest.mark.parametrize(("seconds", "milliseconds"), [(0.0, 0), (1.5, 1500), (1.0001, 1001)])
+def test_a_status_says_when_to_repeat_the_call(seconds: float, milliseconds: int) -> None:
+    problem = Problem(ErrorCode.CONFLICT_ERROR, "No.", retry_after=seconds)
+    _, status = refused(problem, response_of(problem))
+    retry = error_details_pb2.RetryInfo()
+    assert any(each.Unpack(retry) for each in status_pb2.Status.FromString(status).details)
+    assert retry.retry_delay.ToMilliseconds() == milliseconds
+
+
+def test_a_status_uses_the_bytes_that_it_may_have() -> None:
+    cause = Cause(400, "x" * 3000, {f"h{n}": "v" * 60 for n in range(60)})
+    problem = Problem(ErrorCode.BAD_REQUEST, "No.", cause=cause)
+    for count in (1, 5, 30):
+        violations = [Violation(f"field.{n}", "r" * 150) for n in range(count)]
+        response = response_of(problem)
+        _, status = refused(problem, response, violations)
+        bad = error_details_pb2.BadRequest()
+        assert any(each.Unpack(bad) for each in status_pb2.Status.FromString(status).details)
+        *named, last = bad.field_violations
+        assert [each.field for each in named] == [f"field.{n}" for n in range(len(named))]
+        if count == 30:
+            assert 3800 < len(status) <= MAX_STATUS_BYTES
+            assert last.description == f"{count - len(named)} more are not shown."
+            assert last.field == ""
+        else:
+            assert len(named) + 1 == count
+            assert last.description == "r" * 150

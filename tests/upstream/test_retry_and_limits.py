@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from service.domain.errors import ErrorCode, Origin, UpdateFailed
 from service.providers.adapter import RateWindow
 from service.providers.apollo import Apollo
 from service.upstream import retry as retries
+from service.upstream import session
 from service.upstream.rate_limits import RateLimits
 from service.upstream.retry import CircuitBreaker, RetryBudget, backoff, wait_before_retry
 from service.upstream.session import ProviderSessions
@@ -92,6 +94,24 @@ def test_a_window_that_filled_up_again_is_a_new_one(advance: Advance) -> None:
     assert limits.wait(ACME, "show") == 55
 
 
+def test_a_window_that_is_as_full_as_before_is_the_same_one(advance: Advance) -> None:
+    limits = RateLimits()
+    limits.learn(ACME, "show", [RateWindow("minute", 5, 60)])
+    advance(20)
+    limits.learn(ACME, "show", [RateWindow("minute", 5, 60)])
+    advance(10)
+    limits.learn(ACME, "show", [RateWindow("minute", 0, 60)])
+    assert limits.wait(ACME, "show") == 30
+
+
+def test_the_longest_of_several_windows_counts(advance: Advance) -> None:
+    limits = RateLimits()
+    limits.learn(ACME, "show", [RateWindow("hourly", 0, 3600, ends_in=1200), RateWindow("minute", 0, 60)])
+    assert limits.wait(ACME, "show") == 1200
+    limits.learn(ACME, "show", [RateWindow("minute", -1, 60, ends_in=5)])
+    assert limits.wait(ACME, "show") == 1200
+
+
 def test_a_long_window_without_an_end_is_asked_again_after_a_minute(advance: Advance) -> None:
     limits = RateLimits()
     limits.learn(ACME, "show", [RateWindow("24-hour", 0, 86400)])
@@ -133,6 +153,17 @@ def test_retries_are_a_fifth_of_the_calls_after_a_first_handful() -> None:
     assert 200 <= spent <= 211
 
 
+def test_ten_are_saved_up_and_five_calls_earn_one() -> None:
+    budget = RetryBudget()
+    budget.earn()
+    assert [budget.spend() for _ in range(11)] == [True] * 10 + [False]
+    earned = []
+    for _ in range(10):
+        budget.earn()
+        earned.append(budget.spend())
+    assert earned == [False, False, False, False, True] * 2
+
+
 def test_backoff_is_jittered_and_bounded() -> None:
     for attempt in (1, 2, 3, 10):
         waits = [backoff(attempt) for _ in range(200)]
@@ -146,6 +177,10 @@ def test_backoff_is_jittered_and_bounded() -> None:
     [
         (1, 1.0, 10.0, 1.0),
         (1, 1.0, 1.1, None),
+        (1, 1.0, 1.2, 1.0),
+        (2, 1.0, 10.0, 1.0),
+        (1, 10.0, 20.0, 10.0),
+        (1, 10.1, 20.0, None),
         (1, 60.0, 120.0, None),
         (retries.MAX_ATTEMPTS, 0.0, 10.0, None),
         (1, 0.0, 10.0, 0.0),
@@ -217,12 +252,28 @@ def test_old_failures_are_forgotten(advance: Advance) -> None:
     assert breaker.wait() == 0
 
 
+def test_failures_count_for_ten_seconds(advance: Advance) -> None:
+    breaker = CircuitBreaker()
+    assert not breaker.is_open
+    for n in range(19):
+        breaker.failed(str(n))
+    advance(10)
+    breaker.failed("1")
+    assert breaker.wait() == 5
+    assert breaker.is_open
+
+
 def test_one_call_at_a_time_tries_an_open_breaker(advance: Advance) -> None:
     breaker = CircuitBreaker()
     trip(breaker)
-    advance(5)
+    assert breaker.is_open
+    advance(4)
+    assert breaker.wait() == 1
+    advance(1)
     assert breaker.wait() == 0
-    assert breaker.wait() > 0
+    assert breaker.wait() == 5
+    advance(2)
+    assert breaker.wait() == 3
 
 
 def test_success_closes_it(advance: Advance) -> None:
@@ -232,8 +283,10 @@ def test_success_closes_it(advance: Advance) -> None:
     assert breaker.wait() == 0
     breaker.succeeded("1")
     assert breaker.wait() == 0
+    assert not breaker.is_open
     breaker.failed("2")
     assert breaker.wait() == 0
+    assert not breaker.is_open
 
 
 def test_failure_opens_it_again(advance: Advance) -> None:
@@ -276,6 +329,30 @@ async def test_a_short_wait_that_does_not_fit_the_deadline_is_named() -> None:
     sessions.limits.refused(ACME, "x", 2)
     with pytest.raises(UpdateFailed):
         await sessions.admit(1, ACME, "x", Deadline.after(1))
+
+
+@pytest.mark.parametrize(
+    ("asked", "remaining", "waits"), [(10, 20, True), (10.1, 20, False), (2, 2.25, True), (2, 2.125, False)]
+)
+async def test_a_rate_limit_is_waited_for_ten_seconds_within_the_deadline(
+    advance: Advance, monkeypatch: pytest.MonkeyPatch, *, asked: float, remaining: float, waits: bool
+) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(session, "asyncio", SimpleNamespace(sleep=sleep))
+    sessions = shared()
+    sessions.limits.refused(ACME, "x", asked)
+    admitted = sessions.admit(1, ACME, "x", Deadline.after(remaining))
+    if waits:
+        await admitted
+        assert slept == [asked]
+    else:
+        with pytest.raises(UpdateFailed):
+            await admitted
+        assert slept == []
 
 
 async def test_an_open_breaker_refuses_with_a_time() -> None:

@@ -47,3 +47,14 @@ def test_what_was_not_shown_counts_until_the_next_write() -> None:
     forms.remember_unshown(ACME, PATH, field("old", "<b>a</b>"))
     forms.forget_unshown(ACME, PATH)
     assert not forms.is_stored_form(ACME, PATH, field("a", "<b>a</b>"))
+
+
+def test_only_bodies_that_can_be_read_read_the_same() -> None:
+    forms = StoredForms()
+    forms.remember_unshown(ACME, PATH, field("old", "a"))
+    assert not forms.is_stored_form(ACME, PATH, FieldChange(BODY, None, "a"))
+    long = "a" * 300_000
+    forms.remember_unshown(ACME, PATH, field("old", long))
+    assert not forms.is_stored_form(ACME, PATH, field(f"{long} b", long))
+    forms.remember_unshown(ACME, PATH, FieldChange(BODY, "old", None))
+    assert not forms.is_stored_form(ACME, PATH, FieldChange(BODY, "a", None))
