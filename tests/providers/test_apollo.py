@@ -319,6 +319,57 @@ def test_permission_is_not_a_bad_key(status: int) -> None:
     assert found.problems[0].code is ErrorCode.FORBIDDEN_ERROR
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "wait", "advice"),
+    [
+        (400, ErrorCode.BAD_REQUEST, None, "Correct the value and repeat the call."),
+        (401, ErrorCode.UNAUTHORIZED_ERROR, None, "Set a valid Apollo API key for customer acme"),
+        (402, ErrorCode.PAYMENT_REQUIRED_ERROR, None, ""),
+        (403, ErrorCode.FORBIDDEN_ERROR, None, "Give customer acme a master API key"),
+        (404, ErrorCode.NOT_FOUND_ERROR, None, "Check the ids"),
+        (409, ErrorCode.CONFLICT_ERROR, None, ""),
+        (422, ErrorCode.UNPROCESSABLE_ENTITY_ERROR, None, "Correct the value and repeat the call."),
+        (423, ErrorCode.REMOTE_PROVIDER_ERROR, None, ""),
+        (499, ErrorCode.REMOTE_PROVIDER_ERROR, None, ""),
+        (500, ErrorCode.BAD_GATEWAY_ERROR, None, "Try again later."),
+        (501, ErrorCode.BAD_GATEWAY_ERROR, None, "No retry helps"),
+        (502, ErrorCode.BAD_GATEWAY_ERROR, None, "Try again later."),
+        (503, ErrorCode.SERVICE_UNAVAILABLE_ERROR, 7, "Try again later."),
+        (504, ErrorCode.GATEWAY_TIMEOUT_ERROR, None, "Try again later."),
+    ],
+)
+def test_a_status_has_its_advice(status: int, code: ErrorCode, wait: float | None, advice: str) -> None:
+    found = failure(status, {"error": "No."}, retry_after="7")
+    assert found is not None
+    # Only then is a token renewed.
+    assert found.credentials_refused is (status == 401)
+    [problem] = found.problems
+    assert (problem.code, problem.retry_after) == (code, wait)
+    assert problem.advice.startswith(advice)
+    assert bool(problem.advice) is bool(advice)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"error": " Too \n long "}, "Too long."),
+        ({"error": "Why?", "message": "Other"}, "Why?"),
+        ({"error": "", "message": "Stop!"}, "Stop!"),
+        ({"error": {"message": "In an object"}}, "In an object."),
+        ({"error": {"detail": "In detail."}}, "In detail."),
+        ({"errors": [7, "In a list"]}, "In a list."),
+        ({"errors": {"message": "In one"}}, "In one."),
+        ({"error_message": "By another name"}, "By another name."),
+        ({"error": "x" * 500}, "x" * 500 + "."),
+        ({"error": "x" * 501}, "x" * 500 + "…"),
+        ({"error": 7}, "no reason given."),
+    ],
+)
+def test_the_providers_own_words_are_told(body: Any, words: str) -> None:
+    [problem] = problems(422, body)
+    assert problem.detail == f"Apollo answered 422 to emailer_templates/update: {words}"
+
+
 @pytest.mark.parametrize("status", [400, 409, 422, 429])
 def test_the_lock_of_a_sequence_is_a_conflict(status: int) -> None:
     [problem] = problems(status, {"error": "We are already processing the request for your sequence"})
