@@ -95,6 +95,20 @@ def test_a_value_that_fits_is_not_marked() -> None:
     assert not response.changes[0].after_truncated
 
 
+def test_a_value_of_64_kibibytes_is_shown_whole() -> None:
+    whole, longer = "x" * 64 * 1024, "x" * (64 * 1024 + 1)
+    response = response_of(changes=(FieldChange("a", whole, longer), FieldChange("b", longer, whole)))
+    assert [(each.before_truncated, each.after_truncated) for each in response.changes] == [
+        (False, True),
+        (True, False),
+    ]
+
+
+def test_a_response_is_shortened_by_no_more_than_is_needed() -> None:
+    changes = tuple(FieldChange(f"custom_fields.{n}", "y" * 60_000, "z" * 60_000) for n in range(20))
+    assert 900 * 1024 < response_of(changes=changes).ByteSize() < 1024 * 1024
+
+
 def test_a_response_without_its_last_parts_says_so() -> None:
     problem = Problem(ErrorCode.BAD_REQUEST, "No.", facts={"endpoint": "templates"})
     warnings = [StepWarning(WarningType.NO_CHANGE, "w" * 300)] * 5

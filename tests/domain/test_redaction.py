@@ -100,6 +100,13 @@ def test_many_secrets_do_not_bring_up_what_is_behind_the_end() -> None:
     assert shown.replace(REDACTED.encode(), b"") == b""
 
 
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_another_text_that_begins_like_a_secret_stays(name: str) -> None:
+    secret, other = "m4rk3d-secret-0123456789", "m4rk3d-secret-012345678~"
+    text = f"the key “{ENCODINGS[name](other)}” is wrong"
+    assert redact(text, [Secret(secret)]) == text
+
+
 @given(
     st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=8),
     st.sampled_from(sorted(set(ENCODINGS) - {"upper case"})),

@@ -135,3 +135,46 @@ def test_paths_are_made_for_few_violations_only(monkeypatch: pytest.MonkeyPatch)
     assert paths.call_count < 30
     assert len(refusal.value.violations) == MAX_VIOLATIONS
     assert all(len(violation.field) < 250 for violation in refusal.value.violations)
+
+
+@pytest.mark.parametrize(("count", "more"), [(20, False), (21, True)])
+def test_twenty_broken_parts_are_named_and_more_are_mentioned(count: int, more: bool) -> None:  # noqa: FBT001
+    with pytest.raises(CallRefused) as refusal:
+        step_update(decode_request(with_fields(b"a", NAN, count)), Provider("apollo"), "acme")
+    assert len(refusal.value.violations) == 20
+    assert ("only the first 20 are named" in refusal.value.problem.detail) is more
+
+
+@pytest.mark.parametrize(("pieces", "is_read"), [(64, True), (65, False)])
+def test_a_request_has_64_pieces(pieces: int, is_read: bool) -> None:  # noqa: FBT001
+    data = field(3, field(2, b"") * pieces)
+    if is_read:
+        assert step_update(decode_request(data), Provider("apollo"), "acme").custom_fields == {}
+    else:
+        with pytest.raises(CallRefused):
+            decode_request(data)
+
+
+@pytest.mark.parametrize(("bytes_more", "is_read"), [(0, True), (1, False)])
+def test_custom_fields_have_six_times_64_kibibytes_of_protobuf(bytes_more: int, is_read: bool) -> None:  # noqa: FBT001
+    longest = 6 * 64 * 1024
+    key = b"k" * (longest - 40)
+    struct = field(1, field(1, key) + field(2, ZERO))
+    key += b"k" * (longest + bytes_more - len(struct))
+    data = field(3, field(2, field(1, field(1, key) + field(2, ZERO))))
+    if is_read:
+        assert decode_request(data).record.custom_fields.fields
+    else:
+        with pytest.raises(CallRefused):
+            decode_request(data)
+
+
+@pytest.mark.parametrize(("count", "is_read"), [(32 * 1024 - 1, True), (32 * 1024, False)])
+def test_custom_fields_have_half_as_many_values_as_bytes(count: int, is_read: bool) -> None:  # noqa: FBT001
+    request = decode_request(with_fields(b"a", NULL, count))
+    if is_read:
+        assert step_update(request, Provider("apollo"), "acme").custom_fields == {"a": [None] * count}
+    else:
+        with pytest.raises(CallRefused) as refusal:
+            step_update(request, Provider("apollo"), "acme")
+        assert list(refusal.value.violations) == [CUSTOM_FIELDS_TOO_LONG]
