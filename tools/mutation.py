@@ -49,7 +49,7 @@ _WHERE: Final = ROOT / "build" / "mutation"
 _SETTINGS: Final = ROOT / "tests" / "mutation.toml"
 _FAST_TEST_SECONDS: Final = 3.0
 """A test that takes longer is left out."""
-_MUTANT_SECONDS: Final = (30.0, 4.0)
+_MUTANT_SECONDS: Final = (15.0, 3.0)
 """After how long a mutant counts as noticed: so many seconds, and so many times what its tests take without it."""
 _COUNTS: Final = ("mutants", "no difference", "tested", "noticed", "of them by time", "not noticed")
 _TABLE: Final = r"(<!-- mutation: {} -->\n).*?(<!-- end -->\n)"
@@ -174,60 +174,81 @@ def mutant_of(item: WorkItem) -> Mutant | None:
 class Record:
     """Which tests execute which lines, and how long they take."""
 
-    def __init__(self, recorded: dict[str, Any]) -> None:
-        self.seconds: dict[str, float] = recorded["seconds"]
-        self.libraries = list(recorded["libraries"])
-        self._missing: list[str] = recorded.get("missing", [])
-        self._lines: dict[str, dict[str, list[str]]] = recorded["lines"]
-        self._imported: dict[str, set[int]] = {file: set(lines) for file, lines in recorded["imported"].items()}
+    def __init__(self, parts: Iterable[dict[str, Any]], missing: Sequence[str] = ()) -> None:
+        """Puts together what was recorded of several files.
+
+        Args:
+            parts: What was recorded of each.
+            missing: The files whose tests did not run.
+        """
+        self.seconds: dict[str, float] = {}
+        libraries: dict[str, None] = {}
+        self._lines: defaultdict[str, defaultdict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+        self._imported: defaultdict[str, set[int]] = defaultdict(set)
+        self._missing = missing
+        for part in parts:
+            self.seconds |= part["seconds"]
+            libraries |= dict.fromkeys(part["libraries"])
+            for file, numbers in part["imported"].items():
+                self._imported[file].update(numbers)
+            for file, lines in part["lines"].items():
+                for line, names in lines.items():
+                    self._lines[file][line] += names
+        self.libraries = list(libraries)
 
     def is_imported(self, mutant: Mutant) -> bool:
         """Whether the statement is executed while modules are imported."""
-        return not self._imported.get(mutant.module.as_posix(), set()).isdisjoint(mutant.lines)
+        return not self._imported[mutant.module.as_posix()].isdisjoint(mutant.lines)
 
     def has(self, folders: Sequence[str]) -> bool:
-        """Whether the tests of some folders ran."""
-        return not any(Path(each).is_relative_to(missing) for each in folders for missing in self._missing)
+        """Whether all tests of some folders ran."""
+        return not any(Path(each).is_relative_to(folder) for folder in folders for each in self._missing)
 
     def tests(self, mutant: Mutant, folders: Sequence[str]) -> Sequence[str]:
-        """The tests of some folders that execute the statement, or anything of the module for one that imports do; fastest first."""
+        """The tests of some folders that execute the statement, or anything of the module for one that imports do.
+
+        Those of the file that is named like the module come first, and among these and the others the fastest.
+        """
         lines = self._lines.get(mutant.module.as_posix(), {})
         every = set().union(*lines.values()) or set(self.seconds)
         tests = every if mutant.imports else set().union(*(lines.get(str(line), ()) for line in mutant.lines))
         return sorted(
             (each for each in tests if each.startswith(tuple(folders)) and self.seconds[each] <= _FAST_TEST_SECONDS),
-            key=lambda each: (self.seconds[each], each),
+            key=lambda each: (mutant.module.stem not in each.partition("::")[0], self.seconds[each], each),
         )
 
 
 def record(console: Console, tests: Sequence[str], end: float = math.inf) -> Record:
-    """Runs tests to see what they execute, those of each path unless they are remembered from before a file changed.
+    """Runs tests to see what they execute, those of each file unless they are remembered from before something changed.
 
     What would not end in time, by the monotonic clock, is left out.
     """
-    merged: dict[str, Any] = {"seconds": {}, "lines": {}, "imported": {}, "libraries": {}, "missing": []}
     common = _digest("service", "sandbox", "generated/python", "tests/support", "tests/conftest.py")
-    for path in tests:
-        if any(Path(path).is_relative_to(other) for other in tests if other != path):
-            continue
-        remembered = _WHERE / f"record-{path.replace('/', '-')}-{common}-{_digest(path)}.json"
-        if not remembered.exists():
-            with console.status(f"Running {path} as it is …"):
-                _record(console, path, remembered, end - time.monotonic())
-        if not remembered.exists():
-            merged["missing"].append(path)
-            continue
-        part = json.loads(remembered.read_text(encoding="utf-8"))
+    files = sorted({file for path in tests for file in _test_files(ROOT / path)})
+    remembered = {file: _WHERE / f"record-{_digest(*_belonging(file))}-{common}.json" for file in files}
+    new = {file: kept for file, kept in remembered.items() if not kept.exists()}
+    if new:
+        with console.status("Running tests as they are …"):
+            _record(console, new, end - time.monotonic())
+    recorded = {file: json.loads(kept.read_text("utf-8")) for file, kept in remembered.items() if kept.exists()}
+    for part in recorded.values():
         for name in part["failed"]:
             console.print(f"{name} fails without any change, so that it is left out.", highlight=False)
-        merged["seconds"] |= part["seconds"]
-        merged["libraries"] |= dict.fromkeys(part["libraries"])
-        for file, lines in part["imported"].items():
-            merged["imported"].setdefault(file, set()).update(lines)
-        for file, lines in part["lines"].items():
-            for line, names in lines.items():
-                merged["lines"].setdefault(file, {}).setdefault(line, []).extend(names)
-    return Record(merged)
+    return Record(recorded.values(), [file for file in files if file not in recorded])
+
+
+def _test_files(path: Path) -> Iterator[str]:
+    for file in path.rglob("test_*.py") if path.is_dir() else [path]:
+        yield str(file.relative_to(ROOT) if file.is_relative_to(ROOT) else file)
+
+
+def _belonging(file: str) -> Iterator[str]:
+    """A file with tests, and what is beside it for all of them."""
+    yield file
+    beside = (ROOT / file).parent
+    yield from (
+        str(each.relative_to(ROOT)) for each in sorted(beside.glob("*.py")) if not each.name.startswith("test_")
+    )
 
 
 def _digest(*paths: str) -> str:
@@ -235,12 +256,14 @@ def _digest(*paths: str) -> str:
     for path in paths:
         for file in sorted((ROOT / path).rglob("*.py")) or [ROOT / path]:
             digest.update(file.read_bytes() if file.exists() else b"")
-    return digest.hexdigest()[:12]
+    return digest.hexdigest()[:16]
 
 
-def _record(console: Console, path: str, file: Path, seconds: float) -> None:
+def _record(console: Console, files: dict[str, Path], seconds: float) -> None:
+    """Runs the tests of some files, and writes what they executed where it is kept."""
+    folder = Path(tempfile.mkdtemp(prefix="mutation-"))
     running = subprocess.Popen(
-        [sys.executable, ROOT / "tools" / "mutation_tests.py", "record", file, path],
+        [sys.executable, ROOT / "tools" / "mutation_tests.py", "record", folder / "record.json", *files],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": _python_path(ROOT)},
         stdout=subprocess.PIPE,
@@ -249,14 +272,36 @@ def _record(console: Console, path: str, file: Path, seconds: float) -> None:
     )
     try:
         output, _ = running.communicate(timeout=None if math.isinf(seconds) else max(0.0, seconds))
+        if running.returncode:
+            console.print(output, highlight=False)
+            sys.exit(f"These tests do not run: {' '.join(files)}")
+        every = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     except subprocess.TimeoutExpired:
         os.killpg(running.pid, signal.SIGKILL)
         running.communicate()
-        console.print(f"There was no time to run {path}.")
+        console.print(f"There was no time to run {' '.join(files)}.", highlight=False)
         return
-    if running.returncode:
-        console.print(output, highlight=False)
-        sys.exit(f"These tests do not run: {path}")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    for file, kept in files.items():
+        kept.write_text(json.dumps(_of_file(every, file)), encoding="utf-8")
+
+
+def _of_file(every: dict[str, Any], file: str) -> dict[str, Any]:
+    """What was recorded of the tests of one file."""
+
+    def own(name: str) -> bool:
+        return name.partition("::")[0] == file
+
+    return {
+        **every,
+        "failed": [name for name in every["failed"] if own(name)],
+        "seconds": {name: seconds for name, seconds in every["seconds"].items() if own(name)},
+        "lines": {
+            module: {line: found for line, names in lines.items() if (found := [*filter(own, names)])}
+            for module, lines in every["lines"].items()
+        },
+    }
 
 
 def _python_path(root: Path) -> str:

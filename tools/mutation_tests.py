@@ -4,6 +4,7 @@ It is a program of its own, so that what it imports is of the copy of the reposi
 has imported and collected everything is forked for each mutant, which costs a tenth of a second where a new one costs several.
 """
 
+import asyncio
 import ctypes
 import gc
 import importlib
@@ -11,6 +12,7 @@ import json
 import os
 import select
 import sys
+import tempfile
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -148,6 +150,11 @@ class Collected:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Waits for requests instead of running all."""
         items = {item.nodeid: item for item in session.items}
+        if "tests.support.databases" in sys.modules:
+            # Migrates SQLite once, and not in each process anew.
+            make_tables = sys.modules["tests.support.databases"].make_tables
+            with tempfile.TemporaryDirectory() as folder:
+                asyncio.run(make_tables(f"sqlite:///{folder}/store.sqlite3"))
         functions = defaultdict(list)
         for each in gc.get_objects():
             if isinstance(each, FunctionType):

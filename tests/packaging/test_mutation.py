@@ -75,7 +75,7 @@ def test_a_test_that_fails_anyway_is_left_out(tmp_path: Path, capsys: pytest.Cap
 def test_a_mutant_meets_the_tests_that_execute_it_the_fastest_first() -> None:
     seconds = {"a::slow": 0.2, "a::fast": 0.1, "a::other": 0.1, "b::fast": 0.0, "a::minutes": 60.0}
     lines = {"10": ["a::slow", "a::fast", "b::fast", "a::minutes"], "12": ["a::other"]}
-    recorded = Record({"seconds": seconds, "libraries": [], "lines": {"m.py": lines}, "imported": {"m.py": [1, 3]}})
+    recorded = Record([{"seconds": seconds, "libraries": [], "lines": {"m.py": lines}, "imported": {"m.py": [1, 3]}}])
     mutant = Mutant(Path("m.py"), "", 11, "", "", range(10, 12), imports=False)
     assert recorded.tests(mutant, ["a"]) == ["a::fast", "a::slow"]
     assert not recorded.is_imported(mutant)
