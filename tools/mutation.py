@@ -209,7 +209,7 @@ class Record:
 
         Those of the file that is named like the module come first, and among these and the others the fastest.
         """
-        lines = self._lines.get(mutant.module.as_posix(), {})
+        lines = self._lines[mutant.module.as_posix()]
         every = set().union(*lines.values()) or set(self.seconds)
         tests = every if mutant.imports else set().union(*(lines.get(str(line), ()) for line in mutant.lines))
         return sorted(
