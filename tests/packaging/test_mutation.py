@@ -1,5 +1,6 @@
 """What `make mutation` tells: whether a change of the code is noticed, and only where the tests pass without it."""
 
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -13,8 +14,8 @@ from rich.console import Console
 from tools import mutation
 from tools.mutation import Mutant, Record, Result, Workplace, mutant_of, work
 
-MODULE = Path("service/domain/redaction.py")
-FOLDER = "tests/domain/test_redaction.py"
+MODULE = Path("service/domain/json_value.py")
+FOLDER = "tests/domain/test_json_value.py"
 
 
 def changed(before: str, after: str, *, imports: bool) -> Mutant:
@@ -46,9 +47,9 @@ def workplace(recorded: Record) -> Iterator[Workplace]:
 def test_a_change_is_noticed_if_a_test_fails(workplace: Workplace, recorded: Record, *, imports: bool) -> None:
     original = MODULE.read_bytes()
     tests = list(recorded.seconds)
-    noticed = changed("secret.lower()", "secret.upper()", imports=imports)
-    harmless = changed("secret.lower()", "secret.lower().lower()", imports=imports)
-    endless = changed("secret.lower()", "[None for _ in iter(int, 1)]", imports=imports)
+    noticed = changed('path += f"[{part}]"', 'path += f"({part})"', imports=imports)
+    harmless = changed("for part in parts:", "for part in list(parts):", imports=imports)
+    endless = changed('path = ""', 'path = "" * any(iter(int, 1))', imports=imports)
     assert workplace.test(noticed, tests, 60) is work_item.TestOutcome.KILLED
     assert workplace.test(harmless, tests, 60) is work_item.TestOutcome.SURVIVED
     assert workplace.test(endless, tests, 3) is work_item.TestOutcome.INCOMPETENT
@@ -64,12 +65,20 @@ def test_tests_that_do_not_run_are_refused() -> None:
 
 
 @pytest.mark.slow
-def test_a_test_that_fails_anyway_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "test_any.py"
-    path.write_text("def test_good():\n    pass\n\n\ndef test_bad():\n    assert False\n", encoding="utf-8")
-    recorded = mutation.record(Console(soft_wrap=True), [str(path)])
-    assert [name.rpartition("::")[2] for name in recorded.seconds] == ["test_good"]
-    assert "test_bad fails without any change" in capsys.readouterr().out
+def test_a_test_that_fails_anyway_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("tests", "tools"):
+        (tmp_path / folder).mkdir()
+    shutil.copy(mutation.ROOT / "tools" / "mutation_tests.py", tmp_path / "tools")
+    (tmp_path / "pyproject.toml").write_text("[tool.pytest.ini_options]\n", encoding="utf-8")
+    (tmp_path / "tests" / "test_any.py").write_text(
+        "def test_good():\n    pass\n\n\ndef test_bad():\n    assert False\n", encoding="utf-8"
+    )
+    monkeypatch.setattr(mutation, "ROOT", tmp_path)
+    recorded = mutation.record(Console(soft_wrap=True), ["tests"])
+    assert list(recorded.seconds) == ["tests/test_any.py::test_good"]
+    assert "test_any.py::test_bad fails without any change" in capsys.readouterr().out
 
 
 def test_a_mutant_meets_the_tests_that_execute_it_the_fastest_first() -> None:
