@@ -49,7 +49,9 @@ _WHERE: Final = ROOT / "build" / "mutation"
 _SETTINGS: Final = ROOT / "tests" / "mutation.toml"
 _FAST_TEST_SECONDS: Final = 3.0
 """A test that takes longer is left out."""
-_MUTANT_SECONDS: Final = (15.0, 3.0)
+_TESTS_SECONDS: Final = 20.0
+"""How long the tests of one mutant take together, without it; what is over is left out."""
+_MUTANT_SECONDS: Final = (10.0, 2.0)
 """After how long a mutant counts as noticed: so many seconds, and so many times what its tests take without it."""
 _COUNTS: Final = ("mutants", "no difference", "tested", "noticed", "of them by time", "not noticed")
 _TABLE: Final = r"(<!-- mutation: {} -->\n).*?(<!-- end -->\n)"
@@ -212,10 +214,16 @@ class Record:
         lines = self._lines[mutant.module.as_posix()]
         every = set().union(*lines.values()) or set(self.seconds)
         tests = every if mutant.imports else set().union(*(lines.get(str(line), ()) for line in mutant.lines))
-        return sorted(
-            (each for each in tests if each.startswith(tuple(folders)) and self.seconds[each] <= _FAST_TEST_SECONDS),
-            key=lambda each: (mutant.module.stem not in each.partition("::")[0], self.seconds[each], each),
-        )
+        chosen, seconds = [], 0.0
+        for each in sorted(
+            tests, key=lambda each: (mutant.module.stem not in each.partition("::")[0], self.seconds[each])
+        ):
+            if each.startswith(tuple(folders)) and self.seconds[each] <= _FAST_TEST_SECONDS:
+                seconds += self.seconds[each]
+                if seconds > _TESTS_SECONDS:
+                    break
+                chosen.append(each)
+        return chosen
 
 
 def record(console: Console, tests: Sequence[str], end: float = math.inf) -> Record:

@@ -2,6 +2,7 @@
 
 import socket
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -81,6 +82,28 @@ def test_a_reserved_address_is_for_those_who_share_it(*, is_listening: bool) -> 
         bind(address, shared=False)
     close([*workers, *reserved])
     close(reserve(address))
+
+
+@pytest.mark.parametrize(
+    ("port", "failures", "is_bound"), [(0, 4, True), (0, 5, False), (65535, 0, True), (65535, 1, False), (1, 1, False)]
+)
+def test_a_port_that_is_picked_is_picked_again(
+    monkeypatch: pytest.MonkeyPatch, *, port: int, failures: int, is_bound: bool
+) -> None:
+    """It may be free for one of several addresses, and taken for the next."""
+    outcomes = [*[OSError()] * failures, []]
+    monkeypatch.setattr("service.api.address._bind_all", Mock(side_effect=outcomes))
+    if is_bound:
+        assert bind(f"127.0.0.1:{port}", shared=False) == []
+    else:
+        with pytest.raises(PortInUse, match="something else"):
+            bind(f"127.0.0.1:{port}", shared=False)
+
+
+@pytest.mark.parametrize("port", ["65536", "-1", "+1", "1.0", "\u0661"])
+def test_a_port_is_a_number_below_65536(port: str) -> None:
+    with pytest.raises(PortInUse, match="it is not HOST:PORT"):
+        bind(f"127.0.0.1:{port}", shared=False)
 
 
 def test_a_unix_address_in_use_is_not_taken_over(tmp_path: Path) -> None:
