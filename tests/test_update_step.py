@@ -9,9 +9,10 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from service.domain.credentials import OAuthCredentials, Secret
+from service.domain.credentials import Connection, OAuthCredentials, Secret
 from service.domain.errors import CallRefused, ErrorCode, Origin, Outcome, failed
 from service.domain.step import Provider, StepUpdate, WarningType
+from service.update_step import UpdateAbandoned
 from tests.support import apollo, outreach
 from tests.support.update_step import ApolloFake, kinds, made, run, the, use_case
 from tests.support.waiting import until
@@ -246,6 +247,32 @@ async def test_not_applied_needs_a_refusal(status: int, kind: str, outcome: Outc
     assert ("may have been carried out" in problem.detail) == (outcome is Outcome.UNKNOWN)
 
 
+@pytest.mark.parametrize(
+    ("error", "read", "write", "outcome"),
+    [
+        (httpx.ConnectError, "SERVICE_UNAVAILABLE_ERROR", "SERVICE_UNAVAILABLE_ERROR", Outcome.NOT_APPLIED),
+        (httpx.ReadError, "SERVICE_UNAVAILABLE_ERROR", "GATEWAY_TIMEOUT_ERROR", Outcome.UNKNOWN),
+        (httpx.ReadTimeout, "GATEWAY_TIMEOUT_ERROR", "GATEWAY_TIMEOUT_ERROR", Outcome.UNKNOWN),
+        (httpx.RemoteProtocolError, "BAD_GATEWAY_ERROR", "BAD_GATEWAY_ERROR", Outcome.UNKNOWN),
+        (httpx.LocalProtocolError, "BAD_GATEWAY_ERROR", "BAD_GATEWAY_ERROR", Outcome.NOT_APPLIED),
+    ],
+)
+async def test_a_request_without_an_answer_says_what_it_may_have_done(
+    error: type[httpx.TransportError], read: str, write: str, outcome: Outcome
+) -> None:
+    def respond(request: httpx.Request) -> httpx.Response:
+        if request.method == failing:
+            raise error("gone")
+        return made(200, apollo.answer())
+
+    for failing, code in (("GET", read), ("PUT", write)):
+        update_step, _, _ = use_case(respond)
+        problem = the(await run(update_step, apollo.update(body="x"), seconds=0.25))
+        assert (problem.code.value, problem.origin) == (code, Origin.PROVIDER)
+        assert problem.outcome is (outcome if failing == "PUT" else Outcome.NOT_APPLIED)
+        assert ("Try again later." in problem.detail) is (problem.outcome is Outcome.NOT_APPLIED)
+
+
 async def test_a_refusal_after_a_doubtful_attempt_stays_unknown() -> None:
     statuses = iter([502, 422])
     update_step, http, _ = use_case(
@@ -401,6 +428,24 @@ async def test_a_write_is_finished_though_its_caller_left() -> None:
     may_write.set()
     await update_step.finish(5)
     assert provider.template["subject"] == "New"
+
+
+async def test_a_caller_that_leaves_before_any_request_has_sent_none() -> None:
+    update_step, http, connections = use_case(ApolloFake())
+    waiting = asyncio.Event()
+
+    async def usable(*_: object) -> Connection:
+        waiting.set()
+        await asyncio.Event().wait()
+        return connections.connection
+
+    connections.usable = usable  # type: ignore[method-assign]
+    call = asyncio.create_task(run(update_step, apollo.update(subject="New")))
+    await waiting.wait()
+    call.cancel()
+    with pytest.raises(UpdateAbandoned) as abandoned:
+        await call
+    assert (abandoned.value.requests_sent, abandoned.value.writing, http.requests) == (0, None, [])
 
 
 @pytest.mark.parametrize("ends", ["refused", "cancelled", "unreachable"])

@@ -106,6 +106,18 @@ def test_a_port_is_a_number_below_65536(port: str) -> None:
         bind(f"127.0.0.1:{port}", shared=False)
 
 
+def test_a_server_that_has_just_stopped_can_start_again() -> None:
+    """Its own side of a connection is remembered for a while by the kernel."""
+    [listener] = bind("127.0.0.1:0", shared=False)
+    listener.listen()
+    address = numeric(listener)
+    with socket.create_connection(listener.getsockname()[:2]):
+        listener.setblocking(True)
+        listener.accept()[0].close()
+    listener.close()
+    close(bind(address, shared=False))
+
+
 def test_a_unix_address_in_use_is_not_taken_over(tmp_path: Path) -> None:
     address = f"unix:{tmp_path}/socket"
     check_unix_is_free(address)

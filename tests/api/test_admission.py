@@ -35,6 +35,21 @@ def test_a_full_server_refuses_until_a_call_ends() -> None:
         assert admission.in_flight == 1
 
 
+@pytest.mark.parametrize("capacity", [1, 2, 3])
+def test_the_smallest_server_serves_a_call(capacity: int) -> None:
+    admission = Admission(capacity)
+    with ExitStack() as stack:
+        # A provider has half of it, and one at the least.
+        stack.enter_context(admission.call_permit(1, APOLLO, "c"))
+        refused(admission, 2, APOLLO, "c")
+        for n in range(1, capacity):
+            stack.enter_context(admission.call_permit(10 + n, Provider(f"p{n}"), "c"))
+        assert admission.in_flight == capacity
+        assert f"already serves {capacity} calls;" in refused(admission, 9, SALESLOFT, "c")
+    with admission.authentication_permit():
+        assert admission.in_flight == 1
+
+
 def test_unknown_callers_take_nothing_from_known_ones() -> None:
     admission = Admission(2)
     with admission.authentication_permit(), admission.authentication_permit():

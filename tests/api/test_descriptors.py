@@ -23,7 +23,8 @@ def limits() -> Iterator[tuple[int, int]]:
 def test_the_limit_is_raised_to_what_the_process_may_have(limits: tuple[int, int]) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (1024, limits[1]))
     assert descriptors.raise_limit() == min(limits[1], 65_536)
-    assert descriptors.max_files() == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (min(limits[1], 65_536), limits[1])
+    assert descriptors.max_files() == min(limits[1], 65_536)
 
 
 @pytest.mark.parametrize(("hard", "connections"), [(256, 32), (1024, 256), (4096, 1792)])
@@ -31,3 +32,11 @@ def test_callers_leave_files_for_everything_else(hard: int, connections: int) ->
     limited = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({hard // 2}, {hard})); {SHOW}"
     shown = subprocess.run([sys.executable, "-c", limited], capture_output=True, text=True, check=True).stdout
     assert shown.split() == [str(hard), str(connections)]
+
+
+@pytest.mark.parametrize(
+    ("files", "connections"), [(1025, 256), (1024, 256), (1023, 255), (578, 33), (577, 32), (512, 32), (65_536, 32_512)]
+)
+def test_half_of_what_is_left_is_for_each_server(monkeypatch: pytest.MonkeyPatch, files: int, connections: int) -> None:
+    monkeypatch.setattr(descriptors, "max_files", lambda: files)
+    assert descriptors.max_connections() == connections

@@ -181,3 +181,18 @@ async def test_what_is_done_to_one_application_is_not_noticed_by_another(store: 
     await applications.enable("a")
     assert (await applications.authenticate(newer.reveal())).application_name == "a"
     await refusal(applications, other.reveal())
+
+
+async def test_a_certificate_stands_for_its_application_alone(store: Store) -> None:
+    applications = Applications(store, 0)
+    for name in ("a", "b", "c"):
+        await applications.create(name)
+        await applications.map_certificate(name, f"{name}.internal")
+    for name in ("a", "b", "c"):
+        assert (await applications.by_certificate([f"{name}.internal"])).application_name == name
+    await applications.disable("b")
+    await applications.unmap_certificate("c.internal")
+    assert (await applications.by_certificate(["b.internal", "c.internal", "a.internal"])).application_name == "a"
+    for name in ("b", "c"):
+        with pytest.raises(CallRefused):
+            await applications.by_certificate([f"{name}.internal"])

@@ -100,6 +100,13 @@ def test_many_secrets_do_not_bring_up_what_is_behind_the_end() -> None:
     assert shown.replace(REDACTED.encode(), b"") == b""
 
 
+@pytest.mark.parametrize("before", ["", "a", "ab", "abc"])
+@pytest.mark.parametrize("after", ["", "z", "yz"])
+def test_a_short_secret_is_found_in_base64_wherever_it_begins(before: str, after: str) -> None:
+    encoded = base64.b64encode(f"{before}m4rk3{after}".encode()).decode()
+    assert redact(f"« {encoded} »", [Secret("m4rk3")]) == f"« {REDACTED} »"
+
+
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_another_text_that_begins_like_a_secret_stays(name: str) -> None:
     secret, other = "m4rk3d-secret-0123456789", "m4rk3d-secret-012345678~"

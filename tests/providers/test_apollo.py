@@ -304,6 +304,16 @@ def test_who_is_on_the_way_is_not_apollo(status: int, body: Any, headers: dict[s
     assert "acme" not in problem.detail + problem.advice
 
 
+@pytest.mark.parametrize("body", [{"message": "no Route matched"}, {"errors": ["No."]}])
+@pytest.mark.parametrize(
+    ("status", "is_apollo"), [(400, True), (401, False), (402, True), (403, False), (404, False), (405, True)]
+)
+def test_a_gateway_that_would_blame_the_customer_is_not_apollo(status: int, is_apollo: bool, body: Any) -> None:  # noqa: FBT001
+    found = failure(status, body)
+    assert found is not None
+    assert found.by_provider is is_apollo
+
+
 @pytest.mark.parametrize("status", [520, 522, 526, 530])
 def test_an_edge_without_an_answer_may_pass(status: int) -> None:
     found = failure(status, b"error code: 520")

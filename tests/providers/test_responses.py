@@ -27,6 +27,7 @@ from service.providers.responses import (
     retry_after,
     whole_number,
 )
+from service.providers.statuses import rule_of
 
 NOW = 1_790_000_000.0
 JSON = st.recursive(
@@ -107,6 +108,31 @@ def test_no_retry_after_breaks_the_reader(value: str) -> None:
 )
 def test_a_status_has_its_code(status: int, code: ErrorCode) -> None:
     assert code_of(status) is code
+
+
+@pytest.mark.parametrize(
+    ("statuses", "may_be_applied", "may_pass"),
+    [
+        ((100, 299), True, False),
+        ((300, 399), True, False),
+        ((400, 407), False, False),
+        ((408,), True, True),
+        ((409, 498), False, False),
+        ((499,), True, True),
+        ((500,), True, False),
+        ((501,), False, False),
+        ((502, 504), True, True),
+        ((505, 519), True, False),
+        ((520, 530), True, True),
+        ((531, 599), True, False),
+        ((600, 999), True, False),
+    ],
+)
+def test_a_status_says_whether_a_write_may_be_applied(
+    statuses: tuple[int, ...], *, may_be_applied: bool, may_pass: bool
+) -> None:
+    for status in statuses:
+        assert (rule_of(status).may_be_applied, rule_of(status).may_pass) == (may_be_applied, may_pass)
 
 
 def test_cookies_and_credentials_are_not_shown() -> None:

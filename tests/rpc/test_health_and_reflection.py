@@ -170,3 +170,10 @@ def test_extensions_are_found() -> None:
     ):
         assert found == [file.SerializeToString()]
     assert descriptors.by_extension("a.Extended", 102) is None
+
+
+async def test_channelz_is_not_served_unless_it_is_wanted(server: RunningGrpcServer) -> None:
+    method: Any = server.channel.unary_unary("/grpc.channelz.v1.Channelz/GetServers")
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        await method(b"", timeout=5)
+    assert refusal.value.code() is grpc.StatusCode.UNIMPLEMENTED

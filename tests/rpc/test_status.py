@@ -65,6 +65,7 @@ def test_trailers_stay_below_what_default_clients_take(detail: str, violations: 
     problem = Problem(ErrorCode.VALIDATION_ERROR, detail, cause=Cause(400, "x" * 9000, {"a": "b" * 500}), retry_after=1)
     message, status = refused(problem, response_of(problem), violations)
     assert as_sent(message, status) < 8192
+    assert len(status) <= MAX_STATUS_BYTES
     details = status_pb2.Status.FromString(status).details
     bad = error_details_pb2.BadRequest()
     shown = [bad.field_violations[:] for each in details if each.Unpack(bad)]
@@ -80,6 +81,7 @@ def test_facts_do_not_make_a_status_too_long() -> None:
     response = response_of(problem)
     message, status = refused(problem, response)
     assert as_sent(message, status) < 8192
+    assert len(status) <= MAX_STATUS_BYTES
     assert response.truncated
     info = error_details_pb2.ErrorInfo()
     assert any(each.Unpack(info) for each in status_pb2.Status.FromString(status).details)
@@ -134,3 +136,21 @@ def test_a_status_uses_the_bytes_that_it_may_have() -> None:
         else:
             assert len(named) + 1 == count
             assert last.description == "r" * 150
+
+
+def test_no_word_about_more_stands_for_the_last_one_alone() -> None:
+    problem = Problem(ErrorCode.BAD_REQUEST, "No.", cause=Cause(400, "x" * 3000, {}))
+    counts = set()
+    for length in range(60, 200):
+        violations = [Violation(f"field.{n}", "r" * length) for n in range(18)]
+        _, status = refused(problem, response_of(problem), violations)
+        bad = error_details_pb2.BadRequest()
+        assert any(each.Unpack(bad) for each in status_pb2.Status.FromString(status).details)
+        left_out = 18 - len(bad.field_violations) + (not bad.field_violations[-1].field)
+        counts.add(left_out)
+        assert (
+            bad.field_violations[-1].field or bad.field_violations[-1].description == f"{left_out} more are not shown."
+        )
+    assert min(counts) == 0
+    assert 1 not in counts
+    assert max(counts) == 2

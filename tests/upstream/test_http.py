@@ -30,7 +30,8 @@ from service.upstream.http import (
     may_pass,
     request_was_sent,
 )
-from service.upstream.proxy import InvalidHttpSettings
+from service.upstream.kept_connections import KeptConnections
+from service.upstream.proxy import InvalidHttpSettings, Proxies
 from tests.support.scripted_server import Script, ServerConnection, scripted_server
 from tests.support.waiting import until
 
@@ -457,6 +458,21 @@ async def test_kept_connections_are_used_again_after_a_while(monkeypatch: pytest
     async with scripted_server(follow) as server, http_client() as client:
         assert isinstance(await failure_of(client, server.url), ConnectionClosed)
         assert [(await get(client, server.url)).content for _ in range(2)] == [b"0001", b"0002"]
+
+
+def test_a_server_that_closes_kept_connections_gets_new_ones_for_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    engine = http_module.HttpTransport(HttpLimits(), Proxies(), None, system_authorities=False, keeps_connection=True)
+    server = http_module._Server(KeptConnections(lambda: engine, 5), HttpLimits())
+    assert server.take("acme") is not None
+    assert server.take(None) is None
+    server.note_closed()
+    assert server.take("acme") is None
+    now += 59.9
+    assert server.take("acme") is None
+    now += 0.1
+    assert server.take("acme") is not None
 
 
 async def test_connections_in_use_are_limited() -> None:

@@ -1,0 +1,185 @@
+"""How long is waited for the database and the token endpoint, on both sides of each bound; the clock is the test's."""
+
+import asyncio
+import sqlite3
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from service.connections import store as stores
+from service.connections import token_refresh
+from service.connections.cache import Cache
+from service.connections.connections import _margin
+from service.connections.database_failure import Conflict, ServerFull
+from service.connections.repository import StoredConnection
+from service.connections.store import Store
+from service.domain.credentials import Connection, ConnectionState, OAuthCredentials, Secret
+from service.domain.deadline import Deadline
+from service.domain.step import Provider
+
+GRANT = OAuthCredentials(Secret("a"), Secret("r"), None, "c", Secret("s"))
+
+
+class Clock:
+    """A clock that goes on by what is slept only."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    times = SimpleNamespace(monotonic=lambda: clock.now, time=lambda: clock.now)
+    for module in (stores, token_refresh):
+        monkeypatch.setattr(module, "time", times)
+        monkeypatch.setattr(module, "asyncio", SimpleNamespace(**vars(asyncio) | {"sleep": clock.sleep}))
+    return clock
+
+
+def stored(error: str | None, at: float) -> StoredConnection:
+    connection = Connection(1, 1, "acme", Provider("outreach"), GRANT)
+    return StoredConnection(connection, 1, ConnectionState.ACTIVE, "", error, at)
+
+
+@pytest.mark.parametrize(
+    ("error", "ago", "backoff"),
+    [
+        (None, 0, 0),
+        ("invalid_client", 0, 60),
+        ("invalid_client", 1, 59),
+        ("invalid_client", 59, 1),
+        ("invalid_client", 60, 0),
+        ("invalid_client", 61, 0),
+        # The clock was set back after that was written.
+        ("invalid_client", -59, 60),
+        ("invalid_client", -60, 0),
+        ("invalid_client", -1000, 0),
+    ],
+)
+def test_a_refusal_is_left_alone_for_a_minute(clock: Clock, error: str | None, ago: float, backoff: float) -> None:
+    assert token_refresh._backoff(stored(error, clock.now - ago)) == backoff
+
+
+@pytest.mark.parametrize(
+    ("error", "ago", "deadline", "pause"),
+    [
+        ("invalid_grant", 0.25, 60, 0.75),
+        ("invalid_grant", 5, 60, 0),
+        ("invalid_grant", -100, 60, 1),
+        ("invalid_grant", 0, 1, 0.5),
+        ("invalid_client", 0, 60, None),
+        (None, 0, 60, None),
+    ],
+)
+async def test_a_refused_grant_is_asked_for_again_after_a_second(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, *, error: str, ago: float, deadline: float, pause: float | None
+) -> None:
+    monkeypatch.setattr("time.monotonic", lambda: clock.now)
+    await token_refresh._pause_after_refusal(stored(error, clock.now - ago), Deadline(clock.now + deadline))
+    assert clock.slept == ([] if pause is None else [pause])
+
+
+@pytest.mark.parametrize(
+    ("issued_at", "expires_at", "margin"),
+    [(None, None, 300), (None, 1000.0, 300), (1000.0, None, 300), (1000.0, 8200.0, 300), (1000.0, 1100.0, 50)],
+)
+def test_a_token_is_not_renewed_before_half_of_its_life(
+    issued_at: float | None, expires_at: float | None, margin: float
+) -> None:
+    grant = OAuthCredentials(Secret("a"), Secret("r"), expires_at, "c", Secret("s"), "", issued_at)
+    assert _margin(grant, 300) == margin
+
+
+async def test_a_conflict_is_tried_five_times_within_a_second(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open("postgresql://nobody@127.0.0.1:1/none")
+    tried = 0
+
+    def begin() -> Any:
+        nonlocal tried
+        tried += 1
+        raise Conflict("again")
+
+    monkeypatch.setattr(store, "begin", begin)
+    with pytest.raises(Conflict):
+        await store.transact(lambda _: asyncio.sleep(0))
+    await store.close()
+    assert tried == 5
+    assert all(seconds > 0 for seconds in clock.slept)
+    assert clock.slept[0] < 0.02
+    assert sum(clock.slept) < 1
+    # At random, so that two that met do not meet again.
+    first = clock.slept
+    clock.slept = []
+    with pytest.raises(Conflict):
+        await store.transact(lambda _: asyncio.sleep(0))
+    assert first != clock.slept
+
+
+async def test_a_full_server_is_asked_for_five_seconds(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store.open("postgresql://nobody@127.0.0.1:1/none")
+
+    async def connect() -> None:
+        clock.now += 1
+        raise ServerFull("full")
+
+    async def wait(_: object, **limit: float) -> None:
+        assert 0 < limit["timeout"] < 1
+
+    monkeypatch.setattr(store, "_engine", SimpleNamespace(connect=connect, dispose=store._engine.dispose))
+    monkeypatch.setattr("service.connections.store.asyncio.wait", wait)
+    started = clock.now
+    with pytest.raises(ServerFull):
+        await store._connect()
+    await store.close()
+    assert clock.now - started == 6
+
+
+class NewFile:
+    """A SQLite file that another process switches to WAL."""
+
+    def __init__(self, refusals: int) -> None:
+        self.left = refusals
+        self.statements: list[str] = []
+
+    async def execute_fetchall(self, statement: str) -> None:
+        self.statements.append(statement)
+        if "journal_mode" in statement and self.left:
+            self.left -= 1
+            raise sqlite3.OperationalError("database is locked")
+
+
+async def test_a_file_that_others_switch_to_wal_is_waited_for(clock: Clock) -> None:
+    file = NewFile(3)
+    await stores._set_pragmas(file)
+    assert file.statements[0] == "PRAGMA busy_timeout=10000"
+    assert file.statements.count("PRAGMA journal_mode=WAL") == 4
+    assert len(clock.slept) == 3
+    busy = NewFile(10_000)
+    started = clock.now
+    with pytest.raises(sqlite3.OperationalError):
+        await stores._set_pragmas(busy)
+    assert 10 <= clock.now - started < 10.1
+
+
+async def test_what_is_cached_ends_when_it_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    loads, now = 0, 100.0
+
+    async def load(_: str) -> int:
+        nonlocal loads
+        loads += 1
+        return loads
+
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    cache: Cache[str, int] = Cache(load, 5)
+    assert await cache.get("key") == 1
+    now = 105.0
+    assert await cache.get("key") == 2
+    cache.put("key", 7)
+    assert await cache.get("key") == 7
