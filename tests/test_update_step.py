@@ -439,7 +439,7 @@ async def test_a_caller_that_leaves_before_any_request_has_sent_none() -> None:
         await asyncio.Event().wait()
         return connections.connection
 
-    connections.usable = usable  # type: ignore[method-assign]
+    connections.usable = usable  # type: ignore[method-assign,assignment]
     call = asyncio.create_task(run(update_step, apollo.update(subject="New")))
     await waiting.wait()
     call.cancel()

@@ -49,7 +49,7 @@ _WHERE: Final = ROOT / "build" / "mutation"
 _SETTINGS: Final = ROOT / "tests" / "mutation.toml"
 _FAST_TEST_SECONDS: Final = 3.0
 """A test that takes longer is left out."""
-_TESTS_SECONDS: Final = 20.0
+_TESTS_SECONDS: Final = 30.0
 """How long the tests of one mutant take together, without it; what is over is left out."""
 _MUTANT_SECONDS: Final = (10.0, 2.0)
 """After how long a mutant counts as noticed: so many seconds, and so many times what its tests take without it."""

@@ -143,6 +143,9 @@ async def test_the_document_names_the_parameters(server: RunningHttpServer) -> N
         "variant": ("query", False),
     }
     assert given["x-provider-name"]["schema"]["enum"] == ["apollo", "outreach", "salesloft"]
+    for name in ("sequence_id", "sequence_step_id", "x-customer-id", "x-request-id"):
+        schema = given[name]["schema"]
+        assert (schema["minLength"], schema["maxLength"]) == (1, 255), name
     assert all(parameter["description"] for parameter in given.values())
     assert operation["requestBody"]["required"]
 
