@@ -1,0 +1,170 @@
+"""What is done to one connection or one application, and to none of those around it."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from sqlalchemy import select
+
+from service.connections import Applications, Keyring, Store
+from service.connections.encryption import generate_key
+from service.connections.repository import ConnectionRepository, StoredConnection
+from service.connections.schema import connections
+from service.domain.credentials import ApiKeyCredentials, ConnectionKey, ConnectionState, OAuthCredentials, Secret
+from service.domain.errors import CallRefused
+from service.domain.step import Provider
+
+APOLLO, OUTREACH = Provider("apollo"), Provider("outreach")
+GRANT = OAuthCredentials(Secret("a"), Secret("r"), 5.0, "c", Secret("s"))
+NAMES = ("a", "m", "z")
+Rows = dict[tuple[int, str, str], dict[str, Any]]
+
+
+@pytest.fixture
+def repository(store: Store, keyring: Keyring) -> ConnectionRepository:
+    return ConnectionRepository(store, keyring)
+
+
+@pytest.fixture
+async def middle(store: Store, repository: ConnectionRepository) -> ConnectionKey:
+    """The connection in the middle: of the second of three applications, customers and rows."""
+    applications = Applications(store, 0)
+    ids = []
+    for name in NAMES:
+        await applications.create(name)
+        ids.append((await applications.find(name)).id)
+    for application_id in ids:
+        for customer in NAMES:
+            for provider in (APOLLO, OUTREACH):
+                await repository.put(ConnectionKey(application_id, customer, provider), GRANT)
+    return ConnectionKey(ids[1], "m", OUTREACH)
+
+
+async def rows(store: Store) -> Rows:
+    async with store.begin() as db:
+        found = (await db.execute(select(connections))).all()
+    return {(row.application_id, row.customer_id, row.provider): dict(row._mapping) for row in found}
+
+
+def changed(before: Rows, after: Rows) -> set[tuple[int, str, str]]:
+    return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+
+
+async def found(repository: ConnectionRepository, key: ConnectionKey) -> StoredConnection:
+    stored = await repository.find(key)
+    assert stored is not None
+    assert stored.key == key
+    return stored
+
+
+async def test_a_write_concerns_one_row(store: Store, repository: ConnectionRepository, middle: ConnectionKey) -> None:
+    where = (middle.application_id, middle.customer_id, str(middle.provider))
+    writes: list[Callable[[StoredConnection], Awaitable[Any]]] = [
+        lambda stored: repository.take_lease(stored, "me", 24),
+        lambda _: repository.release_lease(middle, "me"),
+        lambda stored: repository.record_refresh_error(stored, "invalid_grant"),
+        lambda stored: repository.mark_needs_reauth(stored, "void"),
+        lambda stored: repository.replace_client_secret(stored, replace(GRANT, client_secret=Secret("new"))),
+        lambda stored: repository.replace_credentials(stored, replace(GRANT, access_token=Secret("new"))),
+        lambda _: repository.put(middle, ApiKeyCredentials(Secret("k"))),
+        lambda _: repository.delete(middle),
+    ]
+    before = await rows(store)
+    assert len(before) == 18
+    for write in writes:
+        assert await write(await found(repository, middle)) is not False
+        after = await rows(store)
+        assert changed(before, after) == {where}
+        before = after
+    assert await repository.find(middle) is None
+    assert not await repository.delete(middle)
+
+
+async def test_lists_and_counts_are_of_what_is_asked_for(
+    repository: ConnectionRepository, middle: ConnectionKey
+) -> None:
+    batch = await repository.of_provider(middle.application_id, OUTREACH, 0, 2)
+    assert batch is not None
+    assert [each.key.customer_id for each in batch.readable] == ["a", "m"]
+    rest = await repository.of_provider(middle.application_id, OUTREACH, batch.last_id, 2)
+    assert rest is not None
+    assert [each.key for each in rest.readable] == [replace(middle, customer_id="z")]
+    assert await repository.of_provider(middle.application_id, OUTREACH, rest.last_id, 2) is None
+    assert {(each.application, each.customer_id) for each in await repository.summaries("m", None)} == {
+        ("m", name) for name in NAMES
+    }
+    assert [(each.application, each.provider) for each in await repository.summaries(None, "m")] == [
+        (name, provider) for name in NAMES for provider in (APOLLO, OUTREACH)
+    ]
+    assert await repository.count_refresh_errors() == []
+    for key, error in ((middle, "invalid_grant"), (replace(middle, customer_id="z"), "invalid_grant")):
+        await repository.record_refresh_error(await found(repository, key), error)
+    [count] = await repository.count_refresh_errors()
+    assert (count.application, count.provider, count.error, count.count) == ("m", OUTREACH, "invalid_grant", 2)
+    marked = await repository.mark_needs_reauth(await found(repository, middle), "x" * 2000)
+    assert marked is not None
+    assert replace(marked, refresh_error_at=0.0) == await found(repository, middle)
+    assert (marked.state, len(marked.state_reason)) == (ConnectionState.NEEDS_REAUTH, 1000)
+    assert sorted(await repository.count_by_state()) == [
+        ("apollo", "active", 9),
+        ("outreach", "active", 8),
+        ("outreach", "needs_reauth", 1),
+    ]
+
+
+async def test_rows_are_moved_to_a_new_key_in_batches(store: Store, middle: ConnectionKey) -> None:
+    old = Keyring.parse(generate_key())
+    await ConnectionRepository(store, old).put(middle, GRANT)
+    text = generate_key()
+    new = Keyring.parse(text)
+    both = ConnectionRepository(store, Keyring({**new._keys, **old._keys}))
+    # 17 rows are under a key that this process does not have.
+    assert await both.count_under_other_keys() == 18
+    counts = await both.count_by_encryption_key()
+    assert (len(counts), counts[old.current], sum(counts.values())) == (2, 1, 18)
+    assert await both.encryption_key_ids() == sorted(counts)
+    after_id, moved, unreadable, sizes = 0, 0, 0, []
+    before = await rows(store)
+    while (batch := await both.reencrypt(after_id, 5)) is not None:
+        assert batch.last_id > after_id
+        after_id, moved, unreadable = batch.last_id, moved + batch.moved, unreadable + batch.unreadable
+        sizes.append(batch.moved + batch.unreadable)
+    assert (moved, unreadable, sizes) == (1, 17, [5, 5, 5, 3])
+    assert changed(before, await rows(store)) == {(middle.application_id, "m", "outreach")}
+    assert await both.count_under_other_keys() == 17
+    assert (await found(ConnectionRepository(store, new), middle)).connection.credentials == GRANT
+
+
+async def test_one_applications_keys_are_its_own(store: Store) -> None:
+    applications = Applications(store, 0)
+    keys = {name: (await applications.create(name)).reveal() for name in NAMES}
+
+    async def known() -> set[str]:
+        names = set()
+        for key in keys.values():
+            try:
+                names.add((await applications.authenticate(key)).application_name)
+            except CallRefused:
+                continue
+        return names
+
+    assert await known() == {"a", "m", "z"}
+    await applications.disable("m")
+    assert await known() == {"a", "z"}
+    assert [each.disabled_at is None for each in await applications.list()] == [True, False, True]
+    await applications.enable("m")
+    assert await known() == {"a", "m", "z"}
+    second = (await applications.rotate_key("m", 0)).reveal()
+    assert await known() == {"a", "z"}
+    assert (await applications.authenticate(second)).application_name == "m"
+    listed = {each.name: [key.prefix for key in each.keys] for each in await applications.list()}
+    assert listed == {
+        "a": [keys["a"].split("_")[1]],
+        "m": [keys["m"].split("_")[1], second.split("_")[1]],
+        "z": [keys["z"].split("_")[1]],
+    }
+    # One that has ended already is not given more time.
+    await applications.rotate_key("m", 1000)
+    assert await known() == {"a", "z"}
+    assert (await applications.authenticate(second)).application_name == "m"
