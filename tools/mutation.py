@@ -29,6 +29,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
+from itertools import accumulate, zip_longest
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
@@ -49,7 +50,7 @@ _WHERE: Final = ROOT / "build" / "mutation"
 _SETTINGS: Final = ROOT / "tests" / "mutation.toml"
 _FAST_TEST_SECONDS: Final = 3.0
 """A test that takes longer is left out."""
-_TESTS_SECONDS: Final = 30.0
+_TESTS_SECONDS: Final = 60.0
 """How long the tests of one mutant take together, without it; what is over is left out."""
 _MUTANT_SECONDS: Final = (10.0, 2.0)
 """After how long a mutant counts as noticed: so many seconds, and so many times what its tests take without it."""
@@ -209,21 +210,22 @@ class Record:
     def tests(self, mutant: Mutant, folders: Sequence[str]) -> Sequence[str]:
         """The tests of some folders that execute the statement, or anything of the module for one that imports do.
 
-        Those of the file that is named like the module come first, and among these and the others the fastest.
+        Those of the file that is named like the module come first, the fastest before others; then one of each other file
+        in turn.
         """
         lines = self._lines[mutant.module.as_posix()]
         every = set().union(*lines.values()) or set(self.seconds)
         tests = every if mutant.imports else set().union(*(lines.get(str(line), ()) for line in mutant.lines))
-        chosen, seconds = [], 0.0
-        for each in sorted(
-            tests, key=lambda each: (mutant.module.stem not in each.partition("::")[0], self.seconds[each])
-        ):
+        by_file: defaultdict[str, list[str]] = defaultdict(list)
+        for each in sorted(tests, key=lambda each: (self.seconds[each], each)):
             if each.startswith(tuple(folders)) and self.seconds[each] <= _FAST_TEST_SECONDS:
-                seconds += self.seconds[each]
-                if seconds > _TESTS_SECONDS:
-                    break
-                chosen.append(each)
-        return chosen
+                by_file[each.partition("::")[0]].append(each)
+        named = [each for file, names in by_file.items() if mutant.module.stem in file for each in names]
+        others = [
+            each for same_rank in zip_longest(*by_file.values()) for each in same_rank if each and each not in named
+        ]
+        until = bisect_right(list(accumulate(self.seconds[each] for each in (*named, *others))), _TESTS_SECONDS)
+        return [*named, *others][:until]
 
 
 def record(console: Console, tests: Sequence[str], end: float = math.inf) -> Record:
