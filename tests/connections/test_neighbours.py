@@ -81,6 +81,14 @@ async def test_a_write_concerns_one_row(store: Store, repository: ConnectionRepo
     assert not await repository.delete(middle)
 
 
+@pytest.mark.parametrize("application_id", [-1, 0, 1000])
+async def test_an_application_that_is_not_there_has_no_connection(
+    repository: ConnectionRepository, middle: ConnectionKey, application_id: int
+) -> None:
+    with pytest.raises(ValueError, match="there is no application"):
+        await repository.put(replace(middle, application_id=application_id), GRANT)
+
+
 async def test_lists_and_counts_are_of_what_is_asked_for(
     repository: ConnectionRepository, middle: ConnectionKey
 ) -> None:

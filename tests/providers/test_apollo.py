@@ -8,7 +8,7 @@ import pytest
 from service.domain.credentials import ApiKeyCredentials, Connection, Secret
 from service.domain.errors import ErrorCode, Outcome, Problem, UpdateFailed
 from service.domain.step import FieldChange, Provider, StepUpdate, WarningType
-from service.providers.adapter import Plan, ProviderRequest, ProviderResponse, ResponseFailure
+from service.providers.adapter import Plan, ProviderRequest, ProviderResponse, RateWindow, ResponseFailure
 from service.providers.apollo import Apollo, decide
 from tests.support.apollo import OTHER, SEQUENCE, STEP, TEMPLATE, answer, template, touch, update
 
@@ -224,12 +224,13 @@ def test_a_good_answer_has_no_problem() -> None:
     assert problems(200, {"emailer_template": {"id": TEMPLATE, "name": 'an "error" in a name'}}) == ()
 
 
-def test_a_good_status_with_an_error_is_a_failure() -> None:
-    [problem] = problems(200, {"error": "Wait mode must be valid"})
+@pytest.mark.parametrize("status", [200, 201, 299])
+def test_a_good_status_with_an_error_is_a_failure(status: int) -> None:
+    [problem] = problems(status, {"error": "Wait mode must be valid"})
     assert problem.code is ErrorCode.UNPROCESSABLE_ENTITY_ERROR
     assert "Wait mode must be valid" in problem.detail
     assert problem.cause is not None
-    assert problem.cause.status == 200
+    assert problem.cause.status == status
 
 
 @pytest.mark.parametrize(
@@ -396,6 +397,16 @@ def test_a_wait_from_a_body_is_bounded(wait: Any) -> None:
 def test_a_wait_from_a_body_may_be_a_text(wait: Any, seconds: float | None) -> None:
     [problem] = problems(429, {"error": "Busy", "retry_after_seconds": wait})
     assert problem.retry_after == seconds
+
+
+def test_the_windows_have_their_lengths() -> None:
+    left = {"x_minute_requests_left": "1", "x_hourly_requests_left": " 20 ", "x_24_hour_requests_left": "0"}
+    assert ADAPTER.rate_windows(response(200, {}, **left)) == [
+        RateWindow("minute", 1, 60.0),
+        RateWindow("hourly", 20, 3600.0),
+        RateWindow("24-hour", 0, 86400.0),
+    ]
+    assert ADAPTER.rate_windows(response(200, {}, x_minute_requests_left="many")) == []
 
 
 def test_the_code_of_a_rate_limit_counts_before_the_words() -> None:

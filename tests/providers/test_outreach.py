@@ -359,6 +359,77 @@ def test_who_is_on_the_way_is_not_outreach(status: int, body: Any, headers: dict
     assert "acme" not in found.problems[0].detail + found.problems[0].advice
 
 
+@pytest.mark.parametrize(
+    ("status", "is_own"), [(400, True), (401, False), (402, True), (403, False), (404, False), (405, True), (422, True)]
+)
+def test_errors_of_another_form_blame_nobody(status: int, is_own: bool) -> None:  # noqa: FBT001
+    found = failure(status, {"errors": [{"reason": "no Route matched"}]})
+    assert found is not None
+    assert found.by_provider is is_own
+
+
+@pytest.mark.parametrize("member", ["id", "status", "code", "title", "detail", "details", "source"])
+def test_an_error_of_json_api_is_outreachs(member: str) -> None:
+    found = failure(401, {"errors": [{member: "x"}]})
+    assert found is not None
+    assert (found.by_provider, found.credentials_refused) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "wait", "advice"),
+    [
+        (400, ErrorCode.BAD_REQUEST, None, ""),
+        (401, ErrorCode.UNAUTHORIZED_ERROR, None, "Reconnect customer acme to Outreach."),
+        (402, ErrorCode.PAYMENT_REQUIRED_ERROR, None, ""),
+        (403, ErrorCode.FORBIDDEN_ERROR, None, "Ask an Outreach administrator of customer acme"),
+        (404, ErrorCode.NOT_FOUND_ERROR, None, "Check the ids"),
+        (409, ErrorCode.CONFLICT_ERROR, None, ""),
+        (422, ErrorCode.UNPROCESSABLE_ENTITY_ERROR, None, "Correct the value and repeat the call."),
+        (429, ErrorCode.TOO_MANY_REQUESTS_ERROR, 7, "The user's hour is used up"),
+        (499, ErrorCode.REMOTE_PROVIDER_ERROR, None, ""),
+        (500, ErrorCode.BAD_GATEWAY_ERROR, None, "Try again later."),
+        (501, ErrorCode.BAD_GATEWAY_ERROR, None, "No retry helps"),
+        (502, ErrorCode.BAD_GATEWAY_ERROR, None, "Try again later."),
+        (503, ErrorCode.SERVICE_UNAVAILABLE_ERROR, 7, "Outreach is under maintenance"),
+        (504, ErrorCode.GATEWAY_TIMEOUT_ERROR, None, "Try again later."),
+    ],
+)
+def test_a_status_has_its_advice(status: int, code: ErrorCode, wait: float | None, advice: str) -> None:
+    found = failure(status, {"errors": [{"id": "x", "title": "No"}]}, retry_after="7")
+    assert found is not None
+    assert found.credentials_refused is (status == 401)
+    [problem] = found.problems
+    assert (problem.code, problem.retry_after) == (code, wait)
+    assert problem.advice.startswith(advice)
+    assert bool(problem.advice) is bool(advice)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        ({"detail": " Too \n long "}, ": Too long."),
+        ({"detail": "", "details": "In details.", "title": "T"}, ": In details."),
+        ({"detail": 7, "title": "In the title"}, ": In the title."),
+        ({"id": "x"}, ": no reason given."),
+        ({"detail": "x" * 500}, ": " + "x" * 500 + "."),
+        ({"detail": "x" * 501}, ": " + "x" * 500 + "."),
+        ({"detail": "No.", "source": {"pointer": "/data/id"}}, " at /data/id: No."),
+        ({"detail": "No.", "source": {"parameter": "filter"}}, " at filter: No."),
+        ({"detail": "No.", "source": {"pointer": "p" * 201}}, " at " + "p" * 200 + ": No."),
+        ({"detail": "No.", "source": {"pointer": 7}}, ": No."),
+    ],
+)
+def test_the_providers_own_words_are_told(error: dict[str, Any], words: str) -> None:
+    [problem] = problems(422, {"errors": [error]})
+    assert problem.detail == f"Outreach answered 422 to templates{words}"
+
+
+@pytest.mark.parametrize(("title", "shown"), [("T" * 200, "T" * 200), ("T" * 201, "T" * 200), ("", None), (7, None)])
+def test_the_providers_title_is_told(title: Any, shown: str | None) -> None:
+    [problem] = problems(422, {"errors": [{"title": title}]})
+    assert problem.title == shown
+
+
 def test_maintenance_is_a_refusal() -> None:
     found = failure(503, {"errors": [{"id": "scheduledServerMaintenance"}]}, retry_after="2999-01-01T00:00:00Z")
     assert found is not None

@@ -24,6 +24,7 @@ from service.providers.responses import (
     decode_object,
     failure_in_between,
     failure_member,
+    is_from_edge,
     retry_after,
     whole_number,
 )
@@ -133,6 +134,33 @@ def test_a_status_says_whether_a_write_may_be_applied(
 ) -> None:
     for status in statuses:
         assert (rule_of(status).may_be_applied, rule_of(status).may_pass) == (may_be_applied, may_pass)
+
+
+@pytest.mark.parametrize(("status", "is_edge"), [(519, False), (520, True), (525, True), (530, True), (531, False)])
+def test_a_status_of_the_edge_is_not_the_providers(status: int, *, is_edge: bool) -> None:
+    assert is_from_edge(ProviderResponse(status, {"content-type": "application/json"}, b'{"error": "No."}')) is is_edge
+
+
+@pytest.mark.parametrize(("count", "shown"), [(64, 64), (65, 64)])
+def test_so_many_headers_are_shown(count: int, shown: int) -> None:
+    headers = {f"h{number}": "v" * (511 + number % 3) for number in range(count)}
+    found = cause(ProviderResponse(500, headers, b"")).headers
+    assert len(found) == shown
+    assert all(value == headers[name][:512] for name, value in found.items())
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_body_of_16_kibibytes_is_shown_whole(more: int) -> None:
+    body = b"x" * (16 * 1024 + more)
+    found = cause(ProviderResponse(500, {}, body))
+    assert found.body == "x" * 16 * 1024 + CUT * more
+    assert found.body_truncated is bool(more)
+
+
+@pytest.mark.parametrize("levels", [16, 17])
+def test_json_of_16_levels_is_shown_as_such(levels: int) -> None:
+    found = cause(ProviderResponse(500, {}, b"[" * levels + b"]" * levels)).body
+    assert isinstance(found, list if levels == 16 else str)
 
 
 def test_cookies_and_credentials_are_not_shown() -> None:
