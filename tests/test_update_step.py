@@ -247,6 +247,19 @@ async def test_not_applied_needs_a_refusal(status: int, kind: str, outcome: Outc
     assert ("may have been carried out" in problem.detail) == (outcome is Outcome.UNKNOWN)
 
 
+@pytest.mark.parametrize("failing", ["GET", "PUT"])
+async def test_a_request_is_sent_three_times_at_most(failing: str) -> None:
+    def respond(request: httpx.Request) -> httpx.Response:
+        busy = made(503, {"error": "Busy"})
+        busy.headers["retry-after"] = "0"
+        return busy if request.method == failing else made(200, apollo.answer())
+
+    update_step, http, _ = use_case(respond)
+    result = await run(update_step, apollo.update(body="x"))
+    assert the(result).code is ErrorCode.SERVICE_UNAVAILABLE_ERROR
+    assert sum(request.method == failing for request in http.requests) == 3
+
+
 @pytest.mark.parametrize(
     ("error", "read", "write", "outcome"),
     [

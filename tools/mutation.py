@@ -78,6 +78,7 @@ class Mutant:
         before: That line.
         after: What is there instead.
         lines: The lines of the statement that is changed.
+        function: The lines of the function around it.
         item: What cosmic-ray calls it.
         imports: Whether the module has to be imported with the change, since it is not in a function.
     """
@@ -88,6 +89,7 @@ class Mutant:
     before: str
     after: str
     lines: range = range(0)
+    function: range = range(0)
     item: WorkItem | None = None
     imports: bool = True
 
@@ -112,6 +114,17 @@ def _statements(module: Path) -> Sequence[range]:
             end = body[0].lineno if body else (node.end_lineno or node.lineno) + 1
             found.append(range(node.lineno, max(end, node.lineno + 1)))
     return sorted(found, key=lambda each: each.start)
+
+
+@cache
+def _functions(module: Path) -> Sequence[range]:
+    """The lines of each function; of two within each other the inner one comes first."""
+    nodes = [
+        each
+        for each in ast.walk(ast.parse(_source(module)))
+        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    return sorted((range(each.lineno, (each.end_lineno or each.lineno) + 1) for each in nodes), key=len)
 
 
 def _statement(module: Path, line: int) -> range:
@@ -171,7 +184,8 @@ def mutant_of(item: WorkItem) -> Mutant | None:
         return None
     statement = _statement(module, mutation.start_pos[0])
     is_function = differ is not None and all(code.co_flags & 1 for code in differ)
-    return Mutant(module, code, number, before, after, statement, item, not is_function)
+    function = next((each for each in _functions(module) if statement.start in each), statement)
+    return Mutant(module, code, number, before, after, statement, function, item, not is_function)
 
 
 class Record:
@@ -208,14 +222,18 @@ class Record:
         return not any(Path(each).is_relative_to(folder) for folder in folders for each in self._missing)
 
     def tests(self, mutant: Mutant, folders: Sequence[str]) -> Sequence[str]:
-        """The tests of some folders that execute the statement, or anything of the module for one that imports do.
+        """The tests of some folders that execute the statement; for one that imports execute, all may look at what it makes.
 
         Those of the file that is named like the module come first, the fastest before others; then one of each other file
         in turn.
         """
         lines = self._lines[mutant.module.as_posix()]
-        every = set().union(*lines.values()) or set(self.seconds)
-        tests = every if mutant.imports else set().union(*(lines.get(str(line), ()) for line in mutant.lines))
+        tests = (
+            set(self.seconds) if mutant.imports else set().union(*(lines.get(str(line), ()) for line in mutant.lines))
+        )
+        if not tests:
+            # Python 3.11 misses lines behind an `await` in a `try`.
+            tests = set().union(*(lines.get(str(line), ()) for line in mutant.function))
         by_file: defaultdict[str, list[str]] = defaultdict(list)
         for each in sorted(tests, key=lambda each: (self.seconds[each], each)):
             if each.startswith(tuple(folders)) and self.seconds[each] <= _FAST_TEST_SECONDS:

@@ -50,6 +50,17 @@ def test_the_smallest_server_serves_a_call(capacity: int) -> None:
         assert admission.in_flight == 1
 
 
+@pytest.mark.parametrize(("capacity", "alone"), [(16, 8), (64, 30), (256, 120)])
+def test_an_application_alone_gets_half_of_what_is_not_reserved(capacity: int, alone: int) -> None:
+    admission = Admission(capacity)
+    with ExitStack() as stack:
+        for number in range(alone):
+            provider = (APOLLO, OUTREACH, SALESLOFT)[number % 3]
+            stack.enter_context(admission.call_permit(1, provider, f"c{number}"))
+        for provider in (APOLLO, OUTREACH, SALESLOFT):
+            assert f"{alone} calls of this application;" in refused(admission, 1, provider, "c")
+
+
 def test_unknown_callers_take_nothing_from_known_ones() -> None:
     admission = Admission(2)
     with admission.authentication_permit(), admission.authentication_permit():

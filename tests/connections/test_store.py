@@ -150,3 +150,18 @@ async def test_a_second_store_of_a_file_loses_no_writes(tmp_path: Path) -> None:
         assert f"'{name}'" in await names_seen_by_another_process(path)
     await second.close()
     await store.close()
+
+
+async def test_sqlite_is_read_in_the_event_loop_without_writing_and_waiting(tmp_path: Path) -> None:
+    store = Store.open(f"sqlite:///{tmp_path}/store.sqlite3")
+    _, reader = store.engines
+    with reader.connect() as db:
+        assert db.execute(text("PRAGMA query_only")).scalar() == 1
+        # A call waits for the one that recovers the file, and all others with it.
+        assert 0 < (db.execute(text("PRAGMA busy_timeout")).scalar() or 0) <= 500
+    async with store.begin() as writer:
+        assert (await writer.execute(text("PRAGMA synchronous"))).scalar() == 2
+        assert (await writer.execute(text("PRAGMA foreign_keys"))).scalar() == 1
+        assert (await writer.execute(text("PRAGMA journal_mode"))).scalar() == "wal"
+        assert (await writer.execute(text("PRAGMA busy_timeout"))).scalar() == 10_000
+    await store.close()

@@ -6,17 +6,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from service.connections import store as stores
 from service.connections import token_refresh
 from service.connections.cache import Cache
 from service.connections.connections import _margin
 from service.connections.database_failure import Conflict, ServerFull
+from service.connections.errors import RefreshDeferred
 from service.connections.repository import StoredConnection
 from service.connections.store import Store
 from service.domain.credentials import Connection, ConnectionState, OAuthCredentials, Secret
 from service.domain.deadline import Deadline
+from service.domain.errors import ErrorCode
 from service.domain.step import Provider
+from service.domain.token_grant import RefreshFailed
 
 GRANT = OAuthCredentials(Secret("a"), Secret("r"), None, "c", Secret("s"))
 
@@ -84,6 +88,51 @@ async def test_a_refused_grant_is_asked_for_again_after_a_second(
     monkeypatch.setattr("time.monotonic", lambda: clock.now)
     await token_refresh._pause_after_refusal(stored(error, clock.now - ago), Deadline(clock.now + deadline))
     assert clock.slept == ([] if pause is None else [pause])
+
+
+async def test_a_renewal_that_can_wait_is_not_tried_again_at_once(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake: Any = None
+    coordinator = token_refresh.RefreshCoordinator(fake, {}, fake, fake)
+    connection = stored(None, 0)
+    tried = 0
+
+    async def refresh_once(*_: object) -> None:
+        nonlocal tried
+        tried += 1
+        raise RefreshDeferred.by_deadline(connection.key)
+
+    monkeypatch.setattr(coordinator, "_refresh_once", refresh_once)
+    for now, times in ((0.0, 1), (4.9, 1), (5.0, 2), (9.9, 2)):
+        clock.now = 1000.0 + now
+        assert await coordinator.refresh_early(connection, Deadline.after(10)) is connection
+        assert tried == times
+
+
+@pytest.mark.parametrize(
+    ("demanded", "seconds"), [(None, 5), (0.0, 5), (4.0, 5), (6.0, 6), (299.0, 299), (301.0, 300), (1e9, 300)]
+)
+async def test_a_token_endpoint_is_left_alone_for_as_long_as_it_says(
+    clock: Clock, demanded: float | None, seconds: float
+) -> None:
+    fake: Any = None
+    coordinator = token_refresh.RefreshCoordinator(fake, {}, fake, fake)
+    connection = stored(None, 0)
+    failure = RefreshFailed("no", ErrorCode.SERVICE_UNAVAILABLE_ERROR, demanded)
+    coordinator._cool_down(connection, failure)
+    clock.now += seconds - 0.5
+    if demanded:
+        with pytest.raises(RefreshDeferred) as deferred:
+            await coordinator.refresh(connection, Deadline.after(10))
+        assert deferred.value.problems[0].retry_after == 0.5
+    cooldown = coordinator._cooldown(connection)
+    assert cooldown is not None
+    assert (cooldown.failure is None) is not bool(demanded)
+    # Other credentials are asked for at once.
+    assert coordinator._cooldown(structs.replace(connection, revision=2)) is None
+    clock.now += 0.5
+    assert coordinator._cooldown(connection) is None
 
 
 @pytest.mark.parametrize(

@@ -88,9 +88,12 @@ def test_a_mutant_meets_the_tests_that_execute_it_the_fastest_first() -> None:
     mutant = Mutant(Path("m.py"), "", 11, "", "", range(10, 12), imports=False)
     assert recorded.tests(mutant, ["a"]) == ["a::fast", "a::slow"]
     assert not recorded.is_imported(mutant)
-    # What an import executes may matter to every test of the module.
+    # What an import executes may be looked at by any test.
     constant = Mutant(Path("m.py"), "", 3, "", "", range(3, 4))
     assert recorded.tests(constant, ["a"]) == ["a::fast", "a::other", "a::slow"]
+    # Where no line of a statement was seen, those of its function count.
+    unseen = Mutant(Path("m.py"), "", 13, "", "", range(13, 14), range(9, 20), imports=False)
+    assert recorded.tests(unseen, ["a"]) == ["a::fast", "a::other", "a::slow"]
     assert recorded.is_imported(constant)
 
 

@@ -164,7 +164,7 @@ async def test_a_collection_without_an_end_is_given_up() -> None:
     with pytest.raises(UpdateFailed) as failure:
         await ADAPTER.plan(update(body="x"), outreach)
     assert failure.value.problems[0].code is ErrorCode.BAD_GATEWAY_ERROR
-    assert len(outreach.paths) < 200
+    assert len(outreach.paths) == 50
 
 
 @pytest.mark.parametrize("following", [None, "?page[size]=1", "?page%5Bsize%5D=1", "?a=1"])
@@ -338,6 +338,21 @@ def test_an_answer_that_confirms_no_write_is_in_doubt(body: bytes) -> None:
 def test_a_write_may_be_answered_without_a_record(status: int, body: bytes) -> None:
     [write] = plan(answer(), update(body="x")).writes
     assert write.stored(ProviderResponse(status, {}, body)) is None
+
+
+@pytest.mark.parametrize("status", [200, 202, 205])
+def test_nothing_but_204_may_be_empty(status: int) -> None:
+    [write] = plan(answer(), update(body="x")).writes
+    with pytest.raises(UpdateFailed) as failure:
+        write.stored(ProviderResponse(status, {}, b""))
+    assert failure.value.problems[0].outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize(("status", "is_own"), [(400, False), (401, True), (402, False), (403, False)])
+def test_an_empty_answer_may_refuse_a_token(status: int, *, is_own: bool) -> None:
+    found = failure(status, b"", www_authenticate="Bearer")
+    assert found is not None
+    assert (found.by_provider, found.credentials_refused) == (is_own, is_own)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 409])

@@ -208,3 +208,21 @@ def test_the_endpoint_says_when_to_ask_again(header: str, seconds: float | None)
         with pytest.raises(RefreshFailed) as failure:
             parse("", status, {"retry-after": header})
         assert failure.value.retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "wait"),
+    [
+        (302, ErrorCode.BAD_GATEWAY_ERROR, None),
+        (428, ErrorCode.BAD_GATEWAY_ERROR, None),
+        (429, ErrorCode.TOO_MANY_REQUESTS_ERROR, 7),
+        (430, ErrorCode.BAD_GATEWAY_ERROR, None),
+        (499, ErrorCode.BAD_GATEWAY_ERROR, None),
+        (500, ErrorCode.BAD_GATEWAY_ERROR, 7),
+        (503, ErrorCode.SERVICE_UNAVAILABLE_ERROR, 7),
+    ],
+)
+def test_only_what_may_pass_says_when_to_ask_again(status: int, code: ErrorCode, wait: float | None) -> None:
+    with pytest.raises(RefreshFailed) as failure:
+        parse("{}", status, {"retry-after": "7"})
+    assert (failure.value.code, failure.value.retry_after) == (code, wait)
