@@ -142,6 +142,9 @@ async def test_rows_are_moved_to_a_new_key_in_batches(store: Store, middle: Conn
     assert changed(before, await rows(store)) == {(middle.application_id, "m", "outreach")}
     assert await both.count_under_other_keys() == 17
     assert (await found(ConnectionRepository(store, new), middle)).connection.credentials == GRANT
+    part = await ConnectionRepository(store, new).of_provider(middle.application_id, OUTREACH, 0, 10)
+    assert part is not None
+    assert (len(part.readable), part.unreadable) == (1, 2)
 
 
 async def test_one_applications_keys_are_its_own(store: Store) -> None:

@@ -340,6 +340,18 @@ def test_a_write_may_be_answered_without_a_record(status: int, body: bytes) -> N
     assert write.stored(ProviderResponse(status, {}, body)) is None
 
 
+@pytest.mark.parametrize(("status", "is_done"), [(200, True), (201, True), (202, False), (203, True)])
+def test_a_write_that_was_only_accepted_is_in_doubt(status: int, *, is_done: bool) -> None:
+    [write] = plan(answer(), update(body="x")).writes
+    record = {"data": {"type": "template", "id": TEMPLATE, "attributes": {"bodyHtml": "x"}}}
+    response = ProviderResponse(status, {}, json.dumps(record).encode())
+    if is_done:
+        assert write.stored(response) == {"template.body": "x"}
+    else:
+        with pytest.raises(UpdateFailed, match="accepted and not carried out yet"):
+            write.stored(response)
+
+
 @pytest.mark.parametrize("status", [200, 202, 205])
 def test_nothing_but_204_may_be_empty(status: int) -> None:
     [write] = plan(answer(), update(body="x")).writes

@@ -10,6 +10,7 @@ from engagement.v1 import sequence_step_service_pb2 as pb
 from google.rpc import error_details_pb2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from service.api.admission import Admission
 from service.api.deadline_policy import DeadlinePolicy
@@ -340,3 +341,13 @@ async def test_requests_that_do_not_come_leave_the_others_their_share(
     for call in calls:
         call.cancel()
     await until(lambda: server.admission.in_flight == 0)
+
+
+async def test_a_refusal_is_logged_with_its_reason_and_not_each_time(server: RunningGrpcServer) -> None:
+    with capture_logs() as logs:
+        await server.refused(*CUSTOMER, ("x-api-key", "bad"))
+        await server.refused(("x-api-key", "good"))
+    # What a caller did wrong is its own business.
+    [line] = [each for each in logs if each["event"] == "refused"]
+    assert (line["log_level"], line["code"], line["limited"]) == ("warning", "UNAUTHORIZED_ERROR", True)
+    assert "API key" in line["reason"]
