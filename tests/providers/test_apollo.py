@@ -315,6 +315,15 @@ def test_a_gateway_that_would_blame_the_customer_is_not_apollo(status: int, is_a
     assert found.by_provider is is_apollo
 
 
+@pytest.mark.parametrize(
+    ("status", "is_apollo"), [(400, True), (401, True), (402, True), (403, False), (404, False), (422, True)]
+)
+def test_a_text_may_be_apollos_where_it_gives_text(status: int, *, is_apollo: bool) -> None:
+    found = failure(status, b"No.")
+    assert found is not None
+    assert found.by_provider is is_apollo
+
+
 @pytest.mark.parametrize("status", [520, 522, 526, 530])
 def test_an_edge_without_an_answer_may_pass(status: int) -> None:
     found = failure(status, b"error code: 520")
