@@ -63,7 +63,7 @@ _NO_BEHAVIOUR: Final = re.compile(
     r"core/(ReplaceBinaryOperator_BitOr_|RemoveDecorator|ReplaceComparisonOperator_((Is|IsNot)_(Eq|NotEq|Lt|LtE|Gt|GtE)"
     r"|(Eq|NotEq|Lt|LtE|Gt|GtE)_(Is|IsNot))$)"
 )
-# How a class is made: that it cannot be changed and has no other attributes is held by the type checker.
+# How a class is made: that it cannot be changed and has no other attributes is checked by the type checker.
 _CLASS_OPTION: Final = re.compile(r"^(@(dataclasses\.)?dataclass\(|class \w+\(.*\b(frozen|gc|kw_only|slots)=)")
 
 

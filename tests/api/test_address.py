@@ -53,6 +53,7 @@ def test_an_address_means_all_that_it_names(address: str, meant: set[str]) -> No
         pytest.skip("this machine has no IPv6")
     bound = bind(address, shared=False)
     assert {each.getsockname()[0] for each in bound} == meant
+    assert not any(each.getblocking() for each in bound)
     assert len(ports(bound)) == 1
     close(bound)
 

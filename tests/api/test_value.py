@@ -118,7 +118,7 @@ def test_twenty_levels_are_kept(levels: int) -> None:
 
 
 @pytest.mark.parametrize("content", [["x" * 65], {"a": ["x" * 65]}, [["y"], "x" * 65, "z"], {"a": "x" * 65, "b": 1}])
-def test_a_cut_anywhere_is_told(content: Any) -> None:
+def test_a_cut_anywhere_is_said(content: Any) -> None:
     assert fill_value(struct_pb2.Value(), content, 65) is False
     assert fill_value(struct_pb2.Value(), content, 64) is True
 

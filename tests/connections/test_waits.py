@@ -110,6 +110,24 @@ async def test_a_renewal_that_can_wait_is_not_tried_again_at_once(
         assert tried == times
 
 
+@pytest.mark.parametrize(("remaining", "wait"), [(30, 3), (6, 3), (5, 2.5), (1, 0.5)])
+async def test_a_renewal_that_can_wait_takes_half_of_the_deadline_at_most(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, *, remaining: float, wait: float
+) -> None:
+    monkeypatch.setattr("time.monotonic", lambda: clock.now)
+    fake: Any = None
+    coordinator = token_refresh.RefreshCoordinator(fake, {}, fake, fake)
+    waits = []
+
+    async def refresh_once(connection: StoredConnection, deadline: Deadline) -> StoredConnection:
+        waits.append(deadline.remaining())
+        return connection
+
+    monkeypatch.setattr(coordinator, "_refresh_once", refresh_once)
+    await coordinator.refresh_early(stored(None, 0), Deadline.after(remaining))
+    assert waits == [wait]
+
+
 @pytest.mark.parametrize(
     ("demanded", "seconds"), [(None, 5), (0.0, 5), (4.0, 5), (6.0, 6), (299.0, 299), (301.0, 300), (1e9, 300)]
 )

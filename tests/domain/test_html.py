@@ -28,14 +28,14 @@ def test_a_document_is_compared_up_to_256_kibibytes(length: int, same: bool) -> 
     assert same_document(WRAPPED.format(text), text) is same
 
 
-@pytest.mark.parametrize(("tags", "is_told"), [(4000, True), (4001, False)])
-def test_what_a_reader_sees_is_told_up_to_4000_tags(tags: int, is_told: bool) -> None:  # noqa: FBT001
-    assert visible_text("a<br>" * tags) == (" ".join("a" * tags) if is_told else None)
+@pytest.mark.parametrize(("tags", "is_said"), [(4000, True), (4001, False)])
+def test_what_a_reader_sees_is_said_up_to_4000_tags(tags: int, is_said: bool) -> None:  # noqa: FBT001
+    assert visible_text("a<br>" * tags) == (" ".join("a" * tags) if is_said else None)
 
 
-@pytest.mark.parametrize(("length", "is_told"), [(LONGEST, True), (LONGEST + 1, False)])
-def test_what_a_reader_sees_is_told_up_to_256_kibibytes(length: int, is_told: bool) -> None:  # noqa: FBT001
-    assert (visible_text("x" * length) is not None) is is_told
+@pytest.mark.parametrize(("length", "is_said"), [(LONGEST, True), (LONGEST + 1, False)])
+def test_what_a_reader_sees_is_said_up_to_256_kibibytes(length: int, is_said: bool) -> None:  # noqa: FBT001
+    assert (visible_text("x" * length) is not None) is is_said
 
 
 @pytest.mark.parametrize(

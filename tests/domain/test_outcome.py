@@ -8,7 +8,7 @@ from service.domain.outcome import doubted, with_outcome
 AGAIN = "Repeating the call does the rest."
 
 
-def told(problem: Problem, **more: object) -> Problem:
+def said(problem: Problem, **more: object) -> Problem:
     [found] = with_outcome([problem], "Apollo", **{"requests_sent": 1, **more})  # type: ignore[arg-type]
     assert found.advice == ""
     return found
@@ -29,7 +29,7 @@ def told(problem: Problem, **more: object) -> Problem:
     ],
 )
 def test_a_refusal_says_what_was_done(more: dict[str, object], outcome: Outcome, sentence: str) -> None:
-    problem = told(Problem(ErrorCode.CONFLICT_ERROR, "No.", advice="Wait."), **more)
+    problem = said(Problem(ErrorCode.CONFLICT_ERROR, "No.", advice="Wait."), **more)
     assert problem.outcome is outcome
     assert sentence in problem.detail
 
@@ -42,7 +42,7 @@ def test_a_refusal_says_what_was_done(more: dict[str, object], outcome: Outcome,
     ],
 )
 def test_a_doubt_stays_one(changed: tuple[str, ...], outcome: Outcome, sentence: str) -> None:
-    problem = told(Problem(ErrorCode.BAD_GATEWAY_ERROR, "No.", outcome=Outcome.UNKNOWN), changed=changed)
+    problem = said(Problem(ErrorCode.BAD_GATEWAY_ERROR, "No.", outcome=Outcome.UNKNOWN), changed=changed)
     assert problem.outcome is outcome
     assert sentence in problem.detail
     assert AGAIN not in problem.detail
@@ -60,7 +60,7 @@ def test_a_doubt_stays_one(changed: tuple[str, ...], outcome: Outcome, sentence:
 )
 def test_the_rest_is_promised_only_where_it_may_work(code: ErrorCode, status: int | None, may_pass: bool) -> None:  # noqa: FBT001
     cause = Cause(status, "", {}) if status is not None else None
-    assert (AGAIN in told(Problem(code, "No.", cause=cause), changed=["a"]).detail) is may_pass
+    assert (AGAIN in said(Problem(code, "No.", cause=cause), changed=["a"]).detail) is may_pass
 
 
 def test_a_refused_retry_may_have_been_carried_out() -> None:

@@ -385,7 +385,7 @@ def test_a_status_has_its_advice(status: int, code: ErrorCode, wait: float | Non
         ({"error": 7}, "no reason given."),
     ],
 )
-def test_the_providers_own_words_are_told(body: Any, words: str) -> None:
+def test_the_providers_own_words_are_said(body: Any, words: str) -> None:
     [problem] = problems(422, body)
     assert problem.detail == f"Apollo answered 422 to emailer_templates/update: {words}"
 

@@ -446,13 +446,13 @@ def test_a_status_has_its_advice(status: int, code: ErrorCode, wait: float | Non
         ({"detail": "No.", "source": {"pointer": 7}}, ": No."),
     ],
 )
-def test_the_providers_own_words_are_told(error: dict[str, Any], words: str) -> None:
+def test_the_providers_own_words_are_said(error: dict[str, Any], words: str) -> None:
     [problem] = problems(422, {"errors": [error]})
     assert problem.detail == f"Outreach answered 422 to templates{words}"
 
 
 @pytest.mark.parametrize(("title", "shown"), [("T" * 200, "T" * 200), ("T" * 201, "T" * 200), ("", None), (7, None)])
-def test_the_providers_title_is_told(title: Any, shown: str | None) -> None:
+def test_the_providers_title_is_said(title: Any, shown: str | None) -> None:
     [problem] = problems(422, {"errors": [{"title": title}]})
     assert problem.title == shown
 

@@ -52,7 +52,7 @@ def test_a_step_with_one_variant_has_no_warning() -> None:
     assert template_warnings(update(body="x"), Template("7", None, None, archived=False), variant) == []
 
 
-def test_what_the_provider_makes_of_a_value_is_told() -> None:
+def test_what_the_provider_makes_of_a_value_is_said() -> None:
     same, other = FieldChange("a", 1, 1), FieldChange("b", 1, 2)
     assert no_change([same]).detail == "The provider already holds exactly this; nothing was written."
     assert "what it makes of the value of b;" in no_change([same, other]).detail

@@ -388,7 +388,7 @@ async def test_a_call_that_outlasts_the_grace_is_unknown(server: RunningHttpServ
 
 
 async def test_who_calls_is_the_other_end_of_the_connection(server: RunningHttpServer) -> None:
-    """What a client says about it is not believed, and what serves here is not told."""
+    """What a client says about it is not believed, and what serves here is not said."""
     response = await server.patch(x_forwarded_for="203.0.113.9", x_forwarded_proto="https")
     assert response.status_code == 200
     assert "server" not in response.headers
