@@ -66,6 +66,10 @@ _NO_BEHAVIOUR: Final = re.compile(
 # How a class is made: that it cannot be changed and has no other attributes is checked by the type checker.
 _CLASS_OPTION: Final = re.compile(r"^(@(dataclasses\.)?dataclass\(|class \w+\(.*\b(frozen|gc|kw_only|slots)=)")
 
+# The `*` of a signature, which cosmic-ray takes for an operator: whether arguments are named is checked by the type checker.
+_OF_STARS: Final = "core/ReplaceBinaryOperator_Mul_"
+_STAR: Final = re.compile(r"[(,]\s*\*,|^\*,$")
+
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
@@ -180,7 +184,7 @@ def mutant_of(item: WorkItem) -> Mutant | None:
         return None
     lines = zip(source.splitlines(), code.splitlines(), strict=False)
     number, before, after = next((n, was.strip(), now.strip()) for n, (was, now) in enumerate(lines, 1) if was != now)
-    if _CLASS_OPTION.match(before):
+    if _CLASS_OPTION.match(before) or (mutation.operator_name.startswith(_OF_STARS) and _STAR.search(before)):
         return None
     statement = _statement(module, mutation.start_pos[0])
     is_function = differ is not None and all(code.co_flags & 1 for code in differ)

@@ -50,7 +50,7 @@ def test_the_smallest_server_serves_a_call(capacity: int) -> None:
         assert admission.in_flight == 1
 
 
-@pytest.mark.parametrize(("capacity", "alone"), [(16, 8), (64, 30), (256, 120)])
+@pytest.mark.parametrize(("capacity", "alone"), [(16, 8), (64, 30), (250, 118), (256, 120)])
 def test_an_application_alone_gets_half_of_what_is_not_reserved(capacity: int, alone: int) -> None:
     admission = Admission(capacity)
     with ExitStack() as stack:

@@ -106,6 +106,12 @@ async def test_a_passing_failure_is_typed_and_marks_nothing(
     assert (await customer.state())[0] is ConnectionState.ACTIVE
 
 
+async def test_a_token_that_has_just_ended_is_not_used(customer: OutreachCustomer) -> None:
+    await customer.connect(ends_in=-0.01)
+    customer.token_fault(status=500)
+    assert (await customer.problem()).code is ErrorCode.BAD_GATEWAY_ERROR
+
+
 async def test_a_failure_gives_the_lease_back(customer: OutreachCustomer) -> None:
     await customer.connect(ends_in=-1)
     customer.token_fault(status=500)

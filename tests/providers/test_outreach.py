@@ -9,7 +9,7 @@ import pytest
 from service.domain.credentials import Connection, OAuthCredentials, Secret
 from service.domain.errors import ErrorCode, Outcome, Problem, UpdateFailed
 from service.domain.step import Provider, StepUpdate, WarningType
-from service.providers.adapter import Plan, ProviderRequest, ProviderResponse, ResponseFailure, Write
+from service.providers.adapter import Plan, ProviderRequest, ProviderResponse, RateWindow, ResponseFailure, Write
 from service.providers.outreach import Outreach, decide
 from tests.support.outreach import SEQUENCE, STEP, TEMPLATE, answer, sequence, step, template, update, variant
 
@@ -235,8 +235,9 @@ def problems(status: int, body: Any, **headers: str) -> tuple[Problem, ...]:
     return found.problems if found else ()
 
 
-def test_a_good_answer_has_no_problem() -> None:
-    assert problems(200, {"data": {}}) == ()
+@pytest.mark.parametrize(("status", "is_good"), [(199, False), (200, True), (299, True), (300, False)])
+def test_a_good_answer_has_no_problem(status: int, *, is_good: bool) -> None:
+    assert (problems(status, {"data": {}}) == ()) is is_good
 
 
 def test_several_errors_stay_several_in_order() -> None:
@@ -473,3 +474,12 @@ def test_variants_that_use_one_template_change_together() -> None:
     assert "1 with another template stays" in warning.detail
     [warning] = plan(answer(variant(1, enabled=False), variant(2, 99, enabled=False)), update(body="x")).warnings
     assert "the first one, since none is live" in warning.detail
+
+
+@pytest.mark.parametrize(("left", "ends_in"), [("5", None), ("0", 30.0)])
+def test_the_window_is_an_hour_and_ends_when_it_is_said_to(left: str, ends_in: float | None) -> None:
+    headers = {"x_ratelimit_remaining": left, "x_ratelimit_reset": "30"}
+    assert list(ADAPTER.rate_windows(response(200, {}, **headers))) == [
+        RateWindow("hourly", int(left), 3600.0, ends_in)
+    ]
+    assert ADAPTER.rate_windows(response(200, {}, x_ratelimit_reset="30")) == ()

@@ -266,3 +266,24 @@ def test_a_failure_is_looked_for_at_two_levels_only() -> None:
     for _ in range(2000):
         members = {"meta": members}
     assert failure_member(members) is None
+
+
+@pytest.mark.parametrize(
+    ("members", "member"),
+    [
+        ({"status": 399}, None),
+        ({"status": 400}, "status"),
+        ({"status": 422}, "status"),
+        ({"status": "active"}, None),
+        ({"status": "Failed"}, "status"),
+        ({"error": ""}, None),
+        ({"errors": ["x"]}, "errors"),
+        ({"success": True}, None),
+        ({"success": 0}, "success"),
+        ({"ok": "no"}, "ok"),
+        ({}, None),
+    ],
+)
+def test_what_speaks_of_failure_is_named(members: dict[str, Any], member: str | None) -> None:
+    assert failure_member(members) == member
+    assert failure_member({"meta": members}) == member
