@@ -123,6 +123,13 @@ async def test_nothing_that_stays_nothing_is_no_success(wanted: dict[str, str]) 
     assert (the(result).outcome, result.changes) == (Outcome.UNKNOWN, ())
 
 
+async def test_a_subject_that_is_kept_is_no_success_though_it_reads_the_same() -> None:
+    """A subject is no HTML, and nobody cleans it."""
+    update_step, _, _ = use_case(ApolloFake(lambda name, value: "Old" if name == "subject" else value))
+    result = await run(update_step, apollo.update(subject="<b>Old</b>"))
+    assert (the(result).outcome, result.changes) == (Outcome.UNKNOWN, ())
+
+
 async def test_a_text_kept_beside_one_that_changed_is_partial() -> None:
     provider = ApolloFake()
     provider.clean = lambda name, value: provider.template["body_html"] if name == "body_html" else value

@@ -351,3 +351,10 @@ async def test_a_refusal_is_logged_with_its_reason_and_not_each_time(server: Run
     [line] = [each for each in logs if each["event"] == "refused"]
     assert (line["log_level"], line["code"], line["limited"]) == ("warning", "UNAUTHORIZED_ERROR", True)
     assert "API key" in line["reason"]
+
+
+@pytest.mark.parametrize(("attempts", "is_retry"), [("0", False), ("1", True)])
+async def test_a_retry_is_known_to_the_update(server: RunningGrpcServer, attempts: str, *, is_retry: bool) -> None:
+    await server.call_with_bytes(EMPTY.SerializeToString(), *GOOD, ("x-envoy-attempt-count", str(int(attempts) + 1)))
+    assert server.updates[-1].is_retry is is_retry
+    assert server.records[-1].is_retry is is_retry

@@ -120,7 +120,7 @@ def test_a_long_window_without_an_end_is_asked_again_after_a_minute(advance: Adv
 
 def test_a_window_with_calls_left_blocks_nothing(advance: Advance) -> None:
     limits = RateLimits()
-    limits.learn(ACME, "show", [RateWindow("minute", 3, 60), RateWindow("hourly", 100, 3600)])
+    limits.learn(ACME, "show", [RateWindow("minute", 1, 60), RateWindow("hourly", 100, 3600)])
     assert limits.wait(ACME, "show") == 0
 
 
