@@ -8,7 +8,7 @@ import pytest
 from service.api.envelope import envelope
 from service.domain.errors import CallRefused, ErrorCode, Problem
 from service.domain.step import FieldChange
-from service.rest.schemas import UpdateSequenceStep, parse_body, parse_flag, render
+from service.rest.schemas import UpdateSequenceStep, parse_body, render
 
 FIELDS = "record.custom_fields"
 LONGEST_ESCAPED = 6 * 64 * 1024
@@ -114,20 +114,6 @@ def test_custom_fields_that_are_too_long_are_not_read(text: str) -> None:
     with pytest.raises(CallRefused) as refusal:
         custom_fields(text)
     assert [each.field for each in refusal.value.violations] == [FIELDS]
-
-
-@pytest.mark.parametrize(
-    ("given", "flag"),
-    [([], False), (["true"], True), (["false"], False), (["true", "true"], True), (["false"] * 3, False)],
-)
-def test_a_flag_is_true_or_false(given: list[str], flag: bool) -> None:  # noqa: FBT001
-    assert parse_flag("validate_only", given) is flag
-
-
-@pytest.mark.parametrize("given", [["1"], [""], ["True"], ["true", "false"], ["false", "true"], ["true", "x"]])
-def test_any_other_flag_is_refused(given: list[str]) -> None:
-    with pytest.raises(CallRefused):
-        parse_flag("validate_only", given)
 
 
 def test_what_was_cut_says_so() -> None:
