@@ -129,8 +129,8 @@ FAULTS: Final = (
         {"cut": "mid_body"},
         **doubtful(C.SERVICE_UNAVAILABLE_ERROR, C.GATEWAY_TIMEOUT_ERROR, calls=3),
     ),
-    Fault("no answer at all", {"hang": True}, **doubtful(C.GATEWAY_TIMEOUT_ERROR), deadline=1.0),
-    Fault("one byte a second", {"drip_seconds": 1.0}, **doubtful(C.GATEWAY_TIMEOUT_ERROR), deadline=1.5),
+    Fault("no answer at all", {"hang": True}, **doubtful(C.GATEWAY_TIMEOUT_ERROR), deadline=2.0),
+    Fault("one byte a second", {"drip_seconds": 1.0}, **doubtful(C.GATEWAY_TIMEOUT_ERROR), deadline=2.0),
     # Redirects are not followed: they would carry the customer's credentials elsewhere.
     *(
         Fault(

@@ -21,7 +21,9 @@ def go_tool(package: str) -> str | None:
     if not _has_go(package):
         return None
     folder = Path(tempfile.mkdtemp(prefix="seqstep-go-"))
-    subprocess.run(["go", "install", package], env={**os.environ, "GOBIN": str(folder)}, check=True)
+    # Without optimisation, which takes a third of the time away from building.
+    install = ["go", "install", "-gcflags=all=-N -l", package]
+    subprocess.run(install, env={**os.environ, "GOBIN": str(folder)}, check=True)
     return str(folder / package.rpartition("/")[2].partition("@")[0])
 
 
