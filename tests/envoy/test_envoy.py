@@ -298,7 +298,8 @@ ODD_REQUESTS: list[tuple[str, str, dict[str, str], bytes, int | grpc.StatusCode]
     ("POST", METHOD, GRPC | {"x-long": "x" * 22_000}, FRAME, grpc.StatusCode.RESOURCE_EXHAUSTED),
     ("POST", METHOD + "s", GRPC, FRAME, grpc.StatusCode.UNIMPLEMENTED),
     ("POST", METHOD, WEB, b"gibberish", grpc.StatusCode.UNAUTHENTICATED),
-    ("GET", REST, {}, b"", 405),
+    ("GET", REST, {}, b"", 401),
+    ("POST", REST, {"content-type": "application/json"}, b"{}", 405),
     ("PATCH", REST, {"content-type": "application/grpc"}, FRAME, 401),
 ]
 
