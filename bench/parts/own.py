@@ -48,7 +48,8 @@ class _Answers:
     """A provider that answers at once, without a socket."""
 
     def __init__(self) -> None:
-        self.build_request = HttpClient().build_request
+        client = HttpClient()
+        self.build_request, self.build_headers = client.build_request, client.build_headers
         by_method = {route.method: route.body for route in routes() if route.prefix.startswith("/api/v1/")}
         headers = {"content-type": "application/json", **APOLLO_HEADERS}
         self._answers = {

@@ -174,8 +174,9 @@ class CallHandler:
         Raises:
             CallerGone: The caller went away, so that there is nobody to answer.
         """
-        values, violations = metadata.gather(inbound.metadata_pairs())
-        call = _CallFacts(metadata.request_id(values), method, is_retry=metadata.is_retry(inbound.metadata_pairs()))
+        pairs = inbound.metadata_pairs()
+        values, violations = metadata.gather(pairs)
+        call = _CallFacts(metadata.request_id(values), method, is_retry=metadata.is_retry(pairs))
         call.peer = inbound.peer()
         try:
             with self._admission.authentication_permit():

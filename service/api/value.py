@@ -111,8 +111,8 @@ def fill_value(
             value.bool_value = content
         case str():
             text = encodable(content)
-            value.string_value = encodable(text, max_string_bytes)
-            was_cut = value.string_value != text
+            value.string_value = kept = encodable(text, max_string_bytes)
+            was_cut = kept != text
         case int() | float():
             _fill_number(value, content)
         case Mapping() | list() | tuple() if levels == 0:

@@ -369,7 +369,22 @@ class HttpClient:
             for transport in server.kept.engines:
                 await transport.aclose()
 
-    def build_request(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> httpx.Request:
+    def build_headers(self, headers: Mapping[str, str]) -> httpx.Headers:
+        """Makes the headers of requests, which take longer to make than all else of one; several may have the same.
+
+        Raises:
+            httpx.LocalProtocolError: One has a character that it cannot have; the message does not show it.
+        """
+        try:
+            return httpx.Headers(
+                [_USER_AGENT_HEADER, *((name.encode(), value.encode()) for name, value in headers.items())]
+            )
+        except ValueError:
+            raise _unsendable() from None
+
+    def build_request(
+        self, method: str, url: str, headers: Mapping[str, str] | httpx.Headers, body: bytes = b""
+    ) -> httpx.Request:
         """Makes a request.
 
         Its URL is that of the server, and the `target` extension what is asked for there: httpx would take a URL apart and
@@ -379,7 +394,6 @@ class HttpClient:
             httpx.LocalProtocolError: The URL or a header has a character that it cannot have; the message shows neither.
         """
         try:
-            encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
             parts = _URL.fullmatch(url)
             if parts is None:
                 raise _unsendable()
@@ -390,7 +404,7 @@ class HttpClient:
             return httpx.Request(
                 method,
                 server_url,
-                headers=[_USER_AGENT_HEADER, *encoded],
+                headers=headers if isinstance(headers, httpx.Headers) else self.build_headers(headers),
                 stream=httpx.ByteStream(body),
                 extensions={"target": (target or "/").encode()},
             )

@@ -133,6 +133,7 @@ class ProviderSession:
         self._adapter = shared.adapter
         self._connection = connection
         self._credentials = connection.credentials_id
+        self._headers: httpx.Headers | None = None
         self._budget = shared.budgets[connection.application_id]
         self._breaker = shared.breakers[connection.application_id]
         self._renew = renew
@@ -231,6 +232,7 @@ class ProviderSession:
             return False
         self._connection = renewed
         self._credentials = renewed.credentials_id
+        self._headers = None
         return True
 
     async def _send(
@@ -248,11 +250,12 @@ class ProviderSession:
         may_wait = self.may_wait
         await shared.admit(connection.application_id, credentials, scope, self._deadline, may_wait=may_wait)
         self.requests_sent += 1
-        headers = adapter.headers(connection.credentials)
         url = f"{adapter.base_url}{request.path}"
         sent_at = time.monotonic()
         try:
-            sent = shared.http.build_request(request.method, url, headers, request.body or b"")
+            if self._headers is None:
+                self._headers = shared.http.build_headers(adapter.headers(connection.credentials))
+            sent = shared.http.build_request(request.method, url, self._headers, request.body or b"")
             sent.extensions["operation"] = (adapter.provider, request.endpoint, request.path)
             answer = await shared.http.send(sent, self._deadline, credentials)
         except httpx.HTTPError as error:

@@ -48,7 +48,10 @@ class ScriptedHttp:
         self.respond = respond
         self.requests: list[httpx.Request] = []
 
-    def build_request(self, method: str, url: str, headers: dict[str, str], body: bytes = b"") -> httpx.Request:
+    def build_headers(self, headers: dict[str, str]) -> httpx.Headers:
+        return httpx.Headers(headers)
+
+    def build_request(self, method: str, url: str, headers: httpx.Headers, body: bytes = b"") -> httpx.Request:
         return httpx.Request(method, url, headers=headers, content=body)
 
     async def send(self, request: httpx.Request, *_: object) -> httpx.Response:
