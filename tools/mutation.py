@@ -492,7 +492,7 @@ def main() -> int:
     if not chosen:
         console.print("Nothing of it can be changed.")
         return 0
-    _test(console, settings, chosen, results, end, given.processes)
+    _test_parts(console, settings, chosen, results, end, given.processes)
     survived = [mutant for result in results.values() for mutant in result.survived]
     (_WHERE / "survived.json").write_text(
         json.dumps([_id(each.item) for each in survived if each.item]), encoding="utf-8"
@@ -527,6 +527,33 @@ def _id(item: WorkItem) -> tuple[str, str, int]:
 def _part(module: Path) -> str:
     """The part of the service that a module is in."""
     return "/".join(module.parts[:2])
+
+
+def _test_parts(
+    console: Console,
+    settings: dict[str, Any],
+    chosen: Sequence[Mutant],
+    results: dict[str, Result],
+    end: float,
+    processes: int,
+) -> None:
+    """Tests all mutants at once, or one part after the other where they may be more than there is time for."""
+    for mutants in [chosen] if math.isinf(end) else _by_part(settings, chosen):
+        if time.monotonic() < end:
+            _test(console, settings, mutants, results, end, processes)
+
+
+def _by_part(settings: dict[str, Any], mutants: Sequence[Mutant]) -> Sequence[Sequence[Mutant]]:
+    """The mutants of each part, those first that the fewest files of tests are run for: where time ends, some are tested."""
+    parts: defaultdict[str, list[Mutant]] = defaultdict(list)
+    for mutant in mutants:
+        parts[mutant.part].append(mutant)
+
+    def files(mutants: Sequence[Mutant]) -> int:
+        paths = {path for mutant in mutants for path in _tests(settings, mutant.module)}
+        return len({file for path in paths for file in _test_files(ROOT / path)})
+
+    return sorted(parts.values(), key=files)
 
 
 def _test(
