@@ -84,7 +84,7 @@ CODES: Final[Mapping[ErrorCode, CodeSpec]] = MappingProxyType(
             403,
             "PERMISSION_DENIED",
             "Not allowed",
-            "The customer's key, scopes or role at the provider do not allow it.",
+            "The customer's key, scopes or role at the provider do not allow it; of a call on connections, the caller's own key.",
         ),
         ErrorCode.NOT_FOUND_ERROR: CodeSpec(
             404,
