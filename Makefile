@@ -17,6 +17,8 @@ READY_TO_RUN := $(if $(wildcard $(READY)),$(READY),$(VENV)/.ready-to-run)
 PYTEST_ARGS ?=
 # Tests run on all processors; those that share something slow to make stay together.
 PYTEST := $(PY) -m pytest --numprocesses auto --dist loadgroup
+# Tests that are not slow wait for each other's processes for a third of their time, so that one more of them fits in.
+MORE_PROCESSES := $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1 )))
 FUZZ_SECONDS ?= 600
 # `make mutation MUTATION_ARGS="service/domain --sample 20"`, or `--changed` for the lines that were changed.
 MUTATION_ARGS ?=
@@ -64,7 +66,7 @@ demo: $(READY_TO_RUN) ## Change a step at each provider through a real service, 
 
 .PHONY: test
 test: setup ## Run the tests, without the slow ones
-	@$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+	@$(PYTEST) --numprocesses $(MORE_PROCESSES) -m "not slow" $(PYTEST_ARGS)
 	echo "Without the slow tests (Envoy, packages, fuzzing, current tools, the cluster's page, replicas, the whole fault matrix): make test-slow runs them."
 
 .PHONY: fuzz

@@ -65,7 +65,10 @@ class FakeHttp:
     def __init__(self, responses: Sequence[ProviderResponse]) -> None:
         self._responses = list(responses)
 
-    def build_request(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> httpx.Request:
+    def build_headers(self, headers: Mapping[str, str]) -> httpx.Headers:
+        return httpx.Headers(dict(headers))
+
+    def build_request(self, method: str, url: str, headers: httpx.Headers, body: bytes) -> httpx.Request:
         path = url.removeprefix(BASE_URL)
         assert SAFE_PATH.fullmatch(path), path
         assert not any("\r" in value or "\n" in value for value in headers.values())
