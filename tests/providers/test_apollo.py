@@ -7,9 +7,10 @@ import pytest
 
 from service.domain.credentials import ApiKeyCredentials, Connection, Secret
 from service.domain.errors import ErrorCode, Outcome, Problem, UpdateFailed
+from service.domain.sequence import ShownSequence, StepQuery
 from service.domain.step import FieldChange, Provider, StepUpdate, WarningType
 from service.providers.adapter import Plan, ProviderRequest, ProviderResponse, RateWindow, ResponseFailure
-from service.providers.apollo import Apollo, decide
+from service.providers.apollo import Apollo, decide, show
 from tests.support.apollo import OTHER, SEQUENCE, STEP, TEMPLATE, answer, template, touch, update
 
 ADAPTER = Apollo("https://api.apollo.example/api/v1", "https://app.apollo.example/oauth/token")
@@ -485,3 +486,68 @@ def test_a_write_that_was_only_accepted_is_in_doubt() -> None:
     with pytest.raises(UpdateFailed) as raised:
         write.stored(response(202, template(body_html="x")))
     assert raised.value.problems[0].outcome is Outcome.UNKNOWN
+
+
+# Reading.
+
+
+def shown(stored: dict[str, Any], step: str = "") -> ShownSequence:
+    query = StepQuery(Provider("apollo"), "acme", SEQUENCE, step, names_step=bool(step))
+    return show(query, ProviderResponse(200, {}, json.dumps(stored).encode()))
+
+
+@pytest.mark.parametrize(
+    ("wait", "seconds"),
+    [
+        ({"wait_mode": "second", "wait_time": 3}, 3),
+        ({"wait_mode": "minute", "wait_time": 3}, 180),
+        ({"wait_mode": "hour", "wait_time": 3}, 10_800),
+        ({"wait_mode": "day", "wait_time": 3}, 259_200),
+        ({"wait_mode": "day", "wait_time": 0}, 0),
+        ({"wait_mode": "day", "wait_time": 2**53 // 86400}, 2**53 // 86400 * 86400),
+        ({"wait_mode": "day", "wait_time": 2**53 // 86400 + 1}, None),
+        ({"wait_mode": "day", "wait_time": 1.5}, None),
+        ({"wait_mode": "day"}, None),
+        ({"wait_time": 3}, None),
+        ({"wait_mode": "moon", "wait_time": 3}, None),
+    ],
+    ids=str,
+)
+def test_how_long_a_step_waits(wait: dict[str, Any], seconds: int | None) -> None:
+    [step] = shown(answer(emailer_steps=[{"id": STEP, "type": "auto_email", "position": 1, **wait}]), STEP).steps
+    assert step.interval_seconds == seconds
+
+
+def test_steps_come_in_their_order_with_their_variants() -> None:
+    third = "5f0000000000000000000103"
+    stored = answer(
+        emailer_steps=[
+            {"id": OTHER, "type": "call", "position": 2},
+            {"id": third, "type": "auto_email", "position": 2**31 - 1},
+            {"id": STEP, "type": "auto_email", "position": 1},
+        ],
+        emailer_touches=[
+            touch("t1", status="inactive", type="reply_to_thread"),
+            touch("t2"),
+            touch("t3", step=third),
+        ],
+        emailer_templates=[template(archived=True)],
+    )
+    found = shown(stored)
+    assert [(step.sequence_step_id, step.order, step.type) for step in found.steps] == [
+        (STEP, 1, "auto_email"),
+        (OTHER, 2, "call"),
+        (third, 2**31 - 1, "auto_email"),
+    ]
+    first, second = found.steps[0].variants
+    assert (first.variant_id, first.is_live, first.is_default, first.is_reply) == ("t1", False, False, True)
+    assert (second.variant_id, second.is_live, second.is_default, second.is_reply) == ("t2", True, True, False)
+    assert (first.is_archived, first.sharing, first.template_id) == (True, (third,), TEMPLATE)
+    assert first.texts == {"template.subject": "Old", "template.body": "<p>Old</p>"}
+    assert found.steps[1].variants == ()
+
+
+@pytest.mark.parametrize("position", [2**31, -(2**31), 1.5, True, "1", None])
+def test_a_position_that_is_none_is_not_shown(position: object) -> None:
+    [step] = shown(answer(emailer_steps=[{"id": STEP, "position": position}]), STEP).steps
+    assert step.order is None
