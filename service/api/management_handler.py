@@ -7,13 +7,24 @@ from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from service.api import contract, metadata
 from service.api.admission import Admission
 from service.api.authentication import Applications, authenticated
 from service.api.deadline_policy import DeadlinePolicy
 from service.domain.deadline import Deadline
-from service.domain.errors import CODES, CallRefused, ErrorCode, Problem, UpdateFailed, Violation, invalid
+from service.domain.errors import (
+    CODES,
+    CallRefused,
+    ErrorCode,
+    Origin,
+    Outcome,
+    Problem,
+    UpdateFailed,
+    Violation,
+    invalid,
+)
 from service.domain.outcome import stated
 from service.domain.step import Caller, Provider
 from service.observability.call_log import CallLog, CallRecord
@@ -34,6 +45,7 @@ _TOO_LATE: Final = Problem(
     ErrorCode.GATEWAY_TIMEOUT_ERROR,
     "The deadline of the call came first, and it may have been carried out.",
     advice="Repeat it with a longer one; that is safe.",
+    outcome=Outcome.UNKNOWN,
 )
 
 T = TypeVar("T")
@@ -155,12 +167,15 @@ class ManagementHandler:
         try:
             response = await self._answer(call, inbound, carry_out)
         except asyncio.CancelledError:
-            self._record(call, "CANCELLED", None)
+            self._record(call, "CANCELLED", None, Outcome.UNKNOWN)
             raise
         except CallRefused as refusal:
             problem, violations = refusal.problem, refusal.violations
         except UpdateFailed as failure:
             problem = stated(failure.problems[0])
+            if problem.code is ErrorCode.SERVICE_UNAVAILABLE_ERROR and problem.origin is Origin.SERVICE:
+                # The database may have failed behind a change as well as before it.
+                problem = replace(problem, outcome=Outcome.UNKNOWN)
         except TimeoutError:
             problem = stated(_TOO_LATE)
         except Exception as error:  # noqa: BLE001  # whatever it is, the caller gets an id and nothing else
@@ -168,6 +183,7 @@ class ManagementHandler:
             problem = Problem(
                 ErrorCode.INTERNAL_SERVER_ERROR,
                 f"This service failed by a bug of its own; report the request id {call.request_id}.",
+                outcome=Outcome.UNKNOWN,
             )
         self._record(call, CODES[problem.code].grpc_status if problem else "OK", problem)
         return ManagementOutcome(call.request_id, response, problem, violations)
@@ -194,7 +210,8 @@ class ManagementHandler:
                 call.customer, call.provider = request.customer_id, request.provider_name
                 return await carry_out(ManagementCall(caller, call.request_id, deadline), request)
 
-    def _record(self, call: "_Call", status: str, problem: Problem | None) -> None:
+    def _record(self, call: "_Call", status: str, problem: Problem | None, outcome: Outcome | None = None) -> None:
+        outcome = problem.outcome if problem is not None else outcome
         record = CallRecord(
             request_id=call.request_id,
             application=call.application,
@@ -204,7 +221,7 @@ class ManagementHandler:
             grpc_status=status,
             http_status=0,
             code=problem.code.value if problem else "",
-            outcome=problem.outcome.value if problem else "",
+            outcome=outcome.value if outcome is not None else "",
             error_id="",
             provider_calls=len(call.sent.requests),
             requests=call.sent.requests,

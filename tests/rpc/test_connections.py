@@ -1,5 +1,6 @@
 """`ConnectionService` over a real server, database and sandbox: who may manage what, and what is never shown."""
 
+import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from service.connections import Applications, ConnectionAdministration, StoreUna
 from service.domain.credentials import OAuthCredentials, Secret
 from service.domain.step import Provider
 from tests.support.service import CUSTOMER, RunningService, outreach_grant, running_service
+from tests.support.waiting import until
 
 APOLLO_STEP = ("apollo", "5f0000000000000000000101", "5f0000000000000000000201")
 OUTREACH_STEP = ("outreach", 7, 101)
@@ -391,6 +393,7 @@ async def test_a_database_that_is_away_is_said(manage: Manager, monkeypatch: pyt
         refusal = await manage.refused(method, **fields, **more)
         assert (refusal.code, refusal.info.reason) == (grpc.StatusCode.UNAVAILABLE, "SERVICE_UNAVAILABLE_ERROR")
         assert "10.0.0.1" not in refusal.message
+        assert refusal.info.metadata["outcome"] == "ERROR_OUTCOME_UNKNOWN"
 
 
 async def test_a_bug_names_the_call_and_nothing_else(manage: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -402,3 +405,41 @@ async def test_a_bug_names_the_call_and_nothing_else(manage: Manager, monkeypatc
     assert (refusal.code, refusal.info.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL_SERVER_ERROR")
     assert "req-1" in refusal.message
     assert "a secret text" not in refusal.message
+    assert refusal.info.metadata["outcome"] == "ERROR_OUTCOME_UNKNOWN"
+
+
+async def test_what_outlasts_the_caller_is_not_said_to_have_succeeded(
+    manage: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = asyncio.Event()
+
+    async def hang(*_: object, **__: object) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(ConnectionAdministration, "delete", hang)
+    request = pb.DeleteConnectionRequest(customer_id=CUSTOMER, provider_name="apollo")
+    with capture_logs() as lines:
+        call = manage.stub.DeleteConnection(request, metadata=(("x-api-key", manage.key.reveal()),), timeout=20)
+        waiting = asyncio.ensure_future(call.code())
+        await asyncio.wait_for(begun.wait(), 10)
+        call.cancel()
+        await waiting
+        await until(lambda: any(line["event"] == "call" for line in lines))
+    [line] = [line for line in lines if line["event"] == "call"]
+    assert (line["grpc_status"], line["outcome"]) == ("CANCELLED", "ERROR_OUTCOME_UNKNOWN")
+
+
+async def test_a_deadline_that_comes_first_says_what_is_not_known(
+    manage: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(ConnectionAdministration, "delete", hang)
+    request = pb.DeleteConnectionRequest(customer_id=CUSTOMER, provider_name="apollo")
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await manage.stub.DeleteConnection(request, metadata=(("x-api-key", manage.key.reveal()),), timeout=2)
+    refusal = Refusal(error.value)
+    assert (refusal.code, refusal.info.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "GATEWAY_TIMEOUT_ERROR")
+    assert refusal.info.metadata["outcome"] == "ERROR_OUTCOME_UNKNOWN"
