@@ -69,6 +69,7 @@ class CallOutcome(msgspec.Struct, frozen=True):
         refused: Whether the call itself was wrong or could not be served, rather than the update.
         error_mode: How the caller wants failures of the update.
         violations: The parts of the call that break a rule.
+        provider_calls: Requests that were sent to the provider.
     """
 
     request_id: str
@@ -77,6 +78,7 @@ class CallOutcome(msgspec.Struct, frozen=True):
     refused: bool = False
     error_mode: metadata.ErrorMode = metadata.ErrorMode.ENVELOPE
     violations: Sequence[Violation] = ()
+    provider_calls: int = 0
 
 
 class TransportStatus(msgspec.Struct, frozen=True):
@@ -297,7 +299,8 @@ def _completed(call: _CallFacts, mode: metadata.ErrorMode, result: Result) -> Ca
     call.provider_calls = result.provider_calls
     call.warnings = result.warnings
     response, problems = call.method.respond(result, call.application_name, call.request_id)
-    return CallOutcome(call.request_id, response, problems[0] if problems else None, error_mode=mode)
+    problem = problems[0] if problems else None
+    return CallOutcome(call.request_id, response, problem, error_mode=mode, provider_calls=result.provider_calls)
 
 
 def _refused(call: _CallFacts, refusal: CallRefused) -> CallOutcome:

@@ -11,7 +11,7 @@ from service.api.call_handler import CallerGone, CallHandler, CallOutcome
 from service.api.methods import GET_STEP, LIST_STEPS, UPDATE_STEP, Method
 from service.domain.errors import CODES, Problem
 from service.rpc.request import GrpcCall, Parse, step_query, step_update, steps_query
-from service.rpc.status import status_details, status_name
+from service.rpc.status import pushback, status_details, status_name
 
 _DETAILS: Final = "grpc-status-details-bin"
 
@@ -31,7 +31,7 @@ def _served(method: Method, parse: Parse) -> Any:
             context.set_trailing_metadata(((contract.REQUEST_ID, outcome.request_id),))
         elif (name := status_name(outcome)) != "OK":
             message, status = status_details(outcome, problem)
-            trailers = (*_trailers(outcome, problem), (_DETAILS, status))
+            trailers = (*_trailers(outcome, problem), *pushback(outcome, name), (_DETAILS, status))
             await context.abort(grpc.StatusCode[name], message, trailers)
         else:
             context.set_trailing_metadata(_trailers(outcome, problem))

@@ -23,6 +23,11 @@ DOMAIN: Final = "seqstep.github.io"
 MAX_STATUS_BYTES: Final = 4200
 """Longest serialized status. Base64 adds a third, and default clients of Java and Go refuse trailers of more than 8 KiB."""
 
+LONGEST_BACK_OFF_SECONDS: Final = 2.0
+"""The longest wait of the retry policy in docs/clients.md."""
+
+_NO_RETRY: Final = (("grpc-retry-pushback-ms", "-1"),)
+
 _MAX_MESSAGE_BYTES: Final = 1200
 _MAX_VIOLATION_BYTES: Final = 200
 _MAX_FACT_BYTES: Final = 300
@@ -43,6 +48,21 @@ def status_name(outcome: CallOutcome) -> str:
         # The customer's credentials at the provider. The caller's own log-in would act on UNAUTHENTICATED.
         return "FAILED_PRECONDITION"
     return CODES[problem.code].grpc_status
+
+
+def pushback(outcome: CallOutcome, name: str) -> Sequence[tuple[str, str]]:
+    """The metadata that keeps a client's gRPC from repeating a call by itself, where no repetition so soon can help.
+
+    A call that came as far as the provider has had its repetitions here: another one would spend the customer's quota. What
+    ends later than the longest wait of the retry policy is as it is when the repetition comes.
+
+    Args:
+        outcome: How the call ended.
+        name: The name of the status that it ends with; clients repeat UNAVAILABLE only.
+    """
+    wait = outcome.problem.retry_after if outcome.problem is not None else None
+    is_vain = outcome.provider_calls > 0 or (wait is not None and wait > LONGEST_BACK_OFF_SECONDS)
+    return _NO_RETRY if name == "UNAVAILABLE" and is_vain else ()
 
 
 def status_details(outcome: CallOutcome, problem: Problem) -> tuple[str, bytes]:

@@ -1,12 +1,14 @@
 """Calls to the gRPC server: statuses, envelopes, trailers, and what happens before a request is decoded."""
 
 import asyncio
+import json
 from typing import Any
 
 import grpc
 import pytest
 from engagement.v1 import envelope_pb2
 from engagement.v1 import sequence_step_service_pb2 as pb
+from engagement.v1 import sequence_step_service_pb2_grpc as pb_grpc
 from google.rpc import error_details_pb2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -358,3 +360,45 @@ async def test_a_retry_is_known_to_the_update(server: RunningGrpcServer, attempt
     await server.call_with_bytes(EMPTY.SerializeToString(), *GOOD, ("x-envoy-attempt-count", str(int(attempts) + 1)))
     assert server.updates[-1].is_retry is is_retry
     assert server.records[-1].is_retry is is_retry
+
+
+RETRYING = json.dumps(
+    {
+        "methodConfig": [
+            {
+                "name": [{"service": "engagement.v1.SequenceStepService"}],
+                "retryPolicy": {
+                    "maxAttempts": 3,
+                    "initialBackoff": "0.01s",
+                    "maxBackoff": "0.02s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ]
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "provider_calls", "attempts"),
+    [
+        pytest.param(None, 1, 1, id="the provider was asked, and a repetition would ask again"),
+        pytest.param(2.1, 0, 1, id="a repetition would come too early"),
+        pytest.param(2.0, 0, 3, id="a repetition can help"),
+        pytest.param(None, 0, 3, id="nothing was sent, and it may have passed"),
+    ],
+)
+async def test_grpc_repeats_no_call_in_vain(
+    server: RunningGrpcServer, retry_after: float | None, provider_calls: int, attempts: int
+) -> None:
+    server.failing(
+        Problem(ErrorCode.SERVICE_UNAVAILABLE_ERROR, "Not now.", retry_after=retry_after),
+        provider_calls=provider_calls,
+    )
+    async with grpc.aio.insecure_channel(server.grpc.address, [("grpc.service_config", RETRYING)]) as channel:
+        stub = pb_grpc.SequenceStepServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await stub.UpdateStep(EMPTY, metadata=(*GOOD, ("x-error-mode", "status")), timeout=5)
+    assert error.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert len(server.updates) == attempts
