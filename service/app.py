@@ -60,6 +60,8 @@ _REFRESH_SECONDS: Final = 1.0
 _WATCH_SECONDS: Final = 1.0
 _ANSWER_SECONDS: Final = 3.0
 _COUNT_SECONDS: Final = 60.0
+# How long it may take at the end to store when credentials were last used.
+_LAST_USE_SECONDS: Final = 2.0
 # How long a count of the connections may take to end when the service stops.
 _LAST_COUNT_SECONDS: Final = 1.0
 
@@ -206,7 +208,12 @@ async def provider_access(
             refresh_margin_seconds=settings.token_refresh_margin_seconds,
             observe_refresh=observe_refresh,
         )
-        yield connections, sessions
+        for each in sessions.values():
+            each.observe_use = connections.observe_use
+        try:
+            yield connections, sessions
+        finally:
+            await connections.finish(_LAST_USE_SECONDS)
 
 
 @asynccontextmanager

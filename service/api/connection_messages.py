@@ -30,7 +30,7 @@ _KINDS: Final[Mapping[str | None, pb.CredentialsKind.ValueType]] = {
     "api_key": pb.CREDENTIALS_KIND_API_KEY,
     "oauth": pb.CREDENTIALS_KIND_OAUTH,
 }
-_GRANT: Final = frozenset({"access_token", "refresh_token", "client_secret"})
+_GRANT: Final = frozenset({"access_token", "refresh_token", "client_secret", "scope"})
 
 _Named: TypeAlias = (
     pb.SetConnectionRequest | pb.GetConnectionRequest | pb.CheckConnectionRequest | pb.DeleteConnectionRequest
@@ -125,6 +125,7 @@ def _given(request: pb.SetConnectionRequest) -> GivenCredentials:
                 client_id=grant.client_id,
                 client_secret=grant.client_secret,
                 redirect_uri=grant.redirect_uri,
+                scope=" ".join(grant.scopes),
             )
         case _:
             raise invalid([Violation("credentials", "Required: `api_key` or `oauth`.")])
@@ -134,7 +135,10 @@ def _in_request(refusal: CallRefused) -> CallRefused:
     """The refusal with the names that the members have in the request."""
     if not any(each.field in _GRANT for each in refusal.violations):
         return refusal
-    return invalid([Violation(f"oauth.{each.field}", each.description) for each in refusal.violations])
+    names = {"scope": "scopes"}
+    return invalid(
+        [Violation(f"oauth.{names.get(each.field, each.field)}", each.description) for each in refusal.violations]
+    )
 
 
 def _seconds(time: Timestamp) -> float:
@@ -149,6 +153,8 @@ def _shown(summary: ConnectionSummary) -> pb.Connection:
         state_reason=summary.state_reason,
         credentials_kind=_KINDS.get(summary.credentials, pb.CREDENTIALS_KIND_UNSPECIFIED),
         renewal_error=summary.refresh_error or "",
+        scopes=summary.scopes,
+        last_failure_code=summary.last_failure_code or "",
     )
     for field, seconds in (
         (shown.state_time, summary.state_since),
@@ -156,6 +162,8 @@ def _shown(summary: ConnectionSummary) -> pb.Connection:
         (shown.update_time, summary.updated_at),
         (shown.expire_time, summary.expires_at),
         (shown.renewal_error_time, summary.refresh_error_at if summary.refresh_error else None),
+        (shown.last_success_time, summary.last_success_at),
+        (shown.last_failure_time, summary.last_failure_at),
     ):
         if seconds is not None:
             field.FromMilliseconds(round(seconds * 1000))

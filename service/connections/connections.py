@@ -1,5 +1,6 @@
 """Finds the connection of a customer for a call, from a cache or the database, with credentials that are good to use."""
 
+import asyncio
 import time
 from collections.abc import Mapping
 from typing import Final, TypeGuard
@@ -8,11 +9,13 @@ from service.connections.cache import Cache
 from service.connections.database_failure import StoreUnavailable
 from service.connections.encryption import Keyring
 from service.connections.errors import ConnectionUnavailable, NeedsReauth, NoConnection
+from service.connections.last_uses import LastUses
 from service.connections.repository import ConnectionRepository, StoredConnection
 from service.connections.store import Store
 from service.connections.token_refresh import RefreshCoordinator, RefreshObserver, TokenEndpoint
 from service.domain.credentials import Connection, ConnectionKey, ConnectionState, Credentials, OAuthCredentials
 from service.domain.deadline import Deadline
+from service.domain.errors import ErrorCode
 from service.domain.step import Provider
 
 
@@ -44,6 +47,7 @@ class Connections:
             observe_refresh: Gets the result of every request to a token endpoint.
         """
         repository = ConnectionRepository(store, keyring)
+        self._last_uses = LastUses(repository)
         self._cache: Cache[ConnectionKey, StoredConnection | None] = Cache(repository.find, cache_seconds)
         self._refreshes = RefreshCoordinator(repository, token_endpoints, self._cache, observe_refresh)
         self._margin: Final = refresh_margin_seconds
@@ -118,9 +122,13 @@ class Connections:
         """Reads a connection again for the next call, after a change to it."""
         self._cache.drop(ConnectionKey(application_id, customer_id, provider))
 
+    def observe_use(self, connection: Connection, refusal: ErrorCode | None) -> None:
+        """Notes that a provider took the credentials of a connection, or refused them with a code."""
+        self._last_uses.observe(connection, refusal)
+
     async def finish(self, seconds: float) -> None:
         """Waits up to so many seconds for renewals that are under way, so that no token is lost that was just minted."""
-        await self._refreshes.finish(seconds)
+        await asyncio.gather(self._refreshes.finish(seconds), self._last_uses.finish(seconds))
 
     async def _find(self, key: ConnectionKey, deadline: Deadline) -> StoredConnection | None:
         try:

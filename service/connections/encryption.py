@@ -123,6 +123,7 @@ class _Plaintext(msgspec.Struct, omit_defaults=True):
     client_secret: str = ""
     redirect_uri: str = ""
     issued_at: float | None = None
+    scope: str = ""
 
 
 def _dump(credentials: Credentials) -> bytes:
@@ -138,6 +139,7 @@ def _dump(credentials: Credentials) -> bytes:
                 client_secret=grant.client_secret.reveal(),
                 redirect_uri=grant.redirect_uri,
                 issued_at=grant.issued_at,
+                scope=grant.scope,
             )
     return msgspec.json.encode(plaintext)
 
@@ -154,4 +156,5 @@ def _load(plaintext: bytes) -> Credentials:
         client_secret=Secret(stored.client_secret),
         redirect_uri=stored.redirect_uri,
         issued_at=stored.issued_at,
+        scope=stored.scope,
     )

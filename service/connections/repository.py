@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final
@@ -37,6 +37,9 @@ _SELECT: Final = select(connections).where(
     *(connections.c[name] == bindparam(name) for name in ("application_id", "customer_id", "provider"))
 )
 _SUMMARIES: Final = select(connections, applications.c.name).join(applications)
+_ROW: Final = update(connections).where(connections.c.id == bindparam("row"))
+_TAKEN: Final = _ROW.values(last_success_at=bindparam("at"))
+_REFUSED: Final = _ROW.values(last_failure_at=bindparam("at"), last_failure_code=bindparam("code"))
 _NO_LEASE: Final[Mapping[str, Any]] = {"lease_owner": None, "lease_until": None}
 _NO_REFRESH_ERROR: Final[Mapping[str, Any]] = {"refresh_error": None, "refresh_error_at": None}
 
@@ -68,6 +71,21 @@ class StoredConnection(msgspec.Struct, frozen=True):
     def is_at_revision_of(self, other: "StoredConnection") -> bool:
         """Whether the row has not changed between the two."""
         return (self.connection.id, self.revision) == (other.connection.id, other.revision)
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialUse:
+    """What a provider said of the credentials of a connection.
+
+    Attributes:
+        connection_id: The key of its row.
+        at: When, as a Unix time in seconds.
+        refusal: The code of the error with which it refused them; empty if it took them.
+    """
+
+    connection_id: int
+    at: float
+    refusal: str = ""
 
 
 class Lease(Enum):
@@ -315,6 +333,23 @@ class ConnectionRepository:
         was_changed = await self._update(*_at_revision(stored), values={**values, "revision": revision})
         return structs.replace(changed, revision=revision) if was_changed else None
 
+    async def record_uses(self, uses: Sequence[CredentialUse]) -> None:
+        """Stores what providers last said of credentials; rows that are gone are passed over.
+
+        Raises:
+            StoreUnavailable: The database cannot be reached.
+        """
+        taken = [{"row": use.connection_id, "at": use.at} for use in uses if not use.refusal]
+        refused = [{"row": use.connection_id, "at": use.at, "code": use.refusal} for use in uses if use.refusal]
+
+        async def record(db: AsyncConnection) -> None:
+            if taken:
+                await db.execute(_TAKEN, taken)
+            if refused:
+                await db.execute(_REFUSED, refused)
+
+        await self._store.transact(record)
+
     async def of_provider(
         self, application_id: int, provider: Provider, after_id: int, limit: int
     ) -> StoredBatch | None:
@@ -425,7 +460,9 @@ class ConnectionRepository:
         except CannotDecrypt:
             return summary
         if isinstance(credentials, OAuthCredentials):
-            return structs.replace(summary, credentials="oauth", expires_at=credentials.expires_at)
+            return structs.replace(
+                summary, credentials="oauth", expires_at=credentials.expires_at, scopes=tuple(credentials.scope.split())
+            )
         return structs.replace(summary, credentials="api_key")
 
     async def encryption_key_ids(self) -> list[str]:
@@ -537,6 +574,9 @@ def _summary(row: Row[Any]) -> ConnectionSummary:
         row.refresh_error,
         row.refresh_error_at,
         row.created_at,
+        row.last_success_at,
+        row.last_failure_at,
+        row.last_failure_code,
     )
 
 

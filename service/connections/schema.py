@@ -17,7 +17,7 @@ from sqlalchemy import (
     false,
 )
 
-REVISION: Final = "0004"
+REVISION: Final = "0005"
 """The migration that makes the tables as they are here; a test compares the two."""
 
 metadata = MetaData(
@@ -81,6 +81,10 @@ connections = Table(
     # The OAuth error with which the token endpoint last refused to renew the token, and when; empty after a success.
     Column("refresh_error", String(64)),
     Column("refresh_error_at", Double),
+    # When the provider last took the credentials, and when and with which error it last refused them.
+    Column("last_success_at", Double),
+    Column("last_failure_at", Double),
+    Column("last_failure_code", String(64)),
     # Who renews the token at present, and until when nobody else may.
     Column("lease_owner", String(64)),
     Column("lease_until", Double),

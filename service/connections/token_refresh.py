@@ -347,6 +347,7 @@ class RefreshCoordinator:
             refresh_token=grant.refresh_token or credentials.refresh_token,
             issued_at=grant.issued_at,
             expires_at=grant.expires_at,
+            scope=grant.scope or credentials.scope,
         )
         current = await self._store_last_copy(stored, credentials, renewed)
         log.info("token renewed", customer=stored.key.customer_id, provider=stored.key.provider)

@@ -41,6 +41,9 @@ class InvalidSecret(ValueError):
 
 
 # White space and marks that come along with a secret that was copied: byte order marks, zero-width and control characters.
+MAX_SCOPE_CHARACTERS: Final = 2048
+"""The longest scope of a grant: all that any provider has, and a page of a thousand connections stays short."""
+
 _AROUND_SECRETS: Final = "".join(map(chr, range(33))) + "\x7f\x85\xa0\u2028\u2029\u200b\u200c\u200d\u2060\ufeff"
 
 
@@ -75,6 +78,20 @@ def header_secret_from(text: str) -> Secret:
     return secret
 
 
+def checked_scope(text: str) -> str:
+    """The scopes in a text, with one space between them.
+
+    Raises:
+        InvalidSecret: They are longer than any provider's, or have a character that no scope can have (RFC 6749, section 3.3).
+    """
+    scope = " ".join(text.split())
+    if len(scope) > MAX_SCOPE_CHARACTERS:
+        raise InvalidSecret(f"is longer than {MAX_SCOPE_CHARACTERS} characters")
+    if not (scope.isascii() and scope.isprintable()):
+        raise InvalidSecret("has a character in it that no scope can have")
+    return scope
+
+
 class ApiKeyCredentials(msgspec.Struct, frozen=True):
     """A customer's API key at a provider (Apollo)."""
 
@@ -92,6 +109,7 @@ class OAuthCredentials(msgspec.Struct, frozen=True):
         client_secret: Its secret.
         redirect_uri: The redirect URI that the grant was given with; Outreach wants it with every refresh.
         issued_at: When the access token was asked for, as a Unix time in seconds; None if not known.
+        scope: What the grant allows, as OAuth writes it: names with a space between them; empty if not known.
     """
 
     access_token: Secret
@@ -101,6 +119,7 @@ class OAuthCredentials(msgspec.Struct, frozen=True):
     client_secret: Secret
     redirect_uri: str = ""
     issued_at: float | None = None
+    scope: str = ""
 
 
 Credentials: TypeAlias = ApiKeyCredentials | OAuthCredentials
@@ -128,8 +147,12 @@ class ConnectionSummary(msgspec.Struct, frozen=True):
         refresh_error: The OAuth error with which the token endpoint last refused to renew the token; None after a success.
         refresh_error_at: When that was.
         created_at: When the customer was first connected.
+        last_success_at: When the provider last took its credentials; None if it has not since they were set.
+        last_failure_at: When it last refused them; None if it has not since they were set.
+        last_failure_code: The code of the error with which it did.
         credentials: How it authenticates, `api_key` or `oauth`; None if that cannot be decrypted, or was not asked for.
         expires_at: When the access token ends; None if that is not known, or was not asked for.
+        scopes: What an OAuth grant allows, as far as that is known and was asked for.
     """
 
     application: str
@@ -143,8 +166,12 @@ class ConnectionSummary(msgspec.Struct, frozen=True):
     refresh_error: str | None
     refresh_error_at: float | None
     created_at: float
+    last_success_at: float | None = None
+    last_failure_at: float | None = None
+    last_failure_code: str | None = None
     credentials: str | None = None
     expires_at: float | None = None
+    scopes: tuple[str, ...] = ()
 
 
 class ConnectionKey(msgspec.Struct, frozen=True):

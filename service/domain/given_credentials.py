@@ -10,6 +10,7 @@ from service.domain.credentials import (
     InvalidSecret,
     OAuthCredentials,
     Secret,
+    checked_scope,
     header_secret_from,
     secret_from,
     strip_secret,
@@ -41,6 +42,7 @@ class GivenCredentials(msgspec.Struct, forbid_unknown_fields=True):
         client_id: The OAuth client that the grant was given to.
         client_secret: Its secret.
         redirect_uri: The redirect URI that the grant was given with.
+        scope: What it allows, as OAuth writes it.
     """
 
     api_key: str | None = None
@@ -51,6 +53,7 @@ class GivenCredentials(msgspec.Struct, forbid_unknown_fields=True):
     client_id: str = ""
     client_secret: str = ""
     redirect_uri: str = ""
+    scope: str = ""
 
     def __repr__(self) -> str:
         return "GivenCredentials(***)"
@@ -89,7 +92,15 @@ def credentials_of(provider: Provider, kinds: tuple[type[Credentials], ...], giv
         form_secret("client_secret", client_secret) if client_secret else Secret(""),
         strip_secret(given.redirect_uri),
         now if given.expires_in is not None else None,
+        _scope(given.scope),
     )
+
+
+def _scope(text: str) -> str:
+    try:
+        return checked_scope(text)
+    except InvalidSecret as error:
+        raise InvalidCredentials("scope", f"scope {error}") from None
 
 
 def header_secret(member: str, text: str) -> Secret:

@@ -22,12 +22,14 @@ class TokenGrant(msgspec.Struct, frozen=True):
         refresh_token: The new refresh token; None means that the old one stays good.
         issued_at: When it was asked for, as a Unix time in seconds.
         expires_at: When the access token ends, as a Unix time in seconds; None if not known.
+        scope: What it allows, as OAuth writes it; empty if the answer does not say, and it is as before.
     """
 
     access_token: Secret
     refresh_token: Secret | None
     issued_at: float
     expires_at: float | None
+    scope: str = ""
 
 
 class GrantRefused(Exception):

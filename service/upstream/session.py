@@ -28,6 +28,11 @@ Renew: TypeAlias = Callable[[Connection, Deadline], Awaitable[Connection]]
 
 _PASSING_CODES: Final = frozenset({ErrorCode.CONFLICT_ERROR, ErrorCode.TOO_MANY_REQUESTS_ERROR})
 
+# What a provider says of the customer's access to it, and not of what is asked for.
+_ACCESS_CODES: Final = frozenset(
+    {ErrorCode.UNAUTHORIZED_ERROR, ErrorCode.PAYMENT_REQUIRED_ERROR, ErrorCode.FORBIDDEN_ERROR}
+)
+
 # A provider that lets a call's deadline pass for so long is taken for one in trouble.
 _SLOW_SECONDS: Final = 5.0
 
@@ -45,6 +50,7 @@ class ProviderSessions:
         breakers: Whether it is asked at all for each application.
         locks: The sequences that are being updated.
         stored_forms: What it made of the texts that it was sent.
+        observe_use: Gets each connection whose credentials it took, and with a code each whose credentials it refused.
     """
 
     def __init__(self, adapter: ProviderAdapter, http: HttpClient) -> None:
@@ -55,6 +61,7 @@ class ProviderSessions:
         self.locks = SequenceLocks()
         self.stored_forms = StoredForms()
         self.http = http
+        self.observe_use: Callable[[Connection, ErrorCode | None], None] = lambda _connection, _refusal: None
 
     def open(self, connection: Connection, renew: Renew, deadline: Deadline) -> "ProviderSession":
         """A session for one update.
@@ -190,7 +197,10 @@ class ProviderSession:
                 if fault is not None and fault.credentials_refused and await self._renew_credentials(response):
                     response, fault = await self._send(request, is_write=is_write)
                 if fault is None:
+                    self._shared.observe_use(self._connection, None)
                     return response
+                if fault.by_provider and fault.problems[0].code in _ACCESS_CODES:
+                    self._shared.observe_use(self._connection, fault.problems[0].code)
                 failure = _failed(fault, is_write=is_write)
             except UpdateFailed as unanswered:
                 failure = unanswered

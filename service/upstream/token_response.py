@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from service.domain.credentials import InvalidSecret, Secret, header_secret_from, strip_secret
+from service.domain.credentials import InvalidSecret, Secret, checked_scope, header_secret_from, strip_secret
 from service.domain.errors import ErrorCode
 from service.domain.token_grant import (
     CLIENT_ERRORS,
@@ -60,7 +60,8 @@ def parse_token_response(
     if access_token is not None and (is_success or error is None):
         # Counted from the moment of asking, so that the token is never thought good for longer than it is.
         lifetime = _lifetime(members.get("expires_in"))
-        return TokenGrant(access_token, refresh_token, asked_at, None if lifetime is None else asked_at + lifetime)
+        ends_at = None if lifetime is None else asked_at + lifetime
+        return TokenGrant(access_token, refresh_token, asked_at, ends_at, _scope(members.get("scope")))
     if error == INVALID_GRANT:
         raise GrantRefused
     if error is not None:
@@ -115,6 +116,15 @@ def _refresh_token(members: Mapping[str, Any]) -> Secret | None:
         # A lone surrogate, which JSON can spell, and nobody can send.
         return None
     return Secret(text) if text else None
+
+
+def _scope(value: object) -> str:
+    """The scopes that an answer names; empty for what says nothing usable."""
+    names = value if isinstance(value, list) else [value]
+    try:
+        return checked_scope(" ".join(name for name in names if isinstance(name, str)))
+    except InvalidSecret:
+        return ""
 
 
 def _lifetime(value: object) -> float | None:

@@ -443,3 +443,53 @@ async def test_a_deadline_that_comes_first_says_what_is_not_known(
     refusal = Refusal(error.value)
     assert (refusal.code, refusal.info.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "GATEWAY_TIMEOUT_ERROR")
     assert refusal.info.metadata["outcome"] == "ERROR_OUTCOME_UNKNOWN"
+
+
+# What is known of the grant, and of its use.
+
+
+async def test_scopes_are_shown_as_they_were_set(manage: Manager) -> None:
+    made = await manage(
+        "SetConnection", **named("other", "outreach"), oauth=grant(scopes=["sequences.all", " templates.all  x "])
+    )
+    assert list(made.connection.scopes) == ["sequences.all", "templates.all", "x"]
+    assert list((await manage("GetConnection", **named("other", "outreach"))).connection.scopes)
+    refused = await manage.refused("SetConnection", **named("other", "outreach"), oauth=grant(scopes=["x" * 2049]))
+    assert refused.fields == ["oauth.scopes"]
+    refused = await manage.refused("SetConnection", **named("other", "outreach"), oauth=grant(scopes=["é"]))
+    assert refused.fields == ["oauth.scopes"]
+
+
+async def test_a_renewal_keeps_the_scopes_or_brings_new_ones(manage: Manager) -> None:
+    await manage("SetConnection", **named("other", "outreach"), oauth=grant("expired", scopes=["given"]))
+    assert (await manage.service.update(*OUTREACH_STEP, customer="other", subject="One")).errors == []
+    found = await manage("GetConnection", **named("other", "outreach"))
+    assert found.connection.scopes
+    assert "given" not in found.connection.scopes
+
+
+async def test_what_providers_say_of_the_credentials_is_known_later(manage: Manager) -> None:
+    await manage("SetConnection", **named(), api_key=KEY)
+    before = await manage("GetConnection", **named())
+    assert not before.connection.HasField("last_success_time")
+    assert not before.connection.HasField("last_failure_time")
+    assert (await manage.service.update(*APOLLO_STEP, subject="Hello")).errors == []
+    used = await connection_when(manage, lambda shown: shown.HasField("last_success_time"))
+    assert abs(used.last_success_time.ToDatetime(dt.UTC) - dt.datetime.now(dt.UTC)) < dt.timedelta(seconds=30)
+    assert not used.HasField("last_failure_time")
+    assert used.update_time == before.connection.update_time
+    await manage("SetConnection", **named(), api_key="revoked")
+    [error] = (await manage.service.update(*APOLLO_STEP, subject="Again")).errors
+    refused = await connection_when(manage, lambda shown: shown.HasField("last_failure_time"))
+    assert refused.last_failure_code == error.code == "UNAUTHORIZED_ERROR"
+    assert not refused.HasField("last_success_time")
+
+
+async def connection_when(manage: Manager, holds: Any) -> pb.Connection:
+    """The connection once something holds for it."""
+    async with asyncio.timeout(10):
+        while True:
+            found: pb.Connection = (await manage("GetConnection", **named())).connection
+            if holds(found):
+                return found
+            await asyncio.sleep(0.01)

@@ -56,8 +56,23 @@ def test_a_token_is_kept_whatever_its_lifetime_says(written: str, lifetime: floa
     assert grant == TokenGrant(Secret("new-access"), Secret("new-refresh"), ASKED_AT, expires_at)
 
 
+@pytest.mark.parametrize(
+    ("scope", "known"),
+    [
+        pytest.param("sequences.all  templates.all ", "sequences.all templates.all", id="as OAuth writes it"),
+        pytest.param(["sequences.all", 7, "templates.all"], "sequences.all templates.all", id="a list"),
+        pytest.param("a" * 2048, "a" * 2048, id="as long as may be"),
+        pytest.param("a" * 2049, "", id="too long"),
+        pytest.param("sequences.all\x07", "", id="a character that no scope has"),
+        pytest.param(7, "", id="no text"),
+    ],
+)
+def test_the_scopes_that_an_answer_names_are_known(scope: object, known: str) -> None:
+    assert parse(good(scope=scope)).scope == known
+
+
 ODD_ANSWERS: dict[str, bytes | str | dict[str, Any]] = {
-    "other members of other types": good(token_type=None, scope=["a"], created_at="today", id_token={"a": []}),
+    "other members of other types": good(token_type=None, scope={"a": 1}, created_at="today", id_token={"a": []}),
     "an error beside the tokens": good(error="invalid_grant"),
     "a byte order mark": "\ufeff" + json.dumps(good()),
     "two byte order marks": "\ufeff\ufeff" + json.dumps(good()),

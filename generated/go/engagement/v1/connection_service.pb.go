@@ -156,8 +156,18 @@ type Connection struct {
 	RenewalError string `protobuf:"bytes,10,opt,name=renewal_error,json=renewalError,proto3" json:"renewal_error,omitempty"`
 	// When it did. Unset while `renewal_error` is empty.
 	RenewalErrorTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=renewal_error_time,json=renewalErrorTime,proto3" json:"renewal_error_time,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// The scopes of an OAuth grant, as they were set or as the provider named them at a renewal. Empty where nobody said.
+	Scopes []string `protobuf:"bytes,12,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	// When the provider last took the credentials, up to five minutes late. Unset if it has not since they were set.
+	LastSuccessTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=last_success_time,json=lastSuccessTime,proto3" json:"last_success_time,omitempty"`
+	// When it last refused them, or what the customer's plan or role does not allow, up to five minutes late. Unset if it has not
+	// since they were set. A later `last_success_time` says that it has passed, or that other requests are allowed.
+	LastFailureTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=last_failure_time,json=lastFailureTime,proto3" json:"last_failure_time,omitempty"`
+	// The code of the error that it did so with: `UNAUTHORIZED_ERROR`, `PAYMENT_REQUIRED_ERROR` or `FORBIDDEN_ERROR`. Empty while
+	// `last_failure_time` is unset.
+	LastFailureCode string `protobuf:"bytes,15,opt,name=last_failure_code,json=lastFailureCode,proto3" json:"last_failure_code,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Connection) Reset() {
@@ -267,6 +277,34 @@ func (x *Connection) GetRenewalErrorTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Connection) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+func (x *Connection) GetLastSuccessTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastSuccessTime
+	}
+	return nil
+}
+
+func (x *Connection) GetLastFailureTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastFailureTime
+	}
+	return nil
+}
+
+func (x *Connection) GetLastFailureCode() string {
+	if x != nil {
+		return x.LastFailureCode
+	}
+	return ""
+}
+
 // A customer's OAuth 2.0 grant. Space around the values is left out.
 type OAuthCredentials struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -281,7 +319,9 @@ type OAuthCredentials struct {
 	// The client's secret. Required with a refresh token.
 	ClientSecret string `protobuf:"bytes,5,opt,name=client_secret,json=clientSecret,proto3" json:"client_secret,omitempty"`
 	// The redirect URI that the grant was given with; Outreach asks for it at each renewal.
-	RedirectUri   string `protobuf:"bytes,6,opt,name=redirect_uri,json=redirectUri,proto3" json:"redirect_uri,omitempty"`
+	RedirectUri string `protobuf:"bytes,6,opt,name=redirect_uri,json=redirectUri,proto3" json:"redirect_uri,omitempty"`
+	// The scopes that the customer granted, to be shown; 2,048 characters at most, with a space between them. Empty: not known.
+	Scopes        []string `protobuf:"bytes,7,rep,name=scopes,proto3" json:"scopes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -356,6 +396,13 @@ func (x *OAuthCredentials) GetRedirectUri() string {
 		return x.RedirectUri
 	}
 	return ""
+}
+
+func (x *OAuthCredentials) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
 }
 
 // Whose credentials to store, and where they are for.
@@ -981,7 +1028,7 @@ var File_engagement_v1_connection_service_proto protoreflect.FileDescriptor
 
 const file_engagement_v1_connection_service_proto_rawDesc = "" +
 	"\n" +
-	"&engagement/v1/connection_service.proto\x12\rengagement.v1\x1a\x1cengagement/v1/envelope.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x04\n" +
+	"&engagement/v1/connection_service.proto\x12\rengagement.v1\x1a\x1cengagement/v1/envelope.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xab\x06\n" +
 	"\n" +
 	"Connection\x12\x1f\n" +
 	"\vcustomer_id\x18\x01 \x01(\tR\n" +
@@ -1000,7 +1047,11 @@ const file_engagement_v1_connection_service_proto_rawDesc = "" +
 	"expireTime\x12#\n" +
 	"\rrenewal_error\x18\n" +
 	" \x01(\tR\frenewalError\x12H\n" +
-	"\x12renewal_error_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x10renewalErrorTime\"\x8b\x02\n" +
+	"\x12renewal_error_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x10renewalErrorTime\x12\x16\n" +
+	"\x06scopes\x18\f \x03(\tR\x06scopes\x12F\n" +
+	"\x11last_success_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x0flastSuccessTime\x12F\n" +
+	"\x11last_failure_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\x0flastFailureTime\x12*\n" +
+	"\x11last_failure_code\x18\x0f \x01(\tR\x0flastFailureCode\"\xa3\x02\n" +
 	"\x10OAuthCredentials\x12&\n" +
 	"\faccess_token\x18\x01 \x01(\tB\x03\x80\x01\x01R\vaccessToken\x12(\n" +
 	"\rrefresh_token\x18\x02 \x01(\tB\x03\x80\x01\x01R\frefreshToken\x12;\n" +
@@ -1008,7 +1059,8 @@ const file_engagement_v1_connection_service_proto_rawDesc = "" +
 	"expireTime\x12\x1b\n" +
 	"\tclient_id\x18\x04 \x01(\tR\bclientId\x12(\n" +
 	"\rclient_secret\x18\x05 \x01(\tB\x03\x80\x01\x01R\fclientSecret\x12!\n" +
-	"\fredirect_uri\x18\x06 \x01(\tR\vredirectUri\"\xe9\x01\n" +
+	"\fredirect_uri\x18\x06 \x01(\tR\vredirectUri\x12\x16\n" +
+	"\x06scopes\x18\a \x03(\tR\x06scopes\"\xe9\x01\n" +
 	"\x14SetConnectionRequest\x12\x1f\n" +
 	"\vcustomer_id\x18\x01 \x01(\tR\n" +
 	"customerId\x12#\n" +
@@ -1112,29 +1164,31 @@ var file_engagement_v1_connection_service_proto_depIdxs = []int32{
 	1,  // 4: engagement.v1.Connection.credentials_kind:type_name -> engagement.v1.CredentialsKind
 	14, // 5: engagement.v1.Connection.expire_time:type_name -> google.protobuf.Timestamp
 	14, // 6: engagement.v1.Connection.renewal_error_time:type_name -> google.protobuf.Timestamp
-	14, // 7: engagement.v1.OAuthCredentials.expire_time:type_name -> google.protobuf.Timestamp
-	3,  // 8: engagement.v1.SetConnectionRequest.oauth:type_name -> engagement.v1.OAuthCredentials
-	2,  // 9: engagement.v1.SetConnectionResponse.connection:type_name -> engagement.v1.Connection
-	2,  // 10: engagement.v1.GetConnectionResponse.connection:type_name -> engagement.v1.Connection
-	0,  // 11: engagement.v1.ListConnectionsRequest.state:type_name -> engagement.v1.ConnectionState
-	2,  // 12: engagement.v1.ListConnectionsResponse.connections:type_name -> engagement.v1.Connection
-	15, // 13: engagement.v1.CheckConnectionResponse.errors:type_name -> engagement.v1.Error
-	2,  // 14: engagement.v1.CheckConnectionResponse.connection:type_name -> engagement.v1.Connection
-	4,  // 15: engagement.v1.ConnectionService.SetConnection:input_type -> engagement.v1.SetConnectionRequest
-	6,  // 16: engagement.v1.ConnectionService.GetConnection:input_type -> engagement.v1.GetConnectionRequest
-	8,  // 17: engagement.v1.ConnectionService.ListConnections:input_type -> engagement.v1.ListConnectionsRequest
-	10, // 18: engagement.v1.ConnectionService.CheckConnection:input_type -> engagement.v1.CheckConnectionRequest
-	12, // 19: engagement.v1.ConnectionService.DeleteConnection:input_type -> engagement.v1.DeleteConnectionRequest
-	5,  // 20: engagement.v1.ConnectionService.SetConnection:output_type -> engagement.v1.SetConnectionResponse
-	7,  // 21: engagement.v1.ConnectionService.GetConnection:output_type -> engagement.v1.GetConnectionResponse
-	9,  // 22: engagement.v1.ConnectionService.ListConnections:output_type -> engagement.v1.ListConnectionsResponse
-	11, // 23: engagement.v1.ConnectionService.CheckConnection:output_type -> engagement.v1.CheckConnectionResponse
-	13, // 24: engagement.v1.ConnectionService.DeleteConnection:output_type -> engagement.v1.DeleteConnectionResponse
-	20, // [20:25] is the sub-list for method output_type
-	15, // [15:20] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	14, // 7: engagement.v1.Connection.last_success_time:type_name -> google.protobuf.Timestamp
+	14, // 8: engagement.v1.Connection.last_failure_time:type_name -> google.protobuf.Timestamp
+	14, // 9: engagement.v1.OAuthCredentials.expire_time:type_name -> google.protobuf.Timestamp
+	3,  // 10: engagement.v1.SetConnectionRequest.oauth:type_name -> engagement.v1.OAuthCredentials
+	2,  // 11: engagement.v1.SetConnectionResponse.connection:type_name -> engagement.v1.Connection
+	2,  // 12: engagement.v1.GetConnectionResponse.connection:type_name -> engagement.v1.Connection
+	0,  // 13: engagement.v1.ListConnectionsRequest.state:type_name -> engagement.v1.ConnectionState
+	2,  // 14: engagement.v1.ListConnectionsResponse.connections:type_name -> engagement.v1.Connection
+	15, // 15: engagement.v1.CheckConnectionResponse.errors:type_name -> engagement.v1.Error
+	2,  // 16: engagement.v1.CheckConnectionResponse.connection:type_name -> engagement.v1.Connection
+	4,  // 17: engagement.v1.ConnectionService.SetConnection:input_type -> engagement.v1.SetConnectionRequest
+	6,  // 18: engagement.v1.ConnectionService.GetConnection:input_type -> engagement.v1.GetConnectionRequest
+	8,  // 19: engagement.v1.ConnectionService.ListConnections:input_type -> engagement.v1.ListConnectionsRequest
+	10, // 20: engagement.v1.ConnectionService.CheckConnection:input_type -> engagement.v1.CheckConnectionRequest
+	12, // 21: engagement.v1.ConnectionService.DeleteConnection:input_type -> engagement.v1.DeleteConnectionRequest
+	5,  // 22: engagement.v1.ConnectionService.SetConnection:output_type -> engagement.v1.SetConnectionResponse
+	7,  // 23: engagement.v1.ConnectionService.GetConnection:output_type -> engagement.v1.GetConnectionResponse
+	9,  // 24: engagement.v1.ConnectionService.ListConnections:output_type -> engagement.v1.ListConnectionsResponse
+	11, // 25: engagement.v1.ConnectionService.CheckConnection:output_type -> engagement.v1.CheckConnectionResponse
+	13, // 26: engagement.v1.ConnectionService.DeleteConnection:output_type -> engagement.v1.DeleteConnectionResponse
+	22, // [22:27] is the sub-list for method output_type
+	17, // [17:22] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_engagement_v1_connection_service_proto_init() }

@@ -26,7 +26,7 @@ from engagement.v1 import envelope_pb2 as engagement_dot_v1_dot_envelope__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&engagement/v1/connection_service.proto\x12\rengagement.v1\x1a\x1c\x65ngagement/v1/envelope.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x04\n\nConnection\x12\x1f\n\x0b\x63ustomer_id\x18\x01 \x01(\tR\ncustomerId\x12#\n\rprovider_name\x18\x02 \x01(\tR\x0cproviderName\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32\x1e.engagement.v1.ConnectionStateR\x05state\x12!\n\x0cstate_reason\x18\x04 \x01(\tR\x0bstateReason\x12\x39\n\nstate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstateTime\x12;\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12I\n\x10\x63redentials_kind\x18\x08 \x01(\x0e\x32\x1e.engagement.v1.CredentialsKindR\x0f\x63redentialsKind\x12;\n\x0b\x65xpire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12#\n\rrenewal_error\x18\n \x01(\tR\x0crenewalError\x12H\n\x12renewal_error_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x10renewalErrorTime\"\x8b\x02\n\x10OAuthCredentials\x12&\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01R\x0b\x61\x63\x63\x65ssToken\x12(\n\rrefresh_token\x18\x02 \x01(\tB\x03\x80\x01\x01R\x0crefreshToken\x12;\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12\x1b\n\tclient_id\x18\x04 \x01(\tR\x08\x63lientId\x12(\n\rclient_secret\x18\x05 \x01(\tB\x03\x80\x01\x01R\x0c\x63lientSecret\x12!\n\x0credirect_uri\x18\x06 \x01(\tR\x0bredirectUri\"\xe9\x01\n\x14SetConnectionRequest\x12\x1f\n\x0b\x63ustomer_id\x18\x01 \x01(\tR\ncustomerId\x12#\n\rprovider_name\x18\x02 \x01(\tR\x0cproviderName\x12\x1e\n\x07\x61pi_key\x18\x03 \x01(\tB\x03\x80\x01\x01H\x00R\x06\x61piKey\x12\x37\n\x05oauth\x18\x04 \x01(\x0b\x32\x1f.engagement.v1.OAuthCredentialsH\x00R\x05oauth\x12#\n\rvalidate_only\x18\x05 \x01(\x08R\x0cvalidateOnlyB\r\n\x0b\x63redentials\"l\n\x15SetConnectionResponse\x12\x39\n\nconnection\x18\x01 \x01(\x0b\x32\x19.engagement.v1.ConnectionR\nconnection\x12\x18\n\x07\x63hanged\x18\x02 \x01(\x08R\x07\x63hanged\"\\\n\x14GetConnectionRequest\x12\x1f\n\x0b\x63ustomer_id\x18\x01 \x01(\tR\ncustomerId\x12#\n\rprovider_name\x18\x02 \x01(\tR\x0cproviderName\"R\n\x15GetConnectionResponse\x12\x39\n\nconnection\x18\x01 \x01(\x0b\x32\x19.engagement.v1.ConnectionR\nconnection\"\xd0\x01\n\x16ListConnectionsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\x12\x1f\n\x0b\x63ustomer_id\x18\x03 \x01(\tR\ncustomerId\x12#\n\rprovider_name\x18\x04 \x01(\tR\x0cproviderName\x12\x34\n\x05state\x18\x05 \x01(\x0e\x32\x1e.engagement.v1.ConnectionStateR\x05state\"~\n\x17ListConnectionsResponse\x12;\n\x0b\x63onnections\x18\x01 \x03(\x0b\x32\x19.engagement.v1.ConnectionR\x0b\x63onnections\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"^\n\x16\x43heckConnectionRequest\x12\x1f\n\x0b\x63ustomer_id\x18\x01 \x01(\tR\ncustomerId\x12#\n\rprovider_name\x18\x02 \x01(\tR\x0cproviderName\"\x82\x01\n\x17\x43heckConnectionResponse\x12,\n\x06\x65rrors\x18\x01 \x03(\x0b\x32\x14.engagement.v1.ErrorR\x06\x65rrors\x12\x39\n\nconnection\x18\x02 \x01(\x0b\x32\x19.engagement.v1.ConnectionR\nconnection\"_\n\x17\x44\x65leteConnectionRequest\x12\x1f\n\x0b\x63ustomer_id\x18\x01 \x01(\tR\ncustomerId\x12#\n\rprovider_name\x18\x02 \x01(\tR\x0cproviderName\"4\n\x18\x44\x65leteConnectionResponse\x12\x18\n\x07\x64\x65leted\x18\x01 \x01(\x08R\x07\x64\x65leted*s\n\x0f\x43onnectionState\x12 \n\x1c\x43ONNECTION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43ONNECTION_STATE_ACTIVE\x10\x01\x12!\n\x1d\x43ONNECTION_STATE_NEEDS_REAUTH\x10\x02*m\n\x0f\x43redentialsKind\x12 \n\x1c\x43REDENTIALS_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43REDENTIALS_KIND_API_KEY\x10\x01\x12\x1a\n\x16\x43REDENTIALS_KIND_OAUTH\x10\x02\x32\x8d\x04\n\x11\x43onnectionService\x12_\n\rSetConnection\x12#.engagement.v1.SetConnectionRequest\x1a$.engagement.v1.SetConnectionResponse\"\x03\x90\x02\x02\x12_\n\rGetConnection\x12#.engagement.v1.GetConnectionRequest\x1a$.engagement.v1.GetConnectionResponse\"\x03\x90\x02\x01\x12\x65\n\x0fListConnections\x12%.engagement.v1.ListConnectionsRequest\x1a&.engagement.v1.ListConnectionsResponse\"\x03\x90\x02\x01\x12\x65\n\x0f\x43heckConnection\x12%.engagement.v1.CheckConnectionRequest\x1a&.engagement.v1.CheckConnectionResponse\"\x03\x90\x02\x02\x12h\n\x10\x44\x65leteConnection\x12&.engagement.v1.DeleteConnectionRequest\x1a\'.engagement.v1.DeleteConnectionResponse\"\x03\x90\x02\x02\x42i\n\x11\x63om.engagement.v1P\x01ZBgithub.com/seqstep/seqstep/generated/go/engagement/v1;engagementv1\xaa\x02\rEngagement.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&engagement/v1/connection_service.proto\x12\rengagement.v1\x1a\x1c\x65ngagement/v1/envelope.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xab\x06\n\nConnection\x12\x1f\n\x0b\x63ustomer_id\x18\x01 \x01(\tR\ncustomerId\x12#\n\rprovider_name\x18\x02 \x01(\tR\x0cproviderName\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32\x1e.engagement.v1.ConnectionStateR\x05state\x12!\n\x0cstate_reason\x18\x04 \x01(\tR\x0bstateReason\x12\x39\n\nstate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstateTime\x12;\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12I\n\x10\x63redentials_kind\x18\x08 \x01(\x0e\x32\x1e.engagement.v1.CredentialsKindR\x0f\x63redentialsKind\x12;\n\x0b\x65xpire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12#\n\rrenewal_error\x18\n \x01(\tR\x0crenewalError\x12H\n\x12renewal_error_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x10renewalErrorTime\x12\x16\n\x06scopes\x18\x0c \x03(\tR\x06scopes\x12\x46\n\x11last_success_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0flastSuccessTime\x12\x46\n\x11last_failure_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0flastFailureTime\x12*\n\x11last_failure_code\x18\x0f \x01(\tR\x0flastFailureCode\"\xa3\x02\n\x10OAuthCredentials\x12&\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01R\x0b\x61\x63\x63\x65ssToken\x12(\n\rrefresh_token\x18\x02 \x01(\tB\x03\x80\x01\x01R\x0crefreshToken\x12;\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\x12\x1b\n\tclient_id\x18\x04 \x01(\tR\x08\x63lientId\x12(\n\rclient_secret\x18\x05 \x01(\tB\x03\x80\x01\x01R\x0c\x63lientSecret\x12!\n\x0credirect_uri\x18\x06 \x01(\tR\x0bredirectUri\x12\x16\n\x06scopes\x18\x07 \x03(\tR\x06scopes\"\xe9\x01\n\x14SetConnectionRequest\x12\x1f\n\x0b\x63ustomer_id\x18\x01 \x01(\tR\ncustomerId\x12#\n\rprovider_name\x18\x02 \x01(\tR\x0cproviderName\x12\x1e\n\x07\x61pi_key\x18\x03 \x01(\tB\x03\x80\x01\x01H\x00R\x06\x61piKey\x12\x37\n\x05oauth\x18\x04 \x01(\x0b\x32\x1f.engagement.v1.OAuthCredentialsH\x00R\x05oauth\x12#\n\rvalidate_only\x18\x05 \x01(\x08R\x0cvalidateOnlyB\r\n\x0b\x63redentials\"l\n\x15SetConnectionResponse\x12\x39\n\nconnection\x18\x01 \x01(\x0b\x32\x19.engagement.v1.ConnectionR\nconnection\x12\x18\n\x07\x63hanged\x18\x02 \x01(\x08R\x07\x63hanged\"\\\n\x14GetConnectionRequest\x12\x1f\n\x0b\x63ustomer_id\x18\x01 \x01(\tR\ncustomerId\x12#\n\rprovider_name\x18\x02 \x01(\tR\x0cproviderName\"R\n\x15GetConnectionResponse\x12\x39\n\nconnection\x18\x01 \x01(\x0b\x32\x19.engagement.v1.ConnectionR\nconnection\"\xd0\x01\n\x16ListConnectionsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\x05R\x08pageSize\x12\x1d\n\npage_token\x18\x02 \x01(\tR\tpageToken\x12\x1f\n\x0b\x63ustomer_id\x18\x03 \x01(\tR\ncustomerId\x12#\n\rprovider_name\x18\x04 \x01(\tR\x0cproviderName\x12\x34\n\x05state\x18\x05 \x01(\x0e\x32\x1e.engagement.v1.ConnectionStateR\x05state\"~\n\x17ListConnectionsResponse\x12;\n\x0b\x63onnections\x18\x01 \x03(\x0b\x32\x19.engagement.v1.ConnectionR\x0b\x63onnections\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"^\n\x16\x43heckConnectionRequest\x12\x1f\n\x0b\x63ustomer_id\x18\x01 \x01(\tR\ncustomerId\x12#\n\rprovider_name\x18\x02 \x01(\tR\x0cproviderName\"\x82\x01\n\x17\x43heckConnectionResponse\x12,\n\x06\x65rrors\x18\x01 \x03(\x0b\x32\x14.engagement.v1.ErrorR\x06\x65rrors\x12\x39\n\nconnection\x18\x02 \x01(\x0b\x32\x19.engagement.v1.ConnectionR\nconnection\"_\n\x17\x44\x65leteConnectionRequest\x12\x1f\n\x0b\x63ustomer_id\x18\x01 \x01(\tR\ncustomerId\x12#\n\rprovider_name\x18\x02 \x01(\tR\x0cproviderName\"4\n\x18\x44\x65leteConnectionResponse\x12\x18\n\x07\x64\x65leted\x18\x01 \x01(\x08R\x07\x64\x65leted*s\n\x0f\x43onnectionState\x12 \n\x1c\x43ONNECTION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43ONNECTION_STATE_ACTIVE\x10\x01\x12!\n\x1d\x43ONNECTION_STATE_NEEDS_REAUTH\x10\x02*m\n\x0f\x43redentialsKind\x12 \n\x1c\x43REDENTIALS_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43REDENTIALS_KIND_API_KEY\x10\x01\x12\x1a\n\x16\x43REDENTIALS_KIND_OAUTH\x10\x02\x32\x8d\x04\n\x11\x43onnectionService\x12_\n\rSetConnection\x12#.engagement.v1.SetConnectionRequest\x1a$.engagement.v1.SetConnectionResponse\"\x03\x90\x02\x02\x12_\n\rGetConnection\x12#.engagement.v1.GetConnectionRequest\x1a$.engagement.v1.GetConnectionResponse\"\x03\x90\x02\x01\x12\x65\n\x0fListConnections\x12%.engagement.v1.ListConnectionsRequest\x1a&.engagement.v1.ListConnectionsResponse\"\x03\x90\x02\x01\x12\x65\n\x0f\x43heckConnection\x12%.engagement.v1.CheckConnectionRequest\x1a&.engagement.v1.CheckConnectionResponse\"\x03\x90\x02\x02\x12h\n\x10\x44\x65leteConnection\x12&.engagement.v1.DeleteConnectionRequest\x1a\'.engagement.v1.DeleteConnectionResponse\"\x03\x90\x02\x02\x42i\n\x11\x63om.engagement.v1P\x01ZBgithub.com/seqstep/seqstep/generated/go/engagement/v1;engagementv1\xaa\x02\rEngagement.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,34 +52,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONNECTIONSERVICE'].methods_by_name['CheckConnection']._serialized_options = b'\220\002\002'
   _globals['_CONNECTIONSERVICE'].methods_by_name['DeleteConnection']._loaded_options = None
   _globals['_CONNECTIONSERVICE'].methods_by_name['DeleteConnection']._serialized_options = b'\220\002\002'
-  _globals['_CONNECTIONSTATE']._serialized_start=2235
-  _globals['_CONNECTIONSTATE']._serialized_end=2350
-  _globals['_CREDENTIALSKIND']._serialized_start=2352
-  _globals['_CREDENTIALSKIND']._serialized_end=2461
+  _globals['_CONNECTIONSTATE']._serialized_start=2471
+  _globals['_CONNECTIONSTATE']._serialized_end=2586
+  _globals['_CREDENTIALSKIND']._serialized_start=2588
+  _globals['_CREDENTIALSKIND']._serialized_end=2697
   _globals['_CONNECTION']._serialized_start=121
-  _globals['_CONNECTION']._serialized_end=720
-  _globals['_OAUTHCREDENTIALS']._serialized_start=723
-  _globals['_OAUTHCREDENTIALS']._serialized_end=990
-  _globals['_SETCONNECTIONREQUEST']._serialized_start=993
-  _globals['_SETCONNECTIONREQUEST']._serialized_end=1226
-  _globals['_SETCONNECTIONRESPONSE']._serialized_start=1228
-  _globals['_SETCONNECTIONRESPONSE']._serialized_end=1336
-  _globals['_GETCONNECTIONREQUEST']._serialized_start=1338
-  _globals['_GETCONNECTIONREQUEST']._serialized_end=1430
-  _globals['_GETCONNECTIONRESPONSE']._serialized_start=1432
-  _globals['_GETCONNECTIONRESPONSE']._serialized_end=1514
-  _globals['_LISTCONNECTIONSREQUEST']._serialized_start=1517
-  _globals['_LISTCONNECTIONSREQUEST']._serialized_end=1725
-  _globals['_LISTCONNECTIONSRESPONSE']._serialized_start=1727
-  _globals['_LISTCONNECTIONSRESPONSE']._serialized_end=1853
-  _globals['_CHECKCONNECTIONREQUEST']._serialized_start=1855
-  _globals['_CHECKCONNECTIONREQUEST']._serialized_end=1949
-  _globals['_CHECKCONNECTIONRESPONSE']._serialized_start=1952
-  _globals['_CHECKCONNECTIONRESPONSE']._serialized_end=2082
-  _globals['_DELETECONNECTIONREQUEST']._serialized_start=2084
-  _globals['_DELETECONNECTIONREQUEST']._serialized_end=2179
-  _globals['_DELETECONNECTIONRESPONSE']._serialized_start=2181
-  _globals['_DELETECONNECTIONRESPONSE']._serialized_end=2233
-  _globals['_CONNECTIONSERVICE']._serialized_start=2464
-  _globals['_CONNECTIONSERVICE']._serialized_end=2989
+  _globals['_CONNECTION']._serialized_end=932
+  _globals['_OAUTHCREDENTIALS']._serialized_start=935
+  _globals['_OAUTHCREDENTIALS']._serialized_end=1226
+  _globals['_SETCONNECTIONREQUEST']._serialized_start=1229
+  _globals['_SETCONNECTIONREQUEST']._serialized_end=1462
+  _globals['_SETCONNECTIONRESPONSE']._serialized_start=1464
+  _globals['_SETCONNECTIONRESPONSE']._serialized_end=1572
+  _globals['_GETCONNECTIONREQUEST']._serialized_start=1574
+  _globals['_GETCONNECTIONREQUEST']._serialized_end=1666
+  _globals['_GETCONNECTIONRESPONSE']._serialized_start=1668
+  _globals['_GETCONNECTIONRESPONSE']._serialized_end=1750
+  _globals['_LISTCONNECTIONSREQUEST']._serialized_start=1753
+  _globals['_LISTCONNECTIONSREQUEST']._serialized_end=1961
+  _globals['_LISTCONNECTIONSRESPONSE']._serialized_start=1963
+  _globals['_LISTCONNECTIONSRESPONSE']._serialized_end=2089
+  _globals['_CHECKCONNECTIONREQUEST']._serialized_start=2091
+  _globals['_CHECKCONNECTIONREQUEST']._serialized_end=2185
+  _globals['_CHECKCONNECTIONRESPONSE']._serialized_start=2188
+  _globals['_CHECKCONNECTIONRESPONSE']._serialized_end=2318
+  _globals['_DELETECONNECTIONREQUEST']._serialized_start=2320
+  _globals['_DELETECONNECTIONREQUEST']._serialized_end=2415
+  _globals['_DELETECONNECTIONRESPONSE']._serialized_start=2417
+  _globals['_DELETECONNECTIONRESPONSE']._serialized_end=2469
+  _globals['_CONNECTIONSERVICE']._serialized_start=2700
+  _globals['_CONNECTIONSERVICE']._serialized_end=3225
 # @@protoc_insertion_point(module_scope)

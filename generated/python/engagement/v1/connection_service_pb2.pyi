@@ -86,6 +86,10 @@ class Connection(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     RENEWAL_ERROR_FIELD_NUMBER: _builtins.int
     RENEWAL_ERROR_TIME_FIELD_NUMBER: _builtins.int
+    SCOPES_FIELD_NUMBER: _builtins.int
+    LAST_SUCCESS_TIME_FIELD_NUMBER: _builtins.int
+    LAST_FAILURE_TIME_FIELD_NUMBER: _builtins.int
+    LAST_FAILURE_CODE_FIELD_NUMBER: _builtins.int
     customer_id: _builtins.str
     """The caller's own id of the customer."""
     provider_name: _builtins.str
@@ -99,6 +103,10 @@ class Connection(_message.Message):
     renewal_error: _builtins.str
     """The OAuth error with which the provider last refused to renew the token, for example `invalid_grant`. Empty after a renewal
     that succeeded, and where none was refused.
+    """
+    last_failure_code: _builtins.str
+    """The code of the error that it did so with: `UNAUTHORIZED_ERROR`, `PAYMENT_REQUIRED_ERROR` or `FORBIDDEN_ERROR`. Empty while
+    `last_failure_time` is unset.
     """
     @_builtins.property
     def state_time(self) -> _timestamp_pb2.Timestamp:
@@ -120,6 +128,20 @@ class Connection(_message.Message):
     def renewal_error_time(self) -> _timestamp_pb2.Timestamp:
         """When it did. Unset while `renewal_error` is empty."""
 
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The scopes of an OAuth grant, as they were set or as the provider named them at a renewal. Empty where nobody said."""
+
+    @_builtins.property
+    def last_success_time(self) -> _timestamp_pb2.Timestamp:
+        """When the provider last took the credentials, up to five minutes late. Unset if it has not since they were set."""
+
+    @_builtins.property
+    def last_failure_time(self) -> _timestamp_pb2.Timestamp:
+        """When it last refused them, or what the customer's plan or role does not allow, up to five minutes late. Unset if it has not
+        since they were set. A later `last_success_time` says that it has passed, or that other requests are allowed.
+        """
+
     def __init__(
         self,
         *,
@@ -134,10 +156,14 @@ class Connection(_message.Message):
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         renewal_error: _builtins.str = ...,
         renewal_error_time: _timestamp_pb2.Timestamp | None = ...,
+        scopes: _abc.Iterable[_builtins.str] | None = ...,
+        last_success_time: _timestamp_pb2.Timestamp | None = ...,
+        last_failure_time: _timestamp_pb2.Timestamp | None = ...,
+        last_failure_code: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "renewal_error_time", b"renewal_error_time", "state_time", b"state_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "last_failure_time", b"last_failure_time", "last_success_time", b"last_success_time", "renewal_error_time", b"renewal_error_time", "state_time", b"state_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "credentials_kind", b"credentials_kind", "customer_id", b"customer_id", "expire_time", b"expire_time", "provider_name", b"provider_name", "renewal_error", b"renewal_error", "renewal_error_time", b"renewal_error_time", "state", b"state", "state_reason", b"state_reason", "state_time", b"state_time", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "credentials_kind", b"credentials_kind", "customer_id", b"customer_id", "expire_time", b"expire_time", "last_failure_code", b"last_failure_code", "last_failure_time", b"last_failure_time", "last_success_time", b"last_success_time", "provider_name", b"provider_name", "renewal_error", b"renewal_error", "renewal_error_time", b"renewal_error_time", "scopes", b"scopes", "state", b"state", "state_reason", b"state_reason", "state_time", b"state_time", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -155,6 +181,7 @@ class OAuthCredentials(_message.Message):
     CLIENT_ID_FIELD_NUMBER: _builtins.int
     CLIENT_SECRET_FIELD_NUMBER: _builtins.int
     REDIRECT_URI_FIELD_NUMBER: _builtins.int
+    SCOPES_FIELD_NUMBER: _builtins.int
     access_token: _builtins.str
     """The token that requests are sent with. Required."""
     refresh_token: _builtins.str
@@ -169,6 +196,10 @@ class OAuthCredentials(_message.Message):
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """When the access token ends. Unset: the provider's refusal tells."""
 
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The scopes that the customer granted, to be shown; 2,048 characters at most, with a space between them. Empty: not known."""
+
     def __init__(
         self,
         *,
@@ -178,10 +209,11 @@ class OAuthCredentials(_message.Message):
         client_id: _builtins.str = ...,
         client_secret: _builtins.str = ...,
         redirect_uri: _builtins.str = ...,
+        scopes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "client_id", b"client_id", "client_secret", b"client_secret", "expire_time", b"expire_time", "redirect_uri", b"redirect_uri", "refresh_token", b"refresh_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "client_id", b"client_id", "client_secret", b"client_secret", "expire_time", b"expire_time", "redirect_uri", b"redirect_uri", "refresh_token", b"refresh_token", "scopes", b"scopes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -38,6 +38,9 @@ private static final long serialVersionUID = 0L;
     stateReason_ = "";
     credentialsKind_ = 0;
     renewalError_ = "";
+    scopes_ =
+        com.google.protobuf.LazyStringArrayList.emptyList();
+    lastFailureCode_ = "";
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
@@ -491,6 +494,187 @@ private static final long serialVersionUID = 0L;
     return renewalErrorTime_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : renewalErrorTime_;
   }
 
+  public static final int SCOPES_FIELD_NUMBER = 12;
+  @SuppressWarnings("serial")
+  private com.google.protobuf.LazyStringArrayList scopes_ =
+      com.google.protobuf.LazyStringArrayList.emptyList();
+  /**
+   * <pre>
+   * The scopes of an OAuth grant, as they were set or as the provider named them at a renewal. Empty where nobody said.
+   * </pre>
+   *
+   * <code>repeated string scopes = 12 [json_name = "scopes"];</code>
+   * @return A list containing the scopes.
+   */
+  public com.google.protobuf.ProtocolStringList
+      getScopesList() {
+    return scopes_;
+  }
+  /**
+   * <pre>
+   * The scopes of an OAuth grant, as they were set or as the provider named them at a renewal. Empty where nobody said.
+   * </pre>
+   *
+   * <code>repeated string scopes = 12 [json_name = "scopes"];</code>
+   * @return The count of scopes.
+   */
+  public int getScopesCount() {
+    return scopes_.size();
+  }
+  /**
+   * <pre>
+   * The scopes of an OAuth grant, as they were set or as the provider named them at a renewal. Empty where nobody said.
+   * </pre>
+   *
+   * <code>repeated string scopes = 12 [json_name = "scopes"];</code>
+   * @param index The index of the element to return.
+   * @return The scopes at the given index.
+   */
+  public java.lang.String getScopes(int index) {
+    return scopes_.get(index);
+  }
+  /**
+   * <pre>
+   * The scopes of an OAuth grant, as they were set or as the provider named them at a renewal. Empty where nobody said.
+   * </pre>
+   *
+   * <code>repeated string scopes = 12 [json_name = "scopes"];</code>
+   * @param index The index of the value to return.
+   * @return The bytes of the scopes at the given index.
+   */
+  public com.google.protobuf.ByteString
+      getScopesBytes(int index) {
+    return scopes_.getByteString(index);
+  }
+
+  public static final int LAST_SUCCESS_TIME_FIELD_NUMBER = 13;
+  private com.google.protobuf.Timestamp lastSuccessTime_;
+  /**
+   * <pre>
+   * When the provider last took the credentials, up to five minutes late. Unset if it has not since they were set.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp last_success_time = 13 [json_name = "lastSuccessTime"];</code>
+   * @return Whether the lastSuccessTime field is set.
+   */
+  @java.lang.Override
+  public boolean hasLastSuccessTime() {
+    return ((bitField0_ & 0x00000020) != 0);
+  }
+  /**
+   * <pre>
+   * When the provider last took the credentials, up to five minutes late. Unset if it has not since they were set.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp last_success_time = 13 [json_name = "lastSuccessTime"];</code>
+   * @return The lastSuccessTime.
+   */
+  @java.lang.Override
+  public com.google.protobuf.Timestamp getLastSuccessTime() {
+    return lastSuccessTime_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : lastSuccessTime_;
+  }
+  /**
+   * <pre>
+   * When the provider last took the credentials, up to five minutes late. Unset if it has not since they were set.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp last_success_time = 13 [json_name = "lastSuccessTime"];</code>
+   */
+  @java.lang.Override
+  public com.google.protobuf.TimestampOrBuilder getLastSuccessTimeOrBuilder() {
+    return lastSuccessTime_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : lastSuccessTime_;
+  }
+
+  public static final int LAST_FAILURE_TIME_FIELD_NUMBER = 14;
+  private com.google.protobuf.Timestamp lastFailureTime_;
+  /**
+   * <pre>
+   * When it last refused them, or what the customer's plan or role does not allow, up to five minutes late. Unset if it has not
+   * since they were set. A later `last_success_time` says that it has passed, or that other requests are allowed.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp last_failure_time = 14 [json_name = "lastFailureTime"];</code>
+   * @return Whether the lastFailureTime field is set.
+   */
+  @java.lang.Override
+  public boolean hasLastFailureTime() {
+    return ((bitField0_ & 0x00000040) != 0);
+  }
+  /**
+   * <pre>
+   * When it last refused them, or what the customer's plan or role does not allow, up to five minutes late. Unset if it has not
+   * since they were set. A later `last_success_time` says that it has passed, or that other requests are allowed.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp last_failure_time = 14 [json_name = "lastFailureTime"];</code>
+   * @return The lastFailureTime.
+   */
+  @java.lang.Override
+  public com.google.protobuf.Timestamp getLastFailureTime() {
+    return lastFailureTime_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : lastFailureTime_;
+  }
+  /**
+   * <pre>
+   * When it last refused them, or what the customer's plan or role does not allow, up to five minutes late. Unset if it has not
+   * since they were set. A later `last_success_time` says that it has passed, or that other requests are allowed.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp last_failure_time = 14 [json_name = "lastFailureTime"];</code>
+   */
+  @java.lang.Override
+  public com.google.protobuf.TimestampOrBuilder getLastFailureTimeOrBuilder() {
+    return lastFailureTime_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : lastFailureTime_;
+  }
+
+  public static final int LAST_FAILURE_CODE_FIELD_NUMBER = 15;
+  @SuppressWarnings("serial")
+  private volatile java.lang.Object lastFailureCode_ = "";
+  /**
+   * <pre>
+   * The code of the error that it did so with: `UNAUTHORIZED_ERROR`, `PAYMENT_REQUIRED_ERROR` or `FORBIDDEN_ERROR`. Empty while
+   * `last_failure_time` is unset.
+   * </pre>
+   *
+   * <code>string last_failure_code = 15 [json_name = "lastFailureCode"];</code>
+   * @return The lastFailureCode.
+   */
+  @java.lang.Override
+  public java.lang.String getLastFailureCode() {
+    java.lang.Object ref = lastFailureCode_;
+    if (ref instanceof java.lang.String) {
+      return (java.lang.String) ref;
+    } else {
+      com.google.protobuf.ByteString bs = 
+          (com.google.protobuf.ByteString) ref;
+      java.lang.String s = bs.toStringUtf8();
+      lastFailureCode_ = s;
+      return s;
+    }
+  }
+  /**
+   * <pre>
+   * The code of the error that it did so with: `UNAUTHORIZED_ERROR`, `PAYMENT_REQUIRED_ERROR` or `FORBIDDEN_ERROR`. Empty while
+   * `last_failure_time` is unset.
+   * </pre>
+   *
+   * <code>string last_failure_code = 15 [json_name = "lastFailureCode"];</code>
+   * @return The bytes for lastFailureCode.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString
+      getLastFailureCodeBytes() {
+    java.lang.Object ref = lastFailureCode_;
+    if (ref instanceof java.lang.String) {
+      com.google.protobuf.ByteString b = 
+          com.google.protobuf.ByteString.copyFromUtf8(
+              (java.lang.String) ref);
+      lastFailureCode_ = b;
+      return b;
+    } else {
+      return (com.google.protobuf.ByteString) ref;
+    }
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -538,6 +722,18 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000010) != 0)) {
       output.writeMessage(11, getRenewalErrorTime());
     }
+    for (int i = 0; i < scopes_.size(); i++) {
+      com.google.protobuf.GeneratedMessage.writeString(output, 12, scopes_.getRaw(i));
+    }
+    if (((bitField0_ & 0x00000020) != 0)) {
+      output.writeMessage(13, getLastSuccessTime());
+    }
+    if (((bitField0_ & 0x00000040) != 0)) {
+      output.writeMessage(14, getLastFailureTime());
+    }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(lastFailureCode_)) {
+      com.google.protobuf.GeneratedMessage.writeString(output, 15, lastFailureCode_);
+    }
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
@@ -581,6 +777,25 @@ private static final long serialVersionUID = 0L;
     if (((bitField0_ & 0x00000010) != 0)) {
       size += com.google.protobuf.CodedOutputStream
         .computeMessageSize(11, getRenewalErrorTime());
+    }
+    {
+      int dataSize = 0;
+      for (int i = 0; i < scopes_.size(); i++) {
+        dataSize += computeStringSizeNoTag(scopes_.getRaw(i));
+      }
+      size += dataSize;
+      size += 1 * getScopesList().size();
+    }
+    if (((bitField0_ & 0x00000020) != 0)) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeMessageSize(13, getLastSuccessTime());
+    }
+    if (((bitField0_ & 0x00000040) != 0)) {
+      size += com.google.protobuf.CodedOutputStream
+        .computeMessageSize(14, getLastFailureTime());
+    }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(lastFailureCode_)) {
+      size += com.google.protobuf.GeneratedMessage.computeStringSize(15, lastFailureCode_);
     }
     return size;
   }
@@ -641,6 +856,20 @@ private static final long serialVersionUID = 0L;
       if (!getRenewalErrorTime()
           .equals(other.getRenewalErrorTime())) return false;
     }
+    if (!getScopesList()
+        .equals(other.getScopesList())) return false;
+    if (hasLastSuccessTime() != other.hasLastSuccessTime()) return false;
+    if (hasLastSuccessTime()) {
+      if (!getLastSuccessTime()
+          .equals(other.getLastSuccessTime())) return false;
+    }
+    if (hasLastFailureTime() != other.hasLastFailureTime()) return false;
+    if (hasLastFailureTime()) {
+      if (!getLastFailureTime()
+          .equals(other.getLastFailureTime())) return false;
+    }
+    if (!getLastFailureCode()
+        .equals(other.getLastFailureCode())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -684,6 +913,20 @@ private static final long serialVersionUID = 0L;
       hash = (37 * hash) + RENEWAL_ERROR_TIME_FIELD_NUMBER;
       hash = (53 * hash) + getRenewalErrorTime().hashCode();
     }
+    if (getScopesCount() > 0) {
+      hash = (37 * hash) + SCOPES_FIELD_NUMBER;
+      hash = (53 * hash) + getScopesList().hashCode();
+    }
+    if (hasLastSuccessTime()) {
+      hash = (37 * hash) + LAST_SUCCESS_TIME_FIELD_NUMBER;
+      hash = (53 * hash) + getLastSuccessTime().hashCode();
+    }
+    if (hasLastFailureTime()) {
+      hash = (37 * hash) + LAST_FAILURE_TIME_FIELD_NUMBER;
+      hash = (53 * hash) + getLastFailureTime().hashCode();
+    }
+    hash = (37 * hash) + LAST_FAILURE_CODE_FIELD_NUMBER;
+    hash = (53 * hash) + getLastFailureCode().hashCode();
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -823,6 +1066,8 @@ private static final long serialVersionUID = 0L;
         internalGetUpdateTimeFieldBuilder();
         internalGetExpireTimeFieldBuilder();
         internalGetRenewalErrorTimeFieldBuilder();
+        internalGetLastSuccessTimeFieldBuilder();
+        internalGetLastFailureTimeFieldBuilder();
       }
     }
     @java.lang.Override
@@ -860,6 +1105,19 @@ private static final long serialVersionUID = 0L;
         renewalErrorTimeBuilder_.dispose();
         renewalErrorTimeBuilder_ = null;
       }
+      scopes_ =
+          com.google.protobuf.LazyStringArrayList.emptyList();
+      lastSuccessTime_ = null;
+      if (lastSuccessTimeBuilder_ != null) {
+        lastSuccessTimeBuilder_.dispose();
+        lastSuccessTimeBuilder_ = null;
+      }
+      lastFailureTime_ = null;
+      if (lastFailureTimeBuilder_ != null) {
+        lastFailureTimeBuilder_.dispose();
+        lastFailureTimeBuilder_ = null;
+      }
+      lastFailureCode_ = "";
       return this;
     }
 
@@ -942,6 +1200,25 @@ private static final long serialVersionUID = 0L;
             : renewalErrorTimeBuilder_.build();
         to_bitField0_ |= 0x00000010;
       }
+      if (((from_bitField0_ & 0x00000800) != 0)) {
+        scopes_.makeImmutable();
+        result.scopes_ = scopes_;
+      }
+      if (((from_bitField0_ & 0x00001000) != 0)) {
+        result.lastSuccessTime_ = lastSuccessTimeBuilder_ == null
+            ? lastSuccessTime_
+            : lastSuccessTimeBuilder_.build();
+        to_bitField0_ |= 0x00000020;
+      }
+      if (((from_bitField0_ & 0x00002000) != 0)) {
+        result.lastFailureTime_ = lastFailureTimeBuilder_ == null
+            ? lastFailureTime_
+            : lastFailureTimeBuilder_.build();
+        to_bitField0_ |= 0x00000040;
+      }
+      if (((from_bitField0_ & 0x00004000) != 0)) {
+        result.lastFailureCode_ = lastFailureCode_;
+      }
       result.bitField0_ |= to_bitField0_;
     }
 
@@ -997,6 +1274,27 @@ private static final long serialVersionUID = 0L;
       }
       if (other.hasRenewalErrorTime()) {
         mergeRenewalErrorTime(other.getRenewalErrorTime());
+      }
+      if (!other.scopes_.isEmpty()) {
+        if (scopes_.isEmpty()) {
+          scopes_ = other.scopes_;
+          bitField0_ |= 0x00000800;
+        } else {
+          ensureScopesIsMutable();
+          scopes_.addAll(other.scopes_);
+        }
+        onChanged();
+      }
+      if (other.hasLastSuccessTime()) {
+        mergeLastSuccessTime(other.getLastSuccessTime());
+      }
+      if (other.hasLastFailureTime()) {
+        mergeLastFailureTime(other.getLastFailureTime());
+      }
+      if (!other.getLastFailureCode().isEmpty()) {
+        lastFailureCode_ = other.lastFailureCode_;
+        bitField0_ |= 0x00004000;
+        onChanged();
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -1087,6 +1385,30 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000400;
               break;
             } // case 90
+            case 98: {
+              ensureScopesIsMutable();
+              scopes_.add(input.readStringRequireUtf8());
+              break;
+            } // case 98
+            case 106: {
+              input.readMessage(
+                  internalGetLastSuccessTimeFieldBuilder().getBuilder(),
+                  extensionRegistry);
+              bitField0_ |= 0x00001000;
+              break;
+            } // case 106
+            case 114: {
+              input.readMessage(
+                  internalGetLastFailureTimeFieldBuilder().getBuilder(),
+                  extensionRegistry);
+              bitField0_ |= 0x00002000;
+              break;
+            } // case 114
+            case 122: {
+              lastFailureCode_ = input.readStringRequireUtf8();
+              bitField0_ |= 0x00004000;
+              break;
+            } // case 122
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -2394,6 +2716,569 @@ private static final long serialVersionUID = 0L;
         renewalErrorTime_ = null;
       }
       return renewalErrorTimeBuilder_;
+    }
+
+    private com.google.protobuf.LazyStringArrayList scopes_ =
+        com.google.protobuf.LazyStringArrayList.emptyList();
+    private void ensureScopesIsMutable() {
+      if (!scopes_.isModifiable()) {
+        scopes_ = new com.google.protobuf.LazyStringArrayList(scopes_);
+      }
+      bitField0_ |= 0x00000800;
+    }
+    /**
+     * <pre>
+     * The scopes of an OAuth grant, as they were set or as the provider named them at a renewal. Empty where nobody said.
+     * </pre>
+     *
+     * <code>repeated string scopes = 12 [json_name = "scopes"];</code>
+     * @return A list containing the scopes.
+     */
+    public com.google.protobuf.ProtocolStringList
+        getScopesList() {
+      scopes_.makeImmutable();
+      return scopes_;
+    }
+    /**
+     * <pre>
+     * The scopes of an OAuth grant, as they were set or as the provider named them at a renewal. Empty where nobody said.
+     * </pre>
+     *
+     * <code>repeated string scopes = 12 [json_name = "scopes"];</code>
+     * @return The count of scopes.
+     */
+    public int getScopesCount() {
+      return scopes_.size();
+    }
+    /**
+     * <pre>
+     * The scopes of an OAuth grant, as they were set or as the provider named them at a renewal. Empty where nobody said.
+     * </pre>
+     *
+     * <code>repeated string scopes = 12 [json_name = "scopes"];</code>
+     * @param index The index of the element to return.
+     * @return The scopes at the given index.
+     */
+    public java.lang.String getScopes(int index) {
+      return scopes_.get(index);
+    }
+    /**
+     * <pre>
+     * The scopes of an OAuth grant, as they were set or as the provider named them at a renewal. Empty where nobody said.
+     * </pre>
+     *
+     * <code>repeated string scopes = 12 [json_name = "scopes"];</code>
+     * @param index The index of the value to return.
+     * @return The bytes of the scopes at the given index.
+     */
+    public com.google.protobuf.ByteString
+        getScopesBytes(int index) {
+      return scopes_.getByteString(index);
+    }
+    /**
+     * <pre>
+     * The scopes of an OAuth grant, as they were set or as the provider named them at a renewal. Empty where nobody said.
+     * </pre>
+     *
+     * <code>repeated string scopes = 12 [json_name = "scopes"];</code>
+     * @param index The index to set the value at.
+     * @param value The scopes to set.
+     * @return This builder for chaining.
+     */
+    public Builder setScopes(
+        int index, java.lang.String value) {
+      java.util.Objects.requireNonNull(value);
+      ensureScopesIsMutable();
+      scopes_.set(index, value);
+      bitField0_ |= 0x00000800;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The scopes of an OAuth grant, as they were set or as the provider named them at a renewal. Empty where nobody said.
+     * </pre>
+     *
+     * <code>repeated string scopes = 12 [json_name = "scopes"];</code>
+     * @param value The scopes to add.
+     * @return This builder for chaining.
+     */
+    public Builder addScopes(
+        java.lang.String value) {
+      java.util.Objects.requireNonNull(value);
+      ensureScopesIsMutable();
+      scopes_.add(value);
+      bitField0_ |= 0x00000800;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The scopes of an OAuth grant, as they were set or as the provider named them at a renewal. Empty where nobody said.
+     * </pre>
+     *
+     * <code>repeated string scopes = 12 [json_name = "scopes"];</code>
+     * @param values The scopes to add.
+     * @return This builder for chaining.
+     */
+    public Builder addAllScopes(
+        java.lang.Iterable<java.lang.String> values) {
+      ensureScopesIsMutable();
+      com.google.protobuf.AbstractMessageLite.Builder.addAll(
+          values, scopes_);
+      bitField0_ |= 0x00000800;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The scopes of an OAuth grant, as they were set or as the provider named them at a renewal. Empty where nobody said.
+     * </pre>
+     *
+     * <code>repeated string scopes = 12 [json_name = "scopes"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearScopes() {
+      scopes_ =
+        com.google.protobuf.LazyStringArrayList.emptyList();
+      bitField0_ = (bitField0_ & ~0x00000800);;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The scopes of an OAuth grant, as they were set or as the provider named them at a renewal. Empty where nobody said.
+     * </pre>
+     *
+     * <code>repeated string scopes = 12 [json_name = "scopes"];</code>
+     * @param value The bytes of the scopes to add.
+     * @return This builder for chaining.
+     */
+    public Builder addScopesBytes(
+        com.google.protobuf.ByteString value) {
+      java.util.Objects.requireNonNull(value);
+      checkByteStringIsUtf8(value);
+      ensureScopesIsMutable();
+      scopes_.add(value);
+      bitField0_ |= 0x00000800;
+      onChanged();
+      return this;
+    }
+
+    private com.google.protobuf.Timestamp lastSuccessTime_;
+    private com.google.protobuf.SingleFieldBuilder<
+        com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder> lastSuccessTimeBuilder_;
+    /**
+     * <pre>
+     * When the provider last took the credentials, up to five minutes late. Unset if it has not since they were set.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp last_success_time = 13 [json_name = "lastSuccessTime"];</code>
+     * @return Whether the lastSuccessTime field is set.
+     */
+    public boolean hasLastSuccessTime() {
+      return ((bitField0_ & 0x00001000) != 0);
+    }
+    /**
+     * <pre>
+     * When the provider last took the credentials, up to five minutes late. Unset if it has not since they were set.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp last_success_time = 13 [json_name = "lastSuccessTime"];</code>
+     * @return The lastSuccessTime.
+     */
+    public com.google.protobuf.Timestamp getLastSuccessTime() {
+      if (lastSuccessTimeBuilder_ == null) {
+        return lastSuccessTime_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : lastSuccessTime_;
+      } else {
+        return lastSuccessTimeBuilder_.getMessage();
+      }
+    }
+    /**
+     * <pre>
+     * When the provider last took the credentials, up to five minutes late. Unset if it has not since they were set.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp last_success_time = 13 [json_name = "lastSuccessTime"];</code>
+     */
+    public Builder setLastSuccessTime(com.google.protobuf.Timestamp value) {
+      if (lastSuccessTimeBuilder_ == null) {
+        java.util.Objects.requireNonNull(value);
+        lastSuccessTime_ = value;
+      } else {
+        lastSuccessTimeBuilder_.setMessage(value);
+      }
+      bitField0_ |= 0x00001000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * When the provider last took the credentials, up to five minutes late. Unset if it has not since they were set.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp last_success_time = 13 [json_name = "lastSuccessTime"];</code>
+     */
+    public Builder setLastSuccessTime(
+        com.google.protobuf.Timestamp.Builder builderForValue) {
+      if (lastSuccessTimeBuilder_ == null) {
+        lastSuccessTime_ = builderForValue.build();
+      } else {
+        lastSuccessTimeBuilder_.setMessage(builderForValue.build());
+      }
+      bitField0_ |= 0x00001000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * When the provider last took the credentials, up to five minutes late. Unset if it has not since they were set.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp last_success_time = 13 [json_name = "lastSuccessTime"];</code>
+     */
+    public Builder mergeLastSuccessTime(com.google.protobuf.Timestamp value) {
+      if (lastSuccessTimeBuilder_ == null) {
+        if (((bitField0_ & 0x00001000) != 0) &&
+          lastSuccessTime_ != null &&
+          lastSuccessTime_ != com.google.protobuf.Timestamp.getDefaultInstance()) {
+          getLastSuccessTimeBuilder().mergeFrom(value);
+        } else {
+          lastSuccessTime_ = value;
+        }
+      } else {
+        lastSuccessTimeBuilder_.mergeFrom(value);
+      }
+      if (lastSuccessTime_ != null) {
+        bitField0_ |= 0x00001000;
+        onChanged();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * When the provider last took the credentials, up to five minutes late. Unset if it has not since they were set.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp last_success_time = 13 [json_name = "lastSuccessTime"];</code>
+     */
+    public Builder clearLastSuccessTime() {
+      bitField0_ = (bitField0_ & ~0x00001000);
+      lastSuccessTime_ = null;
+      if (lastSuccessTimeBuilder_ != null) {
+        lastSuccessTimeBuilder_.dispose();
+        lastSuccessTimeBuilder_ = null;
+      }
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * When the provider last took the credentials, up to five minutes late. Unset if it has not since they were set.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp last_success_time = 13 [json_name = "lastSuccessTime"];</code>
+     */
+    public com.google.protobuf.Timestamp.Builder getLastSuccessTimeBuilder() {
+      bitField0_ |= 0x00001000;
+      onChanged();
+      return internalGetLastSuccessTimeFieldBuilder().getBuilder();
+    }
+    /**
+     * <pre>
+     * When the provider last took the credentials, up to five minutes late. Unset if it has not since they were set.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp last_success_time = 13 [json_name = "lastSuccessTime"];</code>
+     */
+    public com.google.protobuf.TimestampOrBuilder getLastSuccessTimeOrBuilder() {
+      if (lastSuccessTimeBuilder_ != null) {
+        return lastSuccessTimeBuilder_.getMessageOrBuilder();
+      } else {
+        return lastSuccessTime_ == null ?
+            com.google.protobuf.Timestamp.getDefaultInstance() : lastSuccessTime_;
+      }
+    }
+    /**
+     * <pre>
+     * When the provider last took the credentials, up to five minutes late. Unset if it has not since they were set.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp last_success_time = 13 [json_name = "lastSuccessTime"];</code>
+     */
+    private com.google.protobuf.SingleFieldBuilder<
+        com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder> 
+        internalGetLastSuccessTimeFieldBuilder() {
+      if (lastSuccessTimeBuilder_ == null) {
+        lastSuccessTimeBuilder_ = new com.google.protobuf.SingleFieldBuilder<
+            com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder>(
+                getLastSuccessTime(),
+                getParentForChildren(),
+                isClean());
+        lastSuccessTime_ = null;
+      }
+      return lastSuccessTimeBuilder_;
+    }
+
+    private com.google.protobuf.Timestamp lastFailureTime_;
+    private com.google.protobuf.SingleFieldBuilder<
+        com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder> lastFailureTimeBuilder_;
+    /**
+     * <pre>
+     * When it last refused them, or what the customer's plan or role does not allow, up to five minutes late. Unset if it has not
+     * since they were set. A later `last_success_time` says that it has passed, or that other requests are allowed.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp last_failure_time = 14 [json_name = "lastFailureTime"];</code>
+     * @return Whether the lastFailureTime field is set.
+     */
+    public boolean hasLastFailureTime() {
+      return ((bitField0_ & 0x00002000) != 0);
+    }
+    /**
+     * <pre>
+     * When it last refused them, or what the customer's plan or role does not allow, up to five minutes late. Unset if it has not
+     * since they were set. A later `last_success_time` says that it has passed, or that other requests are allowed.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp last_failure_time = 14 [json_name = "lastFailureTime"];</code>
+     * @return The lastFailureTime.
+     */
+    public com.google.protobuf.Timestamp getLastFailureTime() {
+      if (lastFailureTimeBuilder_ == null) {
+        return lastFailureTime_ == null ? com.google.protobuf.Timestamp.getDefaultInstance() : lastFailureTime_;
+      } else {
+        return lastFailureTimeBuilder_.getMessage();
+      }
+    }
+    /**
+     * <pre>
+     * When it last refused them, or what the customer's plan or role does not allow, up to five minutes late. Unset if it has not
+     * since they were set. A later `last_success_time` says that it has passed, or that other requests are allowed.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp last_failure_time = 14 [json_name = "lastFailureTime"];</code>
+     */
+    public Builder setLastFailureTime(com.google.protobuf.Timestamp value) {
+      if (lastFailureTimeBuilder_ == null) {
+        java.util.Objects.requireNonNull(value);
+        lastFailureTime_ = value;
+      } else {
+        lastFailureTimeBuilder_.setMessage(value);
+      }
+      bitField0_ |= 0x00002000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * When it last refused them, or what the customer's plan or role does not allow, up to five minutes late. Unset if it has not
+     * since they were set. A later `last_success_time` says that it has passed, or that other requests are allowed.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp last_failure_time = 14 [json_name = "lastFailureTime"];</code>
+     */
+    public Builder setLastFailureTime(
+        com.google.protobuf.Timestamp.Builder builderForValue) {
+      if (lastFailureTimeBuilder_ == null) {
+        lastFailureTime_ = builderForValue.build();
+      } else {
+        lastFailureTimeBuilder_.setMessage(builderForValue.build());
+      }
+      bitField0_ |= 0x00002000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * When it last refused them, or what the customer's plan or role does not allow, up to five minutes late. Unset if it has not
+     * since they were set. A later `last_success_time` says that it has passed, or that other requests are allowed.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp last_failure_time = 14 [json_name = "lastFailureTime"];</code>
+     */
+    public Builder mergeLastFailureTime(com.google.protobuf.Timestamp value) {
+      if (lastFailureTimeBuilder_ == null) {
+        if (((bitField0_ & 0x00002000) != 0) &&
+          lastFailureTime_ != null &&
+          lastFailureTime_ != com.google.protobuf.Timestamp.getDefaultInstance()) {
+          getLastFailureTimeBuilder().mergeFrom(value);
+        } else {
+          lastFailureTime_ = value;
+        }
+      } else {
+        lastFailureTimeBuilder_.mergeFrom(value);
+      }
+      if (lastFailureTime_ != null) {
+        bitField0_ |= 0x00002000;
+        onChanged();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * When it last refused them, or what the customer's plan or role does not allow, up to five minutes late. Unset if it has not
+     * since they were set. A later `last_success_time` says that it has passed, or that other requests are allowed.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp last_failure_time = 14 [json_name = "lastFailureTime"];</code>
+     */
+    public Builder clearLastFailureTime() {
+      bitField0_ = (bitField0_ & ~0x00002000);
+      lastFailureTime_ = null;
+      if (lastFailureTimeBuilder_ != null) {
+        lastFailureTimeBuilder_.dispose();
+        lastFailureTimeBuilder_ = null;
+      }
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * When it last refused them, or what the customer's plan or role does not allow, up to five minutes late. Unset if it has not
+     * since they were set. A later `last_success_time` says that it has passed, or that other requests are allowed.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp last_failure_time = 14 [json_name = "lastFailureTime"];</code>
+     */
+    public com.google.protobuf.Timestamp.Builder getLastFailureTimeBuilder() {
+      bitField0_ |= 0x00002000;
+      onChanged();
+      return internalGetLastFailureTimeFieldBuilder().getBuilder();
+    }
+    /**
+     * <pre>
+     * When it last refused them, or what the customer's plan or role does not allow, up to five minutes late. Unset if it has not
+     * since they were set. A later `last_success_time` says that it has passed, or that other requests are allowed.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp last_failure_time = 14 [json_name = "lastFailureTime"];</code>
+     */
+    public com.google.protobuf.TimestampOrBuilder getLastFailureTimeOrBuilder() {
+      if (lastFailureTimeBuilder_ != null) {
+        return lastFailureTimeBuilder_.getMessageOrBuilder();
+      } else {
+        return lastFailureTime_ == null ?
+            com.google.protobuf.Timestamp.getDefaultInstance() : lastFailureTime_;
+      }
+    }
+    /**
+     * <pre>
+     * When it last refused them, or what the customer's plan or role does not allow, up to five minutes late. Unset if it has not
+     * since they were set. A later `last_success_time` says that it has passed, or that other requests are allowed.
+     * </pre>
+     *
+     * <code>.google.protobuf.Timestamp last_failure_time = 14 [json_name = "lastFailureTime"];</code>
+     */
+    private com.google.protobuf.SingleFieldBuilder<
+        com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder> 
+        internalGetLastFailureTimeFieldBuilder() {
+      if (lastFailureTimeBuilder_ == null) {
+        lastFailureTimeBuilder_ = new com.google.protobuf.SingleFieldBuilder<
+            com.google.protobuf.Timestamp, com.google.protobuf.Timestamp.Builder, com.google.protobuf.TimestampOrBuilder>(
+                getLastFailureTime(),
+                getParentForChildren(),
+                isClean());
+        lastFailureTime_ = null;
+      }
+      return lastFailureTimeBuilder_;
+    }
+
+    private java.lang.Object lastFailureCode_ = "";
+    /**
+     * <pre>
+     * The code of the error that it did so with: `UNAUTHORIZED_ERROR`, `PAYMENT_REQUIRED_ERROR` or `FORBIDDEN_ERROR`. Empty while
+     * `last_failure_time` is unset.
+     * </pre>
+     *
+     * <code>string last_failure_code = 15 [json_name = "lastFailureCode"];</code>
+     * @return The lastFailureCode.
+     */
+    public java.lang.String getLastFailureCode() {
+      java.lang.Object ref = lastFailureCode_;
+      if (!(ref instanceof java.lang.String)) {
+        com.google.protobuf.ByteString bs =
+            (com.google.protobuf.ByteString) ref;
+        java.lang.String s = bs.toStringUtf8();
+        lastFailureCode_ = s;
+        return s;
+      } else {
+        return (java.lang.String) ref;
+      }
+    }
+    /**
+     * <pre>
+     * The code of the error that it did so with: `UNAUTHORIZED_ERROR`, `PAYMENT_REQUIRED_ERROR` or `FORBIDDEN_ERROR`. Empty while
+     * `last_failure_time` is unset.
+     * </pre>
+     *
+     * <code>string last_failure_code = 15 [json_name = "lastFailureCode"];</code>
+     * @return The bytes for lastFailureCode.
+     */
+    public com.google.protobuf.ByteString
+        getLastFailureCodeBytes() {
+      java.lang.Object ref = lastFailureCode_;
+      if (ref instanceof String) {
+        com.google.protobuf.ByteString b = 
+            com.google.protobuf.ByteString.copyFromUtf8(
+                (java.lang.String) ref);
+        lastFailureCode_ = b;
+        return b;
+      } else {
+        return (com.google.protobuf.ByteString) ref;
+      }
+    }
+    /**
+     * <pre>
+     * The code of the error that it did so with: `UNAUTHORIZED_ERROR`, `PAYMENT_REQUIRED_ERROR` or `FORBIDDEN_ERROR`. Empty while
+     * `last_failure_time` is unset.
+     * </pre>
+     *
+     * <code>string last_failure_code = 15 [json_name = "lastFailureCode"];</code>
+     * @param value The lastFailureCode to set.
+     * @return This builder for chaining.
+     */
+    public Builder setLastFailureCode(
+        java.lang.String value) {
+      java.util.Objects.requireNonNull(value);
+      lastFailureCode_ = value;
+      bitField0_ |= 0x00004000;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The code of the error that it did so with: `UNAUTHORIZED_ERROR`, `PAYMENT_REQUIRED_ERROR` or `FORBIDDEN_ERROR`. Empty while
+     * `last_failure_time` is unset.
+     * </pre>
+     *
+     * <code>string last_failure_code = 15 [json_name = "lastFailureCode"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearLastFailureCode() {
+      lastFailureCode_ = getDefaultInstance().getLastFailureCode();
+      bitField0_ = (bitField0_ & ~0x00004000);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The code of the error that it did so with: `UNAUTHORIZED_ERROR`, `PAYMENT_REQUIRED_ERROR` or `FORBIDDEN_ERROR`. Empty while
+     * `last_failure_time` is unset.
+     * </pre>
+     *
+     * <code>string last_failure_code = 15 [json_name = "lastFailureCode"];</code>
+     * @param value The bytes for lastFailureCode to set.
+     * @return This builder for chaining.
+     */
+    public Builder setLastFailureCodeBytes(
+        com.google.protobuf.ByteString value) {
+      java.util.Objects.requireNonNull(value);
+      checkByteStringIsUtf8(value);
+      lastFailureCode_ = value;
+      bitField0_ |= 0x00004000;
+      onChanged();
+      return this;
     }
 
     // @@protoc_insertion_point(builder_scope:engagement.v1.Connection)

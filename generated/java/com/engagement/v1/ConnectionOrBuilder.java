@@ -264,4 +264,124 @@ public interface ConnectionOrBuilder extends
    * <code>.google.protobuf.Timestamp renewal_error_time = 11 [json_name = "renewalErrorTime"];</code>
    */
   com.google.protobuf.TimestampOrBuilder getRenewalErrorTimeOrBuilder();
+
+  /**
+   * <pre>
+   * The scopes of an OAuth grant, as they were set or as the provider named them at a renewal. Empty where nobody said.
+   * </pre>
+   *
+   * <code>repeated string scopes = 12 [json_name = "scopes"];</code>
+   * @return A list containing the scopes.
+   */
+  java.util.List<java.lang.String>
+      getScopesList();
+  /**
+   * <pre>
+   * The scopes of an OAuth grant, as they were set or as the provider named them at a renewal. Empty where nobody said.
+   * </pre>
+   *
+   * <code>repeated string scopes = 12 [json_name = "scopes"];</code>
+   * @return The count of scopes.
+   */
+  int getScopesCount();
+  /**
+   * <pre>
+   * The scopes of an OAuth grant, as they were set or as the provider named them at a renewal. Empty where nobody said.
+   * </pre>
+   *
+   * <code>repeated string scopes = 12 [json_name = "scopes"];</code>
+   * @param index The index of the element to return.
+   * @return The scopes at the given index.
+   */
+  java.lang.String getScopes(int index);
+  /**
+   * <pre>
+   * The scopes of an OAuth grant, as they were set or as the provider named them at a renewal. Empty where nobody said.
+   * </pre>
+   *
+   * <code>repeated string scopes = 12 [json_name = "scopes"];</code>
+   * @param index The index of the value to return.
+   * @return The bytes of the scopes at the given index.
+   */
+  com.google.protobuf.ByteString
+      getScopesBytes(int index);
+
+  /**
+   * <pre>
+   * When the provider last took the credentials, up to five minutes late. Unset if it has not since they were set.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp last_success_time = 13 [json_name = "lastSuccessTime"];</code>
+   * @return Whether the lastSuccessTime field is set.
+   */
+  boolean hasLastSuccessTime();
+  /**
+   * <pre>
+   * When the provider last took the credentials, up to five minutes late. Unset if it has not since they were set.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp last_success_time = 13 [json_name = "lastSuccessTime"];</code>
+   * @return The lastSuccessTime.
+   */
+  com.google.protobuf.Timestamp getLastSuccessTime();
+  /**
+   * <pre>
+   * When the provider last took the credentials, up to five minutes late. Unset if it has not since they were set.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp last_success_time = 13 [json_name = "lastSuccessTime"];</code>
+   */
+  com.google.protobuf.TimestampOrBuilder getLastSuccessTimeOrBuilder();
+
+  /**
+   * <pre>
+   * When it last refused them, or what the customer's plan or role does not allow, up to five minutes late. Unset if it has not
+   * since they were set. A later `last_success_time` says that it has passed, or that other requests are allowed.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp last_failure_time = 14 [json_name = "lastFailureTime"];</code>
+   * @return Whether the lastFailureTime field is set.
+   */
+  boolean hasLastFailureTime();
+  /**
+   * <pre>
+   * When it last refused them, or what the customer's plan or role does not allow, up to five minutes late. Unset if it has not
+   * since they were set. A later `last_success_time` says that it has passed, or that other requests are allowed.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp last_failure_time = 14 [json_name = "lastFailureTime"];</code>
+   * @return The lastFailureTime.
+   */
+  com.google.protobuf.Timestamp getLastFailureTime();
+  /**
+   * <pre>
+   * When it last refused them, or what the customer's plan or role does not allow, up to five minutes late. Unset if it has not
+   * since they were set. A later `last_success_time` says that it has passed, or that other requests are allowed.
+   * </pre>
+   *
+   * <code>.google.protobuf.Timestamp last_failure_time = 14 [json_name = "lastFailureTime"];</code>
+   */
+  com.google.protobuf.TimestampOrBuilder getLastFailureTimeOrBuilder();
+
+  /**
+   * <pre>
+   * The code of the error that it did so with: `UNAUTHORIZED_ERROR`, `PAYMENT_REQUIRED_ERROR` or `FORBIDDEN_ERROR`. Empty while
+   * `last_failure_time` is unset.
+   * </pre>
+   *
+   * <code>string last_failure_code = 15 [json_name = "lastFailureCode"];</code>
+   * @return The lastFailureCode.
+   */
+  java.lang.String getLastFailureCode();
+  /**
+   * <pre>
+   * The code of the error that it did so with: `UNAUTHORIZED_ERROR`, `PAYMENT_REQUIRED_ERROR` or `FORBIDDEN_ERROR`. Empty while
+   * `last_failure_time` is unset.
+   * </pre>
+   *
+   * <code>string last_failure_code = 15 [json_name = "lastFailureCode"];</code>
+   * @return The bytes for lastFailureCode.
+   */
+  com.google.protobuf.ByteString
+      getLastFailureCodeBytes();
 }

@@ -97,8 +97,8 @@ public final class ConnectionServiceOuterClass extends com.google.protobuf.Gener
     java.lang.String[] descriptorData = {
       "\n&engagement/v1/connection_service.proto" +
       "\022\rengagement.v1\032\034engagement/v1/envelope." +
-      "proto\032\037google/protobuf/timestamp.proto\"\327" +
-      "\004\n\nConnection\022\037\n\013customer_id\030\001 \001(\tR\ncust" +
+      "proto\032\037google/protobuf/timestamp.proto\"\253" +
+      "\006\n\nConnection\022\037\n\013customer_id\030\001 \001(\tR\ncust" +
       "omerId\022#\n\rprovider_name\030\002 \001(\tR\014providerN" +
       "ame\0224\n\005state\030\003 \001(\0162\036.engagement.v1.Conne" +
       "ctionStateR\005state\022!\n\014state_reason\030\004 \001(\tR" +
@@ -113,66 +113,72 @@ public final class ConnectionServiceOuterClass extends com.google.protobuf.Gener
       "xpireTime\022#\n\rrenewal_error\030\n \001(\tR\014renewa" +
       "lError\022H\n\022renewal_error_time\030\013 \001(\0132\032.goo" +
       "gle.protobuf.TimestampR\020renewalErrorTime" +
-      "\"\213\002\n\020OAuthCredentials\022&\n\014access_token\030\001 " +
-      "\001(\tB\003\200\001\001R\013accessToken\022(\n\rrefresh_token\030\002" +
-      " \001(\tB\003\200\001\001R\014refreshToken\022;\n\013expire_time\030\003" +
-      " \001(\0132\032.google.protobuf.TimestampR\nexpire" +
-      "Time\022\033\n\tclient_id\030\004 \001(\tR\010clientId\022(\n\rcli" +
-      "ent_secret\030\005 \001(\tB\003\200\001\001R\014clientSecret\022!\n\014r" +
-      "edirect_uri\030\006 \001(\tR\013redirectUri\"\351\001\n\024SetCo" +
-      "nnectionRequest\022\037\n\013customer_id\030\001 \001(\tR\ncu" +
-      "stomerId\022#\n\rprovider_name\030\002 \001(\tR\014provide" +
-      "rName\022\036\n\007api_key\030\003 \001(\tB\003\200\001\001H\000R\006apiKey\0227\n" +
-      "\005oauth\030\004 \001(\0132\037.engagement.v1.OAuthCreden" +
-      "tialsH\000R\005oauth\022#\n\rvalidate_only\030\005 \001(\010R\014v" +
-      "alidateOnlyB\r\n\013credentials\"l\n\025SetConnect" +
+      "\022\026\n\006scopes\030\014 \003(\tR\006scopes\022F\n\021last_success" +
+      "_time\030\r \001(\0132\032.google.protobuf.TimestampR" +
+      "\017lastSuccessTime\022F\n\021last_failure_time\030\016 " +
+      "\001(\0132\032.google.protobuf.TimestampR\017lastFai" +
+      "lureTime\022*\n\021last_failure_code\030\017 \001(\tR\017las" +
+      "tFailureCode\"\243\002\n\020OAuthCredentials\022&\n\014acc" +
+      "ess_token\030\001 \001(\tB\003\200\001\001R\013accessToken\022(\n\rref" +
+      "resh_token\030\002 \001(\tB\003\200\001\001R\014refreshToken\022;\n\013e" +
+      "xpire_time\030\003 \001(\0132\032.google.protobuf.Times" +
+      "tampR\nexpireTime\022\033\n\tclient_id\030\004 \001(\tR\010cli" +
+      "entId\022(\n\rclient_secret\030\005 \001(\tB\003\200\001\001R\014clien" +
+      "tSecret\022!\n\014redirect_uri\030\006 \001(\tR\013redirectU" +
+      "ri\022\026\n\006scopes\030\007 \003(\tR\006scopes\"\351\001\n\024SetConnec" +
+      "tionRequest\022\037\n\013customer_id\030\001 \001(\tR\ncustom" +
+      "erId\022#\n\rprovider_name\030\002 \001(\tR\014providerNam" +
+      "e\022\036\n\007api_key\030\003 \001(\tB\003\200\001\001H\000R\006apiKey\0227\n\005oau" +
+      "th\030\004 \001(\0132\037.engagement.v1.OAuthCredential" +
+      "sH\000R\005oauth\022#\n\rvalidate_only\030\005 \001(\010R\014valid" +
+      "ateOnlyB\r\n\013credentials\"l\n\025SetConnectionR" +
+      "esponse\0229\n\nconnection\030\001 \001(\0132\031.engagement" +
+      ".v1.ConnectionR\nconnection\022\030\n\007changed\030\002 " +
+      "\001(\010R\007changed\"\\\n\024GetConnectionRequest\022\037\n\013" +
+      "customer_id\030\001 \001(\tR\ncustomerId\022#\n\rprovide" +
+      "r_name\030\002 \001(\tR\014providerName\"R\n\025GetConnect" +
       "ionResponse\0229\n\nconnection\030\001 \001(\0132\031.engage" +
-      "ment.v1.ConnectionR\nconnection\022\030\n\007change" +
-      "d\030\002 \001(\010R\007changed\"\\\n\024GetConnectionRequest" +
-      "\022\037\n\013customer_id\030\001 \001(\tR\ncustomerId\022#\n\rpro" +
-      "vider_name\030\002 \001(\tR\014providerName\"R\n\025GetCon" +
-      "nectionResponse\0229\n\nconnection\030\001 \001(\0132\031.en" +
-      "gagement.v1.ConnectionR\nconnection\"\320\001\n\026L" +
-      "istConnectionsRequest\022\033\n\tpage_size\030\001 \001(\005" +
-      "R\010pageSize\022\035\n\npage_token\030\002 \001(\tR\tpageToke" +
-      "n\022\037\n\013customer_id\030\003 \001(\tR\ncustomerId\022#\n\rpr" +
-      "ovider_name\030\004 \001(\tR\014providerName\0224\n\005state" +
-      "\030\005 \001(\0162\036.engagement.v1.ConnectionStateR\005" +
-      "state\"~\n\027ListConnectionsResponse\022;\n\013conn" +
-      "ections\030\001 \003(\0132\031.engagement.v1.Connection" +
-      "R\013connections\022&\n\017next_page_token\030\002 \001(\tR\r" +
-      "nextPageToken\"^\n\026CheckConnectionRequest\022" +
-      "\037\n\013customer_id\030\001 \001(\tR\ncustomerId\022#\n\rprov" +
-      "ider_name\030\002 \001(\tR\014providerName\"\202\001\n\027CheckC" +
-      "onnectionResponse\022,\n\006errors\030\001 \003(\0132\024.enga" +
-      "gement.v1.ErrorR\006errors\0229\n\nconnection\030\002 " +
-      "\001(\0132\031.engagement.v1.ConnectionR\nconnecti" +
-      "on\"_\n\027DeleteConnectionRequest\022\037\n\013custome" +
-      "r_id\030\001 \001(\tR\ncustomerId\022#\n\rprovider_name\030" +
-      "\002 \001(\tR\014providerName\"4\n\030DeleteConnectionR" +
-      "esponse\022\030\n\007deleted\030\001 \001(\010R\007deleted*s\n\017Con" +
-      "nectionState\022 \n\034CONNECTION_STATE_UNSPECI" +
-      "FIED\020\000\022\033\n\027CONNECTION_STATE_ACTIVE\020\001\022!\n\035C" +
-      "ONNECTION_STATE_NEEDS_REAUTH\020\002*m\n\017Creden" +
-      "tialsKind\022 \n\034CREDENTIALS_KIND_UNSPECIFIE" +
-      "D\020\000\022\034\n\030CREDENTIALS_KIND_API_KEY\020\001\022\032\n\026CRE" +
-      "DENTIALS_KIND_OAUTH\020\0022\215\004\n\021ConnectionServ" +
-      "ice\022_\n\rSetConnection\022#.engagement.v1.Set" +
-      "ConnectionRequest\032$.engagement.v1.SetCon" +
-      "nectionResponse\"\003\220\002\002\022_\n\rGetConnection\022#." +
-      "engagement.v1.GetConnectionRequest\032$.eng" +
-      "agement.v1.GetConnectionResponse\"\003\220\002\001\022e\n" +
-      "\017ListConnections\022%.engagement.v1.ListCon" +
-      "nectionsRequest\032&.engagement.v1.ListConn" +
-      "ectionsResponse\"\003\220\002\001\022e\n\017CheckConnection\022" +
-      "%.engagement.v1.CheckConnectionRequest\032&" +
-      ".engagement.v1.CheckConnectionResponse\"\003" +
-      "\220\002\002\022h\n\020DeleteConnection\022&.engagement.v1." +
-      "DeleteConnectionRequest\032\'.engagement.v1." +
-      "DeleteConnectionResponse\"\003\220\002\002Bi\n\021com.eng" +
-      "agement.v1P\001ZBgithub.com/seqstep/seqstep" +
-      "/generated/go/engagement/v1;engagementv1" +
-      "\252\002\rEngagement.V1b\006proto3"
+      "ment.v1.ConnectionR\nconnection\"\320\001\n\026ListC" +
+      "onnectionsRequest\022\033\n\tpage_size\030\001 \001(\005R\010pa" +
+      "geSize\022\035\n\npage_token\030\002 \001(\tR\tpageToken\022\037\n" +
+      "\013customer_id\030\003 \001(\tR\ncustomerId\022#\n\rprovid" +
+      "er_name\030\004 \001(\tR\014providerName\0224\n\005state\030\005 \001" +
+      "(\0162\036.engagement.v1.ConnectionStateR\005stat" +
+      "e\"~\n\027ListConnectionsResponse\022;\n\013connecti" +
+      "ons\030\001 \003(\0132\031.engagement.v1.ConnectionR\013co" +
+      "nnections\022&\n\017next_page_token\030\002 \001(\tR\rnext" +
+      "PageToken\"^\n\026CheckConnectionRequest\022\037\n\013c" +
+      "ustomer_id\030\001 \001(\tR\ncustomerId\022#\n\rprovider" +
+      "_name\030\002 \001(\tR\014providerName\"\202\001\n\027CheckConne" +
+      "ctionResponse\022,\n\006errors\030\001 \003(\0132\024.engageme" +
+      "nt.v1.ErrorR\006errors\0229\n\nconnection\030\002 \001(\0132" +
+      "\031.engagement.v1.ConnectionR\nconnection\"_" +
+      "\n\027DeleteConnectionRequest\022\037\n\013customer_id" +
+      "\030\001 \001(\tR\ncustomerId\022#\n\rprovider_name\030\002 \001(" +
+      "\tR\014providerName\"4\n\030DeleteConnectionRespo" +
+      "nse\022\030\n\007deleted\030\001 \001(\010R\007deleted*s\n\017Connect" +
+      "ionState\022 \n\034CONNECTION_STATE_UNSPECIFIED" +
+      "\020\000\022\033\n\027CONNECTION_STATE_ACTIVE\020\001\022!\n\035CONNE" +
+      "CTION_STATE_NEEDS_REAUTH\020\002*m\n\017Credential" +
+      "sKind\022 \n\034CREDENTIALS_KIND_UNSPECIFIED\020\000\022" +
+      "\034\n\030CREDENTIALS_KIND_API_KEY\020\001\022\032\n\026CREDENT" +
+      "IALS_KIND_OAUTH\020\0022\215\004\n\021ConnectionService\022" +
+      "_\n\rSetConnection\022#.engagement.v1.SetConn" +
+      "ectionRequest\032$.engagement.v1.SetConnect" +
+      "ionResponse\"\003\220\002\002\022_\n\rGetConnection\022#.enga" +
+      "gement.v1.GetConnectionRequest\032$.engagem" +
+      "ent.v1.GetConnectionResponse\"\003\220\002\001\022e\n\017Lis" +
+      "tConnections\022%.engagement.v1.ListConnect" +
+      "ionsRequest\032&.engagement.v1.ListConnecti" +
+      "onsResponse\"\003\220\002\001\022e\n\017CheckConnection\022%.en" +
+      "gagement.v1.CheckConnectionRequest\032&.eng" +
+      "agement.v1.CheckConnectionResponse\"\003\220\002\002\022" +
+      "h\n\020DeleteConnection\022&.engagement.v1.Dele" +
+      "teConnectionRequest\032\'.engagement.v1.Dele" +
+      "teConnectionResponse\"\003\220\002\002Bi\n\021com.engagem" +
+      "ent.v1P\001ZBgithub.com/seqstep/seqstep/gen" +
+      "erated/go/engagement/v1;engagementv1\252\002\rE" +
+      "ngagement.V1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -185,13 +191,13 @@ public final class ConnectionServiceOuterClass extends com.google.protobuf.Gener
     internal_static_engagement_v1_Connection_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_engagement_v1_Connection_descriptor,
-        new java.lang.String[] { "CustomerId", "ProviderName", "State", "StateReason", "StateTime", "CreateTime", "UpdateTime", "CredentialsKind", "ExpireTime", "RenewalError", "RenewalErrorTime", });
+        new java.lang.String[] { "CustomerId", "ProviderName", "State", "StateReason", "StateTime", "CreateTime", "UpdateTime", "CredentialsKind", "ExpireTime", "RenewalError", "RenewalErrorTime", "Scopes", "LastSuccessTime", "LastFailureTime", "LastFailureCode", });
     internal_static_engagement_v1_OAuthCredentials_descriptor =
       getDescriptor().getMessageType(1);
     internal_static_engagement_v1_OAuthCredentials_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_engagement_v1_OAuthCredentials_descriptor,
-        new java.lang.String[] { "AccessToken", "RefreshToken", "ExpireTime", "ClientId", "ClientSecret", "RedirectUri", });
+        new java.lang.String[] { "AccessToken", "RefreshToken", "ExpireTime", "ClientId", "ClientSecret", "RedirectUri", "Scopes", });
     internal_static_engagement_v1_SetConnectionRequest_descriptor =
       getDescriptor().getMessageType(2);
     internal_static_engagement_v1_SetConnectionRequest_fieldAccessorTable = new

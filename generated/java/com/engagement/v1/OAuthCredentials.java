@@ -37,6 +37,8 @@ private static final long serialVersionUID = 0L;
     clientId_ = "";
     clientSecret_ = "";
     redirectUri_ = "";
+    scopes_ =
+        com.google.protobuf.LazyStringArrayList.emptyList();
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
@@ -331,6 +333,59 @@ private static final long serialVersionUID = 0L;
     }
   }
 
+  public static final int SCOPES_FIELD_NUMBER = 7;
+  @SuppressWarnings("serial")
+  private com.google.protobuf.LazyStringArrayList scopes_ =
+      com.google.protobuf.LazyStringArrayList.emptyList();
+  /**
+   * <pre>
+   * The scopes that the customer granted, to be shown; 2,048 characters at most, with a space between them. Empty: not known.
+   * </pre>
+   *
+   * <code>repeated string scopes = 7 [json_name = "scopes"];</code>
+   * @return A list containing the scopes.
+   */
+  public com.google.protobuf.ProtocolStringList
+      getScopesList() {
+    return scopes_;
+  }
+  /**
+   * <pre>
+   * The scopes that the customer granted, to be shown; 2,048 characters at most, with a space between them. Empty: not known.
+   * </pre>
+   *
+   * <code>repeated string scopes = 7 [json_name = "scopes"];</code>
+   * @return The count of scopes.
+   */
+  public int getScopesCount() {
+    return scopes_.size();
+  }
+  /**
+   * <pre>
+   * The scopes that the customer granted, to be shown; 2,048 characters at most, with a space between them. Empty: not known.
+   * </pre>
+   *
+   * <code>repeated string scopes = 7 [json_name = "scopes"];</code>
+   * @param index The index of the element to return.
+   * @return The scopes at the given index.
+   */
+  public java.lang.String getScopes(int index) {
+    return scopes_.get(index);
+  }
+  /**
+   * <pre>
+   * The scopes that the customer granted, to be shown; 2,048 characters at most, with a space between them. Empty: not known.
+   * </pre>
+   *
+   * <code>repeated string scopes = 7 [json_name = "scopes"];</code>
+   * @param index The index of the value to return.
+   * @return The bytes of the scopes at the given index.
+   */
+  public com.google.protobuf.ByteString
+      getScopesBytes(int index) {
+    return scopes_.getByteString(index);
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -363,6 +418,9 @@ private static final long serialVersionUID = 0L;
     if (!com.google.protobuf.GeneratedMessage.isStringEmpty(redirectUri_)) {
       com.google.protobuf.GeneratedMessage.writeString(output, 6, redirectUri_);
     }
+    for (int i = 0; i < scopes_.size(); i++) {
+      com.google.protobuf.GeneratedMessage.writeString(output, 7, scopes_.getRaw(i));
+    }
     getUnknownFields().writeTo(output);
   }
   private int computeSerializedSize_0() {
@@ -385,6 +443,14 @@ private static final long serialVersionUID = 0L;
     }
     if (!com.google.protobuf.GeneratedMessage.isStringEmpty(redirectUri_)) {
       size += com.google.protobuf.GeneratedMessage.computeStringSize(6, redirectUri_);
+    }
+    {
+      int dataSize = 0;
+      for (int i = 0; i < scopes_.size(); i++) {
+        dataSize += computeStringSizeNoTag(scopes_.getRaw(i));
+      }
+      size += dataSize;
+      size += 1 * getScopesList().size();
     }
     return size;
   }
@@ -425,6 +491,8 @@ private static final long serialVersionUID = 0L;
         .equals(other.getClientSecret())) return false;
     if (!getRedirectUri()
         .equals(other.getRedirectUri())) return false;
+    if (!getScopesList()
+        .equals(other.getScopesList())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -450,6 +518,10 @@ private static final long serialVersionUID = 0L;
     hash = (53 * hash) + getClientSecret().hashCode();
     hash = (37 * hash) + REDIRECT_URI_FIELD_NUMBER;
     hash = (53 * hash) + getRedirectUri().hashCode();
+    if (getScopesCount() > 0) {
+      hash = (37 * hash) + SCOPES_FIELD_NUMBER;
+      hash = (53 * hash) + getScopesList().hashCode();
+    }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -601,6 +673,8 @@ private static final long serialVersionUID = 0L;
       clientId_ = "";
       clientSecret_ = "";
       redirectUri_ = "";
+      scopes_ =
+          com.google.protobuf.LazyStringArrayList.emptyList();
       return this;
     }
 
@@ -656,6 +730,10 @@ private static final long serialVersionUID = 0L;
       if (((from_bitField0_ & 0x00000020) != 0)) {
         result.redirectUri_ = redirectUri_;
       }
+      if (((from_bitField0_ & 0x00000040) != 0)) {
+        scopes_.makeImmutable();
+        result.scopes_ = scopes_;
+      }
       result.bitField0_ |= to_bitField0_;
     }
 
@@ -697,6 +775,16 @@ private static final long serialVersionUID = 0L;
       if (!other.getRedirectUri().isEmpty()) {
         redirectUri_ = other.redirectUri_;
         bitField0_ |= 0x00000020;
+        onChanged();
+      }
+      if (!other.scopes_.isEmpty()) {
+        if (scopes_.isEmpty()) {
+          scopes_ = other.scopes_;
+          bitField0_ |= 0x00000040;
+        } else {
+          ensureScopesIsMutable();
+          scopes_.addAll(other.scopes_);
+        }
         onChanged();
       }
       this.mergeUnknownFields(other.getUnknownFields());
@@ -755,6 +843,11 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000020;
               break;
             } // case 50
+            case 58: {
+              ensureScopesIsMutable();
+              scopes_.add(input.readStringRequireUtf8());
+              break;
+            } // case 58
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -1383,6 +1476,153 @@ private static final long serialVersionUID = 0L;
       checkByteStringIsUtf8(value);
       redirectUri_ = value;
       bitField0_ |= 0x00000020;
+      onChanged();
+      return this;
+    }
+
+    private com.google.protobuf.LazyStringArrayList scopes_ =
+        com.google.protobuf.LazyStringArrayList.emptyList();
+    private void ensureScopesIsMutable() {
+      if (!scopes_.isModifiable()) {
+        scopes_ = new com.google.protobuf.LazyStringArrayList(scopes_);
+      }
+      bitField0_ |= 0x00000040;
+    }
+    /**
+     * <pre>
+     * The scopes that the customer granted, to be shown; 2,048 characters at most, with a space between them. Empty: not known.
+     * </pre>
+     *
+     * <code>repeated string scopes = 7 [json_name = "scopes"];</code>
+     * @return A list containing the scopes.
+     */
+    public com.google.protobuf.ProtocolStringList
+        getScopesList() {
+      scopes_.makeImmutable();
+      return scopes_;
+    }
+    /**
+     * <pre>
+     * The scopes that the customer granted, to be shown; 2,048 characters at most, with a space between them. Empty: not known.
+     * </pre>
+     *
+     * <code>repeated string scopes = 7 [json_name = "scopes"];</code>
+     * @return The count of scopes.
+     */
+    public int getScopesCount() {
+      return scopes_.size();
+    }
+    /**
+     * <pre>
+     * The scopes that the customer granted, to be shown; 2,048 characters at most, with a space between them. Empty: not known.
+     * </pre>
+     *
+     * <code>repeated string scopes = 7 [json_name = "scopes"];</code>
+     * @param index The index of the element to return.
+     * @return The scopes at the given index.
+     */
+    public java.lang.String getScopes(int index) {
+      return scopes_.get(index);
+    }
+    /**
+     * <pre>
+     * The scopes that the customer granted, to be shown; 2,048 characters at most, with a space between them. Empty: not known.
+     * </pre>
+     *
+     * <code>repeated string scopes = 7 [json_name = "scopes"];</code>
+     * @param index The index of the value to return.
+     * @return The bytes of the scopes at the given index.
+     */
+    public com.google.protobuf.ByteString
+        getScopesBytes(int index) {
+      return scopes_.getByteString(index);
+    }
+    /**
+     * <pre>
+     * The scopes that the customer granted, to be shown; 2,048 characters at most, with a space between them. Empty: not known.
+     * </pre>
+     *
+     * <code>repeated string scopes = 7 [json_name = "scopes"];</code>
+     * @param index The index to set the value at.
+     * @param value The scopes to set.
+     * @return This builder for chaining.
+     */
+    public Builder setScopes(
+        int index, java.lang.String value) {
+      java.util.Objects.requireNonNull(value);
+      ensureScopesIsMutable();
+      scopes_.set(index, value);
+      bitField0_ |= 0x00000040;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The scopes that the customer granted, to be shown; 2,048 characters at most, with a space between them. Empty: not known.
+     * </pre>
+     *
+     * <code>repeated string scopes = 7 [json_name = "scopes"];</code>
+     * @param value The scopes to add.
+     * @return This builder for chaining.
+     */
+    public Builder addScopes(
+        java.lang.String value) {
+      java.util.Objects.requireNonNull(value);
+      ensureScopesIsMutable();
+      scopes_.add(value);
+      bitField0_ |= 0x00000040;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The scopes that the customer granted, to be shown; 2,048 characters at most, with a space between them. Empty: not known.
+     * </pre>
+     *
+     * <code>repeated string scopes = 7 [json_name = "scopes"];</code>
+     * @param values The scopes to add.
+     * @return This builder for chaining.
+     */
+    public Builder addAllScopes(
+        java.lang.Iterable<java.lang.String> values) {
+      ensureScopesIsMutable();
+      com.google.protobuf.AbstractMessageLite.Builder.addAll(
+          values, scopes_);
+      bitField0_ |= 0x00000040;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The scopes that the customer granted, to be shown; 2,048 characters at most, with a space between them. Empty: not known.
+     * </pre>
+     *
+     * <code>repeated string scopes = 7 [json_name = "scopes"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearScopes() {
+      scopes_ =
+        com.google.protobuf.LazyStringArrayList.emptyList();
+      bitField0_ = (bitField0_ & ~0x00000040);;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The scopes that the customer granted, to be shown; 2,048 characters at most, with a space between them. Empty: not known.
+     * </pre>
+     *
+     * <code>repeated string scopes = 7 [json_name = "scopes"];</code>
+     * @param value The bytes of the scopes to add.
+     * @return This builder for chaining.
+     */
+    public Builder addScopesBytes(
+        com.google.protobuf.ByteString value) {
+      java.util.Objects.requireNonNull(value);
+      checkByteStringIsUtf8(value);
+      ensureScopesIsMutable();
+      scopes_.add(value);
+      bitField0_ |= 0x00000040;
       onChanged();
       return this;
     }

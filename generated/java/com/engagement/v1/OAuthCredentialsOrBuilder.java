@@ -136,4 +136,45 @@ public interface OAuthCredentialsOrBuilder extends
    */
   com.google.protobuf.ByteString
       getRedirectUriBytes();
+
+  /**
+   * <pre>
+   * The scopes that the customer granted, to be shown; 2,048 characters at most, with a space between them. Empty: not known.
+   * </pre>
+   *
+   * <code>repeated string scopes = 7 [json_name = "scopes"];</code>
+   * @return A list containing the scopes.
+   */
+  java.util.List<java.lang.String>
+      getScopesList();
+  /**
+   * <pre>
+   * The scopes that the customer granted, to be shown; 2,048 characters at most, with a space between them. Empty: not known.
+   * </pre>
+   *
+   * <code>repeated string scopes = 7 [json_name = "scopes"];</code>
+   * @return The count of scopes.
+   */
+  int getScopesCount();
+  /**
+   * <pre>
+   * The scopes that the customer granted, to be shown; 2,048 characters at most, with a space between them. Empty: not known.
+   * </pre>
+   *
+   * <code>repeated string scopes = 7 [json_name = "scopes"];</code>
+   * @param index The index of the element to return.
+   * @return The scopes at the given index.
+   */
+  java.lang.String getScopes(int index);
+  /**
+   * <pre>
+   * The scopes that the customer granted, to be shown; 2,048 characters at most, with a space between them. Empty: not known.
+   * </pre>
+   *
+   * <code>repeated string scopes = 7 [json_name = "scopes"];</code>
+   * @param index The index of the value to return.
+   * @return The bytes of the scopes at the given index.
+   */
+  com.google.protobuf.ByteString
+      getScopesBytes(int index);
 }
