@@ -294,7 +294,7 @@ async def running(settings: Settings) -> AsyncIterator[App]:
                 settings.grpc_address,
                 tls,
                 connection_servicer=ConnectionServicer(
-                    ManagementHandler(*serving),
+                    ManagementHandler(*serving, tracing.call if tracing is not None else None),
                     ConnectionMessages(ManageConnections(administration, connections, sessions)),
                 ),
                 shared=shared,

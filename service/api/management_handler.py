@@ -1,9 +1,11 @@
 """Handles a call on connections from its metadata to its end: authentication, permission, admission, the log."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Generic, Protocol, TypeVar
+from contextlib import AbstractContextManager
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
 import structlog
@@ -49,6 +51,9 @@ _TOO_LATE: Final = Problem(
 )
 
 T = TypeVar("T")
+
+ManagementSpan: TypeAlias = Callable[[str, metadata.MetadataPairs, str], AbstractContextManager[None]]
+"""Opens the span of a call, given its method, its metadata and the full name of its service."""
 
 
 class NamesConnection(Protocol):
@@ -131,6 +136,7 @@ class ManagementHandler:
         call_logs: Sequence[CallLog],
         deadlines: DeadlinePolicy,
         admission: Admission,
+        span: ManagementSpan | None = None,
     ) -> None:
         """Makes the handler.
 
@@ -139,7 +145,9 @@ class ManagementHandler:
             call_logs: Where a record of each call goes.
             deadlines: How long a call may take.
             admission: How many calls are served at a time.
+            span: Opens the span of a call; None without traces.
         """
+        self._span = span
         self._applications = applications
         self._call_logs = call_logs
         self._deadlines = deadlines
@@ -160,7 +168,16 @@ class ManagementHandler:
             inbound: The call.
             carry_out: Does what it asks for.
         """
-        call = _Call(service, method, inbound)
+        pairs = inbound.metadata_pairs()
+        with self._span(method, pairs, service) if self._span is not None else contextlib.nullcontext():
+            return await self._handle(_Call(service, method, inbound), inbound, carry_out)
+
+    async def _handle(
+        self,
+        call: "_Call",
+        inbound: InboundManagementCall[RequestT],
+        carry_out: Callable[[ManagementCall, RequestT], Awaitable[T]],
+    ) -> ManagementOutcome[T]:
         response: T | None = None
         problem: Problem | None = None
         violations: Sequence[Violation] = ()

@@ -72,16 +72,17 @@ class Tracing:
             log.warning("spans lost", reason="the collector took no more of them in time")
 
     @contextmanager
-    def call(self, method: str, pairs: Sequence[tuple[str, str | bytes]]) -> Iterator[None]:
+    def call(self, method: str, pairs: Sequence[tuple[str, str | bytes]], service: str = SERVICE) -> Iterator[None]:
         """A span for a call, for the length of a `with` block; its trace id is in all log lines of the call.
 
         Args:
             method: The method of the contract.
             pairs: The metadata, which may have the context that the caller's span propagates.
+            service: The full name of the service that the method is of.
         """
         carrier = {key: value if isinstance(value, str) else value.decode("latin-1") for key, value in pairs}
         context = propagate.extract(carrier)
-        with self._span(f"{SERVICE}/{method}", SpanKind.SERVER, context) as span:
+        with self._span(f"{service}/{method}", SpanKind.SERVER, context) as span:
             trace_id = trace.format_trace_id(span.get_span_context().trace_id)
             with structlog.contextvars.bound_contextvars(trace_id=trace_id):
                 yield
@@ -92,7 +93,7 @@ class Tracing:
         if not span.is_recording():
             return
         attributes: dict[str, str | int | bool] = {
-            "rpc.service": SERVICE,
+            "rpc.service": record.service,
             "rpc.method": record.method,
             "client.address": record.peer.rpartition(":")[0],
             "seqstep.validate_only": record.validate_only,

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from engagement.v1 import connection_service_pb2 as pb
+from engagement.v1.connection_service_pb2_grpc import ConnectionServiceStub
 
 from sandbox import seed
 from service import app
@@ -66,6 +68,23 @@ async def test_a_call_has_a_span_in_the_callers_trace(
         assert (request.attributes["http.response.status_code"], request.attributes["seqstep.attempt"]) == (200, 1)
         assert 0 < request.milliseconds < span.milliseconds
     assert any(each.name.startswith("SELECT") and each.parent_id == span.span_id for each in collector.spans)
+
+
+async def test_a_call_on_connections_has_a_span(service: RunningService, log: Log, collector: OtlpReceiver) -> None:
+    key = await service.applications.rotate_key("billing", None, may_manage=True)
+    stub = ConnectionServiceStub(service.channel)
+    metadata = (("x-api-key", key.reveal()), ("x-request-id", "r-1"), TRACEPARENT)
+    request = pb.CheckConnectionRequest(customer_id=CUSTOMER, provider_name="apollo")
+    await stub.CheckConnection(request, metadata=metadata, timeout=10)
+    name = "engagement.v1.ConnectionService/CheckConnection"
+    await until(lambda: collector.named(name))
+    [span] = collector.named(name)
+    assert (span.trace_id, span.parent_id, span.kind, span.failed) == (TRACE, PARENT, "SPAN_KIND_SERVER", False)
+    assert span.attributes["rpc.service"] == "engagement.v1.ConnectionService"
+    assert span.attributes["seqstep.request_id"] == "r-1"
+    assert (await log.line("r-1"))["trace_id"] == TRACE
+    [probe] = [each for each in collector.spans if "seqstep.endpoint" in each.attributes]
+    assert (probe.trace_id, probe.parent_id) == (TRACE, span.span_id)
 
 
 async def test_every_attempt_has_a_span(service: RunningService, collector: OtlpReceiver) -> None:
