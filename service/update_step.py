@@ -168,8 +168,9 @@ def _check_preconditions(plan: Plan, update: StepUpdate, session: ProviderSessio
     if not update.etag and not update.refuse_shared:
         return
     needed = [write for write in plan.writes if session.is_needed(write)]
-    seen, present = StepEtag.parse(update.etag), StepEtag.of(plan.content)
-    if seen is not None:
+    given, present = StepEtag.parse(update.etag), StepEtag.of(plan.content)
+    if given is not None:
+        seen = given
         conflicts: list[FieldChange] = []
         for write in needed:
             if _is_of_step(write) and seen.fields != present.fields:
@@ -178,7 +179,7 @@ def _check_preconditions(plan: Plan, update: StepUpdate, session: ProviderSessio
             elif not _is_of_step(write) and seen.template != present.template:
                 conflicts += _conflicts(write, plan.content.texts)
                 seen = replace(seen, template=present.template)
-        if conflicts:
+        if seen != given:
             raise StepChanged(update, conflicts, seen)
     if update.refuse_shared and plan.sharing and not all(map(_is_of_step, needed)):
         raise SharedTemplateRefused(plan.content.template_id, plan.sharing)

@@ -271,10 +271,10 @@ def decide(update: StepUpdate, response: ProviderResponse) -> Plan:
 
 
 def show(query: StepQuery, response: ProviderResponse) -> ShownSequence:
-    """The steps that are wanted, given the sequence as Apollo shows it; what is odd or not shown of them is left out.
+    """The steps that are wanted, given the sequence as Apollo shows it; what is odd or not shown of one of them is left out.
 
     Raises:
-        UpdateFailed: The step is not in the sequence, or the steps are not shown.
+        UpdateFailed: The step is not in the sequence, or the steps are not all shown.
     """
     sequence, campaign = _sequence(query, response)
     steps = _array(query, sequence, "emailer_steps")
@@ -292,6 +292,9 @@ def show(query: StepQuery, response: ProviderResponse) -> ShownSequence:
         if not wanted:
             raise StepNotFound(query)
     else:
+        raw = sequence["emailer_steps"] or []
+        if len(raw) != len(steps) or not all(_is_id(each.get("id")) for each in steps):
+            raise NotShown(query, "all of its steps")
         wanted = sorted(own, key=lambda each: whole(each.get("position"), MAX_ORDER) or 0)
     by_step: dict[str, list[dict[str, JsonValue]]] = {}
     users: dict[str, dict[str, None]] = {}
@@ -407,14 +410,12 @@ def _plan_template(
         archived=record.get("archived") is True,
     )
     users = [each for each in all_touches if _same_id(each.get("emailer_template_id"), template_id)]
-    sharing = [
-        step_id
-        for other in steps
-        if other is not step
-        and isinstance(step_id := other.get("id"), str)
-        and _ID.fullmatch(step_id)
-        and any(_same_id(each.get("emailer_step_id"), step_id) for each in users)
-    ]
+    other_users = {_text(each.get("emailer_step_id")).lower() for each in users} - {update.sequence_step_id.lower()}
+    if update.refuse_shared and not all(map(_is_id, other_users)):
+        raise NotShown(update, "which steps use the template")
+    # In the order of the steps; those that are not shown themselves come last.
+    order = {_text(each.get("id")).lower(): place for place, each in enumerate(steps)}
+    sharing = sorted(filter(_is_id, other_users), key=lambda user: (order.get(user, len(order)), user))
     variant = Variant(
         _shown_id(touch),
         len(touches),

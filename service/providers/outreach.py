@@ -224,7 +224,8 @@ class Outreach:
         _require_membership(query, step)
         shown = _shown_step(step, variants, _templates(included))
         if query.with_sharing:
-            shown = _with_users(shown, await self._users([each.template_id for each in shown.variants], reader))
+            users, are_all = await self._users([each.template_id for each in shown.variants], reader)
+            shown = _with_users(shown, users, is_complete=are_all)
         return _shown_sequence(query, _included(included, "sequence", query.sequence_id), [shown])
 
     async def _read_sequence(self, query: StepQuery, reader: Reader) -> ShownSequence:
@@ -247,16 +248,22 @@ class Outreach:
         return show(query, steps, included, sequence)
 
     async def _sharing(self, update: StepUpdate, template_id: str, reader: Reader) -> list[str]:
-        """The other steps that use a template."""
-        users = await self._users([template_id], reader)
-        steps = users.get(int(template_id), set()) - {int(update.sequence_step_id)}
-        return [str(step) for step in sorted(steps)]
+        """The other steps that use a template.
 
-    async def _users(self, template_ids: Sequence[str], reader: Reader) -> dict[int, set[int]]:
-        """The steps that use each of some templates."""
+        Raises:
+            UpdateFailed: The provider does not show them; they are known not to be all where this one is not among them.
+        """
+        users, are_all = await self._users([template_id], reader)
+        steps, own = users.get(int(template_id), set()), int(update.sequence_step_id)
+        if update.refuse_shared and not (are_all and own in steps):
+            raise NotShown(update, "which steps use the template")
+        return [str(step) for step in sorted(steps - {own})]
+
+    async def _users(self, template_ids: Sequence[str], reader: Reader) -> tuple[dict[int, set[int]], bool]:
+        """The steps that use each of some templates, and whether these are all that do, as far as that can be seen."""
         named = ",".join(sorted({template_id for template_id in template_ids if template_id}))
         if not named:
-            return {}
+            return {}, True
         _, found, _ = await self._read_all(
             "sequenceTemplates",
             f"filter[template][id]={named}&fields[sequenceTemplate]=sequenceStep,template",
@@ -264,11 +271,14 @@ class Outreach:
             reader,
         )
         users: dict[int, set[int]] = {}
+        are_all = True
         for each in found:
             template, step = _to_one(each, "template"), _to_one(each, "sequenceStep")
             if template is not None and step is not None:
                 users.setdefault(template, set()).add(step)
-        return users
+            else:
+                are_all = are_all and _is_empty(each, "template")
+        return users, are_all
 
     async def _read_all(
         self, collection: str, query: str, needs: str, reader: Reader
@@ -421,7 +431,10 @@ def show(
     included: Sequence[Mapping[str, JsonValue]],
     sequence: Mapping[str, JsonValue] | None,
 ) -> ShownSequence:
-    """A sequence with its steps as Outreach shows them; what is odd or not shown of them is left out.
+    """A sequence with its steps as Outreach shows them; what is odd or not shown of one of them is left out.
+
+    Raises:
+        UpdateFailed: A step or one of its variants is not shown.
 
     Args:
         query: What is wanted.
@@ -441,9 +454,11 @@ def show(
     templates = _templates(included)
     for step in steps:
         step_id = _id(step.get("id"))
-        if step_id is not None and _to_one(step, "sequence") in (None, int(query.sequence_id)):
-            found = _shown_step(step, variants.get(step_id, []), templates)
-            shown.append(_with_users(found, users, is_complete=False))
+        own = variants.get(step_id, [])
+        if step_id is None or not {*_to_many(step, "sequenceTemplates")} <= {_id(each.get("id")) for each in own}:
+            raise NotShown(query, "its steps with all of their variants")
+        if _to_one(step, "sequence") in (None, int(query.sequence_id)):
+            shown.append(_with_users(_shown_step(step, own, templates), users, is_complete=False))
     shown.sort(key=lambda step: step.order or 0)
     return _shown_sequence(query, sequence, shown)
 
@@ -501,20 +516,15 @@ def _shown_variant(
     )
 
 
-def _with_users(step: ShownStep, users: Mapping[int, set[int]], *, is_complete: bool = True) -> ShownStep:
-    """The step with the other steps that use its templates."""
+def _with_users(step: ShownStep, users: Mapping[int, set[int]], *, is_complete: bool) -> ShownStep:
+    """The step with the other steps that use its templates; they are not all where it is not among them itself."""
     own = int(step.sequence_step_id)
-    variants = tuple(
-        replace(
-            each,
-            sharing=tuple(str(user) for user in sorted(users.get(int(each.template_id), set()) - {own})),
-            is_sharing_complete=is_complete,
-        )
-        if each.template_id
-        else each
-        for each in step.variants
-    )
-    return replace(step, variants=variants)
+    variants = []
+    for each in step.variants:
+        found = users.get(int(each.template_id), set()) if each.template_id else set()
+        sharing = tuple(str(user) for user in sorted(found - {own}))
+        variants.append(replace(each, sharing=sharing, is_sharing_complete=is_complete and own in found))
+    return replace(step, variants=tuple(variants))
 
 
 def _covered(step: Mapping[str, JsonValue]) -> Mapping[str, JsonValue] | None:
@@ -572,6 +582,11 @@ def _to_one(resource: Mapping[str, JsonValue], name: str) -> int | None:
     """The id at the end of a to-one relationship; None if it has no end, or does not show it."""
     end = _linkage(resource, name)
     return _id(end.get("id")) if isinstance(end, dict) else None
+
+
+def _to_many(resource: Mapping[str, JsonValue], name: str) -> Sequence[int | None]:
+    """The ids at the ends of a to-many relationship; none if it does not show them."""
+    return [_id(end.get("id")) for end in objects(_linkage(resource, name))]
 
 
 def _is_empty(resource: Mapping[str, JsonValue], name: str) -> bool:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final
 
 from tests.support import apollo, outreach
-from tests.support.stand_in import FIELDS, READ, TOKEN, WRITE, Edit, Odd
+from tests.support.stand_in import FIELDS, READ, SHARING, TOKEN, WRITE, Edit, Odd
 
 NEW: Final = {"subject": "Quick question", "body": "<p>Are you well?</p>", "note": "call back"}
 
@@ -47,6 +47,9 @@ class Row:
         grant: What is odd about the customer's grant: `ended`, `no refresh token`, `ends soon`.
         connection: The state of the connection in the end.
         credentials: Which refresh token is kept in the end: `old` or `new`.
+        with_etag: Whether the update has the etag of a read before it, which was as it should be.
+        meanwhile: What somebody else stores between that read and the update.
+        refuse_shared: Whether it leaves a template that other steps use.
     """
 
     about: str
@@ -70,6 +73,9 @@ class Row:
     grant: str = ""
     connection: str = "active"
     credentials: str = ""
+    with_etag: bool = False
+    meanwhile: Mapping[str, Any] = field(default_factory=dict)
+    refuse_shared: bool = False
 
     def __str__(self) -> str:
         return f"{self.about}-{self.what}-{self.provider}"
@@ -1080,6 +1086,101 @@ def _deep_values() -> Iterator[Row]:
         )
 
 
+def _preconditions() -> Iterator[Row]:
+    about = "only over what was seen"
+    hidden = {APOLLO: "emailer_templates.0.{}", OUTREACH: "included.0.attributes.{}"}
+    names = {APOLLO: ("subject", "body_html"), OUTREACH: ("subject", "bodyHtml")}
+    for provider in (APOLLO, OUTREACH):
+        yield success(about, "as it was seen", provider, with_etag=True)
+        yield refused(
+            about,
+            "the body is another one by now",
+            provider,
+            with_etag=True,
+            meanwhile={"body": "<p>Mine</p>"},
+            code="STEP_CHANGED_ERROR",
+            origin="service",
+        )
+        for name, wanted in zip(reversed(names[provider]), ("subject", "body"), strict=True):
+            yield refused(
+                about,
+                f"the text beside the {wanted} is not shown",
+                provider,
+                Odd(READ, edits=[drop(hidden[provider].format(name))]),
+                sets=[wanted],
+                with_etag=True,
+                code="BAD_GATEWAY_ERROR",
+                says="does not show",
+            )
+    yield refused(
+        about,
+        "the attributes of the step are not shown",
+        OUTREACH,
+        Odd(READ, edits=[put("data.attributes", [])]),
+        sets=["note"],
+        with_etag=True,
+        code="BAD_GATEWAY_ERROR",
+    )
+
+
+def _shared_templates() -> Iterator[Row]:
+    about = "not where others use the template"
+    other = outreach.variant(2) | {"relationships": {"sequenceStep": outreach.link("sequenceStep", 8)}}
+    other["relationships"]["template"] = outreach.link("template", outreach.TEMPLATE)
+    for what, body in (
+        ("nobody", {"data": []}),
+        ("not even this step", {"data": [other]}),
+        ("a use without its step", {"data": [outreach.variant(), drop("relationships.sequenceStep").apply(other)]}),
+        ("a use without its template", {"data": [outreach.variant(), drop("relationships.template").apply(other)]}),
+        ("no list", {"data": outreach.variant()}),
+        ("an empty object", {}),
+    ):
+        yield refused(
+            about,
+            f"the uses are {what}",
+            OUTREACH,
+            Odd(SHARING, body=body),
+            refuse_shared=True,
+            code="BAD_GATEWAY_ERROR",
+            sent=(READ, SHARING),
+            # Another step that is shown is named; that this one is not among them is odd all the same.
+        )
+    yield refused(
+        about,
+        "another step",
+        OUTREACH,
+        Odd(SHARING, body={"data": [outreach.variant(), other]}),
+        refuse_shared=True,
+        code="SHARED_TEMPLATE_ERROR",
+        says="8",
+        origin="service",
+        sent=(READ, SHARING),
+    )
+    yield success(about, "nobody else", OUTREACH, refuse_shared=True, sent=(READ, SHARING, WRITE))
+    yield success(about, "nobody else", APOLLO, refuse_shared=True)
+    uses = [apollo.touch(), apollo.touch("t2", apollo.OTHER)]
+    hidden = [apollo.touch(), apollo.touch("t2", "5f00000000000000000001ff")]
+    for what, touches in (("another step", uses), ("a step that is not shown itself", hidden)):
+        yield refused(
+            about,
+            what,
+            APOLLO,
+            Odd(READ, edits=[put("emailer_touches", touches)]),
+            refuse_shared=True,
+            code="SHARED_TEMPLATE_ERROR",
+            says=touches[1]["emailer_step_id"],
+            origin="service",
+        )
+    yield refused(
+        about,
+        "a use without its step",
+        APOLLO,
+        Odd(READ, edits=[put("emailer_touches", [apollo.touch(), drop("emailer_step_id").apply(apollo.touch("t2"))])]),
+        refuse_shared=True,
+        code="BAD_GATEWAY_ERROR",
+    )
+
+
 ROWS: Final[Sequence[Row]] = (
     *_other_record(),
     *_dropped_writes(),
@@ -1098,6 +1199,8 @@ ROWS: Final[Sequence[Row]] = (
     *_tolerated(),
     *_numbers(),
     *_deep_values(),
+    *_preconditions(),
+    *_shared_templates(),
 )
 
 

@@ -20,8 +20,9 @@ from service.domain.step import Provider
 from service.upstream import retry
 from service.upstream.retry import CircuitBreaker, RetryBudget
 from tests.odd_answers.table import OK, ROWS, Row
+from tests.support import apollo, outreach
 from tests.support.service import CallResult, RunningService, running_service
-from tests.support.stand_in import FIELD_NAMES, StandIn, Switch, serving
+from tests.support.stand_in import FIELD_NAMES, LIST, READ, SHARING, Edit, Odd, StandIn, Switch, serving
 from tests.support.truth import untruths
 
 ORIGINS = {
@@ -60,6 +61,16 @@ class Rows:
         stand_in = self.switch.current = StandIn(row.provider, *row.odd)
         stand_in.stored |= row.had
         update: dict[str, Any] = {"customer": customer}
+        if row.with_etag:
+            stand_in.odd, odd = [], stand_in.odd
+            read = await self.service.get_step(row.provider, *stand_in.ids, customer=customer)
+            update["etag"] = read.response.step.etag
+            assert update["etag"]
+            stand_in.odd = odd
+            stand_in.requests.clear()
+            stand_in.stored |= row.meanwhile
+        if row.refuse_shared:
+            update["if_shared"] = "IF_SHARED_REFUSE"
         for name, value in stand_in.record(**row.wanted).items():
             update |= value if name == "template" else {name: value}
         for number in range(row.again + 1):
@@ -69,6 +80,23 @@ class Rows:
             assert list(untruths(row.provider, result.response, row.wanted, before, stand_in.stored)) == []
         await self._check_connection(row, customer, stand_in)
         return stand_in, result
+
+    async def read(self, provider: str, *odd: Odd) -> CallResult:
+        """Lists the steps of the sequence."""
+        stand_in, customer = await self._new_customer(provider, *odd)
+        return await self.service.list_steps(provider, stand_in.ids[0], customer=customer)
+
+    async def read_step(self, provider: str, *odd: Odd, **more: Any) -> CallResult:
+        """Reads the step."""
+        stand_in, customer = await self._new_customer(provider, *odd)
+        return await self.service.get_step(provider, *stand_in.ids, customer=customer, **more)
+
+    async def _new_customer(self, provider: str, *odd: Odd) -> tuple[StandIn, str]:
+        customer = f"customer-{next(self._customers)}"
+        credentials = credentials_of(Row("", "", provider, (), (), ""))
+        await self.service.connect(customer, Provider(provider), credentials)
+        self.switch.current = StandIn(provider, *odd)
+        return self.switch.current, customer
 
     async def _check_connection(self, row: Row, customer: str, stand_in: StandIn) -> None:
         caller = await self.service.applications.authenticate(self.service.key.reveal())
@@ -113,7 +141,7 @@ async def test_a_row_of_the_table(row: Row, table: Rows, capfd: pytest.CaptureFi
     assert result.code is grpc.StatusCode.OK
     check_result(row, result)
     assert stand_in.requests == list(row.sent)
-    old = StandIn(row.provider).stored | dict(row.had)
+    old = StandIn(row.provider).stored | dict(row.had) | dict(row.meanwhile)
     has = row.has if isinstance(row.has, Mapping) else {"new": row.wanted, "old": old}[row.has]
     assert {name: stand_in.stored[name] for name in row.wanted} == {name: has[name] for name in row.wanted}
     said = capfd.readouterr().out
@@ -139,3 +167,57 @@ def check_result(row: Row, result: CallResult) -> None:
 def test_the_table_has_at_least_three_rows_of_each_kind() -> None:
     assert len({str(row) for row in ROWS}) == len(ROWS)
     assert min(Counter(row.about for row in ROWS).values()) >= 3
+
+
+# What is read and odd: shown as far as it is known, or not at all.
+
+STEPS_NOT_SHOWN = [
+    pytest.param("apollo", READ, "emailer_steps.0.id", None, id="apollo: a step without its id"),
+    pytest.param("apollo", READ, "emailer_steps.0.id", 5, id="apollo: a step with a number for an id"),
+    pytest.param("apollo", READ, "emailer_steps.0", "x", id="apollo: a step that is a text"),
+    pytest.param("apollo", READ, "emailer_steps", {}, id="apollo: no array of steps"),
+    pytest.param("apollo", READ, "emailer_touches", 3, id="apollo: no array of touches"),
+    pytest.param("apollo", READ, "emailer_campaign.id", apollo.OTHER, id="apollo: another sequence"),
+    pytest.param("outreach", LIST, "data.0.id", "x", id="outreach: a step without its id"),
+    pytest.param("outreach", LIST, "included", [], id="outreach: a step without its variants"),
+    pytest.param("outreach", LIST, "included.0.relationships.sequenceStep", None, id="outreach: a variant of no step"),
+    pytest.param("outreach", LIST, "data", None, id="outreach: no array of steps"),
+]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(("provider", "at", "path", "value"), STEPS_NOT_SHOWN)
+async def test_a_list_that_lacks_something_is_no_list(
+    provider: str, at: str, path: str, value: Any, table: Rows
+) -> None:
+    good = await table.read(provider)
+    assert [len(step.variants) for step in good.response.steps][:1] == [1]
+    odd = await table.read(provider, Odd(at, edits=[Edit("set", path, value)]))
+    [error] = odd.errors
+    assert (error.code, error.meta.outcome) == ("BAD_GATEWAY_ERROR", envelope_pb2.ERROR_OUTCOME_NOT_APPLIED)
+    assert not odd.response.HasField("sequence")
+    assert not odd.response.steps
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(
+    ("answer", "complete"),
+    [
+        pytest.param({"data": [outreach.variant()]}, True, id="all of them"),
+        pytest.param({"data": []}, False, id="not even this step"),
+        pytest.param(
+            {"data": [outreach.variant(), Edit("drop", "relationships.sequenceStep").apply(outreach.variant(2))]},
+            False,
+            id="one without its step",
+        ),
+        pytest.param(
+            {"data": [outreach.variant(), outreach.variant(2, None)]}, True, id="one that has no template by now"
+        ),
+    ],
+)
+async def test_users_of_a_template_are_said_to_be_all_only_if_they_are(
+    answer: Any, *, complete: bool, table: Rows
+) -> None:
+    shown = await table.read_step("outreach", Odd(SHARING, body=answer), with_sharing=True)
+    [variant] = shown.response.step.variants
+    assert (variant.sharing_complete, list(variant.sharing_step_ids)) == (complete, [])

@@ -137,15 +137,17 @@ class RunningService:
     async def get_step(self, provider: str, sequence: object, step: object, **more: Any) -> CallResult:
         """Reads a step; `more` is of the request, or `metadata` and `seconds`."""
         metadata, seconds = more.pop("metadata", ()), more.pop("seconds", 20)
+        pairs = self._pairs(provider, metadata, more.pop("customer", CUSTOMER))
         request = pb.GetStepRequest(sequence_id=str(sequence), sequence_step_id=str(step), **more)
-        call = self.stub.GetStep(request, metadata=self._pairs(provider, metadata), timeout=seconds)
+        call = self.stub.GetStep(request, metadata=pairs, timeout=seconds)
         return await call_result(call, pb.GetStepResponse())
 
     async def list_steps(self, provider: str, sequence: object, **more: Any) -> CallResult:
         """Reads a sequence; `more` is of the request, or `metadata` and `seconds`."""
         metadata, seconds = more.pop("metadata", ()), more.pop("seconds", 20)
+        pairs = self._pairs(provider, metadata, more.pop("customer", CUSTOMER))
         request = pb.ListStepsRequest(sequence_id=str(sequence), **more)
-        call = self.stub.ListSteps(request, metadata=self._pairs(provider, metadata), timeout=seconds)
+        call = self.stub.ListSteps(request, metadata=pairs, timeout=seconds)
         return await call_result(call, pb.ListStepsResponse())
 
     def _pairs(

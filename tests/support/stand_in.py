@@ -14,6 +14,8 @@ from tests.support import apollo, outreach
 from tests.support.scripted_server import ServerConnection, scripted_server
 
 READ: Final = "read"
+LIST: Final = "list"
+SHARING: Final = "sharing"
 WRITE: Final = "write"
 FIELDS: Final = "fields"
 TOKEN: Final = "token"
@@ -94,7 +96,8 @@ class Odd:
     """What is odd about an answer; what is not said is as it should be.
 
     Attributes:
-        at: The request that it answers: `read`, `write` (of the template), `fields` (the write of custom fields), `token`.
+        at: The request that it answers: `read`, `list` (of the steps of a sequence), `sharing` (who uses a template),
+            `write` (of the template), `fields` (the write of custom fields), `token`.
         status: The status in the place of 200.
         headers: Headers beside the usual ones, in their place, or away with None.
         body: The body in the place of the usual one: a text or JSON.
@@ -173,7 +176,7 @@ class StandIn:
     Attributes:
         provider: Its name.
         stored: What it holds.
-        requests: What it was asked, in order: `read`, `write`, `fields`, `token`.
+        requests: What it was asked, in order, as `Odd.at` names it.
         odd: What is odd about its answers; the first that fits counts.
         token: The access token that it accepts; None for any.
         document: What a read of the step answers, made of what it holds; tests may change it.
@@ -224,6 +227,10 @@ class StandIn:
     def _operation(self, method: str, target: str) -> str:
         if "token" in target.rpartition("/")[2]:
             return TOKEN
+        if method == "GET" and "filter%5Btemplate%5D" in target:
+            return SHARING
+        if method == "GET" and "filter%5Bsequence%5D" in target:
+            return LIST
         if method == "GET":
             return READ
         return FIELDS if "teps/" in target else WRITE
@@ -254,6 +261,11 @@ class StandIn:
             return template if at == WRITE else step
         resource = outreach.template(subject=subject, bodyHtml=body)
         own_step = outreach.step(taskNote=note)
+        if at == SHARING:
+            return {"data": [outreach.variant()]}
+        if at == LIST:
+            own_step["relationships"]["sequenceTemplates"] = {"data": [{"type": "sequenceTemplate", "id": 1}]}
+            return {"data": [own_step], "included": [outreach.variant(), resource, outreach.sequence()]}
         if at == READ and "/sequenceSteps/" in target:
             return {"data": own_step, "included": [outreach.sequence()]}
         if at == READ:
