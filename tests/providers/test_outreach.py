@@ -1,16 +1,18 @@
 """What an update comes to at Outreach: from its answer and the wanted update to a plan, with no server."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
 
 from service.domain.credentials import Connection, OAuthCredentials, Secret
 from service.domain.errors import ErrorCode, Outcome, Problem, UpdateFailed
+from service.domain.sequence import ShownSequence, StepQuery
 from service.domain.step import Provider, StepUpdate, WarningType
 from service.providers.adapter import Plan, ProviderRequest, ProviderResponse, RateWindow, ResponseFailure, Write
-from service.providers.outreach import Outreach, decide
+from service.providers.outreach import Outreach, decide, show
 from tests.support.outreach import SEQUENCE, STEP, TEMPLATE, answer, sequence, step, template, update, variant
 
 ADAPTER = Outreach("https://api.outreach.example")
@@ -483,3 +485,305 @@ def test_the_window_is_an_hour_and_ends_when_it_is_said_to(left: str, ends_in: f
         RateWindow("hourly", int(left), 3600.0, ends_in)
     ]
     assert ADAPTER.rate_windows(response(200, {}, x_ratelimit_reset="30")) == ()
+
+
+# Reading.
+
+
+def query(step_id: int | None = None, *, with_sharing: bool = False) -> StepQuery:
+    named = str(step_id or "")
+    return StepQuery(
+        Provider("outreach"), "acme", str(SEQUENCE), named, names_step=bool(named), with_sharing=with_sharing
+    )
+
+
+def step_of(id: Any, sequence: int | None = SEQUENCE, **attributes: Any) -> dict[str, Any]:
+    return step(sequence, **attributes) | {"id": id}
+
+
+def variant_of(step_id: int | None, id: Any, template: int | None, **more: Any) -> dict[str, Any]:
+    made = variant(id, template, **more)
+    made["relationships"]["sequenceStep"] = {"data": {"type": "sequenceStep", "id": step_id} if step_id else None}
+    return made
+
+
+def shown(*steps: dict[str, Any], included: Sequence[dict[str, Any]] = (), about: Any = None) -> ShownSequence:
+    return show(query(), steps, included, about)
+
+
+class Scripted:
+    """An Outreach that answers each read with the next document."""
+
+    def __init__(self, *documents: dict[str, Any]) -> None:
+        self._documents = list(documents)
+        self.requests: list[ProviderRequest] = []
+
+    async def read(self, request: ProviderRequest) -> ProviderResponse:
+        self.requests.append(request)
+        return ProviderResponse(200, {}, json.dumps(self._documents.pop(0)).encode())
+
+    def is_needed(self, write: Write) -> bool:
+        return bool(write.fields)
+
+    @property
+    def paths(self) -> list[str]:
+        return [unquote(request.path) for request in self.requests]
+
+
+SPARSE = (
+    "include=template,sequenceStep.sequence&fields[sequenceTemplate]=enabled,isReply,sequenceStep,template"
+    "&fields[template]=subject,bodyHtml,archived&fields[sequence]=enabled"
+    "&fields[sequenceStep]=stepType,sequence,order,interval,date,taskNote,taskAutoskipDelay&page[size]=1000&count=false"
+)
+
+
+def test_steps_are_shown_in_order_with_their_own_variants() -> None:
+    found = shown(
+        step_of(9, order=3, stepType="call", interval=None),
+        step_of(8, order=2, interval=86_400),
+        step_of(7, order=1, interval=0),
+        included=[
+            variant_of(7, 12, 30, is_reply=True),
+            variant_of(8, 21, 30),
+            variant_of(7, 11, 31, enabled=False),
+            variant_of(7, 2, 32),
+            variant_of(None, 22, 30),
+            variant_of(8, 23, None),
+            template(30, archived=True),
+            template(31, subject=None),
+            template(32, subject=4),
+            sequence(),
+        ],
+        about={"attributes": {"name": "Welcome", "enabled": False}},
+    )
+    assert (found.sequence_id, found.name, found.is_enabled, found.is_archived) == (
+        str(SEQUENCE),
+        "Welcome",
+        False,
+        None,
+    )
+    first, second, third = found.steps
+    assert [(each.sequence_step_id, each.type, each.order, each.interval_seconds) for each in found.steps] == [
+        ("7", "auto_email", 1, 0),
+        ("8", "auto_email", 2, 86_400),
+        ("9", "call", 3, None),
+    ]
+    assert [(each.variant_id, each.template_id, each.sharing) for each in first.variants] == [
+        ("2", "32", ()),
+        ("11", "31", ()),
+        ("12", "30", ("8",)),
+    ]
+    assert [(each.is_live, each.is_default, each.is_reply, each.is_archived) for each in first.variants] == [
+        (True, True, False, False),
+        (False, False, False, False),
+        (True, False, True, True),
+    ]
+    assert [each.texts for each in first.variants] == [
+        None,
+        {"template.subject": None, "template.body": "<p>Old</p>"},
+        {"template.subject": "Old", "template.body": "<p>Old</p>"},
+    ]
+    assert [(each.variant_id, each.template_id, each.texts, each.sharing) for each in second.variants] == [
+        ("21", "30", {"template.subject": "Old", "template.body": "<p>Old</p>"}, ("7",)),
+        ("23", "", None, ()),
+    ]
+    assert third.variants == ()
+    # What is known of one sequence is not all that uses a template.
+    assert not any(each.is_sharing_complete for each in (*first.variants, *second.variants))
+
+
+def test_steps_that_share_come_by_number() -> None:
+    found = shown(
+        *(step_of(id, order=id) for id in (7, 9, 10)),
+        included=[*(variant_of(id, id, TEMPLATE) for id in (10, 9, 7)), template()],
+    )
+    assert [each.variants[0].sharing for each in found.steps] == [("9", "10"), ("7", "10"), ("7", "9")]
+
+
+def test_what_has_no_place_comes_first_and_keeps_its_order() -> None:
+    found = shown(step_of(7, order=1), step_of(9), step_of(8, order="2"), step_of(6, order=-1))
+    assert [(each.sequence_step_id, each.order) for each in found.steps] == [
+        ("6", -1),
+        ("9", None),
+        ("8", None),
+        ("7", 1),
+    ]
+
+
+def test_without_a_live_variant_the_first_is_the_default() -> None:
+    [found] = shown(
+        step_of(7), included=[variant_of(7, 12, 30, enabled=False), variant_of(7, 11, 31, enabled=False)]
+    ).steps
+    assert [(each.variant_id, each.is_live, each.is_default) for each in found.variants] == [
+        ("11", False, True),
+        ("12", False, False),
+    ]
+
+
+def test_steps_of_other_sequences_and_without_ids_are_left_out() -> None:
+    found = shown(
+        step_of(7), step_of(8, SEQUENCE + 1), step_of(9, SEQUENCE - 1), step_of("x"), step_of(None), step_of(6, None)
+    )
+    assert [each.sequence_step_id for each in found.steps] == ["7", "6"]
+
+
+@pytest.mark.parametrize("about", [None, {}, {"attributes": 3}, {"attributes": {"name": 4, "enabled": "yes"}}])
+def test_an_odd_sequence_is_shown_without_what_is_odd(about: Any) -> None:
+    found = shown(step_of("7") | {"attributes": None}, about=about)
+    assert (found.name, found.is_enabled) == ("", None)
+    [only] = found.steps
+    assert (only.sequence_step_id, only.type, only.order, only.interval_seconds, only.fields) == (
+        "7",
+        "",
+        None,
+        None,
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (2**31 - 1, 2**31 - 1),
+        (2**31, None),
+        (1 - 2**31, 1 - 2**31),
+        (-(2**31), None),
+        (2.0, 2),
+        (2.5, None),
+        (True, None),
+        ("2", None),
+    ],
+)
+def test_a_place_is_a_whole_number(given: Any, kept: int | None) -> None:
+    assert shown(step_of(7, order=given)).steps[0].order == kept
+
+
+@pytest.mark.parametrize(("given", "kept"), [(2**53, 2**53), (2**53 + 1, None), (1e400, None), (0.5, None)])
+def test_a_wait_is_a_whole_number_of_seconds(given: Any, kept: int | None) -> None:
+    assert shown(step_of(7, interval=given)).steps[0].interval_seconds == kept
+
+
+def test_an_etag_stands_for_the_fields_that_can_be_set() -> None:
+    [found] = shown(step_of(7, order=4, taskNote="Call", unknown=1)).steps
+    assert found.fields == {"order": 4, "interval": 3600, "date": None, "taskNote": "Call", "taskAutoskipDelay": None}
+
+
+async def test_a_step_is_read_with_its_variants_in_one_call() -> None:
+    outreach = Scripted(answer(variant(2, TEMPLATE), variant(1, 19, enabled=False)))
+    found = await ADAPTER.read(query(STEP), outreach)
+    assert outreach.paths == [f"/sequenceTemplates?filter[sequenceStep][id]={STEP}&{SPARSE}"]
+    [request] = outreach.requests
+    assert (request.method, request.endpoint) == ("GET", "sequenceTemplates")
+    assert request.needs == "sequenceTemplates.read, templates.read, sequenceSteps.read and sequences.read"
+    assert (found.sequence_id, found.is_enabled) == (str(SEQUENCE), False)
+    [only] = found.steps
+    # In the provider's order, by which an update chooses.
+    assert [(each.variant_id, each.is_default, each.is_sharing_complete) for each in only.variants] == [
+        ("2", True, False),
+        ("1", False, False),
+    ]
+
+
+async def test_a_step_without_variants_is_read_itself() -> None:
+    alone = {"data": step(stepType="call"), "included": [sequence(enabled=True)]}
+    outreach = Scripted({"data": []}, alone)
+    found = await ADAPTER.read(query(STEP, with_sharing=True), outreach)
+    assert outreach.paths[1:] == [f"/sequenceSteps/{STEP}?include=sequence&fields[sequence]=enabled"]
+    assert outreach.requests[1].needs == "sequenceSteps.read and sequences.read"
+    assert (found.is_enabled, found.steps[0].type, found.steps[0].variants) == (True, "call", ())
+
+
+@pytest.mark.parametrize(
+    ("document", "code"),
+    [
+        ({"data": step(SEQUENCE + 1)}, ErrorCode.NOT_FOUND_ERROR),
+        ({"data": step(None)}, ErrorCode.BAD_GATEWAY_ERROR),
+        ({"data": step_of(STEP + 1)}, ErrorCode.BAD_GATEWAY_ERROR),
+        ({"data": step() | {"type": "sequence"}}, ErrorCode.BAD_GATEWAY_ERROR),
+        ({"data": None}, ErrorCode.BAD_GATEWAY_ERROR),
+    ],
+)
+async def test_a_step_that_is_not_the_one_is_not_shown(document: dict[str, Any], code: ErrorCode) -> None:
+    with pytest.raises(UpdateFailed) as failure:
+        await ADAPTER.read(query(STEP), Scripted({"data": []}, document))
+    assert [problem.code for problem in failure.value.problems] == [code]
+
+
+async def test_a_step_of_another_sequence_is_not_shown_with_its_variants() -> None:
+    outreach = Scripted(answer(included=[template(), step(SEQUENCE + 1)]))
+    with pytest.raises(UpdateFailed) as failure:
+        await ADAPTER.read(query(STEP), outreach)
+    assert failure.value.problems[0].code is ErrorCode.NOT_FOUND_ERROR
+
+
+async def test_who_else_uses_its_templates_is_asked_once() -> None:
+    variants = [variant(1, 31), variant(2, 30), variant(3, 31), variant(4, None), variant(5, 32)]
+    users = [
+        variant_of(STEP, 1, 31),
+        variant_of(10, 2, 31),
+        variant_of(9, 3, 31),
+        variant_of(9, 4, 30),
+        variant_of(None, 5, 30),
+        variant_of(8, 6, None),
+    ]
+    outreach = Scripted(answer(*variants), {"data": users})
+    [found] = (await ADAPTER.read(query(STEP, with_sharing=True), outreach)).steps
+    assert outreach.paths[1:] == [
+        (
+            "/sequenceTemplates?filter[template][id]=30,31,32&fields[sequenceTemplate]=sequenceStep,template"
+            "&page[size]=1000&count=false"
+        )
+    ]
+    assert outreach.requests[1].needs == "sequenceTemplates.read"
+    assert [(each.sharing, each.is_sharing_complete) for each in found.variants] == [
+        (("9", "10"), True),
+        (("9",), True),
+        (("9", "10"), True),
+        ((), False),
+        ((), True),
+    ]
+
+
+async def test_a_sequence_is_read_with_its_steps_in_one_call() -> None:
+    named = {"type": "sequence", "id": SEQUENCE, "attributes": {"name": "Welcome", "enabled": True}}
+    outreach = Scripted({"data": [step()], "included": [named, variant(), template()]})
+    found = await ADAPTER.read(query(), outreach)
+    assert outreach.paths == [
+        (
+            f"/sequenceSteps?filter[sequence][id]={SEQUENCE}&include=sequence,sequenceTemplates.template"
+            "&fields[sequenceStep]=stepType,sequence,sequenceTemplates,order,interval,date,taskNote,taskAutoskipDelay"
+            "&fields[sequenceTemplate]=enabled,isReply,sequenceStep,template&fields[template]=subject,bodyHtml,archived"
+            "&fields[sequence]=name,enabled&page[size]=1000&count=false"
+        )
+    ]
+    assert (found.name, found.is_enabled, len(found.steps[0].variants)) == ("Welcome", True, 1)
+
+
+async def test_a_sequence_without_steps_is_read_itself() -> None:
+    named = {"type": "sequence", "id": SEQUENCE, "attributes": {"name": "Empty", "enabled": False}}
+    outreach = Scripted({"data": []}, {"data": named})
+    found = await ADAPTER.read(query(), outreach)
+    assert outreach.paths[1:] == [f"/sequences/{SEQUENCE}?fields[sequence]=name,enabled"]
+    assert (outreach.requests[1].method, outreach.requests[1].needs) == ("GET", "sequences.read")
+    assert (found.name, found.is_enabled, found.steps) == ("Empty", False, ())
+    with pytest.raises(UpdateFailed, match="another one"):
+        await ADAPTER.read(query(), Scripted({"data": []}, {"data": named | {"id": SEQUENCE + 1}}))
+
+
+async def test_an_update_that_leaves_shared_templates_names_the_other_steps() -> None:
+    users = [variant_of(STEP, 1, TEMPLATE), variant_of(10, 2, TEMPLATE), variant_of(9, 3, TEMPLATE)]
+    outreach = Scripted(answer(), {"data": users})
+    made = await ADAPTER.plan(update(body="x", refuse_shared=True), outreach)
+    assert f"filter[template][id]={TEMPLATE}&" in outreach.paths[1]
+    assert made.sharing == ("9", "10")
+    assert kinds(made) == [WarningType.SHARED_TEMPLATE]
+
+
+async def test_whether_others_use_a_template_is_asked_only_where_it_is_written() -> None:
+    class HoldsItAlready(Scripted):
+        def is_needed(self, write: Write) -> bool:
+            return write.fields[0].before != write.fields[0].after
+
+    outreach = HoldsItAlready(answer(), {"data": []})
+    made = await ADAPTER.plan(update(body="<p>Old</p>", refuse_shared=True), outreach)
+    assert (len(outreach.paths), made.sharing) == (1, ())
