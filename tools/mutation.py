@@ -599,7 +599,8 @@ def _test(
             result.timed_out += outcome is TestOutcome.INCOMPETENT
             if outcome is TestOutcome.SURVIVED:
                 result.survived.append(mutant)
-                console.print(f"{mutant.module}:{mutant.line}: {mutant.before} → {mutant.after}", highlight=False)
+                line = f"{mutant.module}:{mutant.line}: {mutant.before} → {mutant.after}"
+                console.print(line, highlight=False, markup=False)
             status.update(f"{done} of {len(chosen)} tested")
     for each in workplaces:
         each.close()

@@ -35,7 +35,7 @@ def unsupported() -> Mapping[Provider, str]:
 
 def credential_kinds(provider: Provider) -> tuple[type[Credentials], ...]:
     """The types of credentials that a provider takes; none where nothing can be updated."""
-    return next((known.credential_kinds for known in REGISTRY if known.provider == provider), ())
+    return {known.provider: known.credential_kinds for known in REGISTRY}.get(provider, ())
 
 
 def adapters(url: Callable[[Provider, str], str]) -> Mapping[Provider, ProviderAdapter]:

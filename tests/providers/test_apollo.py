@@ -527,6 +527,7 @@ def test_steps_come_in_their_order_with_their_variants() -> None:
             {"id": STEP, "type": "auto_email", "position": 1},
         ],
         emailer_touches=[
+            touch("t0", status="a draft", type="to_nobody"),
             touch("t1", status="inactive", type="reply_to_thread"),
             touch("t2"),
             touch("t3", step=third),
@@ -539,10 +540,12 @@ def test_steps_come_in_their_order_with_their_variants() -> None:
         (OTHER, 2, "call"),
         (third, 2**31 - 1, "auto_email"),
     ]
-    first, second = found.steps[0].variants
+    draft, first, second = found.steps[0].variants
+    assert (draft.variant_id, draft.is_live, draft.is_default, draft.is_reply) == ("t0", False, False, False)
     assert (first.variant_id, first.is_live, first.is_default, first.is_reply) == ("t1", False, False, True)
     assert (second.variant_id, second.is_live, second.is_default, second.is_reply) == ("t2", True, True, False)
     assert (first.is_archived, first.sharing, first.template_id) == (True, (third,), TEMPLATE)
+    assert found.steps[2].variants[0].sharing == (STEP,)
     assert first.texts == {"template.subject": "Old", "template.body": "<p>Old</p>"}
     assert found.steps[1].variants == ()
 
@@ -551,3 +554,22 @@ def test_steps_come_in_their_order_with_their_variants() -> None:
 def test_a_position_that_is_none_is_not_shown(position: object) -> None:
     [step] = shown(answer(emailer_steps=[{"id": STEP, "position": position}]), STEP).steps
     assert step.order is None
+
+
+def test_what_has_no_position_comes_first_and_keeps_its_place() -> None:
+    ids = [f"5f00000000000000000001{number:02}" for number in range(4)]
+    steps = [{"id": id, "position": position} for id, position in zip(ids, (1, None, "2", -1), strict=True)]
+    found = shown(answer(emailer_steps=steps))
+    assert [step.sequence_step_id for step in found.steps] == [ids[3], ids[1], ids[2], ids[0]]
+
+
+def test_of_a_sequence_that_is_on_the_steps_that_share_come_first() -> None:
+    stored = answer(
+        emailer_campaign={"id": SEQUENCE, "active": True},
+        emailer_touches=[touch(), touch("t2", step=OTHER)],
+    )
+    made = plan(stored, update(body="x"))
+    assert [warning.type for warning in made.write_warnings] == [
+        WarningType.SHARED_TEMPLATE,
+        WarningType.SEQUENCE_ACTIVE,
+    ]

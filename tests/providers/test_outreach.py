@@ -10,7 +10,7 @@ import pytest
 from service.domain.credentials import Connection, OAuthCredentials, Secret
 from service.domain.errors import ErrorCode, Outcome, Problem, UpdateFailed
 from service.domain.sequence import ShownSequence, StepQuery
-from service.domain.step import Provider, StepUpdate, WarningType
+from service.domain.step import FieldChange, Provider, StepUpdate, WarningType
 from service.providers.adapter import Plan, ProviderRequest, ProviderResponse, RateWindow, ResponseFailure, Write
 from service.providers.outreach import Outreach, decide, show
 from tests.support.outreach import SEQUENCE, STEP, TEMPLATE, answer, sequence, step, template, update, variant
@@ -82,6 +82,14 @@ def test_a_member_that_is_needed_and_wrong_is_named(wrong: Any) -> None:
     problem = refusal(answer(included=[template(bodyHtml=wrong), step()]), update(body="x"))
     assert problem.code is ErrorCode.BAD_GATEWAY_ERROR
     assert "`bodyHtml`" in problem.detail
+
+
+def test_of_the_texts_only_those_that_are_set_are_needed() -> None:
+    stored = answer(included=[template(subject=4), step()])
+    assert plan(stored, update(body="x")).writes[0].fields == (FieldChange("template.body", "<p>Old</p>", "x"),)
+    assert refusal(stored, update(subject="x")).code is ErrorCode.BAD_GATEWAY_ERROR
+    stored = answer(included=[template(bodyHtml=4), step()])
+    assert plan(stored, update(subject="x")).writes[0].fields == (FieldChange("template.subject", "Old", "x"),)
 
 
 def test_a_variant_without_its_template_is_a_failure() -> None:
@@ -553,6 +561,8 @@ def test_steps_are_shown_in_order_with_their_own_variants() -> None:
             template(31, subject=None),
             template(32, subject=4),
             sequence(),
+            # Of other types, with the relationships of a variant and the ids of templates.
+            *(variant_of(7, 30, 30) | {"type": kind} for kind in ("mailing", "task")),
         ],
         about={"attributes": {"name": "Welcome", "enabled": False}},
     )
@@ -770,8 +780,9 @@ async def test_a_sequence_without_steps_is_read_itself() -> None:
         await ADAPTER.read(query(), Scripted({"data": []}, {"data": named | {"id": SEQUENCE + 1}}))
 
 
-async def test_an_update_that_leaves_shared_templates_names_the_other_steps() -> None:
-    users = [variant_of(STEP, 1, TEMPLATE), variant_of(10, 2, TEMPLATE), variant_of(9, 3, TEMPLATE)]
+@pytest.mark.parametrize("own", [[variant_of(STEP, 1, TEMPLATE)], []])
+async def test_an_update_that_leaves_shared_templates_names_the_other_steps(own: list[dict[str, Any]]) -> None:
+    users = [*own, variant_of(10, 2, TEMPLATE), variant_of(9, 3, TEMPLATE)]
     outreach = Scripted(answer(), {"data": users})
     made = await ADAPTER.plan(update(body="x", refuse_shared=True), outreach)
     assert f"filter[template][id]={TEMPLATE}&" in outreach.paths[1]
@@ -782,7 +793,7 @@ async def test_an_update_that_leaves_shared_templates_names_the_other_steps() ->
 async def test_whether_others_use_a_template_is_asked_only_where_it_is_written() -> None:
     class HoldsItAlready(Scripted):
         def is_needed(self, write: Write) -> bool:
-            return write.fields[0].before != write.fields[0].after
+            return str(write.fields[0].before) != str(write.fields[0].after)
 
     outreach = HoldsItAlready(answer(), {"data": []})
     made = await ADAPTER.plan(update(body="<p>Old</p>", refuse_shared=True), outreach)

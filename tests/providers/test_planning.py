@@ -2,8 +2,17 @@
 
 import pytest
 
+from service.domain.etag import StepContent, StepEtag
 from service.domain.step import FieldChange
-from service.providers.planning import Template, Variant, no_change, shared_template, template_warnings
+from service.providers.planning import (
+    StepChanged,
+    Template,
+    Variant,
+    VariantNotFound,
+    no_change,
+    shared_template,
+    template_warnings,
+)
 from tests.support.apollo import update
 
 
@@ -56,3 +65,33 @@ def test_what_the_provider_makes_of_a_value_is_said() -> None:
     same, other = FieldChange("a", 1, 1), FieldChange("b", 1, 2)
     assert no_change([same]).detail == "The provider already holds exactly this; nothing was written."
     assert "what it makes of the value of b;" in no_change([same, other]).detail
+
+
+@pytest.mark.parametrize(
+    ("ids", "listed", "fact"), [(["7", "8", "7"], "7, 8", "7,8"), (["7"], "7", "7"), ([], "none", "")], ids=str
+)
+def test_the_templates_of_the_variants_are_listed(ids: list[str], listed: str, fact: str) -> None:
+    [problem] = VariantNotFound(update(body="x", variant="9"), ids).problems
+    assert problem.advice == f"Its variants have these templates: {listed}."
+    assert problem.facts == {"resource": "variant", "template_ids": fact}
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (["template.body"], "The template of step 5f0000000000000000000101 is not what"),
+        (["template.subject", "template.body"], "The template of step 5f0000000000000000000101 is not what"),
+        (["custom_fields.note"], "The fields of step 5f0000000000000000000101 are not what"),
+        (
+            ["template.body", "custom_fields.note"],
+            "The template and the fields of step 5f0000000000000000000101 are not what",
+        ),
+    ],
+)
+def test_what_has_changed_is_said(fields: list[str], said: str) -> None:
+    conflicts = [FieldChange(name, "a", "b") for name in fields]
+    found = StepChanged(update(body="x"), conflicts, StepEtag.of(StepContent("7", None, None)))
+    [problem] = found.problems
+    assert problem.detail.startswith(said)
+    assert problem.facts == {"fields": ",".join(fields)}
+    assert found.conflicts == tuple(conflicts)
