@@ -573,3 +573,18 @@ def test_of_a_sequence_that_is_on_the_steps_that_share_come_first() -> None:
         WarningType.SHARED_TEMPLATE,
         WarningType.SEQUENCE_ACTIVE,
     ]
+
+
+def test_steps_of_other_sequences_and_without_ids_are_not_shown() -> None:
+    steps = [
+        {"id": 5},
+        {"id": OTHER, "emailer_campaign_id": TEMPLATE},
+        {"id": "x/../y", "emailer_campaign_id": SEQUENCE},
+        {"id": STEP.upper(), "emailer_campaign_id": SEQUENCE.upper()},
+    ]
+    assert [step.sequence_step_id for step in shown(answer(emailer_steps=steps)).steps] == [STEP]
+
+
+def test_of_a_step_that_comes_twice_the_first_is_shown() -> None:
+    steps = [{"id": STEP, "position": 4}, {"id": STEP, "position": 5}]
+    assert [step.order for step in shown(answer(emailer_steps=steps), STEP).steps] == [4]

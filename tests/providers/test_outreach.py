@@ -796,5 +796,6 @@ async def test_whether_others_use_a_template_is_asked_only_where_it_is_written()
             return str(write.fields[0].before) != str(write.fields[0].after)
 
     outreach = HoldsItAlready(answer(), {"data": []})
-    made = await ADAPTER.plan(update(body="<p>Old</p>", refuse_shared=True), outreach)
+    wanted = update(body="<p>Old</p>", custom_fields={"taskNote": "New"}, refuse_shared=True)
+    made = await ADAPTER.plan(wanted, outreach)
     assert (len(outreach.paths), made.sharing) == (1, ())
