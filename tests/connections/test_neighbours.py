@@ -9,9 +9,16 @@ from sqlalchemy import select
 
 from service.connections import Applications, Keyring, Store
 from service.connections.encryption import generate_key
-from service.connections.repository import ConnectionRepository, StoredConnection
+from service.connections.repository import ConnectionRepository, Lease, StoredConnection
 from service.connections.schema import connections
-from service.domain.credentials import ApiKeyCredentials, ConnectionKey, ConnectionState, OAuthCredentials, Secret
+from service.domain.credentials import (
+    ApiKeyCredentials,
+    ConnectionKey,
+    ConnectionState,
+    Credentials,
+    OAuthCredentials,
+    Secret,
+)
 from service.domain.errors import CallRefused
 from service.domain.step import Provider
 
@@ -119,6 +126,82 @@ async def test_lists_and_counts_are_of_what_is_asked_for(
         ("outreach", "active", 8),
         ("outreach", "needs_reauth", 1),
     ]
+
+
+async def test_a_page_has_what_is_asked_for(repository: ConnectionRepository, middle: ConnectionKey) -> None:
+    async def page(limit: int = 100, **filters: Any) -> list[str]:
+        found = await repository.page(middle.application_id, limit, **filters)
+        assert {each.application for each in found} <= {"m"}
+        return [f"{each.customer_id} {each.provider}" for each in found]
+
+    every = [f"{name} {provider}" for name in NAMES for provider in (APOLLO, OUTREACH)]
+    assert await page() == every
+    for limit in range(1, 7):
+        assert await page(limit) == every[:limit]
+    for number, (name, provider) in enumerate(
+        ((name, provider) for name in NAMES for provider in (APOLLO, OUTREACH)), 1
+    ):
+        assert await page(after=(name, provider)) == every[number:]
+    assert await page(after=("b", "z"), limit=2) == ["m apollo", "m outreach"]
+    assert await page(customer_id="m") == ["m apollo", "m outreach"]
+    assert await page(provider=OUTREACH, after=("a", OUTREACH)) == ["m outreach", "z outreach"]
+    await repository.mark_needs_reauth(await found(repository, middle), "void")
+    assert await page(state=ConnectionState.NEEDS_REAUTH) == ["m outreach"]
+    assert await page(state=ConnectionState.ACTIVE) == [each for each in every if each != "m outreach"]
+    assert await page(state=ConnectionState.ACTIVE, customer_id="m", provider=OUTREACH) == []
+
+
+async def test_a_page_says_what_kind_of_credentials_there_are(
+    store: Store, repository: ConnectionRepository, middle: ConnectionKey
+) -> None:
+    await repository.put(replace(middle, customer_id="z"), ApiKeyCredentials(Secret("k")))
+    await ConnectionRepository(store, Keyring.parse(generate_key())).put(replace(middle, customer_id="a"), GRANT)
+    shown = await repository.page(middle.application_id, 9, provider=OUTREACH)
+    assert [(each.credentials, each.expires_at) for each in shown] == [(None, None), ("oauth", 5.0), ("api_key", None)]
+
+
+async def test_what_was_put_last_is_not_put_again_in_any_row_but_its_own(
+    store: Store, repository: ConnectionRepository, middle: ConnectionKey
+) -> None:
+    before = await rows(store)
+    assert not await repository.put_once(middle, GRANT)
+    assert await rows(store) == before
+    other = replace(GRANT, access_token=Secret("another"))
+    assert await repository.put_once(middle, other)
+    after = await rows(store)
+    assert changed(before, after) == {(middle.application_id, "m", "outreach")}
+    assert not await repository.put_once(middle, other)
+    await repository.mark_needs_reauth(await found(repository, middle), "void")
+    assert await repository.put_once(middle, other)
+    assert (await found(repository, middle)).state is ConnectionState.ACTIVE
+    new = replace(middle, customer_id="new")
+    assert await repository.put_once(new, other)
+    assert len({row["set_digest"] for row in (await rows(store)).values()}) == 19
+
+
+@pytest.mark.parametrize(
+    ("again", "is_kept"),
+    [
+        (replace(GRANT, access_token=Secret("newer")), True),
+        (replace(GRANT, refresh_token=Secret("another")), False),
+        (replace(GRANT, refresh_token=Secret("")), False),
+        (ApiKeyCredentials(Secret("r")), False),
+    ],
+)
+async def test_a_lease_is_kept_for_the_grant_that_is_being_renewed(
+    store: Store, repository: ConnectionRepository, middle: ConnectionKey, again: Credentials, *, is_kept: bool
+) -> None:
+    where = (middle.application_id, "m", "outreach")
+    assert await repository.take_lease(await found(repository, middle), "me", 24) is Lease.TAKEN
+    leased = (await rows(store))[where]
+    assert await repository.put(middle, again)
+    row = (await rows(store))[where]
+    kept = (row["lease_owner"], row["lease_until"])
+    assert kept == ((leased["lease_owner"], leased["lease_until"]) if is_kept else (None, None))
+    assert row["created_at"] == leased["created_at"]
+    assert (row["state"], row["state_reason"], row["updated_at"]) == ("active", "connected", row["state_since"])
+    assert row["updated_at"] > leased["updated_at"]
+    assert row["revision"] != leased["revision"]
 
 
 async def test_rows_are_moved_to_a_new_key_in_batches(store: Store, middle: ConnectionKey) -> None:
