@@ -1,8 +1,11 @@
 """Runs the vectors with the clients of all languages against one service; `make polyglot` calls it.
 
 Each language has a folder in clients/ with `run-vectors.sh [VARIANT]`, which is given the environment of
-tests/vectors/README.md, and where needed `build.sh`, which makes it ready to run, and `buf.gen.yaml`, which makes its
-checked-in stubs from the root of the repository. To add a language, add a row to LANGUAGES.
+tests/vectors/README.md, and where needed `build.sh`, which makes it ready to run, `check.sh`, which runs its linters and its own
+tests, and `buf.gen.yaml`, which makes its checked-in stubs from the root of the repository. To add a language, add a row to
+LANGUAGES.
+
+While one language is built, the vectors of two others may run; each has a sandbox, a store and services of its own.
 """
 
 import argparse
@@ -16,7 +19,7 @@ import tempfile
 import time
 from asyncio import subprocess
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -30,12 +33,16 @@ from rich.table import Table
 from tests.readme.reader import play_as_reader
 from tests.support.certificates import tls_settings
 from tests.support.processes import ROOT, ServerProcess, server_process
-from tests.vectors.environment import FOLDER, Result, VectorEnvironment, missing, running_environment, topics
+from tests.vectors.environment import FOLDER, VectorEnvironment, running_environment, topics, vectors_of
+from tests.vectors.judge import Result, run_vectors
 
 CLIENTS: Final = ROOT / "clients"
 
 MOST_COMMANDS: Final = 3
 """How many commands a newcomer needs at most from a clone to a first successful call."""
+
+LANGUAGES_AT_ONCE: Final = 2
+"""Of how many languages the vectors run at once; most of their time is waiting."""
 
 TLS_TOPIC: Final = "changes"
 """The vectors that run over TLS too: enough to show that the channel works."""
@@ -151,54 +158,70 @@ class Polyglot:
     """One run of all languages.
 
     Attributes:
-        runs: What came of each client so far.
+        runs: What came of each client so far, by the name of its language.
     """
 
-    def __init__(self, environment: VectorEnvironment, services: Services, folder: Path, progress: Progress) -> None:
-        self._environment = environment
-        self._services = services
+    def __init__(self, languages: Sequence[Language], folder: Path, progress: Progress) -> None:
+        self.runs = {
+            each.name: [Run(f"{each.name} {variant}".strip()) for variant in each.variants] for each in languages
+        }
+        self._languages = languages
         self._folder = folder
         self._progress = progress
-        self._vectors = [vector["name"] for topic in topics().values() for vector in topic["vectors"]]
-        self._tls_vectors = [vector["name"] for vector in topics()[TLS_TOPIC]["vectors"]]
+        self._building = asyncio.Lock()
+        self._running = asyncio.Semaphore(LANGUAGES_AT_ONCE)
+        # Where there are no private networks, readers share ports.
+        self._reading = asyncio.Lock()
         self._tls_folder = folder / "tls-vectors"
         self._tls_folder.mkdir()
         shutil.copy(FOLDER / f"{TLS_TOPIC}.json", self._tls_folder)
-        self.runs: list[Run] = []
 
-    async def language(self, language: Language) -> None:
-        """Builds a language's clients, checks its stubs, and runs its vectors."""
-        runs = [Run(f"{language.name} {variant}".strip()) for variant in language.variants]
-        self.runs += runs
-        self._progress.console.print(f"{language.name}: building", style="dim")
-        trouble = await self._build(language) or await self._stale_stubs(language)
-        for run, variant in zip(runs, language.variants, strict=True):
-            run.trouble = trouble
-            if not trouble:
-                await self._run(run, [language.folder / "run-vectors.sh", *filter(None, [variant])])
-        if not trouble:
-            runs[0].trouble = await asyncio.to_thread(self._newcomer, language)
+    async def run(self) -> None:
+        """Runs all languages."""
+        async with asyncio.TaskGroup() as group:
+            for language in self._languages:
+                group.create_task(self._language(language))
 
-    def _newcomer(self, language: Language) -> str:
+    async def _language(self, language: Language) -> None:
+        """Builds a language's clients, checks them and their stubs, and runs the vectors."""
+        runs = self.runs[language.name]
+        async with self._building:
+            started = time.monotonic()
+            trouble = await self._build(language) or await self._stale_stubs(language)
+            self._show(f"{language.name}: built and checked in {time.monotonic() - started:.0f} s")
+        if trouble:
+            for run in runs:
+                run.trouble = trouble
+            return
+        async with self._running:
+            folder = self._folder / language.name
+            folder.mkdir()
+            async with running_environment(folder) as environment, running_services(environment, folder) as services:
+                for each, variant in zip(runs, language.variants, strict=True):
+                    command: list[str | Path] = [language.folder / "run-vectors.sh", *filter(None, [variant])]
+                    await self._run(each, command, environment, services)
+            async with self._reading:
+                runs[0].trouble = await asyncio.to_thread(self._newcomer, language, folder)
+
+    def _newcomer(self, language: Language, folder: Path) -> str:
         """Runs the commands of a client's README as they stand there, and says which of them failed."""
-        folder = self._folder / f"reader-{language.name}"
-        folder.mkdir()
         played = play_as_reader(language.folder / "README.md", folder, seconds=300)
         if len(played) > MOST_COMMANDS:
             return f"README.md needs {len(played)} commands for a first call; {MOST_COMMANDS} is the most"
         if "Changed template.subject." not in played[-1].output and "template.subject is now" not in played[-1].output:
             return f"the last command of README.md did not change the step: {_end(played[-1].output)}"
-        self._progress.console.print(f"{language.name}: a first call after {len(played)} commands")
+        self._show(f"{language.name}: a first call after {len(played)} commands")
         return ""
 
     async def _build(self, language: Language) -> str:
         if not (language.folder / "run-vectors.sh").exists():
             return f"clients/{language.name} has no run-vectors.sh"
-        build = language.folder / "build.sh"
-        if not build.exists():
-            return ""
-        status, output = await _output(build)
-        return f"build.sh failed with status {status}:\n{_end(output)}" if status else ""
+        for script in ("build.sh", "check.sh"):
+            if (language.folder / script).exists():
+                status, output = await _output(language.folder / script)
+                if status:
+                    return f"{script} failed with status {status}:\n{_end(output)}"
+        return ""
 
     async def _stale_stubs(self, language: Language) -> str:
         """Says which of the checked-in stubs are not what the contract gives."""
@@ -214,32 +237,34 @@ class Polyglot:
         again = f"buf generate --template {template.relative_to(ROOT)}"
         return f"stubs are not fresh ({', '.join(stale)}); run {again}" if stale else ""
 
-    async def _run(self, run: Run, command: Sequence[str | Path]) -> None:
-        key = await self._environment.application(run.name.replace(" ", "-"))
+    async def _run(
+        self, each: Run, command: Sequence[str | Path], environment: VectorEnvironment, services: Services
+    ) -> None:
+        key = await environment.application(each.name.replace(" ", "-"))
         started = time.monotonic()
-        await self._follow(run.name, command, self._vectors, run.results, TARGET=self._services.plaintext, API_KEY=key)
-        run.seconds = time.monotonic() - started
-        tls = {"TARGET": self._services.tls, "CA": str(self._services.ca), "VECTORS": str(self._tls_folder)}
-        await self._follow(f"{run.name} (TLS)", command, self._tls_vectors, run.tls, API_KEY=key, **tls)
+        given = environment.given(TARGET=services.plaintext, API_KEY=key)
+        each.results = await self._follow(each.name, command, FOLDER, given)
+        tls = {"TARGET": services.tls, "CA": str(services.ca), "VECTORS": str(self._tls_folder)}
+        each.tls = await self._follow(f"{each.name} (TLS)", command, self._tls_folder, given | tls)
+        each.seconds = time.monotonic() - started
 
     async def _follow(
-        self,
-        name: str,
-        command: Sequence[str | Path],
-        vectors: Sequence[str],
-        results: list[Result],
-        **environment: str,
-    ) -> None:
+        self, name: str, command: Sequence[str | Path], folder: Path, given: Mapping[str, str]
+    ) -> list[Result]:
+        vectors, results = vectors_of(folder), []
         task = self._progress.add_task(name, total=len(vectors))
-        async for result in self._environment.run(command, **environment):
+        async for result in run_vectors(command, vectors, given):
             results.append(result)
             self._progress.advance(task)
             if result.why:
-                self._progress.console.print(f"{name}: {result.name or 'the runner'}: {result.why}", style="red")
-        results += [Result(vector, "not run") for vector in missing(results, vectors)]
+                self._show(f"{name}: {result.name or 'the runner'}: {result.why}", style="red")
         self._progress.remove_task(task)
         passed = sum(not result.why for result in results)
-        self._progress.console.print(f"{name}: {passed} of {len(vectors)} passed")
+        self._show(f"{name}: {passed} of {len(vectors)} passed")
+        return results
+
+    def _show(self, line: str, style: str = "") -> None:
+        self._progress.console.print(line, style=style, markup=False)
 
 
 async def _output(*command: str | Path) -> tuple[int, str]:
@@ -274,17 +299,22 @@ def table(runs: Sequence[Run]) -> Table:
     """How many vectors of each topic each client passed."""
     grid = Table(title="Vectors passed, by language and topic")
     grid.add_column("topic")
+    grid.add_column("vectors", justify="right")
     for run in runs:
         grid.add_column(run.name, justify="right")
     for name, topic in topics().items():
         names = {vector["name"] for vector in topic["vectors"]}
-        grid.add_row(name, *(_cell([each for each in run.results if each.name in names], len(names)) for run in runs))
+        grid.add_row(
+            name,
+            str(len(names)),
+            *(_cell([each for each in run.results if each.name in names], len(names)) for run in runs),
+        )
     grid.add_section()
     total = sum(len(topic["vectors"]) for topic in topics().values())
-    grid.add_row("all", *(_cell(run.results, total) for run in runs))
+    grid.add_row("all", str(total), *(_cell(run.results, total) for run in runs))
     over_tls = len(topics()[TLS_TOPIC]["vectors"])
-    grid.add_row(f"{TLS_TOPIC} over TLS", *(_cell(run.tls, over_tls) for run in runs))
-    grid.add_row("seconds", *(f"{run.seconds:.0f}" for run in runs))
+    grid.add_row(f"{TLS_TOPIC} over TLS", str(over_tls), *(_cell(run.tls, over_tls) for run in runs))
+    grid.add_row("seconds", "", *(f"{run.seconds:.0f}" for run in runs))
     return grid
 
 
@@ -295,16 +325,14 @@ def _cell(results: Sequence[Result], total: int) -> str:
 
 async def polyglot(languages: Sequence[Language], console: Console) -> list[Run]:
     """Runs languages and returns what came of each client."""
-    async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="seqstep-polyglot-")))
-        environment = await stack.enter_async_context(running_environment(folder))
-        services = await stack.enter_async_context(running_services(environment, folder))
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        progress = stack.enter_context(Progress(*columns, console=console, transient=True))
-        run = Polyglot(environment, services, folder, progress)
-        for language in languages:
-            await run.language(language)
-        return run.runs
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with (
+        tempfile.TemporaryDirectory(prefix="seqstep-polyglot-") as folder,
+        Progress(*columns, console=console, transient=True) as progress,
+    ):
+        polyglot = Polyglot(languages, Path(folder), progress)
+        await polyglot.run()
+        return [run for runs in polyglot.runs.values() for run in runs]
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Runs the vectors of tests/vectors with the blocking client (`sync`) or the one for asyncio (`aio`).
+"""Runs the vectors of tests/vectors with blocking calls (`sync`) or asyncio (`aio`), and prints what it observes.
 
 tests/vectors/README.md says what a runner is given and what it does.
 """
@@ -7,86 +7,161 @@ import asyncio
 import json
 import os
 import sys
+import time
 import urllib.request
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import grpc
-import update_step
-import update_step_aio
-from engagement.v1 import sequence_step_service_pb2 as pb
-from engagement.v1 import sequence_step_service_pb2_grpc as pb_grpc
-from google.protobuf import json_format
+from engagement.v1 import connection_service_pb2, sequence_step_service_pb2
+from google.protobuf import json_format, message_factory
 from google.protobuf.message import Message
-from grpc_status import rpc_status
+
+from seqstep_client.answers import Details, details_of, outcome_of
+from seqstep_client.channel import ApiKey, Tls, open_aio_channel, open_channel
 
 DEFAULT_DEADLINE_SECONDS = 10
-
-Pairs = Sequence[tuple[str, str]]
-
-METHODS: dict[str, tuple[type[Message], type[Message]]] = {
-    "UpdateStep": (pb.UpdateStepRequest, pb.UpdateStepResponse),
-    "GetStep": (pb.GetStepRequest, pb.GetStepResponse),
-    "ListSteps": (pb.ListStepsRequest, pb.ListStepsResponse),
-}
-"""The methods with their requests and responses."""
+OUTCOMES_OF = {"UpdateStep", "RevertStepChange"}
+"""The methods after which a step may be another."""
 
 
-@dataclass
+@dataclass(frozen=True)
+class Method:
+    """A method with its messages."""
+
+    name: str
+    path: str
+    request: type[Message]
+    response: type[Message]
+
+
+def methods() -> Iterator[Method]:
+    for file in (sequence_step_service_pb2, connection_service_pb2):
+        for service in file.DESCRIPTOR.services_by_name.values():
+            for method in service.methods:
+                request, response = map(message_factory.GetMessageClass, (method.input_type, method.output_type))
+                yield Method(method.name, f"/{service.full_name}/{method.name}", request, response)
+
+
+METHODS = {method.name: method for method in methods()}
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a vector, ready to be made."""
+
+    method: Method
+    request: Message
+    metadata: list[tuple[str, str]]
+    credentials: grpc.CallCredentials | None
+    deadline: float
+    cancel_after: float | None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"metadata": self.metadata, "credentials": self.credentials, "timeout": self.deadline}
+
+
+@dataclass(frozen=True)
 class Ended:
     """How a call ended."""
 
     code: grpc.StatusCode
     message: str
-    response: Message
-    details: update_step.Details
+    response: Message | None
     trailers: Iterable[tuple[str, str | bytes]]
+    seconds: float
+    details: Details[Any] = field(default_factory=Details)
 
 
-Call = Callable[[str, Message, Pairs, float], Ended]
+def failed(call: Call, error: Any, seconds: float) -> Ended:
+    details: Details[Any] = details_of(error, call.method.response)
+    trailers = error.trailing_metadata() or ()
+    return Ended(error.code(), error.details() or "", details.response, trailers, seconds, details)
 
 
-def failed(method: str, error: grpc.RpcError | grpc.aio.AioRpcError) -> Ended:
-    details, response = update_step.details_of(error), METHODS[method][1]()
-    status = rpc_status.from_call(error)
-    for detail in status.details if status is not None else ():
-        detail.Unpack(response)
-    return Ended(error.code(), error.details() or "", response, details, error.trailing_metadata() or ())
+class Blocking:
+    """Calls that block."""
 
+    def __init__(self, target: str, tls: Tls | None) -> None:
+        self._channel = open_channel(target, tls=tls, plaintext=tls is None)
 
-def sync_call(target: str, ca: str | None) -> Call:
-    stub = pb_grpc.SequenceStepServiceStub(update_step.open_channel(target, ca))
+    def make(self, calls: Sequence[Call]) -> list[Ended | Exception]:
+        with ThreadPoolExecutor(len(calls)) as pool:
+            return list(pool.map(self._make_one, calls))
 
-    def call(method: str, request: Message, metadata: Pairs, seconds: float) -> Ended:
-        try:
-            response, ended = getattr(stub, method).with_call(request, metadata=metadata, timeout=seconds)
-        except grpc.RpcError as error:
-            return failed(method, error)
-        return Ended(ended.code(), ended.details(), response, update_step.Details(), ended.trailing_metadata())
-
-    return call
-
-
-def aio_call(target: str, ca: str | None) -> Call:
-    loop = asyncio.new_event_loop()
-    stub: pb_grpc.SequenceStepServiceAsyncStub | None = None
-
-    async def make(method: str, request: Message, metadata: Pairs, seconds: float) -> Ended:
-        nonlocal stub
-        # A channel belongs to the loop that it is opened in.
-        stub = stub or pb_grpc.SequenceStepServiceStub(update_step_aio.open_channel(target, ca))
-        call = getattr(stub, method)(request, metadata=metadata, timeout=seconds)
-        try:
-            response = await call
-        except grpc.aio.AioRpcError as error:
-            return failed(method, error)
-        return Ended(
-            await call.code(), await call.details(), response, update_step.Details(), await call.trailing_metadata()
+    def _make_one(self, call: Call) -> Ended | Exception:
+        method: Any = self._channel.unary_unary(
+            call.method.path, call.method.request.SerializeToString, call.method.response.FromString
         )
+        started = time.monotonic()
+        try:
+            if call.cancel_after is None:
+                response, ended = method.with_call(call.request, **call.options)
+            else:
+                ended = method.future(call.request, **call.options)
+                timer = Timer(call.cancel_after, ended.cancel)
+                timer.start()
+                response = ended.result()
+            return Ended(
+                ended.code(), ended.details(), response, ended.trailing_metadata() or (), time.monotonic() - started
+            )
+        except grpc.FutureCancelledError:
+            return failed(call, ended, time.monotonic() - started)
+        except grpc.RpcError as error:
+            return failed(call, error, time.monotonic() - started)
+        except Exception as error:
+            return error
 
-    return lambda *what: loop.run_until_complete(make(*what))
+
+class Asynchronous:
+    """Calls with asyncio."""
+
+    def __init__(self, target: str, tls: Tls | None) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._channel = self._loop.run_until_complete(self._open(target, tls))
+
+    async def _open(self, target: str, tls: Tls | None) -> grpc.aio.Channel:
+        # A channel belongs to the loop that it is opened in.
+        return open_aio_channel(target, tls=tls, plaintext=tls is None)
+
+    def make(self, calls: Sequence[Call]) -> list[Ended | Exception]:
+        async def make() -> list[Ended | Exception]:
+            return await asyncio.gather(*map(self._make_one, calls))
+
+        return self._loop.run_until_complete(make())
+
+    async def _make_one(self, call: Call) -> Ended | Exception:
+        method: Any = self._channel.unary_unary(
+            call.method.path, call.method.request.SerializeToString, call.method.response.FromString
+        )
+        started = time.monotonic()
+        made = method(call.request, **call.options)
+        try:
+            if call.cancel_after is not None:
+                asyncio.get_running_loop().call_later(call.cancel_after, made.cancel)
+            response = await made
+            return Ended(
+                await made.code(),
+                await made.details(),
+                response,
+                await made.trailing_metadata(),
+                time.monotonic() - started,
+            )
+        except asyncio.CancelledError:
+            error = grpc.aio.AioRpcError(
+                await made.code(), await made.initial_metadata(), await made.trailing_metadata(), await made.details()
+            )
+            return failed(call, error, time.monotonic() - started)
+        except grpc.aio.AioRpcError as error:
+            return failed(call, error, time.monotonic() - started)
+        except Exception as error:
+            return error
 
 
 def control(method: str, path: str, body: Any = None) -> Any:
@@ -97,115 +172,105 @@ def control(method: str, path: str, body: Any = None) -> Any:
         return json.loads(answer.read() or b"null")
 
 
-def request_of(vector: dict[str, Any]) -> Any:
-    request: Any = json_format.ParseDict(vector["request"], METHODS[method_of(vector)][0]())
-    for path, repeat in vector.get("repeat", {}).items():
+def request_of(given: dict[str, Any], method: Method, captured: dict[str, Any]) -> Message:
+    request: Any = json_format.ParseDict(filled(given["request"], captured), method.request())
+    for path, repeat in given.get("repeat", {}).items():
         owner, _, name = path.partition(".")
         text = repeat["text"] * repeat["times"]
         if owner == "template":
             setattr(request.record.template, name, text)
         else:
             request.record.custom_fields[name] = text
-    return request
+    return request  # type: ignore[no-any-return]
 
 
-def method_of(vector: dict[str, Any]) -> str:
-    method: str = vector.get("method", "UpdateStep")
-    return method
+def filled(value: Any, captured: dict[str, Any]) -> Any:
+    """The value with what was captured in the place of each text `${NAME}`."""
+    match value:
+        case str() if value.startswith("${") and value.endswith("}"):
+            return captured.get(value[2:-1], value)
+        case dict():
+            return {key: filled(member, captured) for key, member in value.items()}
+        case list():
+            return [filled(each, captured) for each in value]
+        case _:
+            return value
 
 
-def observe(ended: Ended) -> dict[str, Any]:
+def found(path: str, value: Any) -> Any:
+    """What a path such as `response.steps.0.etag` leads to."""
+    for part in path.split("."):
+        value = value[int(part)] if isinstance(value, list) else value[part]
+    return value
+
+
+def observe(call: Call, ended: Ended | Exception) -> dict[str, Any]:
     """The observation of a call, except for the calls of the provider."""
+    if isinstance(ended, Exception):
+        return {"crashed": repr(ended)}
     seen: dict[str, Any] = {
         "status": ended.code.name,
         "message": ended.message,
-        "response": json_format.MessageToDict(
-            ended.response, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-        ),
         "trailers": {key: value for key, value in ended.trailers if key.startswith("x-")},
+        "seconds": ended.seconds,
     }
+    if ended.response is not None:
+        seen["response"] = json_format.MessageToDict(
+            ended.response, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        )
+    if call.method.name in OUTCOMES_OF:
+        seen["outcome"] = outcome_of(ended.response).name
     details = ended.details
-    if details.bad_request.field_violations:
+    if details.bad_request is not None:
         seen["violations"] = {each.field: each.description for each in details.bad_request.field_violations}
-    if details.retry_info.HasField("retry_delay"):
-        seen["retry_delay"] = details.retry_info.retry_delay.ToTimedelta().total_seconds()
-    if details.error_info.reason:
+    if details.retry_info is not None:
+        seen["retry_delay"] = details.retry_info.retry_delay.ToNanoseconds() / 1e9
+    if details.error_info is not None:
         seen["reason"] = details.error_info.reason
     return seen
 
 
-ABSENT = object()
-
-
-def mismatches(expected: Any, actual: Any, path: str) -> list[str]:
-    """What of an observation is not as expected."""
-    match expected:
-        case {"$absent": True}:
-            fine = actual is ABSENT
-        case {"$present": True}:
-            fine = actual is not ABSENT and actual is not None and actual != ""
-        case {"$contains": text}:
-            fine = isinstance(actual, str) and text in actual
-        case {"$bytes": most}:
-            fine = isinstance(actual, str) and len(actual.encode()) <= most
-        case {"$between": [low, high]}:
-            fine = is_number(actual) and low <= actual <= high
-        case dict():
-            if not isinstance(actual, dict):
-                return [f"{path} is {shown(actual)}, not an object"]
-            return [
-                each
-                for key, value in expected.items()
-                for each in mismatches(value, actual.get(key, ABSENT), f"{path}.{key}".lstrip("."))
-            ]
-        case list():
-            if not isinstance(actual, list) or len(actual) != len(expected):
-                return [f"{path} is {shown(actual)}, not {len(expected)} elements"]
-            return [
-                each
-                for index, (one, other) in enumerate(zip(expected, actual, strict=True))
-                for each in mismatches(one, other, f"{path}[{index}]")
-            ]
-        case _:
-            # To Python, true equals 1.
-            fine = expected == actual and isinstance(expected, bool) == isinstance(actual, bool)
-    return [] if fine else [f"{path} is {shown(actual)}, not {shown(expected)}"]
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def shown(value: Any) -> str:
-    text = "absent" if value is ABSENT else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 300 else f"{text[:300]}…"
-
-
-def run(vector: dict[str, Any], call: Call) -> list[str]:
-    """Runs one vector; returns what is wrong."""
+def run(vector: dict[str, Any], make: Callable[[Sequence[Call]], list[Ended | Exception]], key: ApiKey) -> Any:
+    """Makes the calls of one vector, and returns the observation of each."""
     control("POST", "/reset")
     for order in vector.get("sandbox", []):
         control(order["method"], order["path"], order.get("body"))
-    metadata = [(key, value) for key, value in vector["metadata"]]
-    if not any(key == "x-api-key" for key, _ in metadata):
-        metadata.append(("x-api-key", os.environ["API_KEY"]))
-    seconds = vector.get("deadline_seconds", DEFAULT_DEADLINE_SECONDS)
-    seen = observe(call(method_of(vector), request_of(vector), metadata, seconds))
-    seen["provider_calls"] = len(control("GET", "/calls"))
-    return mismatches(vector["expect"], seen, "")
+    captured: dict[str, Any] = {}
+    observations: list[dict[str, Any]] = []
+    for given in vector.get("calls", [vector]):
+        metadata = [(name, filled(value, captured)) for name, value in given["metadata"]]
+        has_key = any(name == "x-api-key" for name, _ in metadata)
+        method = METHODS[given.get("method", "UpdateStep")]
+        call = Call(
+            method,
+            request_of(given, method, captured),
+            metadata if has_key else [*metadata, *key.metadata],
+            None if has_key else key.credentials,
+            given.get("deadline_seconds", DEFAULT_DEADLINE_SECONDS),
+            given.get("cancel_after_seconds"),
+        )
+        seen = [observe(call, ended) for ended in make([call] * given.get("times", 1))]
+        provider_calls = len(control("GET", "/calls"))
+        observations += [each | {"provider_calls": provider_calls} for each in seen]
+        for name, path in given.get("capture", {}).items():
+            # What was not there is missed by the expectations.
+            with suppress(LookupError, TypeError, ValueError):
+                captured[name] = found(path, observations[-1])
+    return observations
 
 
 def main(variant: str = "sync") -> int:
-    call = {"sync": sync_call, "aio": aio_call}[variant](os.environ["TARGET"], os.environ.get("CA"))
-    failures = 0
-    for file in sorted(Path(os.environ["VECTORS"]).glob("*.json")):
+    target, environment = os.environ["TARGET"], os.environ
+    files = [environment.get(name) for name in ("CA", "CLIENT_CERTIFICATE", "CLIENT_KEY")]
+    tls = Tls.from_files(*files) if any(files) else None
+    key = ApiKey.of(environment["API_KEY"], target, plaintext=tls is None)
+    calls: Blocking | Asynchronous = {"sync": Blocking, "aio": Asynchronous}[variant](target, tls)
+    for file in sorted(Path(environment["VECTORS"]).glob("*.json")):
         if file.name == "customers.json":
             continue
         for vector in json.loads(file.read_text(encoding="utf-8"))["vectors"]:
-            wrong = run(vector, call)
-            failures += bool(wrong)
-            print(f"failed {vector['name']}: {'; '.join(wrong)}" if wrong else f"passed {vector['name']}", flush=True)
-    return 1 if failures else 0
+            print(json.dumps({"vector": vector["name"], "observations": run(vector, calls.make, key)}), flush=True)
+    return 0
 
 
 if __name__ == "__main__":

@@ -149,7 +149,13 @@ def call(
 async def _call(options: CallOptions, make: Callable[[AsyncClient], Coroutine[Any, Any, T]]) -> T:
     err = output.console(stderr=True)
     async with AsyncClient(
-        options.address, api_key=options.api_key, tls=options.tls, timeout=options.timeout
+        options.address,
+        api_key=options.api_key,
+        tls=options.tls,
+        plaintext=options.tls is None,
+        # Plaintext to another machine is asked for.
+        key_in_clear=True,
+        timeout=options.timeout,
     ) as client:
         made = asyncio.create_task(make(client))
         try:

@@ -77,7 +77,7 @@ async def test_a_prepared_environment_serves_and_can_be_prepared_again(tmp_path:
             assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
         settings = {name: value for name, value in again.environment.items() if name.startswith("SEQSTEP_")}
         async with server_process(tmp_path, settings) as service:
-            async with AsyncClient(service.address, api_key=key.strip()) as client:
+            async with AsyncClient(service.address, plaintext=True, api_key=key.strip()) as client:
                 result = await client.update_step(
                     StepUpdate(sequence_id="7", sequence_step_id="101", subject="Hello"),
                     customer_id="acme",

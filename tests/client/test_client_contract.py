@@ -48,7 +48,7 @@ def test_custom_fields_are_sent_or_refused_as_the_service_would(fields: dict[Any
 
 
 def test_words_and_numbers_are_those_of_the_service() -> None:
-    assert [*contract.Outcome] == [*errors.Outcome]
+    assert [*contract.Outcome] == [contract.Outcome.APPLIED, *errors.Outcome]
     assert [*contract.Origin] == [*errors.Origin]
     assert {number: word.value for number, word in contract.OUTCOMES.items()} == {
         number: word.value for word, number in service_contract.OUTCOMES.items()

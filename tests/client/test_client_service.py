@@ -35,7 +35,7 @@ HELLO = StepUpdate(sequence_id=SEQUENCE, sequence_step_id=STEP, subject="Hello")
 
 async def call(service: RunningService, update: StepUpdate = HELLO, **more: Any) -> Any:
     given = {"customer_id": CUSTOMER, "provider": "outreach"} | more
-    async with AsyncClient(service.app.rpc.address, api_key=service.key.reveal(), timeout=10) as client:
+    async with AsyncClient(service.app.rpc.address, plaintext=True, api_key=service.key.reveal(), timeout=10) as client:
         return await client.update_step(update, **given)
 
 
@@ -52,7 +52,7 @@ async def test_a_change_and_then_no_change(service: RunningService) -> None:
 
 
 async def test_the_blocking_client_does_the_same(service: RunningService) -> None:
-    with Client(service.app.rpc.address, api_key=service.key.reveal()) as client:
+    with Client(service.app.rpc.address, plaintext=True, api_key=service.key.reveal()) as client:
         result = await asyncio.to_thread(client.update_step, HELLO, customer_id=CUSTOMER, provider="outreach")
     assert [change.after for change in result.changes] == ["Hello"]
 
@@ -108,7 +108,7 @@ async def test_a_call_that_is_wrong_in_itself(service: RunningService) -> None:
 
 
 async def test_a_key_that_is_not_known(service: RunningService) -> None:
-    async with AsyncClient(service.app.rpc.address, api_key="wrong") as client:
+    async with AsyncClient(service.app.rpc.address, plaintext=True, api_key="wrong") as client:
         with pytest.raises(Unauthenticated) as raised:
             await client.update_step(HELLO, customer_id=CUSTOMER, provider="outreach")
     assert raised.value.code == "UNAUTHORIZED_ERROR"
@@ -138,7 +138,7 @@ async def test_a_shared_template_is_left_and_a_variant_picked(service: RunningSe
 
 async def test_steps_are_read(service: RunningService) -> None:
     given: Any = {"customer_id": CUSTOMER, "provider": "outreach"}
-    async with AsyncClient(service.app.rpc.address, api_key=service.key.reveal()) as client:
+    async with AsyncClient(service.app.rpc.address, plaintext=True, api_key=service.key.reveal()) as client:
         found = await client.list_steps(SEQUENCE, **given)
         step = await client.get_step(SEQUENCE, STEP, with_bodies=False, **given)
         with pytest.raises(NotApplied) as raised:
@@ -152,7 +152,7 @@ async def test_steps_are_read(service: RunningService) -> None:
 async def test_the_blocking_client_reads_the_same(service: RunningService) -> None:
     def read() -> tuple[Any, Any]:
         given: Any = {"customer_id": CUSTOMER, "provider": "outreach"}
-        with Client(service.app.rpc.address, api_key=service.key.reveal()) as client:
+        with Client(service.app.rpc.address, plaintext=True, api_key=service.key.reveal()) as client:
             return client.list_steps(SEQUENCE, with_bodies=True, **given), client.get_step(SEQUENCE, STEP, **given)
 
     found, step = await asyncio.to_thread(read)
@@ -161,7 +161,7 @@ async def test_the_blocking_client_reads_the_same(service: RunningService) -> No
 
 async def test_a_read_that_is_not_answered_changed_nothing(service: RunningService) -> None:
     service.sandbox.order_fault(provider="outreach", method="GET", hang=True, times=None)
-    async with AsyncClient(service.app.rpc.address, api_key=service.key.reveal()) as client:
+    async with AsyncClient(service.app.rpc.address, plaintext=True, api_key=service.key.reveal()) as client:
         with pytest.raises(NotApplied):
             await client.get_step(SEQUENCE, STEP, customer_id=CUSTOMER, provider="outreach", timeout=1)
 

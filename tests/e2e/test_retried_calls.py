@@ -80,7 +80,7 @@ async def test_a_retry_that_finds_no_capacity_is_unknown(tmp_path: Path) -> None
     async with (
         pair(tmp_path, SEQSTEP_MAX_CONCURRENT_CALLS="1") as replicas,
         service_stub(replicas.second.address) as stub,
-        AsyncClient(replicas.address, api_key=replicas.deployment.api_key) as client,
+        AsyncClient(replicas.address, plaintext=True, api_key=replicas.deployment.api_key) as client,
     ):
         sandbox = replicas.deployment.sandbox
         sandbox.order_fault(provider="apollo", method="GET", hang=True)

@@ -1,10 +1,7 @@
 """Prepares what a runner of vectors needs: the vectors, a sandbox, settings of a service, applications with customers."""
 
 import json
-import os
-import signal
-from asyncio import create_subprocess_exec, subprocess
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,24 +14,20 @@ from service.connections.encryption import generate_key
 from service.connections.migrations.upgrade import upgrade
 from service.domain.credentials import ApiKeyCredentials, Credentials, OAuthCredentials, Secret
 from service.domain.step import Provider
-from tests.support.processes import ROOT
 
 FOLDER = Path(__file__).parent
 CUSTOMERS = FOLDER / "customers.json"
 
 
-def topics() -> dict[str, dict[str, Any]]:
-    """The files of vectors by their names, in the order in which they run."""
-    files = (path for path in sorted(FOLDER.glob("*.json")) if path != CUSTOMERS)
+def topics(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
+    """The files of vectors in a folder by their names, in the order in which they run."""
+    files = (path for path in sorted(folder.glob("*.json")) if path.name != CUSTOMERS.name)
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in files}
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a runner said of one vector; `why` is empty if it passed."""
-
-    name: str
-    why: str
+def vectors_of(folder: Path = FOLDER) -> list[dict[str, Any]]:
+    """All vectors in a folder, in the order in which they run."""
+    return [vector for topic in topics(folder).values() for vector in topic["vectors"]]
 
 
 @dataclass(frozen=True)
@@ -51,9 +44,9 @@ class VectorEnvironment:
     _store: Store
 
     async def application(self, name: str) -> str:
-        """Makes an application with all customers, and returns its API key."""
+        """Makes an application with all customers, and returns its API key, which may manage connections."""
         applications = Applications(self._store, 0)
-        key = await applications.create(name)
+        key = await applications.create(name, may_manage=True)
         owner = (await applications.find(name)).id
         good = self._connections(self.settings["SEQSTEP_ENCRYPTION_KEYS"])
         lost = self._connections(generate_key())
@@ -66,44 +59,9 @@ class VectorEnvironment:
     def _connections(self, key: str) -> ConnectionAdministration:
         return ConnectionAdministration(self._store, Keyring.parse(key))
 
-    async def run(self, command: Sequence[str | Path], **environment: str) -> AsyncIterator[Result]:
-        """Runs a runner and yields what it says, and in the end a result without a name if it broke.
-
-        Args:
-            command: The runner.
-            environment: `TARGET`, `API_KEY`, and what else differs between runs.
-        """
-        given = {"VECTORS": str(FOLDER), "SANDBOX": self.sandbox_url, **environment}
-        process = await create_subprocess_exec(
-            *command,
-            cwd=ROOT,
-            env={name: value for name, value in os.environ.items() if name != "CA"} | given,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            limit=16 * 1024 * 1024,
-            start_new_session=True,
-        )
-        assert process.stdout is not None
-        failed, output = False, []
-        try:
-            async for line in process.stdout:
-                text = line.decode("utf-8", "replace").rstrip("\n")
-                match text.split(" ", 2):
-                    case ["passed", name]:
-                        yield Result(name, "")
-                    case ["failed", name, why]:
-                        failed = True
-                        yield Result(name.rstrip(":"), why)
-                    case _:
-                        output.append(text)
-            if await process.wait() and not failed:
-                yield Result("", "\n".join(output[-20:]) or f"ended with status {process.returncode}")
-        finally:
-            if process.returncode is None:
-                # A runner may have started others, such as a virtual machine.
-                os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
+    def given(self, **more: str) -> dict[str, str]:
+        """What a runner is given by its environment: all vectors, the sandbox, and what else differs between runs."""
+        return {"VECTORS": str(FOLDER), "SANDBOX": self.sandbox_url, **more}
 
 
 def _credentials(given: Mapping[str, str]) -> Credentials:
@@ -135,9 +93,3 @@ async def running_environment(folder: Path) -> AsyncIterator[VectorEnvironment]:
             yield VectorEnvironment(sandbox.url, settings, store)
         finally:
             await store.close()
-
-
-def missing(results: Iterable[Result], expected: Iterable[str]) -> list[str]:
-    """The vectors that a runner did not report."""
-    reported = {result.name for result in results}
-    return [name for name in expected if name not in reported]

@@ -150,7 +150,7 @@ async def run_scenarios(out: Console, sandbox: str, address: str, api_key: str) 
     summary = Table("call", "result", "provider calls", "", box=None, pad_edge=False)
     # The sandbox is on this machine, whatever proxy the environment names.
     reading = httpx.AsyncClient(base_url=sandbox, trust_env=False)
-    async with AsyncClient(address, api_key=api_key) as client, reading as provider:
+    async with AsyncClient(address, plaintext=True, api_key=api_key) as client, reading as provider:
         for scenario in SCENARIOS:
             problem, result, calls = await _run(out, scenario, client, provider)
             wrong += problem is not None

@@ -2,7 +2,7 @@
 
     from seqstep_client import Client, NotApplied, StepUpdate
 
-    with Client("127.0.0.1:50051", api_key=key) as client:
+    with Client("seqstep.example.com:443", api_key=key) as client:
         try:
             result = client.update_step(
                 StepUpdate(sequence_id="7", sequence_step_id="21", subject="Hello"),
@@ -18,7 +18,8 @@ A value that cannot be sent is `InvalidArgument`, a `ValueError`, before anythin
 `async with` and `await`.
 """
 
-from seqstep_client.channel import Tls
+from seqstep_client.answers import Details, details_of, outcome_of
+from seqstep_client.channel import ApiKey, Tls, open_aio_channel, open_channel
 from seqstep_client.client import AsyncClient, Client
 from seqstep_client.contract import Origin, Outcome
 from seqstep_client.failures import (
@@ -37,10 +38,12 @@ from seqstep_client.updates import FieldChange, StepUpdate, StepWarning, UpdateR
 from seqstep_client.values import InvalidArgument, JsonValue
 
 __all__ = [
+    "ApiKey",
     "AsyncClient",
     "CallRefused",
     "Cause",
     "Client",
+    "Details",
     "ErrorDetail",
     "FieldChange",
     "InvalidArgument",
@@ -58,4 +61,8 @@ __all__ = [
     "UpdateFailed",
     "UpdateResult",
     "Violation",
+    "details_of",
+    "open_aio_channel",
+    "open_channel",
+    "outcome_of",
 ]

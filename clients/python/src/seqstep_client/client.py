@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
@@ -11,7 +12,7 @@ from engagement.v1 import sequence_step_service_pb2 as pb
 from engagement.v1 import sequence_step_service_pb2_grpc as pb_grpc
 
 from seqstep_client import messages
-from seqstep_client.channel import CONNECT_TIMEOUT, Tls, channel_options
+from seqstep_client.channel import CONNECT_TIMEOUT, ApiKey, Tls, open_aio_channel, open_channel
 from seqstep_client.contract import API_KEY, CUSTOMER_ID, DEFAULT_DEADLINE_SECONDS, PROVIDER_NAME, REQUEST_ID
 from seqstep_client.failures import UpdateFailed
 from seqstep_client.updates import StepUpdate, UpdateResult
@@ -28,6 +29,7 @@ class _Call:
 
     request: Any
     metadata: tuple[tuple[str, str], ...]
+    credentials: grpc.CallCredentials | None
     request_id: str
     deadline: float
 
@@ -35,7 +37,7 @@ class _Call:
     def prepare(
         cls,
         request: messages.Request,
-        api_key: str | None,
+        api_key: ApiKey,
         customer_id: str,
         provider: str,
         timeout: float,
@@ -43,19 +45,21 @@ class _Call:
     ) -> "_Call":
         # Made here and not by the service, so that it is known when no response comes.
         request_id = request_id or str(uuid.uuid4())
-        metadata = [
+        metadata = (
             (CUSTOMER_ID, customer_id),
             (PROVIDER_NAME, provider),
             (REQUEST_ID, request_id),
-        ]
-        if api_key is not None:
-            metadata.append((API_KEY, api_key))
+            *api_key.metadata,
+        )
         for key, value in metadata:
             messages.check_metadata(key, value)
-        return cls(request, tuple(metadata), request_id, time.monotonic() + timeout)
+        return cls(request, metadata, api_key.credentials, request_id, time.monotonic() + timeout)
 
     def remaining(self) -> float:
         return max(0.0, self.deadline - time.monotonic())
+
+    def options(self) -> dict[str, Any]:
+        return {"timeout": self.remaining(), "metadata": self.metadata, "credentials": self.credentials}
 
     def failure(self, error: grpc.RpcError) -> UpdateFailed:
         return messages.failure_of(error, self.request, self.request_id)
@@ -74,7 +78,10 @@ class Client:
         *,
         api_key: str | None = None,
         tls: Tls | None = None,
+        plaintext: bool = False,
+        key_in_clear: bool = False,
         timeout: float = DEFAULT_DEADLINE_SECONDS,
+        interceptors: Sequence[Any] = (),
         channel: grpc.Channel | None = None,
     ) -> None:
         """Makes the client; connecting happens with the first call.
@@ -82,26 +89,26 @@ class Client:
         Args:
             address: Where the service is: HOST:PORT, or any name that gRPC resolves.
             api_key: The application's key; None where a client certificate takes its place.
-            tls: The TLS of the connection; None for plaintext.
+            tls: Files of TLS; None for TLS with the authorities that gRPC brings.
+            plaintext: Do without TLS, as for a service on this machine.
+            key_in_clear: Send the key without TLS to other machines, too.
             timeout: Seconds that a call may take unless it says otherwise.
-            channel: A channel to use in place of one of the client's own; the caller closes it.
+            interceptors: What sees each call on its way, such as OpenTelemetry's.
+            channel: A channel to use in place of one of the client's own; the caller closes it. `plaintext` says whether it
+                does without TLS.
 
         Raises:
-            InvalidArgument: The key has a character that cannot be sent, such as the line break at the end of its file.
+            InvalidArgument: The key has a character that cannot be sent, such as the line break at the end of its file, or
+                would be sent without TLS to another machine.
         """
         if api_key is not None:
             messages.check_metadata(API_KEY, api_key)
         self._address = address
-        self._api_key = api_key
+        self._api_key = ApiKey.of(api_key, address, plaintext=plaintext, in_clear=key_in_clear)
         self._timeout = timeout
         self._owns_channel = channel is None
         if channel is None:
-            options = channel_options(address)
-            channel = (
-                grpc.secure_channel(address, tls.credentials(), options)
-                if tls
-                else grpc.insecure_channel(address, options)
-            )
+            channel = open_channel(address, tls=tls, plaintext=plaintext, interceptors=interceptors)
         self._channel = channel
         self._stub = pb_grpc.SequenceStepServiceStub(channel)
         self._check_health: Any = channel.unary_unary(_HEALTH_CHECK)
@@ -138,11 +145,11 @@ class Client:
         call = self._prepare(messages.request_of(update), customer_id, provider, timeout, request_id)
         self._ensure_connected(call)
         try:
-            response = self._stub.UpdateStep(call.request, timeout=call.remaining(), metadata=call.metadata)
+            response = self._stub.UpdateStep(call.request, **call.options())
         except grpc.RpcError as error:
             self._connected = error.code() is not grpc.StatusCode.UNAVAILABLE
             raise call.failure(error) from None
-        return messages.result_of(response, call.request_id)
+        return messages.result_of(response, call.request, call.request_id)
 
     def get_step(
         self,
@@ -217,11 +224,11 @@ class Client:
     def _read(self, method: Any, call: _Call) -> Any:
         self._ensure_connected(call)
         try:
-            response = method(call.request, timeout=call.remaining(), metadata=call.metadata)
+            response = method(call.request, **call.options())
         except grpc.RpcError as error:
             self._connected = error.code() is not grpc.StatusCode.UNAVAILABLE
             raise call.failure(error) from None
-        return messages.read_of(response, call.request_id)
+        return messages.read_of(response, call.request, call.request_id)
 
     def _prepare(
         self, request: messages.Request, customer_id: str, provider: str, timeout: float | None, request_id: str | None
@@ -266,7 +273,10 @@ class AsyncClient:
         *,
         api_key: str | None = None,
         tls: Tls | None = None,
+        plaintext: bool = False,
+        key_in_clear: bool = False,
         timeout: float = DEFAULT_DEADLINE_SECONDS,
+        interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
         channel: grpc.aio.Channel | None = None,
     ) -> None:
         """Makes the client; connecting happens with the first call.
@@ -274,26 +284,26 @@ class AsyncClient:
         Args:
             address: Where the service is: HOST:PORT, or any name that gRPC resolves.
             api_key: The application's key; None where a client certificate takes its place.
-            tls: The TLS of the connection; None for plaintext.
+            tls: Files of TLS; None for TLS with the authorities that gRPC brings.
+            plaintext: Do without TLS, as for a service on this machine.
+            key_in_clear: Send the key without TLS to other machines, too.
             timeout: Seconds that a call may take unless it says otherwise.
-            channel: A channel to use in place of one of the client's own; the caller closes it.
+            interceptors: What sees each call on its way, such as OpenTelemetry's.
+            channel: A channel to use in place of one of the client's own; the caller closes it. `plaintext` says whether it
+                does without TLS.
 
         Raises:
-            InvalidArgument: The key has a character that cannot be sent, such as the line break at the end of its file.
+            InvalidArgument: The key has a character that cannot be sent, such as the line break at the end of its file, or
+                would be sent without TLS to another machine.
         """
         if api_key is not None:
             messages.check_metadata(API_KEY, api_key)
         self._address = address
-        self._api_key = api_key
+        self._api_key = ApiKey.of(api_key, address, plaintext=plaintext, in_clear=key_in_clear)
         self._timeout = timeout
         self._owns_channel = channel is None
         if channel is None:
-            options = channel_options(address)
-            channel = (
-                grpc.aio.secure_channel(address, tls.credentials(), options)
-                if tls
-                else grpc.aio.insecure_channel(address, options)
-            )
+            channel = open_aio_channel(address, tls=tls, plaintext=plaintext, interceptors=interceptors)
         self._channel = channel
         self._stub = pb_grpc.SequenceStepServiceStub(channel)
         self._check_health: Any = channel.unary_unary(_HEALTH_CHECK)
@@ -330,11 +340,11 @@ class AsyncClient:
         call = self._prepare(messages.request_of(update), customer_id, provider, timeout, request_id)
         await self._ensure_connected(call)
         try:
-            response = await self._stub.UpdateStep(call.request, timeout=call.remaining(), metadata=call.metadata)
+            response = await self._stub.UpdateStep(call.request, **call.options())
         except grpc.aio.AioRpcError as error:
             self._connected = error.code() is not grpc.StatusCode.UNAVAILABLE
             raise call.failure(error) from None
-        return messages.result_of(response, call.request_id)
+        return messages.result_of(response, call.request, call.request_id)
 
     async def get_step(
         self,
@@ -409,11 +419,11 @@ class AsyncClient:
     async def _read(self, method: Any, call: _Call) -> Any:
         await self._ensure_connected(call)
         try:
-            response = await method(call.request, timeout=call.remaining(), metadata=call.metadata)
+            response = await method(call.request, **call.options())
         except grpc.aio.AioRpcError as error:
             self._connected = error.code() is not grpc.StatusCode.UNAVAILABLE
             raise call.failure(error) from None
-        return messages.read_of(response, call.request_id)
+        return messages.read_of(response, call.request, call.request_id)
 
     def _prepare(
         self, request: messages.Request, customer_id: str, provider: str, timeout: float | None, request_id: str | None

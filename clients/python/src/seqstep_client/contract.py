@@ -31,8 +31,9 @@ class Origin(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What a failed call did to the step at the provider, by the names of the contract's `ErrorOutcome`."""
+    """What became of the step at the provider; for a failed call by the names of the contract's `ErrorOutcome`."""
 
+    APPLIED = "APPLIED"
     NOT_APPLIED = "ERROR_OUTCOME_NOT_APPLIED"
     UNKNOWN = "ERROR_OUTCOME_UNKNOWN"
     PARTIALLY_APPLIED = "ERROR_OUTCOME_PARTIALLY_APPLIED"
@@ -53,4 +54,4 @@ OUTCOMES: Final[Mapping[int, Outcome]] = MappingProxyType(
         envelope_pb2.ERROR_OUTCOME_PARTIALLY_APPLIED: Outcome.PARTIALLY_APPLIED,
     }
 )
-"""Each outcome by its number in the contract."""
+"""Each outcome of an error by its number in the contract."""

@@ -7,9 +7,8 @@ from typing import Any, Final, TypeAlias, TypeVar
 import grpc
 from engagement.v1 import envelope_pb2
 from engagement.v1 import sequence_step_service_pb2 as pb
-from google.rpc import error_details_pb2, status_pb2
-from grpc_status import rpc_status
 
+from seqstep_client.answers import Details, details_of, outcome_of
 from seqstep_client.contract import METADATA_RULE, METADATA_VALUE, ORIGINS, OUTCOMES, Outcome
 from seqstep_client.failures import (
     CallRefused,
@@ -27,9 +26,15 @@ from seqstep_client.failures import (
 from seqstep_client.updates import FieldChange, StepUpdate, StepWarning, UpdateResult
 from seqstep_client.values import InvalidArgument, fill_fields, sendable, to_json
 
-ReadResponse: TypeAlias = pb.GetStepResponse | pb.ListStepsResponse
-R = TypeVar("R", bound=ReadResponse)
+Response: TypeAlias = pb.UpdateStepResponse | pb.GetStepResponse | pb.ListStepsResponse
 Request: TypeAlias = pb.UpdateStepRequest | pb.GetStepRequest | pb.ListStepsRequest
+R = TypeVar("R", pb.GetStepResponse, pb.ListStepsResponse)
+
+_RESPONSES: Final[Mapping[type[Request], type[Response]]] = {
+    pb.UpdateStepRequest: pb.UpdateStepResponse,
+    pb.GetStepRequest: pb.GetStepResponse,
+    pb.ListStepsRequest: pb.ListStepsResponse,
+}
 
 _EXCEPTIONS: Final[Mapping[Outcome, type[UpdateFailed]]] = {
     Outcome.NOT_APPLIED: NotApplied,
@@ -38,19 +43,7 @@ _EXCEPTIONS: Final[Mapping[Outcome, type[UpdateFailed]]] = {
 }
 _REPEATABLE: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED})
 
-# Statuses that say even without an envelope that the service never began the update.
-_REFUSALS: Final[Mapping[grpc.StatusCode, str]] = {
-    grpc.StatusCode.UNAUTHENTICATED: "UNAUTHORIZED_ERROR",
-    grpc.StatusCode.PERMISSION_DENIED: "FORBIDDEN_ERROR",
-    grpc.StatusCode.INVALID_ARGUMENT: "BAD_REQUEST",
-    grpc.StatusCode.UNIMPLEMENTED: "NOT_IMPLEMENTED_ERROR",
-}
-
 HTTP_STATUSES: Final[Mapping[str, int]] = {
-    "BAD_REQUEST": 400,
-    "UNAUTHORIZED_ERROR": 401,
-    "FORBIDDEN_ERROR": 403,
-    "NOT_IMPLEMENTED_ERROR": 501,
     "BAD_GATEWAY_ERROR": 502,
     "SERVICE_UNAVAILABLE_ERROR": 503,
     "GATEWAY_TIMEOUT_ERROR": 504,
@@ -95,33 +88,44 @@ def check_metadata(key: str, value: str) -> None:
         )
 
 
-def result_of(response: pb.UpdateStepResponse, request_id: str) -> UpdateResult:
-    """The result that a response with status OK has.
+def result_of(response: pb.UpdateStepResponse | None, request: Request, request_id: str) -> UpdateResult:
+    """The result that a call has which ended with OK.
+
+    Args:
+        response: What came; None if nothing did, against gRPC's own rules.
+        request: What was asked for.
+        request_id: The id that the call was given.
 
     Raises:
         NotApplied: It is a failure that changed nothing.
         PartiallyApplied: It is a failure that changed something.
         OutcomeUnknown: It is a failure that may have changed something.
     """
-    if not response.errors:
+    if response is None:
+        raise _failure_without_envelope(grpc.StatusCode.OK, None, request, request_id)
+    outcome = outcome_of(response)
+    if outcome is Outcome.APPLIED:
         return UpdateResult(_changes(response.changes), _warnings(response.warnings), request_id, response)
-    failure = _failure(response, request_id)
-    raise _EXCEPTIONS[failure.outcome](failure)
+    raise _EXCEPTIONS[outcome](_failure(response, request_id))
 
 
-def read_of(response: R, request_id: str) -> R:
+def read_of(response: R | None, request: Request, request_id: str) -> R:
     """The response of a read that succeeded.
 
     Raises:
         NotApplied: It is a failure.
     """
+    if response is None:
+        raise _failure_without_envelope(grpc.StatusCode.OK, None, request, request_id)
     if response.errors:
         raise NotApplied(_failure(_as_update(response), request_id))
     return response
 
 
-def _as_update(response: ReadResponse) -> pb.UpdateStepResponse:
-    """The envelope of a read that failed."""
+def _as_update(response: Response) -> pb.UpdateStepResponse:
+    """The envelope of any response."""
+    if isinstance(response, pb.UpdateStepResponse):
+        return response
     return pb.UpdateStepResponse(errors=response.errors, warnings=response.warnings, truncated=response.truncated)
 
 
@@ -134,18 +138,16 @@ def failure_of(error: Any, request: Request, request_id: str) -> UpdateFailed:
         request_id: The id that the call was given.
     """
     code: grpc.StatusCode = error.code()
-    response = pb.UpdateStepResponse()
-    bad_request = error_details_pb2.BadRequest()
-    for detail in _status_of(error).details:
-        detail.Unpack(response)
-        detail.Unpack(bad_request)
-        for read in (pb.GetStepResponse(), pb.ListStepsResponse()):
-            if detail.Unpack(read):
-                response = _as_update(read)
-    if not response.errors:
+    details: Details[Response] = details_of(error, _RESPONSES[type(request)])
+    if details.response is None:
         return _failure_without_envelope(code, error.details(), request, request_id)
-    violations = tuple(Violation(item.field, item.description) for item in bad_request.field_violations)
-    failure = _failure(response, request_id, violations, code)
+    violations = details.bad_request.field_violations if details.bad_request is not None else ()
+    failure = _failure(
+        _as_update(details.response),
+        request_id,
+        tuple(Violation(item.field, item.description) for item in violations),
+        code,
+    )
     if failure.outcome is Outcome.NOT_APPLIED:
         return _refusal_type(code)(failure)
     return _EXCEPTIONS[failure.outcome](failure)
@@ -159,11 +161,10 @@ def unreachable(error: Any, address: str, request_id: str) -> Unavailable:
     return Unavailable(_local_failure(code, "SERVICE_UNAVAILABLE_ERROR", "Not reachable", detail, request_id))
 
 
-def _failure_without_envelope(code: grpc.StatusCode, message: str, request: Request, request_id: str) -> UpdateFailed:
+def _failure_without_envelope(
+    code: grpc.StatusCode, message: str | None, request: Request, request_id: str
+) -> UpdateFailed:
     reason = message or code.name
-    if code in _REFUSALS:
-        detail = f"What answers at the address refused the call with {code.name}: {reason}. Check the address."
-        return _refusal_type(code)(_local_failure(code, _REFUSALS[code], "Refused", detail, request_id))
     match code:
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             error_code, title = "GATEWAY_TIMEOUT_ERROR", "No response in time"
@@ -173,7 +174,7 @@ def _failure_without_envelope(code: grpc.StatusCode, message: str, request: Requ
             what = f"The connection to the service was lost: {reason}."
         case _:
             error_code, title = "BAD_GATEWAY_ERROR", "No usable response"
-            what = f"The call ended with {code.name}: {reason}."
+            what = f"The call ended with {code.name}: {reason}. Check that the address is the service's."
     if not isinstance(request, pb.UpdateStepRequest) or request.validate_only:
         outcome, effect = Outcome.NOT_APPLIED, "Nothing was changed"
     else:
@@ -209,28 +210,15 @@ def _local_failure(
     return _failure(pb.UpdateStepResponse(errors=[error]), request_id, (), grpc_status)
 
 
-def _status_of(error: Any) -> status_pb2.Status:
-    try:
-        return rpc_status.from_call(error) or status_pb2.Status()
-    except ValueError:
-        # A proxy replaced the status but not its details, which then say nothing about it.
-        return status_pb2.Status()
-
-
 def _failure(
     response: pb.UpdateStepResponse,
     request_id: str,
     violations: tuple[Violation, ...] = (),
     grpc_status: grpc.StatusCode = grpc.StatusCode.OK,
 ) -> Failure:
-    errors = tuple(_error(error) for error in response.errors)
-    outcomes = {error.outcome for error in errors}
-    least_certain = next(
-        outcome for outcome in (Outcome.UNKNOWN, Outcome.PARTIALLY_APPLIED, Outcome.NOT_APPLIED) if outcome in outcomes
-    )
     return Failure(
-        errors=errors,
-        outcome=least_certain,
+        errors=tuple(_error(error) for error in response.errors),
+        outcome=outcome_of(response),
         request_id=response.errors[0].meta.request_id or request_id,
         warnings=_warnings(response.warnings),
         changes=_changes(response.changes),
