@@ -251,13 +251,14 @@ class Outreach:
         """The other steps that use a template.
 
         Raises:
-            UpdateFailed: The provider does not show them; they are known not to be all where this one is not among them.
+            UpdateFailed: None is shown, nor that there is none: not even this step is, or a use is without its step.
         """
         users, are_all = await self._users([template_id], reader)
         steps, own = users.get(int(template_id), set()), int(update.sequence_step_id)
-        if update.refuse_shared and not (are_all and own in steps):
+        others = [str(step) for step in sorted(steps - {own})]
+        if update.refuse_shared and not others and not (are_all and own in steps):
             raise NotShown(update, "which steps use the template")
-        return [str(step) for step in sorted(steps - {own})]
+        return others
 
     async def _users(self, template_ids: Sequence[str], reader: Reader) -> tuple[dict[int, set[int]], bool]:
         """The steps that use each of some templates, and whether these are all that do, as far as that can be seen."""
@@ -277,7 +278,7 @@ class Outreach:
             if template is not None and step is not None:
                 users.setdefault(template, set()).add(step)
             else:
-                are_all = are_all and _is_empty(each, "template")
+                are_all = are_all and (_is_empty(each, "template") or _is_empty(each, "sequenceStep"))
         return users, are_all
 
     async def _read_all(

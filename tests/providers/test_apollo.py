@@ -575,14 +575,20 @@ def test_of_a_sequence_that_is_on_the_steps_that_share_come_first() -> None:
     ]
 
 
-def test_steps_of_other_sequences_and_without_ids_are_not_shown() -> None:
+def test_steps_of_other_sequences_are_not_shown() -> None:
     steps = [
-        {"id": 5},
         {"id": OTHER, "emailer_campaign_id": TEMPLATE},
-        {"id": "x/../y", "emailer_campaign_id": SEQUENCE},
         {"id": STEP.upper(), "emailer_campaign_id": SEQUENCE.upper()},
     ]
     assert [step.sequence_step_id for step in shown(answer(emailer_steps=steps)).steps] == [STEP]
+
+
+@pytest.mark.parametrize("odd", [5, "x", {"id": 5}, {}, {"id": "x/../y", "emailer_campaign_id": SEQUENCE}])
+def test_a_list_with_a_step_without_an_id_is_not_shown(odd: Any) -> None:
+    with pytest.raises(UpdateFailed) as failure:
+        shown(answer(emailer_steps=[odd, {"id": STEP}]))
+    assert "all of its steps" in failure.value.problems[0].detail
+    assert shown(answer(emailer_steps=[odd, {"id": STEP}]), STEP).steps
 
 
 def test_of_a_step_that_comes_twice_the_first_is_shown() -> None:

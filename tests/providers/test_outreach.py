@@ -630,10 +630,15 @@ def test_without_a_live_variant_the_first_is_the_default() -> None:
     ]
 
 
-def test_steps_of_other_sequences_and_without_ids_are_left_out() -> None:
-    found = shown(
-        step_of(7), step_of(8, SEQUENCE + 1), step_of(9, SEQUENCE - 1), step_of("x"), step_of(None), step_of(6, None)
-    )
+@pytest.mark.parametrize("odd", [None, "x", 7.5])
+def test_a_list_with_a_step_without_an_id_is_not_shown(odd: Any) -> None:
+    with pytest.raises(UpdateFailed) as failure:
+        shown(step_of(7), step_of(odd))
+    assert "its steps with all of their variants" in failure.value.problems[0].detail
+
+
+def test_steps_of_other_sequences_are_left_out() -> None:
+    found = shown(step_of(7), step_of(8, SEQUENCE + 1), step_of(9, SEQUENCE - 1), step_of(6, None))
     assert [each.sequence_step_id for each in found.steps] == ["7", "6"]
 
 
@@ -733,6 +738,7 @@ async def test_who_else_uses_its_templates_is_asked_once() -> None:
         variant_of(10, 2, 31),
         variant_of(9, 3, 31),
         variant_of(9, 4, 30),
+        variant_of(STEP, 7, 30),
         variant_of(None, 5, 30),
         variant_of(8, 6, None),
     ]
@@ -750,7 +756,7 @@ async def test_who_else_uses_its_templates_is_asked_once() -> None:
         (("9",), True),
         (("9", "10"), True),
         ((), False),
-        ((), True),
+        ((), False),
     ]
 
 
