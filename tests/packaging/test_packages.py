@@ -48,6 +48,13 @@ def cmake(name: str) -> str:
     return found[1]
 
 
+def constant_of_go() -> str:
+    page = (CLIENTS / "go" / "seqstep" / "seqstep.go").read_text(encoding="utf-8")
+    found = re.search(r'^const Version = "(.+)"$', page, re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
 def repository() -> str:
     """Where the contract says that its Go package is."""
     contract = (ROOT / "protos/engagement/v1/envelope.proto").read_text(encoding="utf-8")
@@ -78,6 +85,7 @@ def test_all_have_the_version_of_the_service() -> None:
         "maven": text(java, "version"),
         "crate": toml(CLIENTS / "rust" / "Cargo.toml")["package"]["version"],
         "cmake": cmake(r"^project\(\w+ VERSION"),
+        "what go says of itself": constant_of_go(),
         "a project that uses maven": text(pom(PROGRAMS / "java" / "pom.xml"), "dependencies/dependency/version"),
     }
     for go_mod in (CLIENTS / "go" / "go.mod", CLIENTS / "go" / "vectors" / "go.mod"):
@@ -166,6 +174,7 @@ def test_what_the_tests_need_is_no_dependency() -> None:
     go = (CLIENTS / "go" / "go.mod").read_text(encoding="utf-8")
     assert "\ntool" not in go
     assert "protoc-gen" not in go
+    assert "honnef.co" not in go
     assert set(npm()["dependencies"]) == {"@bufbuild/protobuf"}
     assert set(npm()["peerDependencies"]) == set(npm()["peerDependenciesMeta"])
     assert not [pattern for pattern in npm()["files"] if "vectors" in pattern]

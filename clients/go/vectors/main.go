@@ -1,127 +1,124 @@
-// Command run-vectors runs the vectors as tests/vectors/README.md tells.
+// Command run-vectors calls what the vectors say, and prints what it observes, as tests/vectors/README.md describes.
 package main
 
 import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"sort"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/code"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 
-	engagementv1 "github.com/seqstep/seqstep/generated/go/engagement/v1"
+	_ "github.com/seqstep/seqstep/generated/go/engagement/v1" // Registers the contract.
 
-	"github.com/seqstep/seqstep/clients/go/update"
+	"github.com/seqstep/seqstep/clients/go/seqstep"
 )
+
+type object = map[string]any
 
 type vector struct {
 	Name    string
-	Method  string
 	Sandbox []struct {
 		Method, Path string
 		Body         json.RawMessage
 	}
+	Calls []call
+	call
+}
+
+type call struct {
+	Method   string
 	Metadata [][2]string
-	Request  json.RawMessage
+	Request  object
 	Repeat   map[string]struct {
 		Text  string
 		Times int
 	}
-	DeadlineSeconds float64 `json:"deadline_seconds"`
-	Expect          any
-}
-
-// method makes the messages of a method.
-type method struct {
-	request, response func() proto.Message
-}
-
-var methods = map[string]method{
-	"UpdateStep": {
-		func() proto.Message { return &engagementv1.UpdateStepRequest{} },
-		func() proto.Message { return &engagementv1.UpdateStepResponse{} },
-	},
-	"GetStep": {
-		func() proto.Message { return &engagementv1.GetStepRequest{} },
-		func() proto.Message { return &engagementv1.GetStepResponse{} },
-	},
-	"ListSteps": {
-		func() proto.Message { return &engagementv1.ListStepsRequest{} },
-		func() proto.Message { return &engagementv1.ListStepsResponse{} },
-	},
+	DeadlineSeconds    float64  `json:"deadline_seconds"`
+	CancelAfterSeconds *float64 `json:"cancel_after_seconds"`
+	Times              int
+	Capture            map[string]string
 }
 
 func main() {
-	passed, err := run()
-	if err != nil {
+	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
-	}
-	if err != nil || !passed {
 		os.Exit(1)
 	}
 }
 
-func run() (bool, error) {
-	channel, err := update.Dial(os.Getenv("TARGET"), os.Getenv("CA"))
+func run() error {
+	conn, err := connect()
 	if err != nil {
-		return false, err
+		return err
 	}
-	defer channel.Close()
+	defer func() { _ = conn.Close() }()
 	files, err := filepath.Glob(filepath.Join(os.Getenv("VECTORS"), "*.json"))
 	if err != nil {
-		return false, err
+		return err
 	}
 	sort.Strings(files)
-	all := true
+	lines := json.NewEncoder(os.Stdout)
+	lines.SetEscapeHTML(false)
 	for _, file := range files {
 		if filepath.Base(file) == "customers.json" {
 			continue
 		}
 		text, err := os.ReadFile(file)
 		if err != nil {
-			return false, err
+			return err
 		}
 		var topic struct{ Vectors []vector }
 		if err := json.Unmarshal(text, &topic); err != nil {
-			return false, fmt.Errorf("%s: %w", file, err)
+			return fmt.Errorf("%s: %w", file, err)
 		}
 		for _, each := range topic.Vectors {
-			all = report(each, channel) && all
+			seen, err := observe(conn, each)
+			if err != nil {
+				return fmt.Errorf("%s: %w", each.Name, err)
+			}
+			if err := lines.Encode(object{"vector": each.Name, "observations": seen}); err != nil {
+				return err
+			}
 		}
 	}
-	return all, nil
+	return nil
 }
 
-func report(each vector, channel *grpc.ClientConn) bool {
-	seen, err := observe(each, channel)
-	fault := ""
-	if err != nil {
-		fault = err.Error()
+func connect() (*grpc.ClientConn, error) {
+	options := []seqstep.Option{seqstep.WithAPIKey(os.Getenv("API_KEY"))}
+	if ca := os.Getenv("CA"); ca != "" {
+		options = append(options, seqstep.WithCA(ca))
 	} else {
-		fault = mismatch("observation", each.Expect, seen)
+		options = append(options, seqstep.WithPlaintext())
 	}
-	if fault != "" {
-		fmt.Printf("failed %s: %s\n", each.Name, strings.ReplaceAll(fault, "\n", " "))
-		return false
+	if certificate := os.Getenv("CLIENT_CERTIFICATE"); certificate != "" {
+		options = append(options, seqstep.WithClientCertificate(certificate, os.Getenv("CLIENT_KEY")))
 	}
-	fmt.Println("passed", each.Name)
-	return true
+	return seqstep.NewConn(os.Getenv("TARGET"), options...)
 }
 
-func observe(each vector, channel *grpc.ClientConn) (object, error) {
+// observe makes the calls of a vector and returns one observation for each.
+func observe(conn *grpc.ClientConn, each vector) ([]object, error) {
 	if _, err := control("POST", "/reset", nil); err != nil {
 		return nil, err
 	}
@@ -130,33 +127,45 @@ func observe(each vector, channel *grpc.ClientConn) (object, error) {
 			return nil, err
 		}
 	}
-	if each.Method == "" {
-		each.Method = "UpdateStep"
+	if each.Calls == nil {
+		each.Calls = []call{each.call}
 	}
-	called := methods[each.Method]
-	request, response := called.request(), called.response()
-	if err := parse(each, request); err != nil {
-		return nil, err
+	captured := object{}
+	var all []object
+	for _, next := range each.Calls {
+		seen, err := next.observe(conn, captured)
+		if err != nil {
+			return nil, err
+		}
+		for name, path := range next.Capture {
+			captured[name] = at(seen[0], path)
+		}
+		all = append(all, seen...)
 	}
-	if each.DeadlineSeconds == 0 {
-		each.DeadlineSeconds = 10
+	return all, nil
+}
+
+func (c call) observe(conn *grpc.ClientConn, captured object) ([]object, error) {
+	if c.Method == "" {
+		c.Method = "UpdateStep"
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(each.DeadlineSeconds*float64(time.Second)))
-	defer cancel()
-	var trailers metadata.MD
-	failure := channel.Invoke(metadata.NewOutgoingContext(ctx, metadataOf(each)),
-		"/engagement.v1.SequenceStepService/"+each.Method, request, response, grpc.Trailer(&trailers))
-	seen, err := observed(response, failure)
+	method, err := find(c.Method)
 	if err != nil {
 		return nil, err
 	}
-	shown := object{}
-	for key, values := range trailers {
-		if strings.HasPrefix(key, "x-") {
-			shown[key] = values[0]
-		}
+	request, err := message(method.Input())
+	if err != nil {
+		return nil, err
 	}
-	seen["trailers"] = shown
+	if err := c.read(captured, request); err != nil {
+		return nil, err
+	}
+	seen := make([]object, max(c.Times, 1))
+	var running sync.WaitGroup
+	for index := range seen {
+		running.Go(func() { seen[index] = c.once(conn, method, request, captured) })
+	}
+	running.Wait()
 	received, err := control("GET", "/calls", nil)
 	if err != nil {
 		return nil, err
@@ -165,64 +174,78 @@ func observe(each vector, channel *grpc.ClientConn) (object, error) {
 	if err := json.Unmarshal(received, &calls); err != nil {
 		return nil, err
 	}
-	seen["provider_calls"] = float64(len(calls))
+	for _, each := range seen {
+		if _, crashed := each["crashed"]; !crashed {
+			each["provider_calls"] = len(calls)
+		}
+	}
 	return seen, nil
 }
 
-// parse reads the request of a vector.
-func parse(each vector, request proto.Message) error {
-	var shape object
-	if err := json.Unmarshal(each.Request, &shape); err != nil {
-		return err
-	}
-	for path, repeat := range each.Repeat {
-		names := strings.Split("record."+path, ".")
-		parent := shape
-		for _, name := range names[:len(names)-1] {
-			if _, there := parent[name]; !there {
-				parent[name] = object{}
-			}
-			parent = parent[name].(object)
+// once makes the call; whatever comes out of the client but its own error is a crash.
+func (c call) once(
+	conn *grpc.ClientConn, method protoreflect.MethodDescriptor, request proto.Message, captured object,
+) (seen object) {
+	defer func() {
+		if why := recover(); why != nil {
+			seen = object{"crashed": fmt.Sprint(why)}
 		}
-		parent[names[len(names)-1]] = strings.Repeat(repeat.Text, repeat.Times)
-	}
-	text, err := json.Marshal(shape)
+	}()
+	response, err := message(method.Output())
 	if err != nil {
-		return err
+		return object{"crashed": err.Error()}
 	}
-	return protojson.Unmarshal(text, request)
-}
+	if c.DeadlineSeconds == 0 {
+		c.DeadlineSeconds = 10
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), seconds(c.DeadlineSeconds))
+	defer cancel()
+	if c.CancelAfterSeconds != nil {
+		defer time.AfterFunc(seconds(*c.CancelAfterSeconds), cancel).Stop()
+	}
+	for _, pair := range c.Metadata {
+		value := fmt.Sprint(filled(pair[1], captured))
+		ctx = metadata.AppendToOutgoingContext(ctx, pair[0], value)
+	}
+	var trailers metadata.MD
+	path := fmt.Sprintf("/%s/%s", method.Parent().FullName(), method.Name())
+	started := time.Now()
+	failure := conn.Invoke(ctx, path, request, response, grpc.Trailer(&trailers))
+	took := time.Since(started)
 
-func metadataOf(each vector) metadata.MD {
-	pairs := metadata.MD{}
-	for _, pair := range each.Metadata {
-		pairs.Append(pair[0], pair[1])
+	seen = ended(response, failure)
+	seen["seconds"] = took.Seconds()
+	if c.Method == "UpdateStep" || c.Method == "RevertStepChange" {
+		seen["outcome"] = seqstep.OutcomeOf(failure).String()
 	}
-	if len(pairs.Get("x-api-key")) == 0 {
-		pairs.Set("x-api-key", os.Getenv("API_KEY"))
-	}
-	return pairs
-}
-
-// observed is all that a call's end tells, but for its trailers.
-func observed(response proto.Message, failure error) (object, error) {
-	ended := status.Convert(failure)
-	seen := object{"status": code.Code(ended.Code()).String(), "message": ended.Message()}
-	answered := failure == nil
-	for _, detail := range ended.Details() {
-		if envelope, ok := detail.(proto.Message); ok &&
-			envelope.ProtoReflect().Descriptor() == response.ProtoReflect().Descriptor() {
-			response, answered = envelope, true
+	shown := object{}
+	for key, values := range trailers {
+		if strings.HasPrefix(key, "x-") {
+			shown[key] = values[0]
 		}
 	}
-	if answered {
-		shown, err := jsonOf(response)
-		if err != nil {
-			return nil, err
+	seen["trailers"] = shown
+	return seen
+}
+
+// ended is how a call ended, and what the details of its status say.
+func ended(response proto.Message, failure error) object {
+	end := status.New(codes.OK, "")
+	if failure != nil {
+		var typed *seqstep.Error
+		if !errors.As(failure, &typed) {
+			return object{"crashed": fmt.Sprintf("%T: %v", failure, failure)}
 		}
-		seen["response"] = shown
+		end, response = typed.Status, typed.Response
+		if typed.Response == nil {
+			response = nil
+		}
 	}
-	for _, detail := range ended.Details() {
+	seen := object{"status": code.Code(end.Code()).String(), "message": end.Message()}
+	if response != nil {
+		seen["response"] = jsonOf(response)
+	}
+	for _, detail := range end.Details() {
 		switch detail := detail.(type) {
 		case *errdetails.BadRequest:
 			violations := object{}
@@ -236,19 +259,112 @@ func observed(response proto.Message, failure error) (object, error) {
 			seen["reason"] = detail.GetReason()
 		}
 	}
-	return seen, nil
+	return seen
 }
 
-func jsonOf(message proto.Message) (any, error) {
-	text, err := protojson.MarshalOptions{UseProtoNames: true, EmitDefaultValues: true}.Marshal(message)
+// find returns a method by its name, which is unique among the services of the contract.
+func find(name string) (protoreflect.MethodDescriptor, error) {
+	var found protoreflect.MethodDescriptor
+	protoregistry.GlobalFiles.RangeFilesByPackage("engagement.v1", func(file protoreflect.FileDescriptor) bool {
+		for index := range file.Services().Len() {
+			if method := file.Services().Get(index).Methods().ByName(protoreflect.Name(name)); method != nil {
+				found = method
+			}
+		}
+		return found == nil
+	})
+	if found == nil {
+		return nil, fmt.Errorf("the contract has no method %s", name)
+	}
+	return found, nil
+}
+
+func message(descriptor protoreflect.MessageDescriptor) (proto.Message, error) {
+	kind, err := protoregistry.GlobalTypes.FindMessageByName(descriptor.FullName())
 	if err != nil {
 		return nil, err
 	}
-	var value any
-	return value, json.Unmarshal(text, &value)
+	return kind.New().Interface(), nil
 }
 
-// control calls the sandbox's control API.
+// read makes the request of a call.
+func (c call) read(captured object, request proto.Message) error {
+	shape, _ := filled(c.Request, captured).(object)
+	for path, repeat := range c.Repeat {
+		names := strings.Split("record."+path, ".")
+		parent := shape
+		for _, name := range names[:len(names)-1] {
+			if _, there := parent[name].(object); !there {
+				parent[name] = object{}
+			}
+			parent = parent[name].(object)
+		}
+		parent[names[len(names)-1]] = strings.Repeat(repeat.Text, repeat.Times)
+	}
+	text, err := json.Marshal(shape)
+	if err != nil {
+		return err
+	}
+	return protojson.Unmarshal(text, request)
+}
+
+// filled is a value with what was captured in the place of each `${NAME}`.
+func filled(value any, captured object) any {
+	switch value := value.(type) {
+	case string:
+		if name, is := strings.CutPrefix(value, "${"); is && strings.HasSuffix(name, "}") {
+			return captured[strings.TrimSuffix(name, "}")]
+		}
+	case []any:
+		items := make([]any, len(value))
+		for index, item := range value {
+			items[index] = filled(item, captured)
+		}
+		return items
+	case object:
+		members := object{}
+		for name, member := range value {
+			members[name] = filled(member, captured)
+		}
+		return members
+	}
+	return value
+}
+
+// at is what stands at a path of names and indexes; nil if nothing does.
+func at(value any, path string) any {
+	for _, step := range strings.Split(path, ".") {
+		switch within := value.(type) {
+		case object:
+			value = within[step]
+		case []any:
+			index, err := strconv.Atoi(step)
+			if err != nil || index < 0 || index >= len(within) {
+				return nil
+			}
+			value = within[index]
+		default:
+			return nil
+		}
+	}
+	return value
+}
+
+func seconds(number float64) time.Duration { return time.Duration(number * float64(time.Second)) }
+
+func jsonOf(message proto.Message) any {
+	text, err := protojson.MarshalOptions{UseProtoNames: true, EmitDefaultValues: true}.Marshal(message)
+	if err != nil {
+		panic(err)
+	}
+	var value any
+	if err := json.Unmarshal(text, &value); err != nil {
+		panic(err)
+	}
+	return value
+}
+
+// control calls the control API of the sandbox.
 func control(method, path string, body []byte) ([]byte, error) {
 	request, err := http.NewRequest(method, os.Getenv("SANDBOX")+"/_sandbox"+path, bytes.NewReader(body))
 	if err != nil {
@@ -258,7 +374,7 @@ func control(method, path string, body []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer answer.Body.Close()
+	defer func() { _ = answer.Body.Close() }()
 	text, err := io.ReadAll(answer.Body)
 	if err == nil && answer.StatusCode >= 300 {
 		err = fmt.Errorf("the sandbox answered %s %s with %s", method, path, text)
