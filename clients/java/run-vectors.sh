@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the vectors, as tests/vectors/README.md tells; build.sh comes first.
+# Runs the vectors, as tests/vectors/README.md says; build.sh comes first.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 classpath="$here/target/classes:$here/target/test-classes:$(<"$here/target/classpath")"

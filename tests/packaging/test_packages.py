@@ -48,10 +48,9 @@ def cmake(name: str) -> str:
     return found[1]
 
 
-def constant_of_go() -> str:
-    page = (CLIENTS / "go" / "seqstep" / "seqstep.go").read_text(encoding="utf-8")
-    found = re.search(r'^const Version = "(.+)"$', page, re.MULTILINE)
-    assert found is not None
+def source(pattern: str, path: str) -> str:
+    found = re.search(pattern, (CLIENTS / path).read_text(encoding="utf-8"))
+    assert found is not None, path
     return found[1]
 
 
@@ -85,7 +84,10 @@ def test_all_have_the_version_of_the_service() -> None:
         "maven": text(java, "version"),
         "crate": toml(CLIENTS / "rust" / "Cargo.toml")["package"]["version"],
         "cmake": cmake(r"^project\(\w+ VERSION"),
-        "what go says of itself": constant_of_go(),
+        "user agent of go": source(r'(?m)^const Version = "(.+)"$', "go/seqstep/seqstep.go"),
+        "user agent of java": source(
+            r'VERSION = "(.+)"', "java/src/main/java/io/github/seqstep/client/SeqstepClient.java"
+        ),
         "a project that uses maven": text(pom(PROGRAMS / "java" / "pom.xml"), "dependencies/dependency/version"),
     }
     for go_mod in (CLIENTS / "go" / "go.mod", CLIENTS / "go" / "vectors" / "go.mod"):
@@ -188,6 +190,6 @@ def test_what_the_tests_need_is_no_dependency() -> None:
         if each.findtext(f"{POM}scope") not in ("test", "provided")
     }
     assert needed == {
-        *("grpc-netty-shaded", "grpc-protobuf", "grpc-stub"),
+        *("grpc-netty-shaded", "grpc-protobuf", "grpc-services", "grpc-stub"),
         *("protobuf-java", "proto-google-common-protos"),
     }

@@ -1,28 +1,28 @@
 package io.github.seqstep.client;
 
-import com.engagement.v1.SequenceStepServiceGrpc.SequenceStepServiceBlockingStub;
-import com.engagement.v1.GetStepRequest;
-import com.engagement.v1.GetStepResponse;
-import com.engagement.v1.ListStepsRequest;
-import com.engagement.v1.ListStepsResponse;
-import com.engagement.v1.UpdateStepRequest;
-import com.engagement.v1.UpdateStepResponse;
+import com.engagement.v1.ConnectionServiceGrpc;
+import com.engagement.v1.SequenceStepServiceGrpc;
 import com.google.gson.JsonArray;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
 import com.google.gson.JsonPrimitive;
-import com.google.protobuf.InvalidProtocolBufferException;
 import com.google.protobuf.Message;
 import com.google.protobuf.util.JsonFormat;
 import com.google.rpc.BadRequest;
 import com.google.rpc.ErrorInfo;
 import com.google.rpc.RetryInfo;
-import io.grpc.ManagedChannel;
+import io.grpc.CallOptions;
+import io.grpc.Channel;
+import io.grpc.ClientCall;
+import io.grpc.ClientInterceptor;
+import io.grpc.Context;
 import io.grpc.Metadata;
+import io.grpc.MethodDescriptor;
+import io.grpc.MethodDescriptor.PrototypeMarshaller;
 import io.grpc.Status;
-import io.grpc.StatusRuntimeException;
 import io.grpc.stub.MetadataUtils;
+import java.io.File;
 import java.io.IOException;
 import java.net.URI;
 import java.net.http.HttpClient;
@@ -32,44 +32,77 @@ import java.net.http.HttpResponse.BodyHandlers;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Optional;
+import java.util.Set;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.stream.Stream;
 
-/** Runs the vectors as tests/vectors/README.md tells. */
+/** Makes the calls of the vectors and prints what is observed, as tests/vectors/README.md says. */
 public final class RunVectors {
 
   private static final JsonFormat.Printer PRINTER =
       JsonFormat.printer().preservingProtoFieldNames().alwaysPrintFieldsWithNoPresence();
 
-  private final ManagedChannel channel;
-  private final String apiKey;
+  private static final Map<String, MethodDescriptor<?, ?>> METHODS = new HashMap<>();
+
+  static {
+    for (var service :
+        List.of(
+            SequenceStepServiceGrpc.getServiceDescriptor(),
+            ConnectionServiceGrpc.getServiceDescriptor())) {
+      service.getMethods().forEach(method -> METHODS.put(method.getBareMethodName(), method));
+    }
+  }
+
+  /** Those whose outcome is observed. */
+  private static final Set<String> CHANGES = Set.of("UpdateStep", "RevertStepChange");
+
+  private static final Context.Key<AtomicReference<Metadata>> TRAILERS = Context.key("trailers");
+
+  private final SeqstepClient client;
   private final String sandbox;
+  private final ScheduledExecutorService timer;
   private final HttpClient http =
       HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
 
-  private RunVectors(ManagedChannel channel, String apiKey, String sandbox) {
-    this.channel = channel;
-    this.apiKey = apiKey;
+  private RunVectors(SeqstepClient client, String sandbox, ScheduledExecutorService timer) {
+    this.client = client;
     this.sandbox = sandbox;
+    this.timer = timer;
   }
 
   public static void main(String[] args) throws Exception {
-    ManagedChannel channel = UpdateStep.channel(System.getenv("TARGET"), System.getenv("CA"));
-    boolean allPassed;
-    try {
-      allPassed =
-          new RunVectors(channel, System.getenv("API_KEY"), System.getenv("SANDBOX"))
-              .run(Path.of(System.getenv("VECTORS")));
+    Map<String, String> env = System.getenv();
+    var timer = Executors.newSingleThreadScheduledExecutor();
+    try (SeqstepClient client = client(env)) {
+      new RunVectors(client, env.get("SANDBOX"), timer).run(Path.of(env.get("VECTORS")));
     } finally {
-      channel.shutdownNow();
+      timer.shutdownNow();
     }
-    System.exit(allPassed ? 0 : 1);
   }
 
-  private boolean run(Path folder) throws IOException {
+  private static SeqstepClient client(Map<String, String> env) throws IOException {
+    var builder =
+        SeqstepClient.builder(env.get("TARGET"))
+            .apiKey(env.get("API_KEY"))
+            .interceptors(new KeepTrailers());
+    if (env.containsKey("CLIENT_CERTIFICATE")) {
+      builder.clientCertificate(
+          new File(env.get("CLIENT_CERTIFICATE")), new File(env.get("CLIENT_KEY")));
+    }
+    return env.containsKey("CA")
+        ? builder.trust(new File(env.get("CA"))).build()
+        : builder.plaintextOnLoopback().build();
+  }
+
+  private void run(Path folder) throws Exception {
     List<Path> files;
     try (Stream<Path> all = Files.list(folder)) {
       files =
@@ -78,81 +111,123 @@ public final class RunVectors {
               .sorted()
               .toList();
     }
-    boolean allPassed = true;
     for (Path file : files) {
       JsonObject topic = JsonParser.parseString(Files.readString(file)).getAsJsonObject();
-      for (JsonElement vector : topic.getAsJsonArray("vectors")) {
-        allPassed &= passes(vector.getAsJsonObject());
+      for (JsonElement each : topic.getAsJsonArray("vectors")) {
+        JsonObject vector = each.getAsJsonObject();
+        JsonObject line = new JsonObject();
+        line.add("vector", vector.get("name"));
+        line.add("observations", observe(vector));
+        System.out.println(line);
+        System.out.flush();
       }
     }
-    return allPassed;
   }
 
-  private boolean passes(JsonObject vector) {
-    String name = vector.get("name").getAsString();
-    Optional<String> fault;
+  private JsonArray observe(JsonObject vector) throws Exception {
+    control("POST", "/reset", null);
+    for (JsonElement order : array(vector, "sandbox")) {
+      JsonObject call = order.getAsJsonObject();
+      control(call.get("method").getAsString(), call.get("path").getAsString(), call.get("body"));
+    }
+    JsonArray all = new JsonArray();
+    Map<String, JsonElement> captured = new HashMap<>();
+    for (JsonElement call : vector.has("calls") ? array(vector, "calls") : List.of(vector)) {
+      JsonArray observed = observeCall(replaced(call, captured).getAsJsonObject());
+      JsonElement made = control("GET", "/calls", null);
+      for (JsonElement each : observed) {
+        each.getAsJsonObject().addProperty("provider_calls", made.getAsJsonArray().size());
+        all.add(each);
+      }
+      if (call.getAsJsonObject().has("capture")) {
+        call.getAsJsonObject()
+            .getAsJsonObject("capture")
+            .asMap()
+            .forEach((name, path) -> captured.put(name, at(observed.get(0), path.getAsString())));
+      }
+    }
+    return all;
+  }
+
+  /** All of a call that is made several times at once. */
+  private JsonArray observeCall(JsonObject call) throws Exception {
+    String name = call.has("method") ? call.get("method").getAsString() : "UpdateStep";
+    MethodDescriptor<?, ?> method = METHODS.get(name);
+    Message request = request(method, call);
+    CallSettings settings =
+        CallSettings.DEFAULT.withDeadline(seconds(call, "deadline_seconds", 10));
+    for (JsonElement pair : array(call, "metadata")) {
+      JsonArray entry = pair.getAsJsonArray();
+      settings = settings.with(entry.get(0).getAsString(), entry.get(1).getAsString());
+    }
+    Duration cancelAfter =
+        call.has("cancel_after_seconds") ? seconds(call, "cancel_after_seconds", 0) : null;
+
+    int times = call.has("times") ? call.get("times").getAsInt() : 1;
+    var pool = Executors.newFixedThreadPool(times);
     try {
-      control("POST", "/reset", null);
-      for (JsonElement order : array(vector, "sandbox")) {
-        JsonObject call = order.getAsJsonObject();
-        control(call.get("method").getAsString(), call.get("path").getAsString(), call.get("body"));
+      CallSettings same = settings;
+      List<Future<JsonObject>> started = new ArrayList<>();
+      for (int i = 0; i < times; i++) {
+        started.add(pool.submit(() -> observeOnce(method, request, same, cancelAfter)));
       }
-      fault = Matcher.mismatch(vector.get("expect"), observe(vector));
-    } catch (Exception e) {
-      fault = Optional.of(e.toString());
+      JsonArray observed = new JsonArray();
+      for (Future<JsonObject> each : started) {
+        observed.add(each.get());
+      }
+      return observed;
+    } finally {
+      pool.shutdownNow();
     }
-    System.out.println(
-        fault.map(why -> "failed " + name + ": " + why.replace('\n', ' ')).orElse("passed " + name));
-    return fault.isEmpty();
   }
 
-  private JsonObject observe(JsonObject vector) throws Exception {
-    String method = vector.has("method") ? vector.get("method").getAsString() : "UpdateStep";
-    double seconds =
-        vector.has("deadline_seconds") ? vector.get("deadline_seconds").getAsDouble() : 10;
-    AtomicReference<Metadata> headers = new AtomicReference<>();
-    AtomicReference<Metadata> trailers = new AtomicReference<>();
-    SequenceStepServiceBlockingStub stub =
-        UpdateStep.stub(channel, metadata(vector), Duration.ofNanos((long) (seconds * 1e9)))
-            .withInterceptors(MetadataUtils.newCaptureMetadataInterceptor(headers, trailers));
-
+  @SuppressWarnings("unchecked")
+  private JsonObject observeOnce(
+      MethodDescriptor<?, ?> method, Message request, CallSettings settings, Duration cancelAfter)
+      throws Exception {
+    var typed = (MethodDescriptor<Message, Message>) method;
+    AtomicReference<Metadata> trailers = new AtomicReference<>(new Metadata());
     JsonObject seen = new JsonObject();
+    Outcome outcome = Outcome.APPLIED;
+    var context = Context.current().withValue(TRAILERS, trailers).withCancellation();
+    long began = System.nanoTime();
     try {
-      Message response =
-          switch (method) {
-            case "GetStep" -> stub.getStep(parse(vector, GetStepRequest.newBuilder()).build());
-            case "ListSteps" -> stub.listSteps(parse(vector, ListStepsRequest.newBuilder()).build());
-            default -> stub.updateStep(parse(vector, UpdateStepRequest.newBuilder()).build());
-          };
+      if (cancelAfter != null) {
+        timer.schedule(() -> context.cancel(null), cancelAfter.toNanos(), TimeUnit.NANOSECONDS);
+      }
+      Message response = context.call(() -> client.call(typed, request, settings));
       addStatus(seen, Status.OK);
       seen.add("response", json(response));
-    } catch (StatusRuntimeException e) {
-      addStatus(seen, e.getStatus());
-      addDetails(seen, e, RESPONSES.get(method));
+    } catch (SeqstepException e) {
+      addStatus(seen, e.status());
+      addDetails(seen, e);
+      outcome = e.outcome();
+    } catch (RuntimeException e) {
+      e.printStackTrace();
+      JsonObject crashed = new JsonObject();
+      crashed.addProperty("crashed", e.toString());
+      return crashed;
+    } finally {
+      context.close();
     }
-    seen.add("trailers", trailers(trailers.get()));
-    seen.addProperty("provider_calls", control("GET", "/calls", null).getAsJsonArray().size());
+    seen.addProperty("seconds", (System.nanoTime() - began) / 1e9);
+    seen.add("trailers", json(trailers.get()));
+    if (CHANGES.contains(method.getBareMethodName())) {
+      seen.addProperty("outcome", outcome.name());
+    }
     return seen;
   }
 
-  private static final Map<String, Class<? extends Message>> RESPONSES =
-      Map.of(
-          "UpdateStep", UpdateStepResponse.class,
-          "GetStep", GetStepResponse.class,
-          "ListSteps", ListStepsResponse.class);
-
-  private static <B extends Message.Builder> B parse(JsonObject vector, B request)
-      throws InvalidProtocolBufferException {
-    JsonFormat.parser().merge(request(vector).toString(), request);
-    return request;
-  }
-
-  private static JsonObject request(JsonObject vector) {
-    JsonObject request = vector.getAsJsonObject("request").deepCopy();
-    if (vector.has("repeat")) {
-      vector.getAsJsonObject("repeat").asMap().forEach((path, value) -> put(request, path, value));
+  private static Message request(MethodDescriptor<?, ?> method, JsonObject call)
+      throws IOException {
+    JsonObject request = call.getAsJsonObject("request").deepCopy();
+    if (call.has("repeat")) {
+      call.getAsJsonObject("repeat").asMap().forEach((path, value) -> put(request, path, value));
     }
-    return request;
+    var marshaller = (PrototypeMarshaller<?>) method.getRequestMarshaller();
+    Message.Builder message = ((Message) marshaller.getMessagePrototype()).newBuilderForType();
+    JsonFormat.parser().merge(request.toString(), message);
+    return message.build();
   }
 
   /** Puts a repeated text into `record`, at a path such as `template.body`. */
@@ -171,17 +246,47 @@ public final class RunVectors {
         value.get("text").getAsString().repeat(value.get("times").getAsInt()));
   }
 
-  private Metadata metadata(JsonObject vector) {
-    Metadata metadata = new Metadata();
-    for (JsonElement pair : array(vector, "metadata")) {
-      JsonArray keyAndValue = pair.getAsJsonArray();
-      metadata.put(
-          UpdateStep.key(keyAndValue.get(0).getAsString()), keyAndValue.get(1).getAsString());
+  /** The same with what was captured in the place of each `${NAME}`. */
+  private static JsonElement replaced(JsonElement in, Map<String, JsonElement> captured) {
+    if (in.isJsonObject()) {
+      JsonObject object = new JsonObject();
+      in.getAsJsonObject().asMap().forEach((k, v) -> object.add(k, replaced(v, captured)));
+      return object;
     }
-    if (!metadata.containsKey(UpdateStep.key("x-api-key"))) {
-      metadata.put(UpdateStep.key("x-api-key"), apiKey);
+    if (in.isJsonArray()) {
+      JsonArray array = new JsonArray();
+      in.getAsJsonArray().forEach(item -> array.add(replaced(item, captured)));
+      return array;
     }
-    return metadata;
+    if (in instanceof JsonPrimitive text && text.isString()) {
+      String value = text.getAsString();
+      if (value.startsWith("${") && value.endsWith("}")) {
+        return captured.getOrDefault(value.substring(2, value.length() - 1), in);
+      }
+    }
+    return in;
+  }
+
+  /** What is at a path such as `response.steps.0.etag`; an empty text where nothing is. */
+  private static JsonElement at(JsonElement in, String path) {
+    JsonElement found = in;
+    for (String name : path.split("\\.")) {
+      if (found instanceof JsonObject object && object.has(name)) {
+        found = object.get(name);
+      } else if (found instanceof JsonArray array
+          && name.matches("\\d+")
+          && Integer.parseInt(name) < array.size()) {
+        found = array.get(Integer.parseInt(name));
+      } else {
+        return new JsonPrimitive("");
+      }
+    }
+    return found;
+  }
+
+  private static Duration seconds(JsonObject call, String name, double otherwise) {
+    double seconds = call.has(name) ? call.get(name).getAsDouble() : otherwise;
+    return Duration.ofNanos((long) (seconds * 1e9));
   }
 
   private static void addStatus(JsonObject seen, Status status) {
@@ -189,14 +294,13 @@ public final class RunVectors {
     seen.addProperty("message", status.getDescription() == null ? "" : status.getDescription());
   }
 
-  private static void addDetails(
-      JsonObject seen, StatusRuntimeException failure, Class<? extends Message> response)
-      throws InvalidProtocolBufferException {
-    Optional<? extends Message> envelope = UpdateStep.detail(failure, response);
-    if (envelope.isPresent()) {
-      seen.add("response", json(envelope.get()));
+  private static void addDetails(JsonObject seen, SeqstepException failure) throws IOException {
+    var response = failure.response(Message.class);
+    if (response.isPresent()) {
+      seen.add("response", json(response.get()));
     }
-    UpdateStep.detail(failure, BadRequest.class)
+    failure
+        .detail(BadRequest.class)
         .ifPresent(
             bad -> {
               JsonObject violations = new JsonObject();
@@ -204,26 +308,24 @@ public final class RunVectors {
                   .forEach(v -> violations.addProperty(v.getField(), v.getDescription()));
               seen.add("violations", violations);
             });
-    UpdateStep.detail(failure, RetryInfo.class)
+    failure
+        .detail(RetryInfo.class)
         .map(RetryInfo::getRetryDelay)
         .ifPresent(d -> seen.addProperty("retry_delay", d.getSeconds() + d.getNanos() / 1e9));
-    UpdateStep.detail(failure, ErrorInfo.class)
-        .ifPresent(info -> seen.addProperty("reason", info.getReason()));
+    failure.detail(ErrorInfo.class).ifPresent(info -> seen.addProperty("reason", info.getReason()));
   }
 
-  private static JsonObject trailers(Metadata received) {
+  private static JsonObject json(Metadata received) {
     JsonObject trailers = new JsonObject();
-    if (received != null) {
-      for (String name : received.keys()) {
-        if (name.startsWith("x-")) {
-          trailers.addProperty(name, received.get(UpdateStep.key(name)));
-        }
+    for (String name : received.keys()) {
+      if (name.startsWith("x-")) {
+        trailers.addProperty(name, received.get(CallSettings.key(name)));
       }
     }
     return trailers;
   }
 
-  private static JsonElement json(Message message) throws InvalidProtocolBufferException {
+  private static JsonElement json(Message message) throws IOException {
     return JsonParser.parseString(PRINTER.print(message));
   }
 
@@ -231,7 +333,7 @@ public final class RunVectors {
     return object.has(name) ? object.getAsJsonArray(name) : new JsonArray();
   }
 
-  /** Calls the sandbox's control API. */
+  /** Calls the control API of the sandbox. */
   private JsonElement control(String method, String path, JsonElement body)
       throws IOException, InterruptedException {
     HttpRequest request =
@@ -248,5 +350,15 @@ public final class RunVectors {
     return response.body().isEmpty()
         ? new JsonPrimitive("")
         : JsonParser.parseString(response.body());
+  }
+
+  /** Keeps the trailing metadata of a call for who made it. */
+  private static final class KeepTrailers implements ClientInterceptor {
+    @Override
+    public <Q, R> ClientCall<Q, R> interceptCall(
+        MethodDescriptor<Q, R> method, CallOptions options, Channel next) {
+      return MetadataUtils.newCaptureMetadataInterceptor(new AtomicReference<>(), TRAILERS.get())
+          .interceptCall(method, options, next);
+    }
   }
 }
