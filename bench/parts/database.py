@@ -175,8 +175,8 @@ def run(stage: Stage) -> Section:
         [],
         [
             (
-                "Counted in PostgreSQL's own log and in `pg_stat_activity`. Around each query there is a transaction, and before it a "
-                "test of the connection: five round trips. Under load, calls of 64 customers at a time, without the cache, and "
+                "Counted in PostgreSQL's own log and in `pg_stat_activity`. A look-up is one round trip, after three that test "
+                "its connection. Under load, calls of 64 customers at a time, without the cache, and "
                 "`SEQSTEP_DATABASE_MAX_CONNECTIONS` as it is by default, 10. Connections that were opened stay."
             )
         ],

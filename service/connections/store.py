@@ -91,6 +91,8 @@ class Store:
             file: SQLite's file.
         """
         self._engine = engine
+        # The same connections, for single reads: each is one round trip and not three.
+        self._without_transactions = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._reader = reader
         self._file = file
         self._file_identity = _file_identity(file) if file is not None else None
@@ -158,7 +160,7 @@ class Store:
         """
         try:
             self.check_file()
-            db = await self._connect()
+            db = await self._connect(self._engine)
             try:
                 async with db.begin():
                     yield db
@@ -202,17 +204,18 @@ class Store:
         Raises:
             StoreUnavailable: The database cannot be reached, or does not have the tables.
         """
-        if self._reader is None:
-
-            async def work(db: AsyncConnection) -> Row[Any] | None:
-                found: Row[Any] | None = (await db.execute(query, parameters)).first()
-                return found
-
-            return await self.transact(work)
+        row: Row[Any] | None
         try:
+            if self._reader is None:
+                db = await self._connect(self._without_transactions)
+                try:
+                    row = (await db.execute(query, parameters)).first()
+                finally:
+                    await db.close()
+                return row
             self.check_file()
             with self._reader.connect() as reader:
-                row: Row[Any] | None = reader.execute(query, parameters).first()
+                row = reader.execute(query, parameters).first()
         except FAILURES as error:
             raise logged(unavailable(error)) from None
         return row
@@ -240,12 +243,12 @@ class Store:
         """Whether SQLite's file is the one that was opened; true for other databases."""
         return self._file is None or _file_identity(self._file) == self._file_identity
 
-    async def _connect(self) -> AsyncConnection:
+    async def _connect(self, engine: AsyncEngine) -> AsyncConnection:
         """Takes a connection from the pool, and waits for one of its own if the server gives it no more."""
         give_up = time.monotonic() + _POOL_SECONDS
         while True:
             try:
-                return await self._engine.connect()
+                return await engine.connect()
             except ServerFull as full:
                 if time.monotonic() > give_up:
                     raise logged(full) from None

@@ -2,11 +2,13 @@
 
 import asyncio
 import itertools
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import literal, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 from structlog.testing import capture_logs
 
 from service.connections import Applications, Connections, Keyring, Store, StoreUnavailable
@@ -44,6 +46,27 @@ async def test_a_database_that_does_not_answer_costs_the_deadline(postgresql_ser
         assert deadline.remaining() > -2
         proxy.come_back()
         assert await applications.authenticate(key.reveal(), Deadline.after(20)) == caller
+        await store.close()
+
+
+async def test_a_look_up_is_one_round_trip_beside_the_test_of_its_connection(postgresql_server: Any) -> None:
+    async with database_proxy(postgresql_server) as proxy:
+        store = Store.open(proxy.url)
+        query, begun = select(literal(1)), 0
+
+        async def in_transaction(db: AsyncConnection) -> None:
+            await db.execute(query)
+
+        works: list[tuple[Callable[[], Awaitable[object]], int]] = [
+            (lambda: store.transact(in_transaction), 6),
+            (lambda: store.first(query, {}), 4),
+        ]
+        for work, round_trips in works:
+            # What is sent the first time is prepared by the server, at the cost of a round trip.
+            for _ in range(3):
+                begun = proxy.round_trips
+                await work()
+            assert proxy.round_trips - begun == round_trips
         await store.close()
 
 

@@ -199,11 +199,11 @@ async def test_a_full_server_is_asked_for_five_seconds(clock: Clock, monkeypatch
     async def wait(_: object, **limit: float) -> None:
         assert 0 < limit["timeout"] < 1
 
-    monkeypatch.setattr(store, "_engine", SimpleNamespace(connect=connect, dispose=store._engine.dispose))
+    full: Any = SimpleNamespace(connect=connect)
     monkeypatch.setattr("service.connections.store.asyncio.wait", wait)
     started = clock.now
     with pytest.raises(ServerFull):
-        await store._connect()
+        await store._connect(full)
     await store.close()
     assert clock.now - started == 6
 

@@ -16,12 +16,14 @@ class DatabaseProxy:
         url: The URL of the database by way of it.
         direct_url: The URL of the same database without it.
         refused: Connections that it refused.
+        round_trips: What clients sent and then waited for.
     """
 
     def __init__(self, socket_path: str, direct_url: str) -> None:
         self.direct_url = direct_url
         self.url = ""
         self.refused = 0
+        self.round_trips = 0
         self._socket_path = socket_path
         self._answers = asyncio.Event()
         self._answers.set()
@@ -52,15 +54,20 @@ class DatabaseProxy:
         both = {writer, server_writer}
         self._writers |= both
         try:
-            await asyncio.gather(self._pass_on(reader, server_writer), self._pass_on(server_reader, writer))
+            await asyncio.gather(
+                self._pass_on(reader, server_writer, counts=True), self._pass_on(server_reader, writer)
+            )
         finally:
             self._writers -= both
             for each in both:
                 each.transport.abort()
 
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass_on(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counts: bool = False
+    ) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(65536):
+                self.round_trips += counts
                 await self._answers.wait()
                 writer.write(data)
                 await writer.drain()
