@@ -60,6 +60,21 @@ class SequenceStepServiceStub:
                 request_serializer=engagement_dot_v1_dot_sequence__step__service__pb2.ListStepsRequest.SerializeToString,
                 response_deserializer=engagement_dot_v1_dot_sequence__step__service__pb2.ListStepsResponse.FromString,
                 _registered_method=True)
+        self.ListStepChanges = channel.unary_unary(
+                '/engagement.v1.SequenceStepService/ListStepChanges',
+                request_serializer=engagement_dot_v1_dot_sequence__step__service__pb2.ListStepChangesRequest.SerializeToString,
+                response_deserializer=engagement_dot_v1_dot_sequence__step__service__pb2.ListStepChangesResponse.FromString,
+                _registered_method=True)
+        self.GetStepChange = channel.unary_unary(
+                '/engagement.v1.SequenceStepService/GetStepChange',
+                request_serializer=engagement_dot_v1_dot_sequence__step__service__pb2.GetStepChangeRequest.SerializeToString,
+                response_deserializer=engagement_dot_v1_dot_sequence__step__service__pb2.GetStepChangeResponse.FromString,
+                _registered_method=True)
+        self.RevertStepChange = channel.unary_unary(
+                '/engagement.v1.SequenceStepService/RevertStepChange',
+                request_serializer=engagement_dot_v1_dot_sequence__step__service__pb2.RevertStepChangeRequest.SerializeToString,
+                response_deserializer=engagement_dot_v1_dot_sequence__step__service__pb2.RevertStepChangeResponse.FromString,
+                _registered_method=True)
 
 
 class SequenceStepServiceServicer:
@@ -134,6 +149,47 @@ class SequenceStepServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListStepChanges(self, request, context):
+        """Lists what updates of the calling application wrote to the customer's steps, newest first.
+
+        The provider is not asked, and what people change there is not in the list. A service that is not set up to keep a history
+        answers `NOT_IMPLEMENTED_ERROR`; one that is keeps each change for a number of days (docs/history.md). Fails in both ways, as
+        `UpdateStep` does; `meta.outcome` always is NOT_APPLIED.
+
+        Pages follow each other by `page_token`: a change that is made meanwhile is on none of them, and none is shown twice.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStepChange(self, request, context):
+        """Reads one change with its values whole. `NOT_FOUND_ERROR`: the customer has none by this id at this provider, or it is not
+        kept any more. One whose values do not fit into an answer of less than 4,000,000 bytes is `RESPONSE_TOO_LONG_ERROR`; it is
+        listed, and can be reverted. Fails as `ListStepChanges`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevertStepChange(self, request, context):
+        """Sets the values that a change replaced back to what they were before it, in the template that it wrote and in the fields of
+        the step.
+
+        This is an update like any other: it has warnings, outcomes, costs and a change of its own, which can be reverted in turn.
+        It fails in both ways, as `UpdateStep` does.
+
+        Nothing is written over what the change did not leave there: where a value is neither what it left nor what it was before,
+        the call ends with `STEP_CHANGED_ERROR` and writes nothing, and `conflicts` has the present values. A value that is what it
+        was before needs no write, so that repeating a call is safe, and a change whose outcome is not known can be reverted too. The
+        check stands between the read and the write, as that of `UpdateStepRequest.etag`, and the write is not repeated here either.
+
+        A step that uses the template no longer is `VARIANT_NOT_FOUND_ERROR`. What was not there before cannot be taken away: it
+        stays, with the warning `NOT_RESTORED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SequenceStepServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -151,6 +207,21 @@ def add_SequenceStepServiceServicer_to_server(servicer, server):
                     servicer.ListSteps,
                     request_deserializer=engagement_dot_v1_dot_sequence__step__service__pb2.ListStepsRequest.FromString,
                     response_serializer=engagement_dot_v1_dot_sequence__step__service__pb2.ListStepsResponse.SerializeToString,
+            ),
+            'ListStepChanges': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListStepChanges,
+                    request_deserializer=engagement_dot_v1_dot_sequence__step__service__pb2.ListStepChangesRequest.FromString,
+                    response_serializer=engagement_dot_v1_dot_sequence__step__service__pb2.ListStepChangesResponse.SerializeToString,
+            ),
+            'GetStepChange': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStepChange,
+                    request_deserializer=engagement_dot_v1_dot_sequence__step__service__pb2.GetStepChangeRequest.FromString,
+                    response_serializer=engagement_dot_v1_dot_sequence__step__service__pb2.GetStepChangeResponse.SerializeToString,
+            ),
+            'RevertStepChange': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevertStepChange,
+                    request_deserializer=engagement_dot_v1_dot_sequence__step__service__pb2.RevertStepChangeRequest.FromString,
+                    response_serializer=engagement_dot_v1_dot_sequence__step__service__pb2.RevertStepChangeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -245,6 +316,87 @@ class SequenceStepService:
             '/engagement.v1.SequenceStepService/ListSteps',
             engagement_dot_v1_dot_sequence__step__service__pb2.ListStepsRequest.SerializeToString,
             engagement_dot_v1_dot_sequence__step__service__pb2.ListStepsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListStepChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/engagement.v1.SequenceStepService/ListStepChanges',
+            engagement_dot_v1_dot_sequence__step__service__pb2.ListStepChangesRequest.SerializeToString,
+            engagement_dot_v1_dot_sequence__step__service__pb2.ListStepChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStepChange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/engagement.v1.SequenceStepService/GetStepChange',
+            engagement_dot_v1_dot_sequence__step__service__pb2.GetStepChangeRequest.SerializeToString,
+            engagement_dot_v1_dot_sequence__step__service__pb2.GetStepChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevertStepChange(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/engagement.v1.SequenceStepService/RevertStepChange',
+            engagement_dot_v1_dot_sequence__step__service__pb2.RevertStepChangeRequest.SerializeToString,
+            engagement_dot_v1_dot_sequence__step__service__pb2.RevertStepChangeResponse.FromString,
             options,
             channel_credentials,
             insecure,

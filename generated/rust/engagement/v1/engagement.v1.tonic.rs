@@ -392,5 +392,89 @@ pub mod sequence_step_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        pub async fn list_step_changes(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListStepChangesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListStepChangesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/engagement.v1.SequenceStepService/ListStepChanges",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "engagement.v1.SequenceStepService",
+                        "ListStepChanges",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn get_step_change(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetStepChangeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetStepChangeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/engagement.v1.SequenceStepService/GetStepChange",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("engagement.v1.SequenceStepService", "GetStepChange"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn revert_step_change(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RevertStepChangeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RevertStepChangeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/engagement.v1.SequenceStepService/RevertStepChange",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "engagement.v1.SequenceStepService",
+                        "RevertStepChange",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }

@@ -121,6 +121,102 @@ public final class SequenceStepServiceGrpc {
     return getListStepsMethod;
   }
 
+  private static volatile io.grpc.MethodDescriptor<com.engagement.v1.ListStepChangesRequest,
+      com.engagement.v1.ListStepChangesResponse> getListStepChangesMethod;
+
+  @io.grpc.stub.annotations.RpcMethod(
+      fullMethodName = SERVICE_NAME + '/' + "ListStepChanges",
+      requestType = com.engagement.v1.ListStepChangesRequest.class,
+      responseType = com.engagement.v1.ListStepChangesResponse.class,
+      methodType = io.grpc.MethodDescriptor.MethodType.UNARY)
+  public static io.grpc.MethodDescriptor<com.engagement.v1.ListStepChangesRequest,
+      com.engagement.v1.ListStepChangesResponse> getListStepChangesMethod() {
+    io.grpc.MethodDescriptor<com.engagement.v1.ListStepChangesRequest, com.engagement.v1.ListStepChangesResponse> getListStepChangesMethod;
+    if ((getListStepChangesMethod = SequenceStepServiceGrpc.getListStepChangesMethod) == null) {
+      synchronized (SequenceStepServiceGrpc.class) {
+        if ((getListStepChangesMethod = SequenceStepServiceGrpc.getListStepChangesMethod) == null) {
+          SequenceStepServiceGrpc.getListStepChangesMethod = getListStepChangesMethod =
+              io.grpc.MethodDescriptor.<com.engagement.v1.ListStepChangesRequest, com.engagement.v1.ListStepChangesResponse>newBuilder()
+              .setType(io.grpc.MethodDescriptor.MethodType.UNARY)
+              .setFullMethodName(generateFullMethodName(SERVICE_NAME, "ListStepChanges"))
+              .setSafe(true)
+              .setSampledToLocalTracing(true)
+              .setRequestMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  com.engagement.v1.ListStepChangesRequest.getDefaultInstance()))
+              .setResponseMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  com.engagement.v1.ListStepChangesResponse.getDefaultInstance()))
+              .setSchemaDescriptor(new SequenceStepServiceMethodDescriptorSupplier("ListStepChanges"))
+              .build();
+        }
+      }
+    }
+    return getListStepChangesMethod;
+  }
+
+  private static volatile io.grpc.MethodDescriptor<com.engagement.v1.GetStepChangeRequest,
+      com.engagement.v1.GetStepChangeResponse> getGetStepChangeMethod;
+
+  @io.grpc.stub.annotations.RpcMethod(
+      fullMethodName = SERVICE_NAME + '/' + "GetStepChange",
+      requestType = com.engagement.v1.GetStepChangeRequest.class,
+      responseType = com.engagement.v1.GetStepChangeResponse.class,
+      methodType = io.grpc.MethodDescriptor.MethodType.UNARY)
+  public static io.grpc.MethodDescriptor<com.engagement.v1.GetStepChangeRequest,
+      com.engagement.v1.GetStepChangeResponse> getGetStepChangeMethod() {
+    io.grpc.MethodDescriptor<com.engagement.v1.GetStepChangeRequest, com.engagement.v1.GetStepChangeResponse> getGetStepChangeMethod;
+    if ((getGetStepChangeMethod = SequenceStepServiceGrpc.getGetStepChangeMethod) == null) {
+      synchronized (SequenceStepServiceGrpc.class) {
+        if ((getGetStepChangeMethod = SequenceStepServiceGrpc.getGetStepChangeMethod) == null) {
+          SequenceStepServiceGrpc.getGetStepChangeMethod = getGetStepChangeMethod =
+              io.grpc.MethodDescriptor.<com.engagement.v1.GetStepChangeRequest, com.engagement.v1.GetStepChangeResponse>newBuilder()
+              .setType(io.grpc.MethodDescriptor.MethodType.UNARY)
+              .setFullMethodName(generateFullMethodName(SERVICE_NAME, "GetStepChange"))
+              .setSafe(true)
+              .setSampledToLocalTracing(true)
+              .setRequestMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  com.engagement.v1.GetStepChangeRequest.getDefaultInstance()))
+              .setResponseMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  com.engagement.v1.GetStepChangeResponse.getDefaultInstance()))
+              .setSchemaDescriptor(new SequenceStepServiceMethodDescriptorSupplier("GetStepChange"))
+              .build();
+        }
+      }
+    }
+    return getGetStepChangeMethod;
+  }
+
+  private static volatile io.grpc.MethodDescriptor<com.engagement.v1.RevertStepChangeRequest,
+      com.engagement.v1.RevertStepChangeResponse> getRevertStepChangeMethod;
+
+  @io.grpc.stub.annotations.RpcMethod(
+      fullMethodName = SERVICE_NAME + '/' + "RevertStepChange",
+      requestType = com.engagement.v1.RevertStepChangeRequest.class,
+      responseType = com.engagement.v1.RevertStepChangeResponse.class,
+      methodType = io.grpc.MethodDescriptor.MethodType.UNARY)
+  public static io.grpc.MethodDescriptor<com.engagement.v1.RevertStepChangeRequest,
+      com.engagement.v1.RevertStepChangeResponse> getRevertStepChangeMethod() {
+    io.grpc.MethodDescriptor<com.engagement.v1.RevertStepChangeRequest, com.engagement.v1.RevertStepChangeResponse> getRevertStepChangeMethod;
+    if ((getRevertStepChangeMethod = SequenceStepServiceGrpc.getRevertStepChangeMethod) == null) {
+      synchronized (SequenceStepServiceGrpc.class) {
+        if ((getRevertStepChangeMethod = SequenceStepServiceGrpc.getRevertStepChangeMethod) == null) {
+          SequenceStepServiceGrpc.getRevertStepChangeMethod = getRevertStepChangeMethod =
+              io.grpc.MethodDescriptor.<com.engagement.v1.RevertStepChangeRequest, com.engagement.v1.RevertStepChangeResponse>newBuilder()
+              .setType(io.grpc.MethodDescriptor.MethodType.UNARY)
+              .setFullMethodName(generateFullMethodName(SERVICE_NAME, "RevertStepChange"))
+              .setIdempotent(true)
+              .setSampledToLocalTracing(true)
+              .setRequestMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  com.engagement.v1.RevertStepChangeRequest.getDefaultInstance()))
+              .setResponseMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  com.engagement.v1.RevertStepChangeResponse.getDefaultInstance()))
+              .setSchemaDescriptor(new SequenceStepServiceMethodDescriptorSupplier("RevertStepChange"))
+              .build();
+        }
+      }
+    }
+    return getRevertStepChangeMethod;
+  }
+
   /**
    * Creates a new async stub that supports all call types for the service
    */
@@ -236,6 +332,51 @@ public final class SequenceStepServiceGrpc {
       io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getListStepsMethod(), responseObserver);
     }
 
+    /**
+     * <pre>
+     * Lists what updates of the calling application wrote to the customer's steps, newest first.
+     * The provider is not asked, and what people change there is not in the list. A service that is not set up to keep a history
+     * answers `NOT_IMPLEMENTED_ERROR`; one that is keeps each change for a number of days (docs/history.md). Fails in both ways, as
+     * `UpdateStep` does; `meta.outcome` always is NOT_APPLIED.
+     * Pages follow each other by `page_token`: a change that is made meanwhile is on none of them, and none is shown twice.
+     * </pre>
+     */
+    public void listStepChanges(com.engagement.v1.ListStepChangesRequest request,
+        io.grpc.stub.StreamObserver<com.engagement.v1.ListStepChangesResponse> responseObserver) {
+      io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getListStepChangesMethod(), responseObserver);
+    }
+
+    /**
+     * <pre>
+     * Reads one change with its values whole. `NOT_FOUND_ERROR`: the customer has none by this id at this provider, or it is not
+     * kept any more. One whose values do not fit into an answer of less than 4,000,000 bytes is `RESPONSE_TOO_LONG_ERROR`; it is
+     * listed, and can be reverted. Fails as `ListStepChanges`.
+     * </pre>
+     */
+    public void getStepChange(com.engagement.v1.GetStepChangeRequest request,
+        io.grpc.stub.StreamObserver<com.engagement.v1.GetStepChangeResponse> responseObserver) {
+      io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getGetStepChangeMethod(), responseObserver);
+    }
+
+    /**
+     * <pre>
+     * Sets the values that a change replaced back to what they were before it, in the template that it wrote and in the fields of
+     * the step.
+     * This is an update like any other: it has warnings, outcomes, costs and a change of its own, which can be reverted in turn.
+     * It fails in both ways, as `UpdateStep` does.
+     * Nothing is written over what the change did not leave there: where a value is neither what it left nor what it was before,
+     * the call ends with `STEP_CHANGED_ERROR` and writes nothing, and `conflicts` has the present values. A value that is what it
+     * was before needs no write, so that repeating a call is safe, and a change whose outcome is not known can be reverted too. The
+     * check stands between the read and the write, as that of `UpdateStepRequest.etag`, and the write is not repeated here either.
+     * A step that uses the template no longer is `VARIANT_NOT_FOUND_ERROR`. What was not there before cannot be taken away: it
+     * stays, with the warning `NOT_RESTORED`.
+     * </pre>
+     */
+    public void revertStepChange(com.engagement.v1.RevertStepChangeRequest request,
+        io.grpc.stub.StreamObserver<com.engagement.v1.RevertStepChangeResponse> responseObserver) {
+      io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getRevertStepChangeMethod(), responseObserver);
+    }
+
     @java.lang.Override public final io.grpc.ServerServiceDefinition bindService() {
       return io.grpc.ServerServiceDefinition.builder(getServiceDescriptor())
           .addMethod(
@@ -259,6 +400,27 @@ public final class SequenceStepServiceGrpc {
                 com.engagement.v1.ListStepsRequest,
                 com.engagement.v1.ListStepsResponse>(
                   this, METHODID_LIST_STEPS)))
+          .addMethod(
+            getListStepChangesMethod(),
+            io.grpc.stub.ServerCalls.asyncUnaryCall(
+              new MethodHandlers<
+                com.engagement.v1.ListStepChangesRequest,
+                com.engagement.v1.ListStepChangesResponse>(
+                  this, METHODID_LIST_STEP_CHANGES)))
+          .addMethod(
+            getGetStepChangeMethod(),
+            io.grpc.stub.ServerCalls.asyncUnaryCall(
+              new MethodHandlers<
+                com.engagement.v1.GetStepChangeRequest,
+                com.engagement.v1.GetStepChangeResponse>(
+                  this, METHODID_GET_STEP_CHANGE)))
+          .addMethod(
+            getRevertStepChangeMethod(),
+            io.grpc.stub.ServerCalls.asyncUnaryCall(
+              new MethodHandlers<
+                com.engagement.v1.RevertStepChangeRequest,
+                com.engagement.v1.RevertStepChangeResponse>(
+                  this, METHODID_REVERT_STEP_CHANGE)))
           .build();
     }
   }
@@ -346,6 +508,54 @@ public final class SequenceStepServiceGrpc {
       io.grpc.stub.ClientCalls.asyncUnaryCall(
           getChannel().newCall(getListStepsMethod(), getCallOptions()), request, responseObserver);
     }
+
+    /**
+     * <pre>
+     * Lists what updates of the calling application wrote to the customer's steps, newest first.
+     * The provider is not asked, and what people change there is not in the list. A service that is not set up to keep a history
+     * answers `NOT_IMPLEMENTED_ERROR`; one that is keeps each change for a number of days (docs/history.md). Fails in both ways, as
+     * `UpdateStep` does; `meta.outcome` always is NOT_APPLIED.
+     * Pages follow each other by `page_token`: a change that is made meanwhile is on none of them, and none is shown twice.
+     * </pre>
+     */
+    public void listStepChanges(com.engagement.v1.ListStepChangesRequest request,
+        io.grpc.stub.StreamObserver<com.engagement.v1.ListStepChangesResponse> responseObserver) {
+      io.grpc.stub.ClientCalls.asyncUnaryCall(
+          getChannel().newCall(getListStepChangesMethod(), getCallOptions()), request, responseObserver);
+    }
+
+    /**
+     * <pre>
+     * Reads one change with its values whole. `NOT_FOUND_ERROR`: the customer has none by this id at this provider, or it is not
+     * kept any more. One whose values do not fit into an answer of less than 4,000,000 bytes is `RESPONSE_TOO_LONG_ERROR`; it is
+     * listed, and can be reverted. Fails as `ListStepChanges`.
+     * </pre>
+     */
+    public void getStepChange(com.engagement.v1.GetStepChangeRequest request,
+        io.grpc.stub.StreamObserver<com.engagement.v1.GetStepChangeResponse> responseObserver) {
+      io.grpc.stub.ClientCalls.asyncUnaryCall(
+          getChannel().newCall(getGetStepChangeMethod(), getCallOptions()), request, responseObserver);
+    }
+
+    /**
+     * <pre>
+     * Sets the values that a change replaced back to what they were before it, in the template that it wrote and in the fields of
+     * the step.
+     * This is an update like any other: it has warnings, outcomes, costs and a change of its own, which can be reverted in turn.
+     * It fails in both ways, as `UpdateStep` does.
+     * Nothing is written over what the change did not leave there: where a value is neither what it left nor what it was before,
+     * the call ends with `STEP_CHANGED_ERROR` and writes nothing, and `conflicts` has the present values. A value that is what it
+     * was before needs no write, so that repeating a call is safe, and a change whose outcome is not known can be reverted too. The
+     * check stands between the read and the write, as that of `UpdateStepRequest.etag`, and the write is not repeated here either.
+     * A step that uses the template no longer is `VARIANT_NOT_FOUND_ERROR`. What was not there before cannot be taken away: it
+     * stays, with the warning `NOT_RESTORED`.
+     * </pre>
+     */
+    public void revertStepChange(com.engagement.v1.RevertStepChangeRequest request,
+        io.grpc.stub.StreamObserver<com.engagement.v1.RevertStepChangeResponse> responseObserver) {
+      io.grpc.stub.ClientCalls.asyncUnaryCall(
+          getChannel().newCall(getRevertStepChangeMethod(), getCallOptions()), request, responseObserver);
+    }
   }
 
   /**
@@ -427,6 +637,51 @@ public final class SequenceStepServiceGrpc {
     public com.engagement.v1.ListStepsResponse listSteps(com.engagement.v1.ListStepsRequest request) {
       return io.grpc.stub.ClientCalls.blockingUnaryCall(
           getChannel(), getListStepsMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * Lists what updates of the calling application wrote to the customer's steps, newest first.
+     * The provider is not asked, and what people change there is not in the list. A service that is not set up to keep a history
+     * answers `NOT_IMPLEMENTED_ERROR`; one that is keeps each change for a number of days (docs/history.md). Fails in both ways, as
+     * `UpdateStep` does; `meta.outcome` always is NOT_APPLIED.
+     * Pages follow each other by `page_token`: a change that is made meanwhile is on none of them, and none is shown twice.
+     * </pre>
+     */
+    public com.engagement.v1.ListStepChangesResponse listStepChanges(com.engagement.v1.ListStepChangesRequest request) {
+      return io.grpc.stub.ClientCalls.blockingUnaryCall(
+          getChannel(), getListStepChangesMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * Reads one change with its values whole. `NOT_FOUND_ERROR`: the customer has none by this id at this provider, or it is not
+     * kept any more. One whose values do not fit into an answer of less than 4,000,000 bytes is `RESPONSE_TOO_LONG_ERROR`; it is
+     * listed, and can be reverted. Fails as `ListStepChanges`.
+     * </pre>
+     */
+    public com.engagement.v1.GetStepChangeResponse getStepChange(com.engagement.v1.GetStepChangeRequest request) {
+      return io.grpc.stub.ClientCalls.blockingUnaryCall(
+          getChannel(), getGetStepChangeMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * Sets the values that a change replaced back to what they were before it, in the template that it wrote and in the fields of
+     * the step.
+     * This is an update like any other: it has warnings, outcomes, costs and a change of its own, which can be reverted in turn.
+     * It fails in both ways, as `UpdateStep` does.
+     * Nothing is written over what the change did not leave there: where a value is neither what it left nor what it was before,
+     * the call ends with `STEP_CHANGED_ERROR` and writes nothing, and `conflicts` has the present values. A value that is what it
+     * was before needs no write, so that repeating a call is safe, and a change whose outcome is not known can be reverted too. The
+     * check stands between the read and the write, as that of `UpdateStepRequest.etag`, and the write is not repeated here either.
+     * A step that uses the template no longer is `VARIANT_NOT_FOUND_ERROR`. What was not there before cannot be taken away: it
+     * stays, with the warning `NOT_RESTORED`.
+     * </pre>
+     */
+    public com.engagement.v1.RevertStepChangeResponse revertStepChange(com.engagement.v1.RevertStepChangeRequest request) {
+      return io.grpc.stub.ClientCalls.blockingUnaryCall(
+          getChannel(), getRevertStepChangeMethod(), getCallOptions(), request);
     }
   }
 
@@ -513,11 +768,62 @@ public final class SequenceStepServiceGrpc {
       return io.grpc.stub.ClientCalls.futureUnaryCall(
           getChannel().newCall(getListStepsMethod(), getCallOptions()), request);
     }
+
+    /**
+     * <pre>
+     * Lists what updates of the calling application wrote to the customer's steps, newest first.
+     * The provider is not asked, and what people change there is not in the list. A service that is not set up to keep a history
+     * answers `NOT_IMPLEMENTED_ERROR`; one that is keeps each change for a number of days (docs/history.md). Fails in both ways, as
+     * `UpdateStep` does; `meta.outcome` always is NOT_APPLIED.
+     * Pages follow each other by `page_token`: a change that is made meanwhile is on none of them, and none is shown twice.
+     * </pre>
+     */
+    public com.google.common.util.concurrent.ListenableFuture<com.engagement.v1.ListStepChangesResponse> listStepChanges(
+        com.engagement.v1.ListStepChangesRequest request) {
+      return io.grpc.stub.ClientCalls.futureUnaryCall(
+          getChannel().newCall(getListStepChangesMethod(), getCallOptions()), request);
+    }
+
+    /**
+     * <pre>
+     * Reads one change with its values whole. `NOT_FOUND_ERROR`: the customer has none by this id at this provider, or it is not
+     * kept any more. One whose values do not fit into an answer of less than 4,000,000 bytes is `RESPONSE_TOO_LONG_ERROR`; it is
+     * listed, and can be reverted. Fails as `ListStepChanges`.
+     * </pre>
+     */
+    public com.google.common.util.concurrent.ListenableFuture<com.engagement.v1.GetStepChangeResponse> getStepChange(
+        com.engagement.v1.GetStepChangeRequest request) {
+      return io.grpc.stub.ClientCalls.futureUnaryCall(
+          getChannel().newCall(getGetStepChangeMethod(), getCallOptions()), request);
+    }
+
+    /**
+     * <pre>
+     * Sets the values that a change replaced back to what they were before it, in the template that it wrote and in the fields of
+     * the step.
+     * This is an update like any other: it has warnings, outcomes, costs and a change of its own, which can be reverted in turn.
+     * It fails in both ways, as `UpdateStep` does.
+     * Nothing is written over what the change did not leave there: where a value is neither what it left nor what it was before,
+     * the call ends with `STEP_CHANGED_ERROR` and writes nothing, and `conflicts` has the present values. A value that is what it
+     * was before needs no write, so that repeating a call is safe, and a change whose outcome is not known can be reverted too. The
+     * check stands between the read and the write, as that of `UpdateStepRequest.etag`, and the write is not repeated here either.
+     * A step that uses the template no longer is `VARIANT_NOT_FOUND_ERROR`. What was not there before cannot be taken away: it
+     * stays, with the warning `NOT_RESTORED`.
+     * </pre>
+     */
+    public com.google.common.util.concurrent.ListenableFuture<com.engagement.v1.RevertStepChangeResponse> revertStepChange(
+        com.engagement.v1.RevertStepChangeRequest request) {
+      return io.grpc.stub.ClientCalls.futureUnaryCall(
+          getChannel().newCall(getRevertStepChangeMethod(), getCallOptions()), request);
+    }
   }
 
   private static final int METHODID_UPDATE_STEP = 0;
   private static final int METHODID_GET_STEP = 1;
   private static final int METHODID_LIST_STEPS = 2;
+  private static final int METHODID_LIST_STEP_CHANGES = 3;
+  private static final int METHODID_GET_STEP_CHANGE = 4;
+  private static final int METHODID_REVERT_STEP_CHANGE = 5;
 
   private static final class MethodHandlers<Req, Resp> implements
       io.grpc.stub.ServerCalls.UnaryMethod<Req, Resp>,
@@ -547,6 +853,18 @@ public final class SequenceStepServiceGrpc {
         case METHODID_LIST_STEPS:
           serviceImpl.listSteps((com.engagement.v1.ListStepsRequest) request,
               (io.grpc.stub.StreamObserver<com.engagement.v1.ListStepsResponse>) responseObserver);
+          break;
+        case METHODID_LIST_STEP_CHANGES:
+          serviceImpl.listStepChanges((com.engagement.v1.ListStepChangesRequest) request,
+              (io.grpc.stub.StreamObserver<com.engagement.v1.ListStepChangesResponse>) responseObserver);
+          break;
+        case METHODID_GET_STEP_CHANGE:
+          serviceImpl.getStepChange((com.engagement.v1.GetStepChangeRequest) request,
+              (io.grpc.stub.StreamObserver<com.engagement.v1.GetStepChangeResponse>) responseObserver);
+          break;
+        case METHODID_REVERT_STEP_CHANGE:
+          serviceImpl.revertStepChange((com.engagement.v1.RevertStepChangeRequest) request,
+              (io.grpc.stub.StreamObserver<com.engagement.v1.RevertStepChangeResponse>) responseObserver);
           break;
         default:
           throw new AssertionError();
@@ -612,6 +930,9 @@ public final class SequenceStepServiceGrpc {
               .addMethod(getUpdateStepMethod())
               .addMethod(getGetStepMethod())
               .addMethod(getListStepsMethod())
+              .addMethod(getListStepChangesMethod())
+              .addMethod(getGetStepChangeMethod())
+              .addMethod(getRevertStepChangeMethod())
               .build();
         }
       }

@@ -81,6 +81,41 @@ public final class SequenceStepServiceOuterClass extends com.google.protobuf.Gen
   static final 
     com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internal_static_engagement_v1_StepVariant_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_engagement_v1_ListStepChangesRequest_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_engagement_v1_ListStepChangesRequest_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_engagement_v1_ListStepChangesResponse_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_engagement_v1_ListStepChangesResponse_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_engagement_v1_GetStepChangeRequest_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_engagement_v1_GetStepChangeRequest_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_engagement_v1_GetStepChangeResponse_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_engagement_v1_GetStepChangeResponse_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_engagement_v1_RevertStepChangeRequest_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_engagement_v1_RevertStepChangeRequest_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_engagement_v1_RevertStepChangeResponse_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_engagement_v1_RevertStepChangeResponse_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_engagement_v1_StepChange_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_engagement_v1_StepChange_fieldAccessorTable;
 
   public static com.google.protobuf.Descriptors.FileDescriptor
       getDescriptor() {
@@ -92,90 +127,150 @@ public final class SequenceStepServiceOuterClass extends com.google.protobuf.Gen
     java.lang.String[] descriptorData = {
       "\n)engagement/v1/sequence_step_service.pr" +
       "oto\022\rengagement.v1\032\034engagement/v1/envelo" +
-      "pe.proto\032\034google/protobuf/struct.proto\"\242" +
-      "\002\n\021UpdateStepRequest\022\037\n\013sequence_id\030\001 \001(" +
-      "\tR\nsequenceId\022(\n\020sequence_step_id\030\002 \001(\tR" +
-      "\016sequenceStepId\0229\n\006record\030\003 \001(\0132!.engage" +
-      "ment.v1.SequenceStepRecordR\006record\022#\n\rva" +
-      "lidate_only\030\004 \001(\010R\014validateOnly\022\022\n\004etag\030" +
-      "\005 \001(\tR\004etag\0224\n\tif_shared\030\006 \001(\0162\027.engagem" +
-      "ent.v1.IfSharedR\010ifShared\022\030\n\007variant\030\007 \001" +
-      "(\tR\007variant\"\213\001\n\022SequenceStepRecord\0227\n\010te" +
-      "mplate\030\001 \001(\0132\033.engagement.v1.StepTemplat" +
-      "eR\010template\022<\n\rcustom_fields\030\002 \001(\0132\027.goo" +
-      "gle.protobuf.StructR\014customFields\"[\n\014Ste" +
-      "pTemplate\022\035\n\007subject\030\001 \001(\tH\000R\007subject\210\001\001" +
-      "\022\027\n\004body\030\002 \001(\tH\001R\004body\210\001\001B\n\n\010_subjectB\007\n" +
-      "\005_body\"\230\002\n\022UpdateStepResponse\022,\n\006errors\030" +
-      "\001 \003(\0132\024.engagement.v1.ErrorR\006errors\0222\n\010w" +
-      "arnings\030\002 \003(\0132\026.engagement.v1.WarningR\010w" +
-      "arnings\0224\n\007changes\030\003 \003(\0132\032.engagement.v1" +
-      ".FieldChangeR\007changes\022\034\n\ttruncated\030\004 \001(\010" +
-      "R\ttruncated\022\022\n\004etag\030\005 \001(\tR\004etag\0228\n\tconfl" +
-      "icts\030\006 \003(\0132\032.engagement.v1.FieldChangeR\t" +
-      "conflicts\"\253\001\n\016GetStepRequest\022\037\n\013sequence" +
-      "_id\030\001 \001(\tR\nsequenceId\022(\n\020sequence_step_i" +
-      "d\030\002 \001(\tR\016sequenceStepId\022+\n\004view\030\003 \001(\0162\027." +
-      "engagement.v1.StepViewR\004view\022!\n\014with_sha" +
-      "ring\030\004 \001(\010R\013withSharing\"\300\001\n\017GetStepRespo" +
-      "nse\022,\n\006errors\030\001 \003(\0132\024.engagement.v1.Erro" +
-      "rR\006errors\0222\n\010warnings\030\002 \003(\0132\026.engagement" +
-      ".v1.WarningR\010warnings\022\034\n\ttruncated\030\004 \001(\010" +
-      "R\ttruncated\022\'\n\004step\030\005 \001(\0132\023.engagement.v" +
-      "1.StepR\004stepJ\004\010\003\020\004\"`\n\020ListStepsRequest\022\037" +
-      "\n\013sequence_id\030\001 \001(\tR\nsequenceId\022+\n\004view\030" +
-      "\002 \001(\0162\027.engagement.v1.StepViewR\004view\"\371\001\n" +
-      "\021ListStepsResponse\022,\n\006errors\030\001 \003(\0132\024.eng" +
-      "agement.v1.ErrorR\006errors\0222\n\010warnings\030\002 \003" +
-      "(\0132\026.engagement.v1.WarningR\010warnings\022\034\n\t" +
-      "truncated\030\004 \001(\010R\ttruncated\0223\n\010sequence\030\005" +
-      " \001(\0132\027.engagement.v1.SequenceR\010sequence\022" +
-      ")\n\005steps\030\006 \003(\0132\023.engagement.v1.StepR\005ste" +
-      "psJ\004\010\003\020\004\"\230\001\n\010Sequence\022\037\n\013sequence_id\030\001 \001" +
-      "(\tR\nsequenceId\022\022\n\004name\030\002 \001(\tR\004name\022\035\n\007en" +
-      "abled\030\003 \001(\010H\000R\007enabled\210\001\001\022\037\n\010archived\030\004 " +
-      "\001(\010H\001R\010archived\210\001\001B\n\n\010_enabledB\013\n\t_archi" +
-      "ved\"\236\003\n\004Step\022\037\n\013sequence_id\030\001 \001(\tR\nseque" +
-      "nceId\022(\n\020sequence_step_id\030\002 \001(\tR\016sequenc" +
-      "eStepId\022\022\n\004type\030\003 \001(\tR\004type\022\031\n\005order\030\004 \001" +
-      "(\005H\000R\005order\210\001\001\022.\n\020interval_seconds\030\005 \001(\003" +
-      "H\001R\017intervalSeconds\210\001\001\022.\n\020sequence_enabl" +
-      "ed\030\006 \001(\010H\002R\017sequenceEnabled\210\001\001\022\022\n\004etag\030\007" +
-      " \001(\tR\004etag\0226\n\010variants\030\010 \003(\0132\032.engagemen" +
-      "t.v1.StepVariantR\010variants\022<\n\rcustom_fie" +
-      "lds\030\t \001(\0132\027.google.protobuf.StructR\014cust" +
-      "omFieldsB\010\n\006_orderB\023\n\021_interval_secondsB" +
-      "\023\n\021_sequence_enabled\"\210\003\n\013StepVariant\022\035\n\n" +
-      "variant_id\030\001 \001(\tR\tvariantId\022\037\n\013template_" +
-      "id\030\002 \001(\tR\ntemplateId\022\035\n\007subject\030\003 \001(\tH\000R" +
-      "\007subject\210\001\001\022\027\n\004body\030\004 \001(\tH\001R\004body\210\001\001\022\022\n\004" +
-      "live\030\005 \001(\010R\004live\022\024\n\005reply\030\006 \001(\010R\005reply\022+" +
-      "\n\021template_archived\030\007 \001(\010R\020templateArchi" +
-      "ved\022,\n\022updated_by_default\030\010 \001(\010R\020updated" +
-      "ByDefault\022\022\n\004etag\030\t \001(\tR\004etag\022(\n\020sharing" +
-      "_step_ids\030\n \003(\tR\016sharingStepIds\022)\n\020shari" +
-      "ng_complete\030\013 \001(\010R\017sharingCompleteB\n\n\010_s" +
-      "ubjectB\007\n\005_body*Q\n\010IfShared\022\031\n\025IF_SHARED" +
-      "_UNSPECIFIED\020\000\022\024\n\020IF_SHARED_CHANGE\020\001\022\024\n\020" +
-      "IF_SHARED_REFUSE\020\002*N\n\010StepView\022\031\n\025STEP_V" +
-      "IEW_UNSPECIFIED\020\000\022\023\n\017STEP_VIEW_BASIC\020\001\022\022" +
-      "\n\016STEP_VIEW_FULL\020\0022\221\002\n\023SequenceStepServi" +
-      "ce\022V\n\nUpdateStep\022 .engagement.v1.UpdateS" +
-      "tepRequest\032!.engagement.v1.UpdateStepRes" +
-      "ponse\"\003\220\002\002\022M\n\007GetStep\022\035.engagement.v1.Ge" +
-      "tStepRequest\032\036.engagement.v1.GetStepResp" +
-      "onse\"\003\220\002\001\022S\n\tListSteps\022\037.engagement.v1.L" +
-      "istStepsRequest\032 .engagement.v1.ListStep" +
-      "sResponse\"\003\220\002\001Bi\n\021com.engagement.v1P\001ZBg" +
-      "ithub.com/seqstep/seqstep/generated/go/e" +
-      "ngagement/v1;engagementv1\252\002\rEngagement.V" +
-      "1b\006proto3"
+      "pe.proto\032\034google/protobuf/struct.proto\032\037" +
+      "google/protobuf/timestamp.proto\"\242\002\n\021Upda" +
+      "teStepRequest\022\037\n\013sequence_id\030\001 \001(\tR\nsequ" +
+      "enceId\022(\n\020sequence_step_id\030\002 \001(\tR\016sequen" +
+      "ceStepId\0229\n\006record\030\003 \001(\0132!.engagement.v1" +
+      ".SequenceStepRecordR\006record\022#\n\rvalidate_" +
+      "only\030\004 \001(\010R\014validateOnly\022\022\n\004etag\030\005 \001(\tR\004" +
+      "etag\0224\n\tif_shared\030\006 \001(\0162\027.engagement.v1." +
+      "IfSharedR\010ifShared\022\030\n\007variant\030\007 \001(\tR\007var" +
+      "iant\"\213\001\n\022SequenceStepRecord\0227\n\010template\030" +
+      "\001 \001(\0132\033.engagement.v1.StepTemplateR\010temp" +
+      "late\022<\n\rcustom_fields\030\002 \001(\0132\027.google.pro" +
+      "tobuf.StructR\014customFields\"[\n\014StepTempla" +
+      "te\022\035\n\007subject\030\001 \001(\tH\000R\007subject\210\001\001\022\027\n\004bod" +
+      "y\030\002 \001(\tH\001R\004body\210\001\001B\n\n\010_subjectB\007\n\005_body\"" +
+      "\265\002\n\022UpdateStepResponse\022,\n\006errors\030\001 \003(\0132\024" +
+      ".engagement.v1.ErrorR\006errors\0222\n\010warnings" +
+      "\030\002 \003(\0132\026.engagement.v1.WarningR\010warnings" +
+      "\0224\n\007changes\030\003 \003(\0132\032.engagement.v1.FieldC" +
+      "hangeR\007changes\022\034\n\ttruncated\030\004 \001(\010R\ttrunc" +
+      "ated\022\022\n\004etag\030\005 \001(\tR\004etag\0228\n\tconflicts\030\006 " +
+      "\003(\0132\032.engagement.v1.FieldChangeR\tconflic" +
+      "ts\022\033\n\tchange_id\030\007 \001(\tR\010changeId\"\253\001\n\016GetS" +
+      "tepRequest\022\037\n\013sequence_id\030\001 \001(\tR\nsequenc" +
+      "eId\022(\n\020sequence_step_id\030\002 \001(\tR\016sequenceS" +
+      "tepId\022+\n\004view\030\003 \001(\0162\027.engagement.v1.Step" +
+      "ViewR\004view\022!\n\014with_sharing\030\004 \001(\010R\013withSh" +
+      "aring\"\300\001\n\017GetStepResponse\022,\n\006errors\030\001 \003(" +
+      "\0132\024.engagement.v1.ErrorR\006errors\0222\n\010warni" +
+      "ngs\030\002 \003(\0132\026.engagement.v1.WarningR\010warni" +
+      "ngs\022\034\n\ttruncated\030\004 \001(\010R\ttruncated\022\'\n\004ste" +
+      "p\030\005 \001(\0132\023.engagement.v1.StepR\004stepJ\004\010\003\020\004" +
+      "\"`\n\020ListStepsRequest\022\037\n\013sequence_id\030\001 \001(" +
+      "\tR\nsequenceId\022+\n\004view\030\002 \001(\0162\027.engagement" +
+      ".v1.StepViewR\004view\"\371\001\n\021ListStepsResponse" +
+      "\022,\n\006errors\030\001 \003(\0132\024.engagement.v1.ErrorR\006" +
+      "errors\0222\n\010warnings\030\002 \003(\0132\026.engagement.v1" +
+      ".WarningR\010warnings\022\034\n\ttruncated\030\004 \001(\010R\tt" +
+      "runcated\0223\n\010sequence\030\005 \001(\0132\027.engagement." +
+      "v1.SequenceR\010sequence\022)\n\005steps\030\006 \003(\0132\023.e" +
+      "ngagement.v1.StepR\005stepsJ\004\010\003\020\004\"\230\001\n\010Seque" +
+      "nce\022\037\n\013sequence_id\030\001 \001(\tR\nsequenceId\022\022\n\004" +
+      "name\030\002 \001(\tR\004name\022\035\n\007enabled\030\003 \001(\010H\000R\007ena" +
+      "bled\210\001\001\022\037\n\010archived\030\004 \001(\010H\001R\010archived\210\001\001" +
+      "B\n\n\010_enabledB\013\n\t_archived\"\236\003\n\004Step\022\037\n\013se" +
+      "quence_id\030\001 \001(\tR\nsequenceId\022(\n\020sequence_" +
+      "step_id\030\002 \001(\tR\016sequenceStepId\022\022\n\004type\030\003 " +
+      "\001(\tR\004type\022\031\n\005order\030\004 \001(\005H\000R\005order\210\001\001\022.\n\020" +
+      "interval_seconds\030\005 \001(\003H\001R\017intervalSecond" +
+      "s\210\001\001\022.\n\020sequence_enabled\030\006 \001(\010H\002R\017sequen" +
+      "ceEnabled\210\001\001\022\022\n\004etag\030\007 \001(\tR\004etag\0226\n\010vari" +
+      "ants\030\010 \003(\0132\032.engagement.v1.StepVariantR\010" +
+      "variants\022<\n\rcustom_fields\030\t \001(\0132\027.google" +
+      ".protobuf.StructR\014customFieldsB\010\n\006_order" +
+      "B\023\n\021_interval_secondsB\023\n\021_sequence_enabl" +
+      "ed\"\210\003\n\013StepVariant\022\035\n\nvariant_id\030\001 \001(\tR\t" +
+      "variantId\022\037\n\013template_id\030\002 \001(\tR\ntemplate" +
+      "Id\022\035\n\007subject\030\003 \001(\tH\000R\007subject\210\001\001\022\027\n\004bod" +
+      "y\030\004 \001(\tH\001R\004body\210\001\001\022\022\n\004live\030\005 \001(\010R\004live\022\024" +
+      "\n\005reply\030\006 \001(\010R\005reply\022+\n\021template_archive" +
+      "d\030\007 \001(\010R\020templateArchived\022,\n\022updated_by_" +
+      "default\030\010 \001(\010R\020updatedByDefault\022\022\n\004etag\030" +
+      "\t \001(\tR\004etag\022(\n\020sharing_step_ids\030\n \003(\tR\016s" +
+      "haringStepIds\022)\n\020sharing_complete\030\013 \001(\010R" +
+      "\017sharingCompleteB\n\n\010_subjectB\007\n\005_body\"\260\002" +
+      "\n\026ListStepChangesRequest\022\037\n\013sequence_id\030" +
+      "\001 \001(\tR\nsequenceId\022(\n\020sequence_step_id\030\002 " +
+      "\001(\tR\016sequenceStepId\022\035\n\nrequest_id\030\003 \001(\tR" +
+      "\trequestId\0229\n\nstart_time\030\004 \001(\0132\032.google." +
+      "protobuf.TimestampR\tstartTime\0225\n\010end_tim" +
+      "e\030\005 \001(\0132\032.google.protobuf.TimestampR\007end" +
+      "Time\022\033\n\tpage_size\030\006 \001(\005R\010pageSize\022\035\n\npag" +
+      "e_token\030\007 \001(\tR\tpageToken\"\205\002\n\027ListStepCha" +
+      "ngesResponse\022,\n\006errors\030\001 \003(\0132\024.engagemen" +
+      "t.v1.ErrorR\006errors\0222\n\010warnings\030\002 \003(\0132\026.e" +
+      "ngagement.v1.WarningR\010warnings\022\034\n\ttrunca" +
+      "ted\030\004 \001(\010R\ttruncated\022<\n\014step_changes\030\005 \003" +
+      "(\0132\031.engagement.v1.StepChangeR\013stepChang" +
+      "es\022&\n\017next_page_token\030\006 \001(\tR\rnextPageTok" +
+      "enJ\004\010\003\020\004\"3\n\024GetStepChangeRequest\022\033\n\tchan" +
+      "ge_id\030\001 \001(\tR\010changeId\"\331\001\n\025GetStepChangeR" +
+      "esponse\022,\n\006errors\030\001 \003(\0132\024.engagement.v1." +
+      "ErrorR\006errors\0222\n\010warnings\030\002 \003(\0132\026.engage" +
+      "ment.v1.WarningR\010warnings\022\034\n\ttruncated\030\004" +
+      " \001(\010R\ttruncated\022:\n\013step_change\030\005 \001(\0132\031.e" +
+      "ngagement.v1.StepChangeR\nstepChangeJ\004\010\003\020" +
+      "\004\"\257\001\n\027RevertStepChangeRequest\022\033\n\tchange_" +
+      "id\030\001 \001(\tR\010changeId\022#\n\rvalidate_only\030\002 \001(" +
+      "\010R\014validateOnly\022\034\n\toverwrite\030\003 \001(\010R\tover" +
+      "write\0224\n\tif_shared\030\004 \001(\0162\027.engagement.v1" +
+      ".IfSharedR\010ifShared\"\273\002\n\030RevertStepChange" +
+      "Response\022,\n\006errors\030\001 \003(\0132\024.engagement.v1" +
+      ".ErrorR\006errors\0222\n\010warnings\030\002 \003(\0132\026.engag" +
+      "ement.v1.WarningR\010warnings\0224\n\007changes\030\003 " +
+      "\003(\0132\032.engagement.v1.FieldChangeR\007changes" +
+      "\022\034\n\ttruncated\030\004 \001(\010R\ttruncated\022\022\n\004etag\030\005" +
+      " \001(\tR\004etag\0228\n\tconflicts\030\006 \003(\0132\032.engageme" +
+      "nt.v1.FieldChangeR\tconflicts\022\033\n\tchange_i" +
+      "d\030\007 \001(\tR\010changeId\"\372\003\n\nStepChange\022\033\n\tchan" +
+      "ge_id\030\001 \001(\tR\010changeId\022;\n\013create_time\030\002 \001" +
+      "(\0132\032.google.protobuf.TimestampR\ncreateTi" +
+      "me\022\037\n\013customer_id\030\003 \001(\tR\ncustomerId\022#\n\rp" +
+      "rovider_name\030\004 \001(\tR\014providerName\022\037\n\013sequ" +
+      "ence_id\030\005 \001(\tR\nsequenceId\022(\n\020sequence_st" +
+      "ep_id\030\006 \001(\tR\016sequenceStepId\022\037\n\013template_" +
+      "id\030\007 \001(\tR\ntemplateId\022\035\n\nrequest_id\030\010 \001(\t" +
+      "R\trequestId\022)\n\020application_name\030\t \001(\tR\017a" +
+      "pplicationName\0224\n\007changes\030\n \003(\0132\032.engage" +
+      "ment.v1.FieldChangeR\007changes\0224\n\005state\030\013 " +
+      "\001(\0162\036.engagement.v1.StepChangeStateR\005sta" +
+      "te\022*\n\021reverts_change_id\030\014 \001(\tR\017revertsCh" +
+      "angeId*Q\n\010IfShared\022\031\n\025IF_SHARED_UNSPECIF" +
+      "IED\020\000\022\024\n\020IF_SHARED_CHANGE\020\001\022\024\n\020IF_SHARED" +
+      "_REFUSE\020\002*N\n\010StepView\022\031\n\025STEP_VIEW_UNSPE" +
+      "CIFIED\020\000\022\023\n\017STEP_VIEW_BASIC\020\001\022\022\n\016STEP_VI" +
+      "EW_FULL\020\002*\233\001\n\017StepChangeState\022!\n\035STEP_CH" +
+      "ANGE_STATE_UNSPECIFIED\020\000\022\035\n\031STEP_CHANGE_" +
+      "STATE_UNKNOWN\020\001\022\035\n\031STEP_CHANGE_STATE_APP" +
+      "LIED\020\002\022\'\n#STEP_CHANGE_STATE_PARTIALLY_AP" +
+      "PLIED\020\0032\303\004\n\023SequenceStepService\022V\n\nUpdat" +
+      "eStep\022 .engagement.v1.UpdateStepRequest\032" +
+      "!.engagement.v1.UpdateStepResponse\"\003\220\002\002\022" +
+      "M\n\007GetStep\022\035.engagement.v1.GetStepReques" +
+      "t\032\036.engagement.v1.GetStepResponse\"\003\220\002\001\022S" +
+      "\n\tListSteps\022\037.engagement.v1.ListStepsReq" +
+      "uest\032 .engagement.v1.ListStepsResponse\"\003" +
+      "\220\002\001\022e\n\017ListStepChanges\022%.engagement.v1.L" +
+      "istStepChangesRequest\032&.engagement.v1.Li" +
+      "stStepChangesResponse\"\003\220\002\001\022_\n\rGetStepCha" +
+      "nge\022#.engagement.v1.GetStepChangeRequest" +
+      "\032$.engagement.v1.GetStepChangeResponse\"\003" +
+      "\220\002\001\022h\n\020RevertStepChange\022&.engagement.v1." +
+      "RevertStepChangeRequest\032\'.engagement.v1." +
+      "RevertStepChangeResponse\"\003\220\002\002Bi\n\021com.eng" +
+      "agement.v1P\001ZBgithub.com/seqstep/seqstep" +
+      "/generated/go/engagement/v1;engagementv1" +
+      "\252\002\rEngagement.V1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
         new com.google.protobuf.Descriptors.FileDescriptor[] {
           com.engagement.v1.Envelope.getDescriptor(),
           com.google.protobuf.StructProto.getDescriptor(),
+          com.google.protobuf.TimestampProto.getDescriptor(),
         });
     internal_static_engagement_v1_UpdateStepRequest_descriptor =
       getDescriptor().getMessageType(0);
@@ -200,7 +295,7 @@ public final class SequenceStepServiceOuterClass extends com.google.protobuf.Gen
     internal_static_engagement_v1_UpdateStepResponse_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_engagement_v1_UpdateStepResponse_descriptor,
-        new java.lang.String[] { "Errors", "Warnings", "Changes", "Truncated", "Etag", "Conflicts", });
+        new java.lang.String[] { "Errors", "Warnings", "Changes", "Truncated", "Etag", "Conflicts", "ChangeId", });
     internal_static_engagement_v1_GetStepRequest_descriptor =
       getDescriptor().getMessageType(4);
     internal_static_engagement_v1_GetStepRequest_fieldAccessorTable = new
@@ -243,9 +338,52 @@ public final class SequenceStepServiceOuterClass extends com.google.protobuf.Gen
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_engagement_v1_StepVariant_descriptor,
         new java.lang.String[] { "VariantId", "TemplateId", "Subject", "Body", "Live", "Reply", "TemplateArchived", "UpdatedByDefault", "Etag", "SharingStepIds", "SharingComplete", });
+    internal_static_engagement_v1_ListStepChangesRequest_descriptor =
+      getDescriptor().getMessageType(11);
+    internal_static_engagement_v1_ListStepChangesRequest_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_engagement_v1_ListStepChangesRequest_descriptor,
+        new java.lang.String[] { "SequenceId", "SequenceStepId", "RequestId", "StartTime", "EndTime", "PageSize", "PageToken", });
+    internal_static_engagement_v1_ListStepChangesResponse_descriptor =
+      getDescriptor().getMessageType(12);
+    internal_static_engagement_v1_ListStepChangesResponse_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_engagement_v1_ListStepChangesResponse_descriptor,
+        new java.lang.String[] { "Errors", "Warnings", "Truncated", "StepChanges", "NextPageToken", });
+    internal_static_engagement_v1_GetStepChangeRequest_descriptor =
+      getDescriptor().getMessageType(13);
+    internal_static_engagement_v1_GetStepChangeRequest_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_engagement_v1_GetStepChangeRequest_descriptor,
+        new java.lang.String[] { "ChangeId", });
+    internal_static_engagement_v1_GetStepChangeResponse_descriptor =
+      getDescriptor().getMessageType(14);
+    internal_static_engagement_v1_GetStepChangeResponse_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_engagement_v1_GetStepChangeResponse_descriptor,
+        new java.lang.String[] { "Errors", "Warnings", "Truncated", "StepChange", });
+    internal_static_engagement_v1_RevertStepChangeRequest_descriptor =
+      getDescriptor().getMessageType(15);
+    internal_static_engagement_v1_RevertStepChangeRequest_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_engagement_v1_RevertStepChangeRequest_descriptor,
+        new java.lang.String[] { "ChangeId", "ValidateOnly", "Overwrite", "IfShared", });
+    internal_static_engagement_v1_RevertStepChangeResponse_descriptor =
+      getDescriptor().getMessageType(16);
+    internal_static_engagement_v1_RevertStepChangeResponse_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_engagement_v1_RevertStepChangeResponse_descriptor,
+        new java.lang.String[] { "Errors", "Warnings", "Changes", "Truncated", "Etag", "Conflicts", "ChangeId", });
+    internal_static_engagement_v1_StepChange_descriptor =
+      getDescriptor().getMessageType(17);
+    internal_static_engagement_v1_StepChange_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_engagement_v1_StepChange_descriptor,
+        new java.lang.String[] { "ChangeId", "CreateTime", "CustomerId", "ProviderName", "SequenceId", "SequenceStepId", "TemplateId", "RequestId", "ApplicationName", "Changes", "State", "RevertsChangeId", });
     descriptor.resolveAllFeaturesImmutable();
     com.engagement.v1.Envelope.getDescriptor();
     com.google.protobuf.StructProto.getDescriptor();
+    com.google.protobuf.TimestampProto.getDescriptor();
   }
 
   // @@protoc_insertion_point(outer_class_scope)

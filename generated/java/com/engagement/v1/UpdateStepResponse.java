@@ -37,6 +37,7 @@ private static final long serialVersionUID = 0L;
     changes_ = java.util.Collections.emptyList();
     etag_ = "";
     conflicts_ = java.util.Collections.emptyList();
+    changeId_ = "";
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
@@ -385,6 +386,55 @@ private static final long serialVersionUID = 0L;
     return conflicts_.get(index);
   }
 
+  public static final int CHANGE_ID_FIELD_NUMBER = 7;
+  @SuppressWarnings("serial")
+  private volatile java.lang.Object changeId_ = "";
+  /**
+   * <pre>
+   * The id of the change that this update made, or may have made, for `GetStepChange` and `RevertStepChange`. Empty if nothing
+   * was written, and where no history is kept.
+   * </pre>
+   *
+   * <code>string change_id = 7 [json_name = "changeId"];</code>
+   * @return The changeId.
+   */
+  @java.lang.Override
+  public java.lang.String getChangeId() {
+    java.lang.Object ref = changeId_;
+    if (ref instanceof java.lang.String) {
+      return (java.lang.String) ref;
+    } else {
+      com.google.protobuf.ByteString bs = 
+          (com.google.protobuf.ByteString) ref;
+      java.lang.String s = bs.toStringUtf8();
+      changeId_ = s;
+      return s;
+    }
+  }
+  /**
+   * <pre>
+   * The id of the change that this update made, or may have made, for `GetStepChange` and `RevertStepChange`. Empty if nothing
+   * was written, and where no history is kept.
+   * </pre>
+   *
+   * <code>string change_id = 7 [json_name = "changeId"];</code>
+   * @return The bytes for changeId.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString
+      getChangeIdBytes() {
+    java.lang.Object ref = changeId_;
+    if (ref instanceof java.lang.String) {
+      com.google.protobuf.ByteString b = 
+          com.google.protobuf.ByteString.copyFromUtf8(
+              (java.lang.String) ref);
+      changeId_ = b;
+      return b;
+    } else {
+      return (com.google.protobuf.ByteString) ref;
+    }
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -416,6 +466,9 @@ private static final long serialVersionUID = 0L;
     }
     for (int i = 0; i < conflicts_.size(); i++) {
       output.writeMessage(6, conflicts_.get(i));
+    }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(changeId_)) {
+      com.google.protobuf.GeneratedMessage.writeString(output, 7, changeId_);
     }
     getUnknownFields().writeTo(output);
   }
@@ -464,6 +517,9 @@ private static final long serialVersionUID = 0L;
           }
           size += 1 * count;
         }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(changeId_)) {
+      size += com.google.protobuf.GeneratedMessage.computeStringSize(7, changeId_);
+    }
     return size;
   }
   @java.lang.Override
@@ -500,6 +556,8 @@ private static final long serialVersionUID = 0L;
         .equals(other.getEtag())) return false;
     if (!getConflictsList()
         .equals(other.getConflictsList())) return false;
+    if (!getChangeId()
+        .equals(other.getChangeId())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -532,6 +590,8 @@ private static final long serialVersionUID = 0L;
       hash = (37 * hash) + CONFLICTS_FIELD_NUMBER;
       hash = (53 * hash) + getConflictsList().hashCode();
     }
+    hash = (37 * hash) + CHANGE_ID_FIELD_NUMBER;
+    hash = (53 * hash) + getChangeId().hashCode();
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -697,6 +757,7 @@ private static final long serialVersionUID = 0L;
         conflictsBuilder_.clear();
       }
       bitField0_ = (bitField0_ & ~0x00000020);
+      changeId_ = "";
       return this;
     }
 
@@ -775,6 +836,9 @@ private static final long serialVersionUID = 0L;
       }
       if (((from_bitField0_ & 0x00000010) != 0)) {
         result.etag_ = etag_;
+      }
+      if (((from_bitField0_ & 0x00000040) != 0)) {
+        result.changeId_ = changeId_;
       }
     }
 
@@ -902,6 +966,11 @@ private static final long serialVersionUID = 0L;
           }
         }
       }
+      if (!other.getChangeId().isEmpty()) {
+        changeId_ = other.changeId_;
+        bitField0_ |= 0x00000040;
+        onChanged();
+      }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
       return this;
@@ -988,6 +1057,11 @@ private static final long serialVersionUID = 0L;
               }
               break;
             } // case 50
+            case 58: {
+              changeId_ = input.readStringRequireUtf8();
+              bitField0_ |= 0x00000040;
+              break;
+            } // case 58
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -2435,6 +2509,103 @@ private static final long serialVersionUID = 0L;
         conflicts_ = null;
       }
       return conflictsBuilder_;
+    }
+
+    private java.lang.Object changeId_ = "";
+    /**
+     * <pre>
+     * The id of the change that this update made, or may have made, for `GetStepChange` and `RevertStepChange`. Empty if nothing
+     * was written, and where no history is kept.
+     * </pre>
+     *
+     * <code>string change_id = 7 [json_name = "changeId"];</code>
+     * @return The changeId.
+     */
+    public java.lang.String getChangeId() {
+      java.lang.Object ref = changeId_;
+      if (!(ref instanceof java.lang.String)) {
+        com.google.protobuf.ByteString bs =
+            (com.google.protobuf.ByteString) ref;
+        java.lang.String s = bs.toStringUtf8();
+        changeId_ = s;
+        return s;
+      } else {
+        return (java.lang.String) ref;
+      }
+    }
+    /**
+     * <pre>
+     * The id of the change that this update made, or may have made, for `GetStepChange` and `RevertStepChange`. Empty if nothing
+     * was written, and where no history is kept.
+     * </pre>
+     *
+     * <code>string change_id = 7 [json_name = "changeId"];</code>
+     * @return The bytes for changeId.
+     */
+    public com.google.protobuf.ByteString
+        getChangeIdBytes() {
+      java.lang.Object ref = changeId_;
+      if (ref instanceof String) {
+        com.google.protobuf.ByteString b = 
+            com.google.protobuf.ByteString.copyFromUtf8(
+                (java.lang.String) ref);
+        changeId_ = b;
+        return b;
+      } else {
+        return (com.google.protobuf.ByteString) ref;
+      }
+    }
+    /**
+     * <pre>
+     * The id of the change that this update made, or may have made, for `GetStepChange` and `RevertStepChange`. Empty if nothing
+     * was written, and where no history is kept.
+     * </pre>
+     *
+     * <code>string change_id = 7 [json_name = "changeId"];</code>
+     * @param value The changeId to set.
+     * @return This builder for chaining.
+     */
+    public Builder setChangeId(
+        java.lang.String value) {
+      java.util.Objects.requireNonNull(value);
+      changeId_ = value;
+      bitField0_ |= 0x00000040;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The id of the change that this update made, or may have made, for `GetStepChange` and `RevertStepChange`. Empty if nothing
+     * was written, and where no history is kept.
+     * </pre>
+     *
+     * <code>string change_id = 7 [json_name = "changeId"];</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearChangeId() {
+      changeId_ = getDefaultInstance().getChangeId();
+      bitField0_ = (bitField0_ & ~0x00000040);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * The id of the change that this update made, or may have made, for `GetStepChange` and `RevertStepChange`. Empty if nothing
+     * was written, and where no history is kept.
+     * </pre>
+     *
+     * <code>string change_id = 7 [json_name = "changeId"];</code>
+     * @param value The bytes for changeId to set.
+     * @return This builder for chaining.
+     */
+    public Builder setChangeIdBytes(
+        com.google.protobuf.ByteString value) {
+      java.util.Objects.requireNonNull(value);
+      checkByteStringIsUtf8(value);
+      changeId_ = value;
+      bitField0_ |= 0x00000040;
+      onChanged();
+      return this;
     }
 
     // @@protoc_insertion_point(builder_scope:engagement.v1.UpdateStepResponse)

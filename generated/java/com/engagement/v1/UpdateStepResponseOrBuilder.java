@@ -237,4 +237,26 @@ public interface UpdateStepResponseOrBuilder extends
    */
   com.engagement.v1.FieldChangeOrBuilder getConflictsOrBuilder(
       int index);
+
+  /**
+   * <pre>
+   * The id of the change that this update made, or may have made, for `GetStepChange` and `RevertStepChange`. Empty if nothing
+   * was written, and where no history is kept.
+   * </pre>
+   *
+   * <code>string change_id = 7 [json_name = "changeId"];</code>
+   * @return The changeId.
+   */
+  java.lang.String getChangeId();
+  /**
+   * <pre>
+   * The id of the change that this update made, or may have made, for `GetStepChange` and `RevertStepChange`. Empty if nothing
+   * was written, and where no history is kept.
+   * </pre>
+   *
+   * <code>string change_id = 7 [json_name = "changeId"];</code>
+   * @return The bytes for changeId.
+   */
+  com.google.protobuf.ByteString
+      getChangeIdBytes();
 }
