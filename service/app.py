@@ -35,6 +35,7 @@ from service.connections import (
 )
 from service.domain.deadline import Deadline
 from service.domain.step import Provider
+from service.history import History, HistoryAdministration
 from service.manage_connections import ManageConnections
 from service.observability.call_log import StructuredCallLog
 from service.observability.metrics import CallMetrics
@@ -45,6 +46,7 @@ from service.rpc import server as rpc
 from service.rpc.connection_servicer import ConnectionServicer
 from service.rpc.servicer import SequenceStepServicer
 from service.settings import Settings
+from service.step_history import StepHistory
 from service.tasks import finish
 from service.update_step import UpdateStep
 from service.upstream.http import HttpClient, HttpLimits, RequestObserver
@@ -62,8 +64,12 @@ _ANSWER_SECONDS: Final = 3.0
 _COUNT_SECONDS: Final = 60.0
 # How long it may take at the end to store when credentials were last used.
 _LAST_USE_SECONDS: Final = 2.0
-# How long a count of the connections may take to end when the service stops.
+# How long a count of the connections, or a deletion of old changes, may take to end when the service stops.
 _LAST_COUNT_SECONDS: Final = 1.0
+_PURGE_SECONDS: Final = 60.0
+_PURGE_PAUSE_SECONDS: Final = 0.1
+# How long what became of the last changes may take to be noted.
+_LAST_RECORD_SECONDS: Final = 5.0
 
 log: Final = structlog.get_logger("service.app")
 
@@ -232,13 +238,7 @@ async def running(settings: Settings) -> AsyncIterator[App]:
     tls, shared = _tls(settings), settings.workers > 1
     async with AsyncExitStack() as stack:
         keyring = Keyring.parse(settings.encryption_keys.get_secret_value())
-        store = Store.open(
-            settings.database_url.get_secret_value(),
-            max_connections=settings.database_max_connections,
-            create=False,
-        )
-        stack.push_async_callback(store.close)
-        await store.check_schema()
+        store = await stack.enter_async_context(_store(settings))
         administration = ConnectionAdministration(store, keyring)
         await administration.check_keys()
         has_metrics = bool(settings.http_address or settings.admin_address)
@@ -254,7 +254,8 @@ async def running(settings: Settings) -> AsyncIterator[App]:
         connections, sessions = await stack.enter_async_context(
             provider_access(settings, store, metrics.record_token_refresh, observe, tracing)
         )
-        update_step = UpdateStep(sessions, providers.unsupported(), connections)
+        history = await stack.enter_async_context(_history(settings, store, keyring))
+        update_step = UpdateStep(sessions, providers.unsupported(), connections, history)
         serving = (
             Applications(store, settings.cache_seconds),
             (StructuredCallLog(), *recorders),
@@ -262,7 +263,7 @@ async def running(settings: Settings) -> AsyncIterator[App]:
             admission,
         )
         calls = (partial(TracedCallHandler, tracing.call) if tracing is not None else CallHandler)(
-            update_step, ReadSteps(sessions, connections), *serving
+            update_step, ReadSteps(sessions, connections), StepHistory(history, update_step), *serving
         )
         readiness, http, admin = Readiness(), None, None
         if settings.admin_address:
@@ -328,6 +329,19 @@ async def running(settings: Settings) -> AsyncIterator[App]:
             log.info("stopped")
 
 
+@asynccontextmanager
+async def _store(settings: Settings) -> AsyncIterator[Store]:
+    """The store with its tables, until the end of the block."""
+    store = Store.open(
+        settings.database_url.get_secret_value(), max_connections=settings.database_max_connections, create=False
+    )
+    try:
+        await store.check_schema()
+        yield store
+    finally:
+        await store.close()
+
+
 def _tracing(environment: Mapping[str, str], store: Store) -> "Tracing | None":
     if not wants_traces(environment):
         return None
@@ -367,6 +381,39 @@ async def _watch_store(store: Store, app: App) -> None:
             app.readiness.has_database = True
         except (StoreUnavailable, TimeoutError):
             app.readiness.has_database = False
+
+
+@asynccontextmanager
+async def _history(settings: Settings, store: Store, keyring: Keyring) -> AsyncIterator[History | None]:
+    """The history, freed of what is too old, until the end of the block; None if none is kept."""
+    if not settings.history_days:
+        yield None
+        return
+    try:
+        await HistoryAdministration(store, keyring).check_keys()
+    except KeyringError as error:
+        # It can be read no more, and all else can be done as ever.
+        log.warning("history unreadable", reason=str(error))
+    history = History(store, keyring, settings.history_days)
+    stopping = asyncio.Event()
+    purging = asyncio.create_task(_purge(history, stopping))
+    try:
+        yield history
+    finally:
+        stopping.set()
+        await finish([purging], _LAST_COUNT_SECONDS)
+        await history.finish(_LAST_RECORD_SECONDS)
+
+
+async def _purge(history: History, stopping: asyncio.Event) -> None:
+    """Deletes what is too old, a little at a time, so that nobody waits long for the database."""
+    while not stopping.is_set():
+        has_more = False
+        with contextlib.suppress(StoreUnavailable):
+            has_more = await history.purge()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PURGE_PAUSE_SECONDS if has_more else _PURGE_SECONDS):
+                await stopping.wait()
 
 
 @asynccontextmanager

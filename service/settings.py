@@ -86,6 +86,12 @@ class Settings(_ProviderUrls):
     cache_seconds: float = Field(
         5.0, ge=0, le=60, description="How long decrypted connections and API keys are kept in memory."
     )
+    history_days: float = Field(
+        0.0,
+        ge=0,
+        le=3660,
+        description="How long each change that an update makes is kept, encrypted, to be listed and taken back; 0 keeps none.",
+    )
     token_refresh_margin_seconds: float = Field(
         300.0, ge=0, description="How long before its end an OAuth access token is renewed."
     )

@@ -25,6 +25,7 @@ from service.domain.step import (
     UpdateResult,
     WarningType,
 )
+from service.domain.step_changes import ChangeState
 from service.providers.adapter import Plan, Write
 from service.providers.planning import SharedTemplateRefused, StepChanged, no_change, nothing_named
 from service.tasks import finish
@@ -40,6 +41,26 @@ class Connections(Protocol):
 
     async def renewed(self, connection: Connection, deadline: Deadline) -> Connection:
         """The connection with new credentials, after the provider refused the present ones."""
+
+
+class RecordedChange(Protocol):
+    """A change that the history has, and whose end it does not know yet."""
+
+    @property
+    def change_id(self) -> str:
+        """Names it."""
+
+    async def settle(self, state: ChangeState | None, fields: Sequence[FieldChange] | None) -> None:
+        """Notes what became of it; None for a state: it was not made. None for fields: they are as recorded."""
+
+
+class ChangeLog(Protocol):
+    """Where changes are kept; `service.history` says what each method promises."""
+
+    async def record(
+        self, caller: Caller, update: StepUpdate, template_id: str, fields: Sequence[FieldChange], deadline: Deadline
+    ) -> RecordedChange:
+        """Keeps a change that is about to be made."""
 
 
 class UpdateAbandoned(asyncio.CancelledError):
@@ -74,6 +95,7 @@ class UpdateStep:
         sessions: Mapping[Provider, ProviderSessions],
         unsupported: Mapping[Provider, str],
         connections: Connections,
+        history: ChangeLog | None = None,
     ) -> None:
         """Makes the use case.
 
@@ -81,10 +103,12 @@ class UpdateStep:
             sessions: How each provider is called that can be updated.
             unsupported: Why each of the others cannot.
             connections: Where credentials come from.
+            history: Where changes are kept; None if they are not.
         """
         self._sessions = sessions
         self._unsupported = unsupported
         self._connections = connections
+        self._history = history
         self._writing: set[asyncio.Task[UpdateResult]] = set()
 
     async def __call__(self, caller: Caller, update: StepUpdate, deadline: Deadline) -> UpdateResult:
@@ -132,13 +156,43 @@ class UpdateStep:
             return _failed(failure, update, session)
         except asyncio.CancelledError:
             raise UpdateAbandoned(session) from None
-        writing = asyncio.create_task(_write(plan, update, session, lock))
+        writing = asyncio.create_task(self._write(caller, plan, update, session, lock, deadline))
         self._writing.add(writing)
         writing.add_done_callback(self._writing.discard)
         try:
             return await asyncio.shield(writing)
         except asyncio.CancelledError:
             raise UpdateAbandoned(session, writing) from None
+
+    async def _write(
+        self,
+        caller: Caller,
+        plan: Plan,
+        update: StepUpdate,
+        session: ProviderSession,
+        lock: SequenceLock,
+        deadline: Deadline,
+    ) -> UpdateResult:
+        """Sends the writes of a plan that are needed, between two entries of the history, and releases the lock."""
+        if update.etag or update.only_over:
+            # What was compared may be something else after a wait; the caller's next call compares again.
+            session.may_wait = False
+        needed = [write for write in plan.writes if session.is_needed(write)]
+        written = _Written(plan.content)
+        recorded: RecordedChange | None = None
+        planned = [field for write in needed for field in _different(write.fields)]
+        try:
+            if self._history is not None and planned:
+                writes_template = not all(map(_is_of_step, needed))
+                template_id = plan.content.template_id if writes_template else ""
+                recorded = await self._history.record(caller, update, template_id, planned, deadline)
+            await _send(needed, update, session, written)
+        except UpdateFailed as failure:
+            written.failure = failure
+        finally:
+            lock.release()
+        change_id = await _settle(recorded, planned, written) if recorded is not None else ""
+        return _result(plan, update, session, needed, written, change_id)
 
     async def finish(self, seconds: float) -> None:
         """Lets writes end whose callers have gone away, for so many seconds."""
@@ -165,9 +219,13 @@ def _check_preconditions(plan: Plan, update: StepUpdate, session: ProviderSessio
     Raises:
         UpdateFailed: It is not, or another one would, and the caller does not want that.
     """
-    if not update.etag and not update.refuse_shared:
+    if not update.etag and not update.refuse_shared and not update.only_over:
         return
     needed = [write for write in plan.writes if session.is_needed(write)]
+    if update.only_over:
+        others = [field for write in needed for field in write.fields if not _is_as_left(field, update)]
+        if others:
+            raise StepChanged(update, others, StepEtag.of(plan.content))
     given, present = StepEtag.parse(update.etag), StepEtag.of(plan.content)
     if given is not None:
         seen = given
@@ -225,44 +283,100 @@ def _unwritten(plan: Plan, update: StepUpdate, session: ProviderSession) -> Upda
     return UpdateResult((), warnings, changes, session.requests_sent, etag)
 
 
-async def _write(plan: Plan, update: StepUpdate, session: ProviderSession, lock: SequenceLock) -> UpdateResult:
-    """Sends the writes of a plan that are needed, and releases the lock of its sequence."""
-    changes: list[FieldChange] = []
-    notes: list[StepWarning] = []
-    content = plan.content
-    if update.etag:
-        # What was compared may be something else after a wait; the caller's next call compares again.
-        session.may_wait = False
-    needed = [write for write in plan.writes if session.is_needed(write)]
-    # What a retry finds as it is wanted may be the work of the earlier attempt.
-    in_doubt = update.is_retry and len(needed) < len(plan.writes)
-    try:
-        for write in needed:
-            try:
-                shown = write.stored(await session.write(write.request))
-                stored = _as_stored(write, shown)
-                changes += _different(stored)
-                values = {field.field: field.after for field in stored}
-                content = content.with_values({}, values) if _is_of_step(write) else content.with_values(values, {})
-                notes += _check_stored(write, stored, update)
-                # Not before: a provider that dropped a text makes nothing else of it, and may take it the next time.
-                session.remember(write, stored if shown is not None else None)
-            except UpdateFailed as failure:
-                problems = with_outcome(
-                    failure.problems,
-                    update.provider.title,
-                    requests_sent=session.requests_sent,
-                    changed=[change.field for change in changes],
-                    in_doubt=in_doubt,
-                )
-                warnings = (*_warnings(plan, will_write=bool(changes)), *notes) if changes else plan.warnings
-                return UpdateResult(problems, warnings, tuple(changes), session.requests_sent)
-    finally:
-        lock.release()
+class _Written:
+    """What came of the writes of an update.
+
+    Attributes:
+        content: What the step holds now.
+        changes: What became different, by the provider's answers.
+        notes: What the caller should know of it.
+        sending: The write that was sent last; None if none was.
+        failure: Why not all were carried out; None if they were.
+    """
+
+    def __init__(self, content: StepContent) -> None:
+        self.content = content
+        self.changes: list[FieldChange] = []
+        self.notes: list[StepWarning] = []
+        self.sending: Write | None = None
+        self.failure: UpdateFailed | None = None
+
+
+async def _send(needed: Sequence[Write], update: StepUpdate, session: ProviderSession, written: _Written) -> None:
+    """Sends writes.
+
+    Raises:
+        UpdateFailed: One was not carried out, or may not have been.
+    """
+    for write in needed:
+        written.sending = write
+        shown = write.stored(await session.write(write.request))
+        stored = _as_stored(write, shown)
+        written.changes += _different(stored)
+        values = {field.field: field.after for field in stored}
+        written.content = (
+            written.content.with_values({}, values) if _is_of_step(write) else written.content.with_values(values, {})
+        )
+        written.notes += _check_stored(write, stored, update)
+        # Not before: a provider that dropped a text makes nothing else of it, and may take it the next time.
+        session.remember(write, stored if shown is not None else None)
+
+
+async def _settle(recorded: RecordedChange, planned: Sequence[FieldChange], written: _Written) -> str:
+    """Notes in the history what became of a change; returns its id, empty if it is known not to have been made."""
+    kept = list(written.changes)
+    if written.failure is not None and any(each.outcome is Outcome.UNKNOWN for each in written.failure.problems):
+        names = {field.field for field in kept}
+        sent = written.sending.fields if written.sending is not None else ()
+        kept += [field for field in _different(sent) if field.field not in names]
+    if written.failure is None:
+        state = ChangeState.APPLIED
+    else:
+        state = ChangeState.PARTIALLY_APPLIED if written.changes else ChangeState.UNKNOWN
+    await recorded.settle(state if kept else None, kept if kept != planned else None)
+    return recorded.change_id if kept else ""
+
+
+def _result(
+    plan: Plan,
+    update: StepUpdate,
+    session: ProviderSession,
+    needed: Sequence[Write],
+    written: _Written,
+    change_id: str,
+) -> UpdateResult:
+    """The result of an update whose writes have ended."""
+    changes, notes, sent = written.changes, written.notes, session.requests_sent
+    if written.failure is not None:
+        problems = with_outcome(
+            written.failure.problems,
+            update.provider.title,
+            requests_sent=sent,
+            changed=[change.field for change in changes],
+            # What a retry finds as it is wanted may be the work of the earlier attempt.
+            in_doubt=update.is_retry and len(needed) < len(plan.writes),
+        )
+        warnings = (*_warnings(plan, will_write=bool(changes)), *notes) if changes else plan.warnings
+        return UpdateResult(problems, warnings, tuple(changes), sent, change_id=change_id)
     warnings = plan.warnings if needed and not changes else _warnings(plan, will_write=bool(needed))
-    notes += _not_as_sent(plan, needed)
-    etag = _etag(content, update, needed)
-    return UpdateResult((), (*warnings, *notes), tuple(changes), session.requests_sent, etag)
+    etag = _etag(written.content, update, needed)
+    warnings = (*warnings, *notes, *_not_as_sent(plan, needed))
+    return UpdateResult((), warnings, tuple(changes), sent, etag, change_id=change_id)
+
+
+def _is_as_left(field: FieldChange, update: StepUpdate) -> bool:
+    """Whether the provider holds what the change left that is taken back, or already what is to be restored."""
+    present = field.before
+    return any(
+        json_equal(present, value)
+        or (
+            field.field == BODY
+            and isinstance(present, str)
+            and isinstance(value, str)
+            and same_document(present, value)
+        )
+        for value in (update.only_over[field.field], field.after)
+    )
 
 
 def _not_as_sent(plan: Plan, needed: Sequence[Write]) -> list[StepWarning]:
@@ -289,7 +403,10 @@ def _as_stored(write: Write, stored: Mapping[str, JsonValue] | None) -> list[Fie
     """The fields of a write with what the provider now holds."""
     if stored is None:
         return list(write.fields)
-    return [FieldChange(field.field, field.before, _shown(field, stored[field.field])) for field in write.fields]
+    return [
+        FieldChange(field.field, field.before, _shown(field, stored[field.field]), is_new=field.is_new)
+        for field in write.fields
+    ]
 
 
 def _shown(field: FieldChange, value: JsonValue) -> JsonValue:

@@ -33,6 +33,7 @@ from service.providers.apollo import Apollo
 from service.rpc.request import step_update
 from service.rpc.servicer import SequenceStepServicer
 from service.settings import LogFormat
+from service.step_history import StepHistory
 from service.update_step import UpdateStep
 from service.upstream.http import HttpClient
 from service.upstream.session import ProviderSessions
@@ -142,7 +143,9 @@ def _sessions() -> dict[Provider, ProviderSessions]:
 def _handler(applications: Applications, connections: Connections, key: Secret) -> _Step:
     update_step: Any = UpdateStep(_sessions(), {}, connections)
     reads: Any = None
-    calls = CallHandler(update_step, reads, applications, [StructuredCallLog()], DeadlinePolicy(), Admission(256))
+    history = StepHistory(None, update_step)
+    serving = (applications, [StructuredCallLog()], DeadlinePolicy(), Admission(256))
+    calls = CallHandler(update_step, reads, history, *serving)
     servicer = SequenceStepServicer(calls)
     context: Any = _Context(
         (("x-api-key", key.reveal()), ("x-customer-id", _CUSTOMER), ("x-provider-name", "apollo"), ("user-agent", "x"))

@@ -15,12 +15,22 @@ from service.api.admission import Admission
 from service.api.authentication import Applications, authenticated
 from service.api.deadline_policy import DeadlinePolicy
 from service.api.envelope import Response
-from service.api.methods import GET_STEP, LIST_STEPS, UPDATE_STEP, Method, Result
+from service.api.methods import (
+    GET_STEP,
+    GET_STEP_CHANGE,
+    LIST_STEP_CHANGES,
+    LIST_STEPS,
+    REVERT_STEP_CHANGE,
+    UPDATE_STEP,
+    Method,
+    Result,
+)
 from service.domain.deadline import Deadline
 from service.domain.errors import CallRefused, ErrorCode, Origin, Outcome, Problem, Violation
 from service.domain.outcome import doubted
 from service.domain.sequence import SequenceResult, StepQuery
-from service.domain.step import Caller, Provider, StepUpdate, StepWarning, UpdateResult
+from service.domain.step import Caller, Provider, StepRef, StepUpdate, StepWarning, UpdateResult
+from service.domain.step_changes import ChangeRef, ChangeRevert, ChangesQuery, ChangesResult
 from service.domain.validation import is_id
 from service.observability.call_log import CallLog, CallRecord
 from service.observability.exceptions import exception_fields
@@ -34,6 +44,22 @@ Updates: TypeAlias = Callable[[Caller, StepUpdate, Deadline], Awaitable[UpdateRe
 
 Reads: TypeAlias = Callable[[Caller, StepQuery, Deadline], Awaitable[SequenceResult]]
 """`service.read_steps.ReadSteps`, or what stands for it in a test."""
+
+Asked: TypeAlias = StepUpdate | StepQuery | ChangesQuery | ChangeRef
+"""What a request asks for, by its method."""
+
+
+class History(Protocol):
+    """`service.step_history.StepHistory`, or what stands for it in a test."""
+
+    async def list(self, caller: Caller, query: ChangesQuery, deadline: Deadline) -> ChangesResult:
+        """Lists changes."""
+
+    async def get(self, caller: Caller, wanted: ChangeRef, deadline: Deadline) -> ChangesResult:
+        """Reads a change."""
+
+    async def revert(self, caller: Caller, wanted: ChangeRevert, deadline: Deadline) -> UpdateResult:
+        """Takes a change back."""
 
 
 # What the log says of a step that was updated though its caller had gone; an update that succeeds says nothing.
@@ -108,7 +134,7 @@ class InboundCall(Protocol):
     def peer(self) -> str:
         """The address that it came from, as HOST:PORT."""
 
-    async def read_request(self, call_metadata: metadata.CallMetadata, deadline: Deadline) -> StepUpdate | StepQuery:
+    async def read_request(self, call_metadata: metadata.CallMetadata, deadline: Deadline) -> Asked:
         """Reads and decodes what it asks for; only called for a caller that is known and admitted.
 
         Raises:
@@ -133,7 +159,7 @@ class _CallFacts:
     provider_calls: int = 0
     is_retry: bool = False
     peer: str = ""
-    request: StepUpdate | StepQuery | None = None
+    request: Asked | None = None
     warnings: Sequence[StepWarning] = ()
     sent: SentRequests = field(default_factory=collect)
 
@@ -145,6 +171,7 @@ class CallHandler:
         self,
         update_step: Updates,
         read_steps: Reads,
+        history: History,
         applications: Applications,
         call_logs: Sequence[CallLog],
         deadlines: DeadlinePolicy,
@@ -155,6 +182,7 @@ class CallHandler:
         Args:
             update_step: The use case of updates.
             read_steps: The use case of reads.
+            history: The use cases of looking back.
             applications: Who may call.
             call_logs: Where a record of each call goes.
             deadlines: How long a call may take.
@@ -164,6 +192,9 @@ class CallHandler:
             UPDATE_STEP.name: update_step,
             GET_STEP.name: read_steps,
             LIST_STEPS.name: read_steps,
+            LIST_STEP_CHANGES.name: history.list,
+            GET_STEP_CHANGE.name: history.get,
+            REVERT_STEP_CHANGE.name: history.revert,
         }
         self._applications = applications
         self._call_logs = call_logs
@@ -192,8 +223,8 @@ class CallHandler:
             # Before the request is waited for, so that requests that do not come take nothing from other callers.
             with self._admission.call_permit(caller.application_id, given.provider, given.customer_id):
                 request = call.request = await inbound.read_request(given, deadline)
-                if call.is_retry and isinstance(request, StepUpdate):
-                    request = replace(request, is_retry=True)
+                if isinstance(request, StepUpdate | ChangeRevert):
+                    request = replace(request, is_retry=call.is_retry, request_id=call.request_id)
                 result = await self._use_cases[method.name](caller, request, deadline)
             outcome = _completed(call, given.error_mode, result)
         except CallRefused as refusal:
@@ -256,7 +287,7 @@ class CallHandler:
         problem = outcome.problem if outcome is not None else None
         request = call.request
         # Any text may stand in the place of an id.
-        named = request if request is not None and _has_ids(request) else None
+        named = request if isinstance(request, StepRef) and _has_ids(request) else None
         if problem is not None and problem.origin is Origin.SERVICE and problem.code in _LOGGED_REFUSALS:
             log.warning("refused", code=problem.code.value, reason=problem.detail, limited=True)
         record = CallRecord(
@@ -273,7 +304,7 @@ class CallHandler:
             seconds=time.perf_counter() - call.started,
             sequence=named.sequence_id if named is not None else "",
             step=named.sequence_step_id if named is not None else "",
-            validate_only=isinstance(request, StepUpdate) and request.validate_only,
+            validate_only=isinstance(request, StepUpdate | ChangeRevert) and request.validate_only,
             method=call.method.name,
             is_retry=call.is_retry,
             peer=call.peer,
@@ -290,8 +321,8 @@ def _not_begun(call: _CallFacts) -> str:
     return (Outcome.UNKNOWN if call.is_retry and call.method.is_write else Outcome.NOT_APPLIED).value
 
 
-def _has_ids(request: StepUpdate | StepQuery) -> bool:
-    is_of_step = isinstance(request, StepUpdate) or request.names_step
+def _has_ids(request: StepRef) -> bool:
+    is_of_step = not isinstance(request, StepQuery | ChangesQuery) or request.names_step
     return is_id(request.sequence_id) and (is_id(request.sequence_step_id) or not is_of_step)
 
 

@@ -1,11 +1,8 @@
 """What the messages of `ConnectionService` say: which connection is meant, the credentials, pages, what may be shown."""
 
-import base64
-import hashlib
 from collections.abc import Mapping
 from typing import Final, TypeAlias
 
-import msgspec
 from engagement.v1 import connection_service_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -15,6 +12,7 @@ from service.api.management_handler import ManagementCall
 from service.domain.credentials import ConnectionKey, ConnectionState, ConnectionSummary
 from service.domain.errors import CallRefused, Violation, invalid
 from service.domain.given_credentials import GivenCredentials
+from service.domain.page_token import filters_digest, page_token, position
 from service.domain.step import Caller, Provider
 from service.manage_connections import ManageConnections
 from service.providers import providers
@@ -68,7 +66,7 @@ class ConnectionMessages:
             raise invalid([Violation("state", "Is a value that this version of the service does not know.")])
         provider = _provider(request.provider_name) if request.provider_name else None
         state = next((state for state, value in _STATES.items() if value == request.state), None)
-        filters = _digest(call.caller.application_id, request.customer_id, provider or "", state or "")
+        filters = filters_digest(call.caller.application_id, request.customer_id, provider or "", state or "")
         size = min(request.page_size or DEFAULT_PAGE, LONGEST_PAGE)
         found = await self._manage.page(
             call.caller.application_id,
@@ -170,26 +168,13 @@ def _shown(summary: ConnectionSummary) -> pb.Connection:
     return shown
 
 
-def _digest(*parts: object) -> str:
-    return hashlib.blake2b(msgspec.json.encode(list(map(str, parts))), digest_size=12).hexdigest()
-
-
 def _token(filters: str, last: ConnectionSummary) -> str:
-    content = msgspec.json.encode((filters, last.customer_id, str(last.provider)))
-    return base64.urlsafe_b64encode(content).decode().rstrip("=")
+    return page_token(filters, [last.customer_id, str(last.provider)])
 
 
 def _position(token: str, filters: str) -> tuple[str, str] | None:
     """Where a page begins: behind this customer and provider."""
     if not token:
         return None
-    try:
-        content = base64.b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True)
-        of_filters, customer_id, provider = msgspec.json.decode(content, type=tuple[str, str, str])
-    except ValueError:
-        of_filters = ""
-    if of_filters != filters:
-        raise invalid(
-            [Violation("page_token", "Is not one of this list: give `next_page_token` of it, with the same filters.")]
-        )
+    customer_id, provider = position(token, filters, 2)
     return customer_id, provider

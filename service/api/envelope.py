@@ -7,15 +7,26 @@ from functools import partial
 from typing import Final, TypeAlias, TypeVar
 
 from engagement.v1 import envelope_pb2
-from engagement.v1.sequence_step_service_pb2 import GetStepResponse, ListStepsResponse, UpdateStepResponse
+from engagement.v1.sequence_step_service_pb2 import (
+    GetStepChangeResponse,
+    GetStepResponse,
+    ListStepChangesResponse,
+    ListStepsResponse,
+    RevertStepChangeResponse,
+    UpdateStepResponse,
+)
 
 from service.api.contract import ORIGINS, OUTCOMES
 from service.api.value import CUT, encodable, fill_value
 from service.domain.errors import CODES, Problem
-from service.domain.step import WARNINGS, FieldChange, StepWarning
+from service.domain.step import WARNINGS, FieldChange, StepWarning, UpdateResult
 
-Response: TypeAlias = UpdateStepResponse | GetStepResponse | ListStepsResponse
+Written: TypeAlias = UpdateStepResponse | RevertStepChangeResponse
+"""The response of a call that can change something."""
+
+Response: TypeAlias = Written | GetStepResponse | ListStepsResponse | ListStepChangesResponse | GetStepChangeResponse
 R = TypeVar("R", bound=Response)
+W = TypeVar("W", bound=Written)
 
 MAX_RESPONSE_BYTES: Final = 1024 * 1024 - 1024
 """Longest response; clients of gRPC read 4 MiB by default, and the contract promises less than 1 MiB."""
@@ -34,15 +45,26 @@ def envelope(
     application_name: str,
     request_id: str,
 ) -> UpdateStepResponse:
-    """The response for what became of an update, less than 1 MiB long."""
-    response = UpdateStepResponse(etag=etag)
-    _fill(response, problems, warnings, application_name, request_id)
-    for fields, shown in ((changes, response.changes), (conflicts, response.conflicts)):
+    """The response of an update with what became of it, less than 1 MiB long."""
+    result = UpdateResult(tuple(problems), tuple(warnings), tuple(changes), 0, etag, tuple(conflicts))
+    return written(UpdateStepResponse(), result, application_name=application_name, request_id=request_id)
+
+
+def written(response: W, result: UpdateResult, *, application_name: str, request_id: str) -> W:
+    """Fills a response with what became of an update; it is less than 1 MiB long then."""
+    response.etag, response.change_id = result.etag, result.change_id
+    _fill(response, result.problems, result.warnings, application_name, request_id)
+    for fields, shown in ((result.changes, response.changes), (result.conflicts, response.conflicts)):
         for change in fields:
-            filled = shown.add(field=encodable(change.field))
-            filled.before_truncated = fill_value(filled.before, change.before, MAX_VALUE_BYTES)
-            filled.after_truncated = fill_value(filled.after, change.after, MAX_VALUE_BYTES)
+            fill_change(shown.add(), change, MAX_VALUE_BYTES)
     return fit(response, MAX_RESPONSE_BYTES)
+
+
+def fill_change(shown: envelope_pb2.FieldChange, change: FieldChange, max_bytes: int | None) -> None:
+    """Fills a change of a value; strings of more than `max_bytes` are cut."""
+    shown.field = encodable(change.field)
+    shown.before_truncated = fill_value(shown.before, change.before, max_bytes)
+    shown.after_truncated = fill_value(shown.after, change.after, max_bytes)
 
 
 def failed(response: R, problem: Problem, *, application_name: str, request_id: str) -> R:
@@ -118,11 +140,11 @@ def _shortenings(response: Response) -> Iterator[Callable[[], None]]:
         if error.meta.HasField("cause"):
             yield partial(_cut_body, error.meta.cause)
             yield partial(_drop, response, error.meta.cause.headers.clear)
-    lists = (response.changes, response.conflicts) if isinstance(response, UpdateStepResponse) else ()
+    lists = (response.changes, response.conflicts) if isinstance(response, Written) else ()
     for changes in lists:
         for change in reversed(changes):
-            yield partial(_cut_before, change)
-            yield partial(_cut_after, change)
+            yield partial(cut_before, change)
+            yield partial(cut_after, change)
     for changes in lists:
         for _ in range(len(changes)):
             yield partial(_drop, response, changes.pop)
@@ -138,12 +160,14 @@ def _cut_body(cause: envelope_pb2.ErrorCause) -> None:
     cause.body_truncated = True
 
 
-def _cut_before(change: envelope_pb2.FieldChange) -> None:
+def cut_before(change: envelope_pb2.FieldChange) -> None:
+    """Leaves the value before out."""
     change.before.string_value = CUT
     change.before_truncated = True
 
 
-def _cut_after(change: envelope_pb2.FieldChange) -> None:
+def cut_after(change: envelope_pb2.FieldChange) -> None:
+    """Leaves the value after out."""
     change.after.string_value = CUT
     change.after_truncated = True
 

@@ -1,19 +1,41 @@
 """The methods of the contract: what each does with a result, in one table for both servers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 import msgspec
-from engagement.v1.sequence_step_service_pb2 import GetStepResponse, ListStepsResponse, UpdateStepResponse
+from engagement.v1 import sequence_step_service_pb2 as pb
+from engagement.v1.sequence_step_service_pb2 import (
+    GetStepChangeResponse,
+    GetStepResponse,
+    ListStepChangesResponse,
+    ListStepsResponse,
+    RevertStepChangeResponse,
+    UpdateStepResponse,
+)
 
-from service.api.envelope import Response, envelope, failed
+from service.api.envelope import Response, Written, cut_after, cut_before, failed, fill_change, written
 from service.api.value import encodable, fill_value
 from service.domain.errors import ErrorCode, Problem
+from service.domain.page_token import page_token
 from service.domain.sequence import SequenceResult, ShownSequence, ShownStep, ShownVariant
 from service.domain.step import StepWarning, UpdateResult
+from service.domain.step_changes import ChangesResult, ChangeState, StepChange
 
 MAX_READ_BYTES: Final = 4_000_000
 """What the response of a read is shorter than; clients of gRPC read 4 MiB by default."""
+
+MAX_LISTED_BYTES: Final = 2 * 1024
+"""Longest string in the values of a change that is listed."""
+
+# What is left of a page for its token and the little beside its changes.
+_PAGE_BYTES: Final = MAX_READ_BYTES - 4096
+
+_STATES: Final[Mapping[ChangeState, pb.StepChangeState.ValueType]] = {
+    ChangeState.UNKNOWN: pb.STEP_CHANGE_STATE_UNKNOWN,
+    ChangeState.APPLIED: pb.STEP_CHANGE_STATE_APPLIED,
+    ChangeState.PARTIALLY_APPLIED: pb.STEP_CHANGE_STATE_PARTIALLY_APPLIED,
+}
 
 
 class Result(Protocol):
@@ -48,17 +70,12 @@ class Method(msgspec.Struct, frozen=True):
     refuse: Callable[..., Response]
 
 
-def _updated(result: UpdateResult, application_name: str, request_id: str) -> tuple[Response, tuple[Problem, ...]]:
-    response = envelope(
-        result.problems,
-        result.warnings,
-        result.changes,
-        result.etag,
-        result.conflicts,
-        application_name=application_name,
-        request_id=request_id,
-    )
-    return response, result.problems
+def _updating(kind: type[Written]) -> Callable[[UpdateResult, str, str], tuple[Response, tuple[Problem, ...]]]:
+    def updated(result: UpdateResult, application_name: str, request_id: str) -> tuple[Response, tuple[Problem, ...]]:
+        response = written(kind(), result, application_name=application_name, request_id=request_id)
+        return response, result.problems
+
+    return updated
 
 
 def _step(result: SequenceResult, application_name: str, request_id: str) -> tuple[Response, tuple[Problem, ...]]:
@@ -84,12 +101,12 @@ def _steps(result: SequenceResult, application_name: str, request_id: str) -> tu
 
 
 def _read(
-    response: GetStepResponse | ListStepsResponse, result: SequenceResult, application_name: str, request_id: str
+    response: Response, result: Result, application_name: str, request_id: str
 ) -> tuple[Response, tuple[Problem, ...]]:
     """The response of a read, or the refusal of one that is too long."""
     problems = result.problems
     if not problems and response.ByteSize() >= MAX_READ_BYTES:
-        problems = (_too_long(is_list=isinstance(response, ListStepsResponse)),)
+        problems = (_too_long(_IF_TOO_LONG[type(response)]),)
     if problems:
         response = type(response)()
         for problem in problems:
@@ -97,13 +114,17 @@ def _read(
     return response, problems
 
 
-def _too_long(*, is_list: bool) -> Problem:
-    advice = "Ask for STEP_VIEW_BASIC, which is without bodies"
-    if is_list:
-        advice += ", and for the steps one at a time"
+_IF_TOO_LONG: Final[Mapping[type[Response], str]] = {
+    GetStepResponse: "Ask for STEP_VIEW_BASIC, which is without bodies.",
+    ListStepsResponse: "Ask for STEP_VIEW_BASIC, which is without bodies, and for the steps one at a time.",
+    GetStepChangeResponse: "The list shows the beginnings, and the change can be reverted.",
+}
+
+
+def _too_long(advice: str) -> Problem:
     return Problem(
         ErrorCode.RESPONSE_TOO_LONG_ERROR,
-        f"What the provider holds does not fit into an answer of less than {MAX_READ_BYTES:,} bytes. {advice}.",
+        f"What was asked for does not fit into an answer of less than {MAX_READ_BYTES:,} bytes. {advice}",
         facts={"limit_bytes": str(MAX_READ_BYTES)},
     )
 
@@ -141,10 +162,74 @@ def _fill_variant(message: Any, step: ShownStep, variant: ShownVariant, *, with_
     message.sharing_complete = variant.is_sharing_complete
 
 
+def _changes(result: ChangesResult, application_name: str, request_id: str) -> tuple[Response, tuple[Problem, ...]]:
+    """The page that a list of changes comes to; it ends early where its values are long."""
+    response = ListStepChangesResponse()
+    length = 0
+    for number, change in enumerate(result.changes):
+        shown = pb.StepChange()
+        _fill_change(shown, change, application_name, MAX_LISTED_BYTES)
+        if number == 0:
+            _shorten(shown)
+        length += shown.ByteSize() + 8
+        if number and (number == result.page_size or length > _PAGE_BYTES):
+            response.next_page_token = page_token(result.filters, [result.changes[number - 1].change_id])
+            break
+        response.step_changes.append(shown)
+    else:
+        if result.is_cut:
+            response.next_page_token = page_token(result.filters, [result.changes[-1].change_id])
+    return _read(response, result, application_name, request_id)
+
+
+def _shorten(change: pb.StepChange) -> None:
+    """Leaves values out of a change that would be too long for a page by itself."""
+    for field in reversed(change.changes):
+        if change.ByteSize() <= _PAGE_BYTES:
+            return
+        cut_before(field)
+        cut_after(field)
+    while change.ByteSize() > _PAGE_BYTES:
+        change.changes.pop()
+
+
+def _change(result: ChangesResult, application_name: str, request_id: str) -> tuple[Response, tuple[Problem, ...]]:
+    response = GetStepChangeResponse()
+    for change in result.changes:
+        _fill_change(response.step_change, change, application_name, None)
+    return _read(response, result, application_name, request_id)
+
+
+def _fill_change(message: pb.StepChange, change: StepChange, application_name: str, max_bytes: int | None) -> None:
+    message.change_id = change.change_id
+    message.create_time.FromMilliseconds(round(change.created_at * 1000))
+    message.customer_id = change.customer_id
+    message.provider_name = change.provider
+    message.sequence_id = change.sequence_id
+    message.sequence_step_id = change.sequence_step_id
+    message.template_id = change.template_id
+    message.request_id = change.request_id
+    message.application_name = application_name
+    message.state = _STATES[change.state]
+    message.reverts_change_id = change.reverts
+    for field in change.fields or ():
+        fill_change(message.changes.add(), field, max_bytes)
+
+
 def _refusing(kind: type[Response]) -> Callable[..., Response]:
     return lambda problem, **names: failed(kind(), problem, **names)
 
 
-UPDATE_STEP: Final = Method("UpdateStep", True, _updated, _refusing(UpdateStepResponse))  # named in the class
+UPDATE_STEP: Final = Method(
+    "UpdateStep", True, _updating(UpdateStepResponse), _refusing(UpdateStepResponse)
+)  # named in the class
 GET_STEP: Final = Method("GetStep", False, _step, _refusing(GetStepResponse))
 LIST_STEPS: Final = Method("ListSteps", False, _steps, _refusing(ListStepsResponse))
+LIST_STEP_CHANGES: Final = Method("ListStepChanges", False, _changes, _refusing(ListStepChangesResponse))
+GET_STEP_CHANGE: Final = Method("GetStepChange", False, _change, _refusing(GetStepChangeResponse))
+REVERT_STEP_CHANGE: Final = Method(
+    "RevertStepChange",
+    True,  # named in the class
+    _updating(RevertStepChangeResponse),
+    _refusing(RevertStepChangeResponse),
+)

@@ -1,4 +1,4 @@
-"""Encrypts credentials at rest: AES-256-GCM, bound to the connection that they belong to, under keys that can change."""
+"""Encrypts at rest: AES-256-GCM, bound to the connection or the row that something belongs to, under keys that can change."""
 
 import base64
 import binascii
@@ -16,6 +16,7 @@ from service.domain.credentials import ApiKeyCredentials, ConnectionKey, Credent
 _KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
 _KEY_ID_CHARACTERS: Final = 16
+_DAMAGED: Final = "what is stored was damaged, or belongs elsewhere"
 
 
 class KeyringError(Exception):
@@ -23,11 +24,11 @@ class KeyringError(Exception):
 
 
 class CannotDecrypt(Exception):
-    """Stored credentials cannot be read: their key is missing, or they were changed or moved."""
+    """What is stored cannot be read: its key is missing, or it was changed or moved."""
 
 
 class Sealed(msgspec.Struct, frozen=True):
-    """Encrypted credentials, and the id of the key that they are under."""
+    """Encrypted bytes, and the id of the key that they are under."""
 
     key_id: str
     ciphertext: bytes
@@ -83,9 +84,7 @@ class Keyring:
 
     def seal(self, credentials: Credentials, key: ConnectionKey) -> Sealed:
         """Encrypts the credentials of a connection under the first key."""
-        nonce = os.urandom(_NONCE_BYTES)
-        ciphertext = self._keys[self.current].encrypt(nonce, _dump(credentials), _associated_data(key))
-        return Sealed(self.current, nonce + ciphertext)
+        return self.seal_bytes(_dump(credentials), _associated_data(key))
 
     def open(self, sealed: Sealed, key: ConnectionKey) -> Credentials:
         """Decrypts the credentials of a connection.
@@ -93,15 +92,30 @@ class Keyring:
         Raises:
             CannotDecrypt: The encryption key is missing, or the ciphertext is not what was stored for this connection.
         """
+        try:
+            return _load(self.open_bytes(sealed, _associated_data(key)))
+        except msgspec.DecodeError:
+            raise CannotDecrypt(_DAMAGED) from None
+
+    def seal_bytes(self, plaintext: bytes, associated: bytes) -> Sealed:
+        """Encrypts bytes under the first key; they decrypt only together with the associated ones."""
+        nonce = os.urandom(_NONCE_BYTES)
+        return Sealed(self.current, nonce + self._keys[self.current].encrypt(nonce, plaintext, associated))
+
+    def open_bytes(self, sealed: Sealed, associated: bytes) -> bytes:
+        """Decrypts bytes.
+
+        Raises:
+            CannotDecrypt: The encryption key is missing, or this is not what was encrypted with the associated bytes.
+        """
         cipher = self._keys.get(sealed.key_id)
         if cipher is None:
             raise CannotDecrypt(f"the encryption key {sealed.key_id} is not in SEQSTEP_ENCRYPTION_KEYS")
         nonce, ciphertext = sealed.ciphertext[:_NONCE_BYTES], sealed.ciphertext[_NONCE_BYTES:]
         try:
-            plaintext = cipher.decrypt(nonce, ciphertext, _associated_data(key))
-            return _load(plaintext)
-        except (InvalidTag, ValueError, msgspec.DecodeError):
-            raise CannotDecrypt("the stored credentials were damaged, or belong to another connection") from None
+            return cipher.decrypt(nonce, ciphertext, associated)
+        except (InvalidTag, ValueError):
+            raise CannotDecrypt(_DAMAGED) from None
 
 
 def generate_key() -> str:

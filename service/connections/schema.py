@@ -17,7 +17,7 @@ from sqlalchemy import (
     false,
 )
 
-REVISION: Final = "0005"
+REVISION: Final = "0006"
 """The migration that makes the tables as they are here; a test compares the two."""
 
 metadata = MetaData(
@@ -94,4 +94,36 @@ connections = Table(
     Index(None, "key_id"),
     # What is remembered about a connection is remembered by its id, so that no later one may have the same.
     sqlite_autoincrement=True,
+)
+
+step_changes = Table(
+    "step_changes",
+    metadata,
+    # A UUID (version 7): its order is that of time, so that no column has the time.
+    Column("id", LargeBinary(16), primary_key=True),
+    Column("application_id", ForeignKey("applications.id", ondelete="CASCADE"), nullable=False),
+    Column("customer_id", String(255), nullable=False),
+    Column("provider", String(32), nullable=False),
+    Column("sequence_id", String(255), nullable=False),
+    Column("sequence_step_id", String(255), nullable=False),
+    Column("template_id", String(255), nullable=False),
+    Column("request_id", String(255), nullable=False),
+    Column("reverts", LargeBinary(16)),
+    Column("state", String(32), nullable=False),
+    # The values before and after, of all fields together.
+    Column("ciphertext", LargeBinary, nullable=False),
+    Column("key_id", String(16), nullable=False),
+    # Each serves one filter of a list, and has the rest of what a page is chosen by.
+    Index("ix_step_changes_customer", "application_id", "customer_id", "provider", "id"),
+    Index(
+        "ix_step_changes_sequence",
+        "application_id",
+        "customer_id",
+        "provider",
+        "sequence_id",
+        "id",
+        "sequence_step_id",
+    ),
+    Index("ix_step_changes_request", "application_id", "customer_id", "provider", "request_id", "id"),
+    Index("ix_step_changes_key_id", "key_id", "id"),
 )

@@ -90,7 +90,7 @@ CODES: Final[Mapping[ErrorCode, CodeSpec]] = MappingProxyType(
             404,
             "NOT_FOUND",
             "Not found",
-            "There is no such connection, sequence or step, or the step is not in that sequence.",
+            "There is no such connection, sequence, step or change, or the step is not in that sequence.",
         ),
         ErrorCode.METHOD_NOT_ALLOWED_ERROR: CodeSpec(
             405,
@@ -108,8 +108,9 @@ CODES: Final[Mapping[ErrorCode, CodeSpec]] = MappingProxyType(
             412,
             "ABORTED",
             "Not what was seen",
-            "The step is not, or no longer, what `etag` stands for; `conflicts` has the present values. Decide by them, and repeat the "
-            "call with the `etag` of this response, or not at all.",
+            "The step is not, or no longer, what `etag` stands for, or what the change left that is to be taken back; `conflicts` "
+            "has the present values. Decide by them, and repeat the call with the `etag` of this response or with `overwrite`, or "
+            "not at all.",
         ),
         ErrorCode.SHARED_TEMPLATE_ERROR: CodeSpec(
             412,
@@ -128,7 +129,7 @@ CODES: Final[Mapping[ErrorCode, CodeSpec]] = MappingProxyType(
             "FAILED_PRECONDITION",
             "The answer would be too long",
             "What was asked for does not fit into an answer, which has less than 4,000,000 bytes. Ask for it without bodies, or "
-            "for one step at a time.",
+            "for one step at a time; of a change, the list shows the beginnings.",
         ),
         ErrorCode.TOO_MANY_REQUESTS_ERROR: CodeSpec(
             429,
@@ -146,7 +147,10 @@ CODES: Final[Mapping[ErrorCode, CodeSpec]] = MappingProxyType(
             500, "INTERNAL", "Internal error", "A bug in this service. Report the `id` of the error."
         ),
         ErrorCode.NOT_IMPLEMENTED_ERROR: CodeSpec(
-            501, "UNIMPLEMENTED", "Not supported", "The provider has no such operation. No retry helps."
+            501,
+            "UNIMPLEMENTED",
+            "Not supported",
+            "The provider has no such operation, or this service keeps no history. No retry helps.",
         ),
         ErrorCode.BAD_GATEWAY_ERROR: CodeSpec(
             502,

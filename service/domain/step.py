@@ -58,6 +58,7 @@ class WarningType(StrEnum):
     TEMPLATE_ARCHIVED = "TEMPLATE_ARCHIVED"
     NO_CHANGE = "NO_CHANGE"
     CONTENT_NORMALIZED = "CONTENT_NORMALIZED"
+    NOT_RESTORED = "NOT_RESTORED"
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -102,6 +103,10 @@ class StepUpdate(StepRef, frozen=True):
         etag: What the caller has seen of the step; empty to write over whatever is there.
         refuse_shared: Leave a template that other steps use, too.
         variant: The template of the variant to change; empty for the first one that is live.
+        request_id: The id of the call.
+        reverts: The id of the change that is taken back; empty if the caller itself says what to set.
+        only_over: With `reverts`, what that change left, by field: other values are not written over. Empty to write over
+            whatever is there.
     """
 
     subject: str | None = None
@@ -112,6 +117,9 @@ class StepUpdate(StepRef, frozen=True):
     etag: str = ""
     refuse_shared: bool = False
     variant: str = ""
+    request_id: str = ""
+    reverts: str = ""
+    only_over: Mapping[str, JsonValue] = msgspec.field(default_factory=dict)
 
     @property
     def changes_template(self) -> bool:
@@ -143,6 +151,7 @@ class FieldChange(msgspec.Struct, frozen=True):
         after: What it holds now, or would hold.
         before_truncated: Whether a response shows only the beginning of `before`.
         after_truncated: Whether a response shows only the beginning of `after`.
+        is_new: Whether the record had no member of that name before.
     """
 
     field: str
@@ -150,6 +159,7 @@ class FieldChange(msgspec.Struct, frozen=True):
     after: JsonValue
     before_truncated: bool = False
     after_truncated: bool = False
+    is_new: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +204,10 @@ WARNINGS: Final[Mapping[WarningType, WarningSpec]] = MappingProxyType(
             "Stored differently",
             "The provider holds something else than was sent; `changes` shows it if it became different.",
         ),
+        WarningType.NOT_RESTORED: WarningSpec(
+            "Not set back",
+            "Values that were not there before the change that is taken back cannot be taken away, and stay.",
+        ),
     }
 )
 
@@ -222,6 +236,7 @@ class UpdateResult(msgspec.Struct, frozen=True):
         provider_calls: Requests that were sent to the provider for it.
         etag: What stands for the step as the caller has seen it by this; empty if nothing was read.
         conflicts: What the provider holds, and the caller had not seen, that would have been overwritten.
+        change_id: The id that the change is kept by; empty if nothing was written, or nothing is kept.
     """
 
     problems: tuple[Problem, ...] = ()
@@ -230,3 +245,4 @@ class UpdateResult(msgspec.Struct, frozen=True):
     provider_calls: int = 0
     etag: str = ""
     conflicts: tuple[FieldChange, ...] = ()
+    change_id: str = ""

@@ -72,7 +72,7 @@ def template_fields(update: StepUpdate, template: Template) -> tuple[FieldChange
 def custom_fields(update: StepUpdate, current: Mapping[str, JsonValue]) -> tuple[FieldChange, ...]:
     """The custom fields that the update names; a null for one that is not there asks for nothing."""
     return tuple(
-        FieldChange(f"{CUSTOM_FIELDS}.{key}", current.get(key), value)
+        FieldChange(f"{CUSTOM_FIELDS}.{key}", current.get(key), value, is_new=key not in current)
         for key, value in update.custom_fields.items()
         if value is not None or key in current
     )
@@ -250,12 +250,13 @@ class StepChanged(UpdateFailed):
         parts = dict.fromkeys(field.field.partition(".")[0] for field in conflicts)
         changed = " and the ".join({"template": "template", CUSTOM_FIELDS: "fields"}[part] for part in parts)
         verb = "are" if CUSTOM_FIELDS in parts else "is"
+        expected = f"what change {update.reverts} left there" if update.reverts else "what `etag` stands for"
+        how = "with `overwrite`" if update.reverts else "with the `etag` of this response"
         super().__init__(
             Problem(
                 ErrorCode.STEP_CHANGED_ERROR,
-                f"The {changed} of step {update.sequence_step_id} {verb} not what `etag` stands for; `conflicts` has the present "
-                "values.",
-                advice="To write over them, repeat the call with the `etag` of this response.",
+                f"The {changed} of step {update.sequence_step_id} {verb} not {expected}; `conflicts` has the present values.",
+                advice=f"To write over them, repeat the call {how}.",
                 facts={"fields": ",".join(field.field for field in conflicts)},
             )
         )

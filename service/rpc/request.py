@@ -9,17 +9,26 @@ import grpc
 from engagement.v1 import sequence_step_service_pb2 as pb
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError, Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from service.api import metadata
-from service.api.call_handler import CallerGone, CallOutcome, TransportStatus
-from service.api.methods import GET_STEP, LIST_STEPS, UPDATE_STEP
+from service.api.call_handler import Asked, CallerGone, CallOutcome, TransportStatus
+from service.api.methods import (
+    GET_STEP,
+    GET_STEP_CHANGE,
+    LIST_STEP_CHANGES,
+    LIST_STEPS,
+    REVERT_STEP_CHANGE,
+    UPDATE_STEP,
+)
 from service.api.value import TooManyValues, struct_to_json, unrepresentable
 from service.domain.certificate_names import certificate_names
 from service.domain.deadline import Deadline
 from service.domain.errors import MAX_VIOLATIONS, CallRefused, ErrorCode, Problem, Violation, invalid
 from service.domain.sequence import StepQuery
 from service.domain.step import CUSTOM_FIELDS, Provider, StepUpdate
+from service.domain.step_changes import ChangeRef, ChangeRevert, ChangesQuery
 from service.domain.validation import CUSTOM_FIELDS_TOO_LONG, MAX_CUSTOM_FIELDS_BYTES
 from service.rpc.status import status_name
 
@@ -89,10 +98,13 @@ DECODERS: Final[Mapping[str, Callable[[bytes], Any]]] = {
     UPDATE_STEP.name: decode_request,
     GET_STEP.name: decoder(pb.GetStepRequest),
     LIST_STEPS.name: decoder(pb.ListStepsRequest),
+    LIST_STEP_CHANGES.name: decoder(pb.ListStepChangesRequest),
+    GET_STEP_CHANGE.name: decoder(pb.GetStepChangeRequest),
+    REVERT_STEP_CHANGE.name: decoder(pb.RevertStepChangeRequest),
 }
 """What decodes the requests of each method."""
 
-Parse: TypeAlias = Callable[[Any, Provider, str], StepUpdate | StepQuery]
+Parse: TypeAlias = Callable[[Any, Provider, str], Asked]
 """Makes what a request asks for of it, of the provider and of the customer."""
 
 
@@ -134,7 +146,7 @@ class GrpcCall(InboundGrpcCall):
         super().__init__(requests, context)
         self._parse = parse
 
-    async def read_request(self, call_metadata: metadata.CallMetadata, deadline: Deadline) -> StepUpdate | StepQuery:
+    async def read_request(self, call_metadata: metadata.CallMetadata, deadline: Deadline) -> Asked:
         """Receives and decodes the request.
 
         Raises:
@@ -232,6 +244,66 @@ def steps_query(request: pb.ListStepsRequest, provider: Provider, customer_id: s
     _check_view(request)
     with_bodies = request.view == pb.STEP_VIEW_FULL
     return StepQuery(provider, customer_id, request.sequence_id, "", names_step=False, with_bodies=with_bodies)
+
+
+def changes_query(request: pb.ListStepChangesRequest, provider: Provider, customer_id: str) -> ChangesQuery:
+    """The changes that a request asks for.
+
+    Raises:
+        CallRefused: It has a field that is not known here.
+    """
+    unknown = [
+        *unknown_fields(request, ""),
+        *unknown_fields(request.start_time, "start_time."),
+        *unknown_fields(request.end_time, "end_time."),
+    ]
+    if unknown:
+        raise invalid(unknown)
+    return ChangesQuery(
+        provider,
+        customer_id,
+        request.sequence_id,
+        request.sequence_step_id,
+        request_id=request.request_id,
+        start_at=_seconds(request.start_time) if request.HasField("start_time") else None,
+        end_at=_seconds(request.end_time) if request.HasField("end_time") else None,
+        page_size=request.page_size,
+        page_token=request.page_token,
+    )
+
+
+def change_ref(request: pb.GetStepChangeRequest, provider: Provider, customer_id: str) -> ChangeRef:
+    """The change that a request asks for.
+
+    Raises:
+        CallRefused: It has a field that is not known here.
+    """
+    if unknown := unknown_fields(request, ""):
+        raise invalid(unknown)
+    return ChangeRef(provider, customer_id, request.change_id)
+
+
+def change_revert(request: pb.RevertStepChangeRequest, provider: Provider, customer_id: str) -> ChangeRevert:
+    """The change that a request wants taken back.
+
+    Raises:
+        CallRefused: It has a field or a value that is not known here.
+    """
+    unknown = [*unknown_fields(request, ""), *_unknown_value("if_shared", request.if_shared, _IF_SHARED)]
+    if unknown:
+        raise invalid(unknown)
+    return ChangeRevert(
+        provider,
+        customer_id,
+        request.change_id,
+        validate_only=request.validate_only,
+        overwrite=request.overwrite,
+        refuse_shared=request.if_shared == pb.IF_SHARED_REFUSE,
+    )
+
+
+def _seconds(time: Timestamp) -> float:
+    return time.seconds + time.nanos / 1e9
 
 
 def _check_view(request: pb.GetStepRequest | pb.ListStepsRequest) -> None:

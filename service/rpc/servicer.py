@@ -8,9 +8,26 @@ from engagement.v1.sequence_step_service_pb2_grpc import SequenceStepServiceServ
 
 from service.api import contract
 from service.api.call_handler import CallerGone, CallHandler, CallOutcome
-from service.api.methods import GET_STEP, LIST_STEPS, UPDATE_STEP, Method
+from service.api.methods import (
+    GET_STEP,
+    GET_STEP_CHANGE,
+    LIST_STEP_CHANGES,
+    LIST_STEPS,
+    REVERT_STEP_CHANGE,
+    UPDATE_STEP,
+    Method,
+)
 from service.domain.errors import CODES, Problem
-from service.rpc.request import GrpcCall, Parse, step_query, step_update, steps_query
+from service.rpc.request import (
+    GrpcCall,
+    Parse,
+    change_ref,
+    change_revert,
+    changes_query,
+    step_query,
+    step_update,
+    steps_query,
+)
 from service.rpc.status import pushback, status_details, status_name
 
 _DETAILS: Final = "grpc-status-details-bin"
@@ -53,6 +70,9 @@ class SequenceStepServicer(SequenceStepServiceServicer):
     UpdateStep = _served(UPDATE_STEP, step_update)
     GetStep = _served(GET_STEP, step_query)
     ListSteps = _served(LIST_STEPS, steps_query)
+    ListStepChanges = _served(LIST_STEP_CHANGES, changes_query)
+    GetStepChange = _served(GET_STEP_CHANGE, change_ref)
+    RevertStepChange = _served(REVERT_STEP_CHANGE, change_revert)
 
 
 def _trailers(outcome: CallOutcome, problem: Problem) -> tuple[tuple[str, str | bytes], ...]:

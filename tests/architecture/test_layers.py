@@ -21,7 +21,9 @@ ALLOWED = {
     "service.upstream": {"service.domain", "service.providers.adapter", "service.providers.responses"},
     "service.connections": {"service.domain", "service.tasks"},
     "service.read_steps": {"service.domain", "service.update_step", "service.upstream"},
+    "service.history": {"service.domain", "service.connections", "service.tasks"},
     "service.update_step": {"service.domain", "service.tasks", "service.providers", "service.upstream"},
+    "service.step_history": {"service.domain"},
     "service.manage_connections": {"service.domain", "service.connections", "service.providers", "service.upstream"},
     "service.observability": {"service.settings"},
     "service.api": {
@@ -43,7 +45,7 @@ FOREIGN = {
     "fastapi": {"service.rest"},
     "uvicorn": {"service.rest", "sandbox"},
     "prometheus_client": {"service.observability"},
-    "sqlalchemy": {"service.connections", "service.cli", "service.observability.tracing"},
+    "sqlalchemy": {"service.connections", "service.history", "service.cli", "service.observability.tracing"},
     "opentelemetry": {"service.observability.tracing"},
     "aiohttp": {"sandbox"},
     "httptools": {"service.rest.protocol"},

@@ -37,7 +37,7 @@ def test_no_two_ciphertexts_are_the_same() -> None:
 )
 def test_a_row_that_was_copied_does_not_open(other: ConnectionKey) -> None:
     keyring = Keyring.parse(generate_key())
-    with pytest.raises(CannotDecrypt, match="belong to another"):
+    with pytest.raises(CannotDecrypt, match="belongs elsewhere"):
         keyring.open(keyring.seal(KEY, CONNECTION), other)
 
 

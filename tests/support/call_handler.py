@@ -12,6 +12,7 @@ from service.domain.errors import Problem, unauthenticated
 from service.domain.sequence import SequenceResult, ShownSequence, ShownStep, ShownVariant, StepQuery
 from service.domain.step import Caller, StepUpdate, UpdateResult
 from service.observability.call_log import CallRecord
+from service.step_history import Changes, StepHistory
 
 UseCase = Callable[[Caller, StepUpdate, Deadline], Awaitable[UpdateResult]]
 
@@ -57,13 +58,19 @@ class FakeService:
         self.applications = FakeApplications()
         self.policy = DeadlinePolicy()
         self.use_case: UseCase = self.succeed
+        self.history: Changes | None = None
 
     @property
     def caller_names(self) -> list[str]:
         return [caller.application_name for caller in self.callers]
 
     def call_handler(self) -> CallHandler:
-        return CallHandler(self._run, self._read, self.applications, [self], self.policy, self.admission)
+        return CallHandler(
+            self._run,
+            self._read,
+            StepHistory(self.history, self._run),
+            *(self.applications, [self], self.policy, self.admission),
+        )
 
     def record(self, record: CallRecord) -> None:
         self.records.append(record)

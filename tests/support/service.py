@@ -150,6 +150,28 @@ class RunningService:
         call = self.stub.ListSteps(request, metadata=pairs, timeout=seconds)
         return await call_result(call, pb.ListStepsResponse())
 
+    async def list_changes(self, provider: str, **more: Any) -> CallResult:
+        """Lists changes; `more` is of the request, or `metadata`, `customer` and `seconds`."""
+        return await self._look_back("ListStepChanges", provider, **more)
+
+    async def get_change(self, provider: str, change_id: str, **more: Any) -> CallResult:
+        """Reads a change; `more` as for `list_changes`."""
+        return await self._look_back("GetStepChange", provider, change_id=change_id, **more)
+
+    async def revert(self, provider: str, change_id: str, **more: Any) -> CallResult:
+        """Takes a change back; `more` as for `list_changes`."""
+        return await self._look_back("RevertStepChange", provider, change_id=change_id, **more)
+
+    async def _look_back(self, method: str, provider: str, **more: Any) -> CallResult:
+        metadata, customer, seconds = (
+            more.pop("metadata", ()),
+            more.pop("customer", CUSTOMER),
+            more.pop("seconds", 20),
+        )
+        request = getattr(pb, f"{method}Request")(**more)
+        call = getattr(self.stub, method)(request, metadata=self._pairs(provider, metadata, customer), timeout=seconds)
+        return await call_result(call, getattr(pb, f"{method}Response")())
+
     def _pairs(
         self, provider: str, more: tuple[tuple[str, str], ...], customer: str = CUSTOMER
     ) -> tuple[tuple[str, str], ...]:

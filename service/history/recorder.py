@@ -1,0 +1,73 @@
+"""Writes changes to the database, those of several calls in one transaction."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+from service.history.change_repository import ChangeRepository, Insertion, Settlement
+from service.tasks import finish
+
+_Row: TypeAlias = Insertion | Settlement
+
+# How many rows, and how many bytes of them, a transaction has at most.
+_BATCH_ROWS: Final = 256
+_BATCH_BYTES: Final = 16 * 1024 * 1024
+
+
+class Recorder:
+    """Writes rows in the order in which they are given.
+
+    A transaction waits until the disk has it. What comes while one is under way goes into the next one together, so that
+    many calls at once wait for few transactions.
+    """
+
+    def __init__(self, repository: ChangeRepository) -> None:
+        self._repository = repository
+        self._queue: list[tuple[_Row, asyncio.Future[None]]] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    def write(self, row: _Row) -> "asyncio.Future[None]":
+        """Writes a row; the future is done when the database has it, and raises what the database raises."""
+        written = asyncio.get_running_loop().create_future()
+        # Nobody may be left who wants to know.
+        written.add_done_callback(lambda future: future.cancelled() or future.exception())
+        self._queue.append((row, written))
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write())
+        return written
+
+    async def _write(self) -> None:
+        try:
+            while self._queue:
+                batch = self._next_batch()
+                try:
+                    await self._repository.write(
+                        [row for row, _ in batch if isinstance(row, Insertion)],
+                        [row for row, _ in batch if isinstance(row, Settlement)],
+                    )
+                except Exception as error:  # noqa: BLE001  # those who wait get it
+                    for _, written in batch:
+                        if not written.done():
+                            written.set_exception(error)
+                else:
+                    for _, written in batch:
+                        if not written.done():
+                            written.set_result(None)
+        finally:
+            self._writing = None
+
+    def _next_batch(self) -> Sequence[tuple[_Row, "asyncio.Future[None]"]]:
+        left, count = _BATCH_BYTES, 0
+        for row, _ in self._queue[:_BATCH_ROWS]:
+            left -= len(row.sealed.ciphertext) if row.sealed is not None else 0
+            if left < 0 and count:
+                break
+            count += 1
+        batch = self._queue[:count]
+        del self._queue[:count]
+        return batch
+
+    async def finish(self, seconds: float) -> None:
+        """Waits up to so many seconds for what is still to be written."""
+        if self._writing is not None:
+            await finish([self._writing], seconds)
