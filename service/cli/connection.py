@@ -31,6 +31,7 @@ from service.domain.deadline import Deadline
 from service.domain.errors import Problem, UpdateFailed
 from service.domain.outcome import stated
 from service.domain.step import Provider
+from service.history import HistoryAdministration
 from service.providers import credential_kinds, providers
 
 cli = typer.Typer(help="Customers' credentials at providers.", no_args_is_help=True, add_completion=False)
@@ -184,24 +185,39 @@ def set_client_secret(
 
 @cli.command()
 def reencrypt() -> None:
-    """Move all credentials to the first encryption key, while the service runs; can be stopped and begun again."""
+    """Move all credentials, and the history, to the first encryption key, while the service runs; can be stopped and begun again."""
 
-    async def main() -> tuple[int, int]:
-        moved = left = 0
-        async with _connections() as (_, connections):
-            total = await connections.count_to_reencrypt()
+    async def main() -> list[tuple[int, int]]:
+        async with open_store() as store:
+            keyring = Keyring.parse(context.load_settings().encryption_keys.get_secret_value())
             with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
-                task = progress.add_task("Re-encrypting", total=total)
-                async for now_moved, now_left in connections.reencrypt():
-                    moved, left = moved + now_moved, left + now_left
-                    progress.advance(task, now_moved + now_left)
-        return moved, left
+                return [
+                    await _reencrypt(each, progress)
+                    for each in (ConnectionAdministration(store, keyring), HistoryAdministration(store, keyring))
+                ]
 
-    moved, left = run(main)
+    (moved, left), (changes_moved, changes_left) = run(main)
     typer.echo(f"{moved} moved to the first key")
+    if changes_moved or changes_left:
+        typer.echo(f"{changes_moved} changes of the history moved to the first key")
     if left:
         print_error(f"{left} could not be read and were left alone; add their keys, or set those connections again")
+    if changes_left:
+        print_error(f"{changes_left} changes of the history could not be read and were left alone; add their keys")
+    if left or changes_left:
         raise typer.Exit(1)
+
+
+async def _reencrypt(rows: ConnectionAdministration | HistoryAdministration, progress: Progress) -> tuple[int, int]:
+    """Moves rows; returns how many were moved, and how many could not be read."""
+    moved = left = 0
+    total = await rows.count_to_reencrypt()
+    what = "Re-encrypting" if isinstance(rows, ConnectionAdministration) else "Re-encrypting the history"
+    task = progress.add_task(what, total=total, visible=bool(total) or isinstance(rows, ConnectionAdministration))
+    async for now_moved, now_left in rows.reencrypt():
+        moved, left = moved + now_moved, left + now_left
+        progress.advance(task, now_moved + now_left)
+    return moved, left
 
 
 def _print_connections(app: str | None, customer: str | None, provider: Provider | None, *, as_json: bool) -> bool:

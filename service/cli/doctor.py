@@ -142,6 +142,7 @@ async def _check_connections(settings: Settings) -> list[Finding]:
     Finds nothing where the keys cannot be used.
     """
     from service.connections import ConnectionAdministration, Keyring, KeyringError, Store, StoreUnavailable  # noqa: PLC0415
+    from service.history import HistoryAdministration  # noqa: PLC0415
 
     try:
         keyring = Keyring.parse(settings.encryption_keys.get_secret_value())
@@ -149,11 +150,14 @@ async def _check_connections(settings: Settings) -> list[Finding]:
         try:
             administration = ConnectionAdministration(store, keyring)
             counts, under_keys = await administration.refresh_errors(), await administration.count_by_key()
+            changes = await HistoryAdministration(store, keyring).count_by_key()
         finally:
             await store.close()
     except (KeyringError, StoreUnavailable):
         return []
-    in_use = _check_keys_in_use(keyring, under_keys)
+    in_use = [_check_keys_in_use("stored credentials", keyring, under_keys)]
+    if changes:
+        in_use.append(_check_keys_in_use("history", keyring, changes))
     refused = [
         Finding(
             "token renewal",
@@ -165,19 +169,19 @@ async def _check_connections(settings: Settings) -> list[Finding]:
         for each in counts
         if each.error in CLIENT_ERRORS
     ]
-    return [in_use, *(refused or [Finding("token renewal", State.OK, "no OAuth client was refused")])]
+    return [*in_use, *(refused or [Finding("token renewal", State.OK, "no OAuth client was refused")])]
 
 
-def _check_keys_in_use(keyring: "Keyring", under_keys: Mapping[str, int]) -> Finding:
+def _check_keys_in_use(what: str, keyring: "Keyring", under_keys: Mapping[str, int]) -> Finding:
     found = ", ".join(f"{count} under {key_id}" for key_id, count in under_keys.items()) or "none are stored"
     missing = [key_id for key_id in under_keys if key_id not in keyring]
     if missing:
         advice = f"SEQSTEP_ENCRYPTION_KEYS does not have {', '.join(missing)}; add what is missing after the first key"
-        return Finding("stored credentials", State.WRONG, f"{found}; {advice}")
+        return Finding(what, State.WRONG, f"{found}; {advice}")
     if set(under_keys) - {keyring.current}:
         advice = "once all replicas have the first key, run `seqstep connection reencrypt`"
-        return Finding("stored credentials", State.NOTE, f"{found}; {advice}")
-    return Finding("stored credentials", State.OK, found)
+        return Finding(what, State.NOTE, f"{found}; {advice}")
+    return Finding(what, State.OK, found)
 
 
 def _check_open_files(settings: Settings) -> Finding:

@@ -96,20 +96,40 @@ def update(options: CallOptions, wanted: StepUpdate, *, as_json: bool) -> None:
     Raises:
         typer.Exit: It did not succeed; the status says how.
     """
-    result = call(
+    write(
         options,
         lambda client: client.update_step(
             wanted, customer_id=options.customer_id, provider=options.provider, request_id=options.request_id
         ),
+        validate_only=wanted.validate_only,
+        as_json=as_json,
+    )
+
+
+def write(
+    options: CallOptions,
+    make: Callable[[AsyncClient], Coroutine[Any, Any, UpdateResult]],
+    *,
+    validate_only: bool,
+    as_json: bool,
+) -> None:
+    """Makes a call that changes a step and prints its result or failure.
+
+    Raises:
+        typer.Exit: It did not succeed; the status says how.
+    """
+    result = call(
+        options,
+        make,
         as_json=as_json,
         interrupted="Nothing was changed."
-        if wanted.validate_only
+        if validate_only
         else "The update may have been carried out; repeating it is safe.",
     )
     if as_json:
         print_message(result.response)
     else:
-        print_result(result, validate_only=wanted.validate_only)
+        print_result(result, validate_only=validate_only)
 
 
 def call(
@@ -178,6 +198,8 @@ def print_result(result: UpdateResult, *, validate_only: bool) -> None:
         out.print(output.format_warning(warning))
     if result.etag:
         out.print(Text(f"etag: {output.escape(result.etag)}", style="dim"))
+    if result.change_id:
+        out.print(Text(f"change: {output.escape(result.change_id)}", style="dim"))
     out.print(Text(f"request id: {output.escape(result.request_id)}", style="dim"))
 
 

@@ -21,6 +21,8 @@ COMMANDS: Final = {
     "sandbox": "Run stand-ins for the providers on this machine until Ctrl-C; nothing reaches the real ones.",
     "steps": "List the steps of a sequence, with their ids, templates and subjects.",
     "show": "Show one step: its variants with their texts, the provider's own fields, and its etag.",
+    "history": "List what updates changed, newest first; `seqstep revert` takes a change back.",
+    "revert": "Set what a change replaced back to what it was before, unless it was changed since.",
     "update-step": "Change the subject, the body or the provider's own fields of one step of one sequence.",
     "demo": "Change a step at each provider through a real service in front of a sandbox, and show what happened.",
     "doctor": "Check settings, database, keys, ports and providers; the exit status is 1 if something is wrong.",

@@ -15,18 +15,34 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
 from service.api import contract, metadata
-from service.api.call_handler import CallerGone, CallHandler, CallOutcome
-from service.api.methods import GET_STEP, LIST_STEPS, UPDATE_STEP, Method
+from service.api.call_handler import Asked, CallerGone, CallHandler, CallOutcome
+from service.api.methods import (
+    GET_STEP,
+    GET_STEP_CHANGE,
+    LIST_STEP_CHANGES,
+    LIST_STEPS,
+    REVERT_STEP_CHANGE,
+    UPDATE_STEP,
+    Method,
+)
 from service.api.readiness import Readiness
 from service.domain.errors import CODES, CallRefused, ErrorCode, Outcome, Problem
-from service.domain.sequence import StepQuery
-from service.domain.step import StepUpdate
 from service.rest import api_page
 from service.rest.admin import Metrics
-from service.rest.request import HttpCall, step_query, step_update, steps_query
+from service.rest.request import (
+    HttpCall,
+    change_ref,
+    change_revert,
+    changes_query,
+    step_query,
+    step_update,
+    steps_query,
+)
 from service.rest.schemas import (
+    CHANGES_PARAMETERS,
     GET_PARAMETERS,
     LIST_PARAMETERS,
+    REVERT_PARAMETERS,
     UPDATE_PARAMETERS,
     Envelope,
     Error,
@@ -36,11 +52,16 @@ from service.rest.schemas import (
     SequenceSteps,
     ServerStatus,
     Step,
+    StepChange,
+    StepChanges,
     Warning,  # noqa: A004
 )
 
 PATH: Final = "/sequences/{sequence_id}/sequence_steps/{sequence_step_id}"
 SEQUENCE_PATH: Final = "/sequences/{sequence_id}"
+CHANGES_PATH: Final = "/step_changes"
+CHANGE_PATH: Final = "/step_changes/{change_id}"
+REVERT_PATH: Final = "/step_changes/{change_id}/revert"
 PREFIX: Final = "/engagement/v2"
 """What the path can have before it; the OpenAPI document has the path without it."""
 
@@ -61,12 +82,13 @@ def create_app(
     app = FastAPI(
         title="Sequence Steps",
         version="2",
-        description="Reads the steps of a sequence at a sales-engagement provider, and changes one of them. The same as "
+        description="Reads the steps of a sequence at a sales-engagement provider, changes one of them, and looks back. The same as "
         "`engagement.v1.SequenceStepService` over gRPC.",
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         servers=[{"url": "/"}],
         openapi_tags=[
             {"name": _STEPS, "description": "Steps of sequences at Apollo and Outreach."},
+            {"name": _HISTORY, "description": "What updates changed, where the service keeps it."},
             {"name": _OPERATIONS, "description": "For those who run the service; they need no key."},
         ],
         # FastAPI's own pages that show the document would load scripts from elsewhere.
@@ -123,6 +145,7 @@ def create_app(
             response_model=SequenceSteps,
             responses=_responses(_response("The sequence", SequenceSteps, {})),
         )
+        _add_history(app, prefix)
 
     @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", operation_id="healthz", summary="Whether the process is alive", tags=[_OPERATIONS])
@@ -163,18 +186,69 @@ def create_app(
     return app
 
 
+def _add_history(app: FastAPI, prefix: str) -> None:
+    """Adds the operations of looking back, below a prefix of their paths."""
+    app.router.add_api_route(
+        prefix + CHANGES_PATH,
+        changes_query,
+        methods=["GET"],
+        route_class_override=_unread(_LIST_CHANGES),
+        include_in_schema=not prefix,
+        operation_id="getStepChanges",
+        summary="Get step changes",
+        description="Lists what updates changed, newest first, where the service keeps a history.",
+        tags=[_HISTORY],
+        dependencies=[Security(_API_KEY)],
+        response_model=StepChanges,
+        responses=_responses(_response("A page of changes", StepChanges, {})),
+    )
+    app.router.add_api_route(
+        prefix + CHANGE_PATH,
+        change_ref,
+        methods=["GET"],
+        route_class_override=_unread(_GET_CHANGE),
+        include_in_schema=not prefix,
+        operation_id="getStepChange",
+        summary="Get step change",
+        description="Reads one change, its texts whole.",
+        tags=[_HISTORY],
+        dependencies=[Security(_API_KEY)],
+        response_model=StepChange,
+        responses=_responses(_response("The change", StepChange, {})),
+    )
+    app.router.add_api_route(
+        prefix + REVERT_PATH,
+        change_revert,
+        methods=["POST"],
+        route_class_override=_unread(_REVERT),
+        include_in_schema=not prefix,
+        operation_id="revertStepChange",
+        summary="Revert step change",
+        description="Sets what a change replaced back to what it was before, unless somebody has changed it since. Repeating a "
+        "call is always safe.",
+        tags=[_HISTORY],
+        dependencies=[Security(_API_KEY)],
+        response_model=Envelope,
+        responses=_responses(_response("Change taken back", Envelope, {})),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Operation:
     """What an operation does with a request: its method in the contract, and how it is read."""
 
     method: Method
-    parse: Callable[..., StepUpdate | StepQuery]
+    parse: Callable[..., Asked]
     parameters: Parameters
+    has_body: bool = False
 
 
-_UPDATE: Final = _Operation(UPDATE_STEP, step_update, UPDATE_PARAMETERS)
+_UPDATE: Final = _Operation(UPDATE_STEP, step_update, UPDATE_PARAMETERS, has_body=True)
 _GET: Final = _Operation(GET_STEP, step_query, GET_PARAMETERS)
 _LIST: Final = _Operation(LIST_STEPS, steps_query, LIST_PARAMETERS)
+_LIST_CHANGES: Final = _Operation(LIST_STEP_CHANGES, changes_query, CHANGES_PARAMETERS)
+_GET_CHANGE: Final = _Operation(GET_STEP_CHANGE, change_ref, {})
+_REVERT: Final = _Operation(REVERT_STEP_CHANGE, change_revert, REVERT_PARAMETERS)
 
 
 def _unread(operation: _Operation) -> type[APIRoute]:
@@ -191,7 +265,7 @@ def _unread(operation: _Operation) -> type[APIRoute]:
 
 
 def _call(operation: _Operation, request: Request) -> HttpCall:
-    return HttpCall(request, operation.parse, operation.parameters, has_body=operation.method.is_write)
+    return HttpCall(request, operation.parse, operation.parameters, has_body=operation.has_body)
 
 
 async def _answer(operation: _Operation, request: Request) -> Response:
@@ -241,6 +315,7 @@ async def _no_such_operation(request: Request, _: Exception) -> Response:
 
 
 _STEPS: Final = "sequence steps"
+_HISTORY: Final = "history"
 _OPERATIONS: Final = "operations"
 
 _API_KEY: Final = APIKeyHeader(

@@ -9,11 +9,12 @@ from fastapi import Header, Path, Query, Request, Response
 from pydantic import MISSING, InstanceOf, WithJsonSchema
 
 from service.api import contract, metadata
-from service.api.call_handler import CallerGone, CallOutcome, TransportStatus
+from service.api.call_handler import Asked, CallerGone, CallOutcome, TransportStatus
 from service.domain.deadline import Deadline
 from service.domain.errors import CODES, CallRefused
 from service.domain.sequence import StepQuery
 from service.domain.step import Provider, StepUpdate
+from service.domain.step_changes import ChangeRef, ChangeRevert, ChangesQuery
 from service.domain.validation import MAX_BODY_BYTES, MAX_ID_CHARACTERS
 from service.providers import providers
 from service.rest.protocol import CERTIFICATE_NAMES
@@ -41,6 +42,8 @@ _ID: Final[dict[str, Any]] = {
     "maxLength": MAX_ID_CHARACTERS,
     "pattern": r"^(?!\.{1,2}$)[A-Za-z0-9._~-]+$",
 }
+_CHANGE_ID: Final[dict[str, Any]] = {"format": "uuid"}
+_TIME: Final[dict[str, Any]] = {"type": "string", "format": "date-time"}
 _HEADER: Final[dict[str, Any]] = {"minLength": 1, "maxLength": 255, "pattern": r"^[ -~]*[!-~][ -~]*$"}
 
 
@@ -149,11 +152,105 @@ def steps_query(
     return StepQuery(x_provider_name, x_customer_id, sequence_id, "", names_step=False, with_bodies=with_bodies)
 
 
+def changes_query(
+    x_customer_id: Annotated[str, Header(description="Your own id of the customer.", json_schema_extra=_HEADER)],
+    x_provider_name: Annotated[
+        InstanceOf[Provider],
+        WithJsonSchema({"type": "string", "enum": list(providers())}),
+        Header(description="The provider's name."),
+    ],
+    x_request_id: Annotated[  # noqa: ARG001  # named for the OpenAPI document
+        str | MISSING,
+        Header(description="Comes back in the response and is logged; made when absent.", json_schema_extra=_HEADER),
+    ] = MISSING,
+    *,
+    sequence_id: Annotated[str, Query(description="Only the changes of this sequence.", json_schema_extra=_ID)] = "",
+    sequence_step_id: Annotated[
+        str, Query(description="Only the changes of this step; needs `sequence_id`.", json_schema_extra=_ID)
+    ] = "",
+    request_id: Annotated[str, Query(description="Only the changes that calls with this id made.")] = "",
+    start_time: Annotated[
+        float | None, WithJsonSchema(_TIME), Query(description="Only the changes from this time on.")
+    ] = None,
+    end_time: Annotated[
+        float | None, WithJsonSchema(_TIME), Query(description="Only the changes before this time.")
+    ] = None,
+    page_size: Annotated[
+        int, Query(ge=0, le=999_999_999, description="How many a page may have, 200 at most; 50 where it is 0.")
+    ] = 0,
+    page_token: Annotated[str, Query(description="The `next_page_token` of the page before.")] = "",
+) -> ChangesQuery:
+    """The changes that a request asks for; its signature describes the request in the OpenAPI document."""
+    return ChangesQuery(
+        x_provider_name,
+        x_customer_id,
+        sequence_id,
+        sequence_step_id,
+        request_id=request_id,
+        start_at=start_time,
+        end_at=end_time,
+        page_size=page_size,
+        page_token=page_token,
+    )
+
+
+def change_ref(
+    change_id: Annotated[str, Path(description="The id of the change.", json_schema_extra=_CHANGE_ID)],
+    x_customer_id: Annotated[str, Header(description="Your own id of the customer.", json_schema_extra=_HEADER)],
+    x_provider_name: Annotated[
+        InstanceOf[Provider],
+        WithJsonSchema({"type": "string", "enum": list(providers())}),
+        Header(description="The provider's name."),
+    ],
+    x_request_id: Annotated[  # noqa: ARG001  # named for the OpenAPI document
+        str | MISSING,
+        Header(description="Comes back in the response and is logged; made when absent.", json_schema_extra=_HEADER),
+    ] = MISSING,
+) -> ChangeRef:
+    """The change that a request asks for; its signature describes the request in the OpenAPI document."""
+    return ChangeRef(x_provider_name, x_customer_id, change_id)
+
+
+def change_revert(
+    change_id: Annotated[str, Path(description="The id of the change.", json_schema_extra=_CHANGE_ID)],
+    x_customer_id: Annotated[str, Header(description="Your own id of the customer.", json_schema_extra=_HEADER)],
+    x_provider_name: Annotated[
+        InstanceOf[Provider],
+        WithJsonSchema({"type": "string", "enum": list(providers())}),
+        Header(description="The provider's name."),
+    ],
+    x_request_id: Annotated[  # noqa: ARG001  # named for the OpenAPI document; the handler knows it
+        str | MISSING,
+        Header(description="Comes back in the response and is logged; made when absent.", json_schema_extra=_HEADER),
+    ] = MISSING,
+    *,
+    validate_only: Annotated[
+        bool, Query(description="Do everything but the write: the response tells what would be set back.")
+    ] = False,
+    overwrite: Annotated[bool, Query(description="Write over whatever the provider holds by now.")] = False,
+    if_shared: Annotated[
+        Literal["IF_SHARED_UNSPECIFIED", "IF_SHARED_CHANGE", "IF_SHARED_REFUSE"],
+        Query(
+            description="What to do where other steps use the template; it is changed for all of them unless refused."
+        ),
+    ] = "IF_SHARED_UNSPECIFIED",
+) -> ChangeRevert:
+    """The change that a request wants taken back; its signature describes the request in the OpenAPI document."""
+    return ChangeRevert(
+        x_provider_name,
+        x_customer_id,
+        change_id,
+        validate_only=validate_only,
+        overwrite=overwrite,
+        refuse_shared=if_shared == "IF_SHARED_REFUSE",
+    )
+
+
 class HttpCall:
     """A call as HTTP brings it; `service.api.call_handler.InboundCall` says what each method promises."""
 
     def __init__(
-        self, request: Request, parse: Callable[..., StepUpdate | StepQuery], parameters: Parameters, *, has_body: bool
+        self, request: Request, parse: Callable[..., Asked], parameters: Parameters, *, has_body: bool
     ) -> None:
         """Takes the request.
 
@@ -193,7 +290,7 @@ class HttpCall:
         client = self._request.client
         return f"{client.host}:{client.port}" if client is not None else ""
 
-    async def read_request(self, call_metadata: metadata.CallMetadata, deadline: Deadline) -> StepUpdate | StepQuery:
+    async def read_request(self, call_metadata: metadata.CallMetadata, deadline: Deadline) -> Asked:
         """Reads and checks the request; from its end on, a client that leaves cancels the call.
 
         Raises:

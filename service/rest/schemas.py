@@ -1,7 +1,8 @@
 """The JSON of the REST page as pydantic models: the request, and the envelope that answers it."""
 
 import codecs
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -10,7 +11,7 @@ from engagement.v1 import sequence_step_service_pb2 as pb
 from pydantic import MISSING, AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from service.api.envelope import Response
+from service.api.envelope import Response, Written
 from service.api.value import to_json
 from service.domain.errors import CODES, MAX_VIOLATIONS, CallRefused, ErrorCode, Problem, Violation, invalid
 from service.domain.json_value import JsonValue, int_if_whole, json_path
@@ -29,15 +30,44 @@ _TOO_LONG: Final = "integer_size"
 _FLAG: Final[Mapping[str, Any]] = {"true": True, "false": False}
 _VIEWS: Final[Mapping[str, Any]] = {name: name for name in pb.StepView.keys()}  # noqa: SIM118  # it is no mapping
 
-Parameters: TypeAlias = Mapping[str, Mapping[str, Any]]
-"""The parameters of a query, each with what its texts mean; with nothing, any text is a value."""
+Parameters: TypeAlias = Mapping[str, Mapping[str, Any] | Callable[[str], Any]]
+"""The parameters of a query, each with what its texts mean, or what reads them; with nothing, any text is a value."""
+
+_IF_SHARED: Final[Mapping[str, Any]] = {name: name for name in pb.IfShared.keys()}  # noqa: SIM118  # it is no mapping
+
+
+def _page_size(text: str) -> int:
+    if not text.isdecimal() or not text.isascii() or len(text) > 9:
+        raise ValueError("Must be a whole number, 0 or more.")
+    return int(text)
+
+
+def _time(text: str) -> float:
+    try:
+        time = datetime.fromisoformat(text)
+        if time.tzinfo is not None:
+            return time.timestamp()
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError("Must be a time with its zone as in ISO 8601, such as 2026-11-28T12:00:00Z.")
+
 
 UPDATE_PARAMETERS: Final[Parameters] = {
     "validate_only": _FLAG,
     "etag": {},
-    "if_shared": {name: name for name in pb.IfShared.keys()},  # noqa: SIM118  # it is no mapping
+    "if_shared": _IF_SHARED,
     "variant": {},
 }
+CHANGES_PARAMETERS: Final[Parameters] = {
+    "sequence_id": {},
+    "sequence_step_id": {},
+    "request_id": {},
+    "start_time": _time,
+    "end_time": _time,
+    "page_size": _page_size,
+    "page_token": {},
+}
+REVERT_PARAMETERS: Final[Parameters] = {"validate_only": _FLAG, "overwrite": _FLAG, "if_shared": _IF_SHARED}
 GET_PARAMETERS: Final[Parameters] = {"view": _VIEWS, "with_sharing": _FLAG}
 LIST_PARAMETERS: Final[Parameters] = {"view": _VIEWS}
 
@@ -221,6 +251,9 @@ class Envelope(_Response):
     conflicts: list[FieldChange] | MISSING = Field(
         default=MISSING, description="With `STEP_CHANGED_ERROR`, the present values, and what they would have become."
     )
+    change_id: str | MISSING = Field(
+        default=MISSING, description="The id of the change, if something was written and a history is kept."
+    )
 
 
 class StepTemplate(_Response):
@@ -272,6 +305,37 @@ class SequenceSteps(_Response):
     is_archived: bool | None = Field(description="Whether it is archived; null if that is not shown.")
     num_steps: int = Field(description="How many steps it has.")
     steps: list[Step] = Field(description="Its steps, in order.")
+
+
+class StepChange(_Response):
+    """What an update wrote to a step, or may have written."""
+
+    id: str = Field(description="Names it.", json_schema_extra={"format": "uuid"})
+    created_at: str = Field(
+        description="When it was about to be written, in UTC.", json_schema_extra={"format": "date-time"}
+    )
+    customer_id: str = Field(description="Your own id of the customer.")
+    provider_name: str = Field(description="The provider.")
+    sequence_id: str = Field(description="The provider's id of the sequence.")
+    sequence_step_id: str = Field(description="The provider's id of the step.")
+    template_id: str = Field(description="The template that was written; empty if only fields of the step were.")
+    request_id: str = Field(description="The id of the call that made it.")
+    application_name: str = Field(description="The application that made the call.")
+    state: str = Field(
+        description="What is known of it.",
+        examples=[name for name in pb.StepChangeState.keys() if not name.endswith("UNSPECIFIED")],  # noqa: SIM118
+    )
+    changes: list[FieldChange] = Field(description="The values that it changed, or may have changed.")
+    reverts_change_id: str | MISSING = Field(
+        default=MISSING, description="The change that it takes back, if it is a revert."
+    )
+
+
+class StepChanges(_Response):
+    """A page of changes."""
+
+    step_changes: list[StepChange] = Field(description="The changes, newest first; long values are cut.")
+    next_page_token: str = Field(description="What to give as `page_token` for the next page; empty on the last one.")
 
 
 class ServerStatus(_Response):
@@ -414,6 +478,13 @@ def parse_query(given: Sequence[tuple[str, str]], known: Parameters) -> dict[str
         choices = known.get(name)
         if choices is None:
             wrong.append(Violation(name[:100], "Is a parameter that this version of the service does not know."))
+        elif callable(choices):
+            try:
+                value = choices(text)
+                if found.setdefault(name, value) != value:
+                    wrong.append(Violation(name, "Give it once."))
+            except ValueError as error:
+                wrong.append(Violation(name, str(error)))
         elif (choices and text not in choices) or found.setdefault(name, choices.get(text, text)) != choices.get(
             text, text
         ):
@@ -442,7 +513,15 @@ def render(response: Response) -> bytes:
             return _step(response.step).model_dump_json().encode()
         if isinstance(response, pb.ListStepsResponse):
             return _sequence(response).model_dump_json().encode()
-    update = response if isinstance(response, pb.UpdateStepResponse) else pb.UpdateStepResponse()
+        if isinstance(response, pb.GetStepChangeResponse):
+            return _step_change(response.step_change).model_dump_json().encode()
+        if isinstance(response, pb.ListStepChangesResponse):
+            page = StepChanges(
+                step_changes=[_step_change(change) for change in response.step_changes],
+                next_page_token=response.next_page_token,
+            )
+            return page.model_dump_json().encode()
+    update = response if isinstance(response, Written) else pb.UpdateStepResponse()
     envelope = Envelope(
         errors=[_error(error) for error in response.errors],
         warnings=[
@@ -458,8 +537,26 @@ def render(response: Response) -> bytes:
         truncated=_if(response.truncated),
         etag=update.etag or MISSING,
         conflicts=_changes(update.conflicts) or MISSING,
+        change_id=update.change_id or MISSING,
     )
     return envelope.model_dump_json().encode()
+
+
+def _step_change(change: pb.StepChange) -> StepChange:
+    return StepChange(
+        id=change.change_id,
+        created_at=change.create_time.ToJsonString(),
+        customer_id=change.customer_id,
+        provider_name=change.provider_name,
+        sequence_id=change.sequence_id,
+        sequence_step_id=change.sequence_step_id,
+        template_id=change.template_id,
+        request_id=change.request_id,
+        application_name=change.application_name,
+        state=pb.StepChangeState.Name(change.state),
+        changes=_changes(change.changes),
+        reverts_change_id=change.reverts_change_id or MISSING,
+    )
 
 
 def _sequence(response: pb.ListStepsResponse) -> SequenceSteps:

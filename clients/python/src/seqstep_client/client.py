@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -143,13 +144,7 @@ class Client:
             InvalidArgument: A value cannot be sent, such as a custom field that is no JSON value; nothing was sent.
         """
         call = self._prepare(messages.request_of(update), customer_id, provider, timeout, request_id)
-        self._ensure_connected(call)
-        try:
-            response = self._stub.UpdateStep(call.request, **call.options())
-        except grpc.RpcError as error:
-            self._connected = error.code() is not grpc.StatusCode.UNAVAILABLE
-            raise call.failure(error) from None
-        return messages.result_of(response, call.request, call.request_id)
+        return messages.result_of(self._answer(self._stub.UpdateStep, call), call.request, call.request_id)
 
     def get_step(
         self,
@@ -221,14 +216,129 @@ class Client:
         response: pb.ListStepsResponse = self._read(self._stub.ListSteps, call)
         return response
 
+    def list_step_changes(
+        self,
+        *,
+        customer_id: str,
+        provider: str,
+        sequence_id: str = "",
+        sequence_step_id: str = "",
+        of_request_id: str = "",
+        start: datetime | None = None,
+        end: datetime | None = None,
+        page_size: int = 0,
+        page_token: str = "",
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> pb.ListStepChangesResponse:
+        """Lists what updates of this application changed, newest first; long texts are cut.
+
+        Args:
+            customer_id: The caller's own id of its customer.
+            provider: `apollo` or `outreach`.
+            sequence_id: Only the changes of this sequence.
+            sequence_step_id: Only the changes of this step; needs `sequence_id`.
+            of_request_id: Only the changes that calls with this id made.
+            start: Only the changes from this time on.
+            end: Only the changes before this time.
+            page_size: How many a page may have; 0 for 50.
+            page_token: `next_page_token` of the page before.
+            timeout: Seconds that the call may take, retries included; None for the client's own.
+            request_id: An id to find the call by; None for a new one.
+
+        Raises:
+            NotApplied: They could not be listed.
+            CallRefused: The service refused the call.
+            InvalidArgument: A value cannot be sent, such as a time without a zone; nothing was sent.
+        """
+        request = messages.changes_request(
+            sequence_id, sequence_step_id, of_request_id, start, end, page_size, page_token
+        )
+        call = self._prepare(request, customer_id, provider, timeout, request_id)
+        response: pb.ListStepChangesResponse = self._read(self._stub.ListStepChanges, call)
+        return response
+
+    def get_step_change(
+        self,
+        change_id: str,
+        *,
+        customer_id: str,
+        provider: str,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> pb.StepChange:
+        """Reads one change with its texts whole.
+
+        Args:
+            change_id: The id of the change.
+            customer_id: The caller's own id of its customer.
+            provider: `apollo` or `outreach`.
+            timeout: Seconds that the call may take, retries included; None for the client's own.
+            request_id: An id to find the call by; None for a new one.
+
+        Raises:
+            NotApplied: It could not be read.
+            CallRefused: The service refused the call.
+            InvalidArgument: A value cannot be sent; nothing was sent.
+        """
+        call = self._prepare(pb.GetStepChangeRequest(change_id=change_id), customer_id, provider, timeout, request_id)
+        response: pb.GetStepChangeResponse = self._read(self._stub.GetStepChange, call)
+        return response.step_change
+
+    def revert_step_change(
+        self,
+        change_id: str,
+        *,
+        customer_id: str,
+        provider: str,
+        validate_only: bool = False,
+        overwrite: bool = False,
+        refuse_shared: bool = False,
+        timeout: float | None = None,
+        request_id: str | None = None,
+    ) -> UpdateResult:
+        """Sets what a change replaced back to what it was before.
+
+        Args:
+            change_id: The id of the change.
+            customer_id: The caller's own id of its customer.
+            provider: `apollo` or `outreach`.
+            validate_only: Do everything but the write.
+            overwrite: Write over whatever the provider holds by now.
+            refuse_shared: Leave a template that other steps use, too; the failure names them.
+            timeout: Seconds that the call may take, retries included; None for the client's own.
+            request_id: An id to find the call by; None for a new one.
+
+        Returns:
+            What was set back, and what else to know.
+
+        Raises:
+            NotApplied: The revert failed, and nothing was changed; `STEP_CHANGED_ERROR` if somebody has changed it since.
+            PartiallyApplied: Some of it was carried out.
+            OutcomeUnknown: It may have been carried out.
+            CallRefused: The service refused the call; nothing was changed.
+            InvalidArgument: A value cannot be sent; nothing was sent.
+        """
+        request = pb.RevertStepChangeRequest(
+            change_id=change_id,
+            validate_only=validate_only,
+            overwrite=overwrite,
+            if_shared=pb.IF_SHARED_REFUSE if refuse_shared else pb.IF_SHARED_UNSPECIFIED,
+        )
+        call = self._prepare(request, customer_id, provider, timeout, request_id)
+        response = self._answer(self._stub.RevertStepChange, call)
+        return messages.revert_result_of(response, call.request, call.request_id)
+
     def _read(self, method: Any, call: _Call) -> Any:
+        return messages.read_of(self._answer(method, call), call.request, call.request_id)
+
+    def _answer(self, method: Any, call: _Call) -> Any:
         self._ensure_connected(call)
         try:
-            response = method(call.request, **call.options())
+            return method(call.request, **call.options())
         except grpc.RpcError as error:
             self._connected = error.code() is not grpc.StatusCode.UNAVAILABLE
             raise call.failure(error) from None
-        return messages.read_of(response, call.request, call.request_id)
 
     def _prepare(
         self, request: messages.Request, customer_id: str, provider: str, timeout: float | None, request_id: str | None
@@ -338,13 +448,7 @@ class AsyncClient:
             InvalidArgument: A value cannot be sent, such as a custom field that is no JSON value; nothing was sent.
         """
         call = self._prepare(messages.request_of(update), customer_id, provider, timeout, request_id)
-        await self._ensure_connected(call)
-        try:
-            response = await self._stub.UpdateStep(call.request, **call.options())
-        except grpc.aio.AioRpcError as error:
-            self._connected = error.code() is not grpc.StatusCode.UNAVAILABLE
-            raise call.failure(error) from None
-        return messages.result_of(response, call.request, call.request_id)
+        return messages.result_of(await self._answer(self._stub.UpdateStep, call), call.request, call.request_id)
 
     async def get_step(
         self,
@@ -416,14 +520,129 @@ class AsyncClient:
         response: pb.ListStepsResponse = await self._read(self._stub.ListSteps, call)
         return response
 
+    async def list_step_changes(
+        self,
+        *,
+        customer_id: str,
+        provider: str,
+        sequence_id: str = "",
+        sequence_step_id: str = "",
+        of_request_id: str = "",
+        start: datetime | None = None,
+        end: datetime | None = None,
+        page_size: int = 0,
+        page_token: str = "",
+        timeout: float | None = None,  # noqa: ASYNC109
+        request_id: str | None = None,
+    ) -> pb.ListStepChangesResponse:
+        """Lists what updates of this application changed, newest first; long texts are cut.
+
+        Args:
+            customer_id: The caller's own id of its customer.
+            provider: `apollo` or `outreach`.
+            sequence_id: Only the changes of this sequence.
+            sequence_step_id: Only the changes of this step; needs `sequence_id`.
+            of_request_id: Only the changes that calls with this id made.
+            start: Only the changes from this time on.
+            end: Only the changes before this time.
+            page_size: How many a page may have; 0 for 50.
+            page_token: `next_page_token` of the page before.
+            timeout: Seconds that the call may take, retries included; None for the client's own.
+            request_id: An id to find the call by; None for a new one.
+
+        Raises:
+            NotApplied: They could not be listed.
+            CallRefused: The service refused the call.
+            InvalidArgument: A value cannot be sent, such as a time without a zone; nothing was sent.
+        """
+        request = messages.changes_request(
+            sequence_id, sequence_step_id, of_request_id, start, end, page_size, page_token
+        )
+        call = self._prepare(request, customer_id, provider, timeout, request_id)
+        response: pb.ListStepChangesResponse = await self._read(self._stub.ListStepChanges, call)
+        return response
+
+    async def get_step_change(
+        self,
+        change_id: str,
+        *,
+        customer_id: str,
+        provider: str,
+        timeout: float | None = None,  # noqa: ASYNC109
+        request_id: str | None = None,
+    ) -> pb.StepChange:
+        """Reads one change with its texts whole.
+
+        Args:
+            change_id: The id of the change.
+            customer_id: The caller's own id of its customer.
+            provider: `apollo` or `outreach`.
+            timeout: Seconds that the call may take, retries included; None for the client's own.
+            request_id: An id to find the call by; None for a new one.
+
+        Raises:
+            NotApplied: It could not be read.
+            CallRefused: The service refused the call.
+            InvalidArgument: A value cannot be sent; nothing was sent.
+        """
+        call = self._prepare(pb.GetStepChangeRequest(change_id=change_id), customer_id, provider, timeout, request_id)
+        response: pb.GetStepChangeResponse = await self._read(self._stub.GetStepChange, call)
+        return response.step_change
+
+    async def revert_step_change(
+        self,
+        change_id: str,
+        *,
+        customer_id: str,
+        provider: str,
+        validate_only: bool = False,
+        overwrite: bool = False,
+        refuse_shared: bool = False,
+        timeout: float | None = None,  # noqa: ASYNC109
+        request_id: str | None = None,
+    ) -> UpdateResult:
+        """Sets what a change replaced back to what it was before.
+
+        Args:
+            change_id: The id of the change.
+            customer_id: The caller's own id of its customer.
+            provider: `apollo` or `outreach`.
+            validate_only: Do everything but the write.
+            overwrite: Write over whatever the provider holds by now.
+            refuse_shared: Leave a template that other steps use, too; the failure names them.
+            timeout: Seconds that the call may take, retries included; None for the client's own.
+            request_id: An id to find the call by; None for a new one.
+
+        Returns:
+            What was set back, and what else to know.
+
+        Raises:
+            NotApplied: The revert failed, and nothing was changed; `STEP_CHANGED_ERROR` if somebody has changed it since.
+            PartiallyApplied: Some of it was carried out.
+            OutcomeUnknown: It may have been carried out.
+            CallRefused: The service refused the call; nothing was changed.
+            InvalidArgument: A value cannot be sent; nothing was sent.
+        """
+        request = pb.RevertStepChangeRequest(
+            change_id=change_id,
+            validate_only=validate_only,
+            overwrite=overwrite,
+            if_shared=pb.IF_SHARED_REFUSE if refuse_shared else pb.IF_SHARED_UNSPECIFIED,
+        )
+        call = self._prepare(request, customer_id, provider, timeout, request_id)
+        response = await self._answer(self._stub.RevertStepChange, call)
+        return messages.revert_result_of(response, call.request, call.request_id)
+
     async def _read(self, method: Any, call: _Call) -> Any:
+        return messages.read_of(await self._answer(method, call), call.request, call.request_id)
+
+    async def _answer(self, method: Any, call: _Call) -> Any:
         await self._ensure_connected(call)
         try:
-            response = await method(call.request, **call.options())
+            return await method(call.request, **call.options())
         except grpc.aio.AioRpcError as error:
             self._connected = error.code() is not grpc.StatusCode.UNAVAILABLE
             raise call.failure(error) from None
-        return messages.read_of(response, call.request, call.request_id)
 
     def _prepare(
         self, request: messages.Request, customer_id: str, provider: str, timeout: float | None, request_id: str | None

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any, Final, TypeAlias, TypeVar
 
 import grpc
@@ -26,14 +27,27 @@ from seqstep_client.failures import (
 from seqstep_client.updates import FieldChange, StepUpdate, StepWarning, UpdateResult
 from seqstep_client.values import InvalidArgument, fill_fields, sendable, to_json
 
-Response: TypeAlias = pb.UpdateStepResponse | pb.GetStepResponse | pb.ListStepsResponse
-Request: TypeAlias = pb.UpdateStepRequest | pb.GetStepRequest | pb.ListStepsRequest
-R = TypeVar("R", pb.GetStepResponse, pb.ListStepsResponse)
+WriteRequest: TypeAlias = pb.UpdateStepRequest | pb.RevertStepChangeRequest
+Response: TypeAlias = (
+    pb.UpdateStepResponse
+    | pb.GetStepResponse
+    | pb.ListStepsResponse
+    | pb.ListStepChangesResponse
+    | pb.GetStepChangeResponse
+    | pb.RevertStepChangeResponse
+)
+Request: TypeAlias = (
+    WriteRequest | pb.GetStepRequest | pb.ListStepsRequest | pb.ListStepChangesRequest | pb.GetStepChangeRequest
+)
+R = TypeVar("R", pb.GetStepResponse, pb.ListStepsResponse, pb.ListStepChangesResponse, pb.GetStepChangeResponse)
 
 _RESPONSES: Final[Mapping[type[Request], type[Response]]] = {
     pb.UpdateStepRequest: pb.UpdateStepResponse,
     pb.GetStepRequest: pb.GetStepResponse,
     pb.ListStepsRequest: pb.ListStepsResponse,
+    pb.ListStepChangesRequest: pb.ListStepChangesResponse,
+    pb.GetStepChangeRequest: pb.GetStepChangeResponse,
+    pb.RevertStepChangeRequest: pb.RevertStepChangeResponse,
 }
 
 _EXCEPTIONS: Final[Mapping[Outcome, type[UpdateFailed]]] = {
@@ -49,6 +63,39 @@ HTTP_STATUSES: Final[Mapping[str, int]] = {
     "GATEWAY_TIMEOUT_ERROR": 504,
 }
 """The HTTP status of each error that is found in this process."""
+
+
+def changes_request(
+    sequence_id: str,
+    sequence_step_id: str,
+    of_request_id: str,
+    start: datetime | None,
+    end: datetime | None,
+    page_size: int,
+    page_token: str,
+) -> pb.ListStepChangesRequest:
+    """The request for a page of changes.
+
+    Raises:
+        InvalidArgument: A time has no time zone, or the number cannot be sent.
+    """
+    request = pb.ListStepChangesRequest(
+        sequence_id=sequence_id,
+        sequence_step_id=sequence_step_id,
+        request_id=of_request_id,
+        page_token=page_token,
+    )
+    for name, moment in (("start", start), ("end", end)):
+        if moment is None:
+            continue
+        if moment.tzinfo is None:
+            raise InvalidArgument(f"{name}: has no time zone")
+        getattr(request, f"{name}_time").FromDatetime(moment)
+    try:
+        request.page_size = page_size
+    except ValueError:
+        raise InvalidArgument(f"page_size: {page_size} cannot be sent") from None
+    return request
 
 
 def request_of(update: StepUpdate) -> pb.UpdateStepRequest:
@@ -109,6 +156,11 @@ def result_of(response: pb.UpdateStepResponse | None, request: Request, request_
     raise _EXCEPTIONS[outcome](_failure(response, request_id))
 
 
+def revert_result_of(response: pb.RevertStepChangeResponse | None, request: Request, request_id: str) -> UpdateResult:
+    """The result that a response to a revert has, which is that of an update; raises as `result_of` does."""
+    return result_of(_as_update(response) if response is not None else None, request, request_id)
+
+
 def read_of(response: R | None, request: Request, request_id: str) -> R:
     """The response of a read that succeeded.
 
@@ -126,6 +178,9 @@ def _as_update(response: Response) -> pb.UpdateStepResponse:
     """The envelope of any response."""
     if isinstance(response, pb.UpdateStepResponse):
         return response
+    if isinstance(response, pb.RevertStepChangeResponse):
+        # Its members are the same, and have the same numbers.
+        return pb.UpdateStepResponse.FromString(response.SerializeToString())
     return pb.UpdateStepResponse(errors=response.errors, warnings=response.warnings, truncated=response.truncated)
 
 
@@ -175,7 +230,7 @@ def _failure_without_envelope(
         case _:
             error_code, title = "BAD_GATEWAY_ERROR", "No usable response"
             what = f"The call ended with {code.name}: {reason}. Check that the address is the service's."
-    if not isinstance(request, pb.UpdateStepRequest) or request.validate_only:
+    if not isinstance(request, WriteRequest) or request.validate_only:
         outcome, effect = Outcome.NOT_APPLIED, "Nothing was changed"
     else:
         outcome, effect = Outcome.UNKNOWN, "The update may have been carried out"

@@ -92,3 +92,8 @@ class UpdateResult:
     def etag(self) -> str:
         """What to give as `etag` of the next update of the step; empty if nothing was read."""
         return self.response.etag
+
+    @property
+    def change_id(self) -> str:
+        """The id of the change, to read it or to take it back; empty if nothing was written, and where no history is kept."""
+        return self.response.change_id
