@@ -71,7 +71,7 @@ def test_lone_surrogates_are_replaced_in_texts_and_keys() -> None:
     assert to_json(filled({"k\ud800": "v\udfff"})) == {"k?": "v?"}
 
 
-@pytest.mark.parametrize("character", ["x", "é", "\U0001f600", "\ud800"])
+@pytest.mark.parametrize("character", ["x", "\x01", "é", "\U0001f600", "\ud800"])
 def test_long_strings_are_cut_at_a_character_and_say_so(character: str) -> None:
     [shown] = to_json(filled([character * 100], 64))
     assert shown.endswith(CUT)

@@ -328,6 +328,7 @@ async def test_changes_are_in_the_log_and_secrets_are_not(manage: Manager) -> No
     assert [line for line in lines if line["event"] == "connection changed"] == [
         known | {"action": action, "request_id": "req-1", "log_level": "info"} for action in ("set", "deleted")
     ]
+    assert all(0 < line["ms"] < 60_000 for line in lines if line["event"] == "call")
     calls = [(line["method"], line["provider_calls"]) for line in lines if line["event"] == "call"]
     assert calls == [("SetConnection", 0), ("SetConnection", 0), ("CheckConnection", 1), ("DeleteConnection", 0)]
     assert "a secret key" not in str(lines)

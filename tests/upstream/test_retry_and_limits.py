@@ -283,6 +283,19 @@ def test_success_closes_it(advance: Advance) -> None:
     assert breaker.wait() == 0
     breaker.succeeded("1")
     assert breaker.wait() == 0
+
+
+def test_what_failed_before_it_closed_does_not_open_it_again(advance: Advance) -> None:
+    breaker = CircuitBreaker()
+    trip(breaker)
+    advance(5)
+    assert breaker.wait() == 0
+    breaker.succeeded("1")
+    for n in range(19):
+        breaker.failed(str(n % 2))
+        assert not breaker.is_open
+    breaker.failed("1")
+    assert breaker.is_open
     assert not breaker.is_open
     breaker.failed("2")
     assert breaker.wait() == 0
