@@ -1,11 +1,11 @@
-"""Runs the vectors with the clients of all languages against one service; `make polyglot` calls it.
+"""Runs the vectors with the clients of all languages, against the service and against a peer; `make polyglot` calls it.
 
 Each language has a folder in clients/ with `run-vectors.sh [VARIANT]`, which is given the environment of
 tests/vectors/README.md, and where needed `build.sh`, which makes it ready to run, `check.sh`, which runs its linters and its own
 tests, and `buf.gen.yaml`, which makes its checked-in stubs from the root of the repository. To add a language, add a row to
 LANGUAGES.
 
-While one language is built, the vectors of two others may run; each has a sandbox, a store and services of its own.
+While one language is built, the vectors of two clients may run; each has a sandbox, a store, services and a peer of its own.
 """
 
 import argparse
@@ -18,8 +18,8 @@ import sys
 import tempfile
 import time
 from asyncio import subprocess
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -30,6 +30,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from tests.peer.server import API_KEY, Peer, running_peer
 from tests.readme.reader import play_as_reader
 from tests.support.certificates import tls_settings
 from tests.support.processes import ROOT, ServerProcess, server_process
@@ -37,12 +38,16 @@ from tests.vectors.environment import FOLDER, VectorEnvironment, running_environ
 from tests.vectors.judge import Result, run_vectors
 
 CLIENTS: Final = ROOT / "clients"
+PEER: Final = ROOT / "tests" / "peer"
 
 MOST_COMMANDS: Final = 3
 """How many commands a newcomer needs at most from a clone to a first successful call."""
 
-LANGUAGES_AT_ONCE: Final = 2
-"""Of how many languages the vectors run at once; most of their time is waiting."""
+CLIENTS_AT_ONCE: Final = 2
+"""Of how many clients the vectors run at once; most of their time is waiting."""
+
+SELF_TEST_SECONDS: Final = 3.0
+"""How long a vector that must fail may take."""
 
 TLS_TOPIC: Final = "changes"
 """The vectors that run over TLS too: enough to show that the channel works."""
@@ -93,30 +98,48 @@ LANGUAGES: Final = (
 )
 
 
+@dataclass(frozen=True)
+class Suite:
+    """Vectors that a client runs.
+
+    Attributes:
+        name: What its rows of the table begin with.
+        folder: Where they are.
+        given: What the runner is given for them.
+    """
+
+    name: str
+    folder: Path
+    given: Mapping[str, str]
+
+
 @dataclass
 class Run:
     """What one client came to.
 
     Attributes:
         name: The language and the variant.
-        results: What it output of the vectors, over plaintext.
-        tls: The same over TLS.
+        rows: What came of its vectors, by row of the table.
         trouble: Why it could not run, or what else is wrong with it.
         seconds: How long its vectors took.
     """
 
     name: str
-    results: list[Result] = field(default_factory=list)
-    tls: list[Result] = field(default_factory=list)
-    trouble: str = ""
+    rows: dict[str, list[Result]] = field(default_factory=dict)
+    trouble: list[str] = field(default_factory=list)
     seconds: float = 0
 
     @property
     def failures(self) -> list[str]:
         """What is wrong, one line each."""
-        failed = [f"{each.name or 'the runner'}: {each.why}" for each in self.results if each.why]
-        failed += [f"{each.name or 'the runner'} (TLS): {each.why}" for each in self.tls if each.why]
-        return ([self.trouble] if self.trouble else []) + failed
+        failed = [f"{row}: {each.name}: {each.why}" for row, each in self.results() if each.why]
+        return self.trouble + failed
+
+    def results(self) -> Iterator[tuple[str, Result]]:
+        """What came of each vector, with its row."""
+        for row, results in self.rows.items():
+            for result in results:
+                yield row, result
 
 
 @dataclass(frozen=True)
@@ -169,7 +192,8 @@ class Polyglot:
         self._folder = folder
         self._progress = progress
         self._building = asyncio.Lock()
-        self._running = asyncio.Semaphore(LANGUAGES_AT_ONCE)
+        self._upgrading = asyncio.Lock()
+        self._running = asyncio.Semaphore(CLIENTS_AT_ONCE)
         # Where there are no private networks, readers share ports.
         self._reading = asyncio.Lock()
         self._tls_folder = folder / "tls-vectors"
@@ -187,24 +211,67 @@ class Polyglot:
         runs = self.runs[language.name]
         async with self._building:
             started = time.monotonic()
-            trouble = await self._build(language) or await self._stale_stubs(language)
+            if trouble := await self._build(language) or await self._stale_stubs(language):
+                for each in runs:
+                    each.trouble.append(trouble)
+                return
             self._show(f"{language.name}: built and checked in {time.monotonic() - started:.0f} s")
-        if trouble:
-            for run in runs:
-                run.trouble = trouble
-            return
-        async with self._running:
-            folder = self._folder / language.name
-            folder.mkdir()
-            async with running_environment(folder) as environment, running_services(environment, folder) as services:
-                for each, variant in zip(runs, language.variants, strict=True):
-                    command: list[str | Path] = [language.folder / "run-vectors.sh", *filter(None, [variant])]
-                    await self._run(each, command, environment, services)
-            async with self._reading:
-                runs[0].trouble = await asyncio.to_thread(self._newcomer, language, folder)
+        async with asyncio.TaskGroup() as group:
+            for each, variant in zip(runs, language.variants, strict=True):
+                command: list[str | Path] = [language.folder / "run-vectors.sh", *filter(None, [variant])]
+                group.create_task(self._client(each, command))
+        async with self._reading:
+            if trouble := await asyncio.to_thread(self._newcomer, language):
+                runs[0].trouble.append(trouble)
 
-    def _newcomer(self, language: Language, folder: Path) -> str:
+    async def _client(self, run: Run, command: Sequence[str | Path]) -> None:
+        """Runs the vectors of one client."""
+        folder = self._folder / run.name.replace(" ", "-")
+        folder.mkdir()
+        async with self._running, AsyncExitStack() as stack:
+            # Alembic keeps what it works on in variables of its modules.
+            async with self._upgrading:
+                environment = await stack.enter_async_context(running_environment(folder))
+            services = await stack.enter_async_context(running_services(environment, folder))
+            peer = await stack.enter_async_context(running_peer(folder))
+            key = await environment.application(folder.name)
+            started = time.monotonic()
+            plaintext = environment.given(TARGET=services.plaintext, API_KEY=key)
+            for suite in (
+                Suite("", FOLDER, plaintext),
+                Suite("TLS: ", self._tls_folder, {**plaintext, "TARGET": services.tls, "CA": str(services.ca)}),
+                *_peer_suites(peer),
+            ):
+                await self._follow(run, suite, command)
+            run.rows["peer: a CA that cannot be read"] = [await _without_ca(peer, command)]
+            run.rows["vectors that must fail"] = await _self_test(peer, command)
+            run.seconds = time.monotonic() - started
+        passed = sum(not result.why for _, result in run.results())
+        self._show(f"{run.name}: {passed} of {len([*run.results()])} passed in {run.seconds:.0f} s")
+
+    async def _follow(self, run: Run, suite: Suite, command: Sequence[str | Path]) -> None:
+        row_of = {
+            vector["name"]: f"{suite.name}{topic}"
+            for topic, file in topics(suite.folder).items()
+            for vector in file["vectors"]
+        }
+        run.rows |= {row: [] for row in row_of.values()}
+        task = self._progress.add_task(f"{run.name} {suite.name}", total=len(row_of))
+        given = {**suite.given, "VECTORS": str(suite.folder)}
+        async for result in run_vectors(command, vectors_of(suite.folder), given):
+            if result.name:
+                run.rows[row_of[result.name]].append(result)
+                self._progress.advance(task)
+            else:
+                run.trouble.append(f"{suite.name}the runner: {result.why}")
+            if result.why:
+                self._show(f"{run.name}: {suite.name}{result.name or 'the runner'}: {result.why}", style="red")
+        self._progress.remove_task(task)
+
+    def _newcomer(self, language: Language) -> str:
         """Runs the commands of a client's README as they stand there, and says which of them failed."""
+        folder = self._folder / f"reader-{language.name}"
+        folder.mkdir()
         played = play_as_reader(language.folder / "README.md", folder, seconds=300)
         if len(played) > MOST_COMMANDS:
             return f"README.md needs {len(played)} commands for a first call; {MOST_COMMANDS} is the most"
@@ -237,34 +304,47 @@ class Polyglot:
         again = f"buf generate --template {template.relative_to(ROOT)}"
         return f"stubs are not fresh ({', '.join(stale)}); run {again}" if stale else ""
 
-    async def _run(
-        self, each: Run, command: Sequence[str | Path], environment: VectorEnvironment, services: Services
-    ) -> None:
-        key = await environment.application(each.name.replace(" ", "-"))
-        started = time.monotonic()
-        given = environment.given(TARGET=services.plaintext, API_KEY=key)
-        each.results = await self._follow(each.name, command, FOLDER, given)
-        tls = {"TARGET": services.tls, "CA": str(services.ca), "VECTORS": str(self._tls_folder)}
-        each.tls = await self._follow(f"{each.name} (TLS)", command, self._tls_folder, given | tls)
-        each.seconds = time.monotonic() - started
-
-    async def _follow(
-        self, name: str, command: Sequence[str | Path], folder: Path, given: Mapping[str, str]
-    ) -> list[Result]:
-        vectors, results = vectors_of(folder), []
-        task = self._progress.add_task(name, total=len(vectors))
-        async for result in run_vectors(command, vectors, given):
-            results.append(result)
-            self._progress.advance(task)
-            if result.why:
-                self._show(f"{name}: {result.name or 'the runner'}: {result.why}", style="red")
-        self._progress.remove_task(task)
-        passed = sum(not result.why for result in results)
-        self._show(f"{name}: {passed} of {len(vectors)} passed")
-        return results
-
     def _show(self, line: str, style: str = "") -> None:
         self._progress.console.print(line, style=style, markup=False)
+
+
+def _peer_suites(peer: Peer) -> Iterator[Suite]:
+    """The suites whose vectors run against the peer."""
+    given = {"SANDBOX": peer.control_url, "API_KEY": API_KEY}
+    ca = {"CA": peer.files["ca"]}
+    yield Suite("peer: ", PEER / "vectors", {**given, "TARGET": peer.plaintext})
+    certificate = {"CLIENT_CERTIFICATE": peer.files["certificate"], "CLIENT_KEY": peer.files["key"]}
+    yield Suite("peer: ", PEER / "mutual-tls", {**given, **ca, **certificate, "TARGET": peer.mutual})
+    for name, more in (
+        ("another host's certificate", {**ca, "TARGET": peer.other_name}),
+        ("another authority", {"CA": peer.files["other_ca"], "TARGET": peer.mutual}),
+        ("no client certificate", {**ca, "TARGET": peer.mutual}),
+        ("no TLS", {**ca, "TARGET": peer.plaintext}),
+    ):
+        yield Suite(f"peer: {name}: ", PEER / "unreachable", {**given, **more})
+
+
+async def _without_ca(peer: Peer, command: Sequence[str | Path]) -> Result:
+    """Whether a client whose CA file cannot be read does without TLS."""
+    folder = PEER / "unreachable"
+    given = {"VECTORS": str(folder), "SANDBOX": peer.control_url, "API_KEY": API_KEY, "TARGET": peer.plaintext}
+    peer.reset()
+    async for _ in run_vectors(command, vectors_of(folder), {**given, "CA": str(folder / "no-such-file.pem")}):
+        pass
+    return Result("no-such-file", f"{len(peer.attempts)} calls were sent without TLS" if peer.attempts else "")
+
+
+async def _self_test(peer: Peer, command: Sequence[str | Path]) -> list[Result]:
+    """Whether vectors that must fail do, each for its reason."""
+    folder = PEER / "must-fail"
+    given = {"VECTORS": str(folder), "SANDBOX": peer.control_url, "API_KEY": API_KEY, "TARGET": peer.plaintext}
+    results = []
+    async for result in run_vectors(command, vectors_of(folder), given, longest=SELF_TEST_SECONDS):
+        expected = {"hangs": "hung", "after-one-that-hangs": "not run"}.get(result.name)
+        by_time = result.why.startswith(("hung", "not run"))
+        right = result.why.startswith(expected) if expected else result.why and not by_time
+        results.append(Result(result.name, "" if right else f"did not fail as it must: {result.why or 'it passed'}"))
+    return results
 
 
 async def _output(*command: str | Path) -> tuple[int, str]:
@@ -302,18 +382,12 @@ def table(runs: Sequence[Run]) -> Table:
     grid.add_column("vectors", justify="right")
     for run in runs:
         grid.add_column(run.name, justify="right")
-    for name, topic in topics().items():
-        names = {vector["name"] for vector in topic["vectors"]}
-        grid.add_row(
-            name,
-            str(len(names)),
-            *(_cell([each for each in run.results if each.name in names], len(names)) for run in runs),
-        )
+    totals = {row: len(results) for run in runs for row, results in run.rows.items()}
+    for row, total in totals.items():
+        grid.add_row(row, str(total), *(_cell(run.rows.get(row, []), total) for run in runs))
     grid.add_section()
-    total = sum(len(topic["vectors"]) for topic in topics().values())
-    grid.add_row("all", str(total), *(_cell(run.results, total) for run in runs))
-    over_tls = len(topics()[TLS_TOPIC]["vectors"])
-    grid.add_row(f"{TLS_TOPIC} over TLS", str(over_tls), *(_cell(run.tls, over_tls) for run in runs))
+    total = sum(totals.values())
+    grid.add_row("all", str(total), *(_cell([result for _, result in run.results()], total) for run in runs))
     grid.add_row("seconds", "", *(f"{run.seconds:.0f}" for run in runs))
     return grid
 
