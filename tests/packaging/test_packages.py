@@ -181,7 +181,8 @@ def test_what_the_tests_need_is_no_dependency() -> None:
     assert set(npm()["peerDependencies"]) == set(npm()["peerDependenciesMeta"])
     assert not [pattern for pattern in npm()["files"] if "vectors" in pattern]
     crate = toml(CLIENTS / "rust" / "Cargo.toml")
-    assert not {"prost-reflect", "serde_json", "ureq"} & set(crate["dependencies"])
+    assert not {"prost-reflect", "serde_json", "ureq"} & {*crate["dependencies"], *crate["dev-dependencies"]}
+    assert not toml(CLIENTS / "rust" / "vectors" / "Cargo.toml")["package"]["publish"]
     assert not [pattern for pattern in crate["package"]["include"] if "vectors" in pattern]
     java = pom(CLIENTS / "java" / "pom.xml")
     needed = {

@@ -1,63 +1,114 @@
-//! Changes the subject of a step and tells what became of it:
-//! `SEQSTEP_API_KEY=… update-step CUSTOMER PROVIDER SEQUENCE STEP SUBJECT`
+//! Changes the subject of a step and says what became of it:
+//! `SEQSTEP_API_KEY=… update-step [--plaintext] CUSTOMER PROVIDER SEQUENCE STEP SUBJECT`
+//!
+//! The exit status is 0 if the step is as asked, 1 if it was not changed, 2 for wrong usage, 3 if it is not known what became of
+//! the step, 4 if it was changed in part.
 
 use std::env;
 use std::error::Error;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use seqstep_client::stubs::{SequenceStepRecord, StepTemplate, UpdateStepRequest};
-use seqstep_client::{Outcome, channel, envelope, outcome};
+use seqstep_client::stubs::{SequenceStepRecord, StepTemplate, UpdateStepRequest, UpdateStepResponse};
+use seqstep_client::{Call, Client, Outcome, outcome};
+
+const USAGE: &str = "usage: update-step [--plaintext] CUSTOMER PROVIDER SEQUENCE STEP SUBJECT";
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    let [customer, provider, sequence, step, subject] = arguments.as_slice() else {
-        eprintln!("usage: update-step CUSTOMER PROVIDER SEQUENCE STEP SUBJECT");
-        return Ok(ExitCode::from(2));
+async fn main() -> ExitCode {
+    let result = tokio::select! {
+        result = run(env::args().skip(1).collect()) => result,
+        _ = tokio::signal::ctrl_c() => Ok(Outcome::Unknown),
     };
-    let target = env::var("SEQSTEP_ADDRESS").unwrap_or_else(|_| "127.0.0.1:50051".into());
-    let ca = env::var("SEQSTEP_CA").ok().map(std::fs::read_to_string).transpose()?;
-    let metadata = [
-        ("x-customer-id", customer.clone()),
-        ("x-provider-name", provider.clone()),
-        ("x-api-key", env::var("SEQSTEP_API_KEY")?),
-    ];
+    match result {
+        Ok(outcome) => ExitCode::from(exit_status(outcome)),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Makes the call. An error is one before it was sent.
+async fn run(mut arguments: Vec<String>) -> Result<Outcome, Box<dyn Error>> {
+    let plaintext = arguments.first().is_some_and(|first| first == "--plaintext");
+    if plaintext {
+        arguments.remove(0);
+    }
+    let Ok([customer, provider, sequence, step, subject]) = <[String; 5]>::try_from(arguments) else {
+        return Err(USAGE.into());
+    };
+    let client = client(plaintext)?;
+    let call = Call::new(&customer, &provider)?;
+    let template = StepTemplate { subject: Some(subject), body: None };
     let message = UpdateStepRequest {
-        sequence_id: sequence.clone(),
-        sequence_step_id: step.clone(),
-        record: Some(SequenceStepRecord {
-            template: Some(StepTemplate {
-                subject: Some(subject.clone()),
-                body: None,
-            }),
-            custom_fields: None,
-        }),
+        sequence_id: sequence,
+        sequence_step_id: step,
+        record: Some(SequenceStepRecord { template: Some(template), custom_fields: None }),
         ..UpdateStepRequest::default()
     };
-
-    let channel = channel(&target, ca.as_deref())?;
-    let ended = seqstep_client::update_step(&channel, &message, &metadata, Duration::from_secs(30)).await;
-    if let Err(status) = &ended {
-        println!("{:?}: {}", status.code(), status.message());
+    let ended = client.update_step(&call, message).await;
+    match &ended {
+        Ok(response) => print(response.get_ref()),
+        // What failed may have changed something, and may say so.
+        Err(failure) => {
+            failure.response.iter().for_each(print);
+            eprintln!("{failure}");
+        }
     }
-    let response = envelope(&ended).unwrap_or_default();
+    Ok(outcome(&ended))
+}
+
+fn client(plaintext: bool) -> Result<Client, Box<dyn Error>> {
+    let target = env::var("SEQSTEP_ADDRESS").unwrap_or_else(|_| "127.0.0.1:50051".into());
+    let mut builder = Client::builder(target);
+    if plaintext {
+        builder = builder.plaintext();
+    }
+    if let Ok(key) = env::var("SEQSTEP_API_KEY") {
+        builder = builder.api_key(key);
+    }
+    if let Ok(ca) = env::var("SEQSTEP_CA") {
+        builder = builder.ca_file(ca);
+    }
+    if let Ok(certificate) = env::var("SEQSTEP_CLIENT_CERTIFICATE") {
+        builder = builder.client_certificate(certificate, env::var("SEQSTEP_CLIENT_KEY")?);
+    }
+    Ok(builder.connect()?)
+}
+
+fn print(response: &UpdateStepResponse) {
     for change in &response.changes {
         println!("Changed {}.", change.field);
     }
     for warning in &response.warnings {
         println!("{}: {}", warning.problem_type, warning.detail);
     }
-    for error in &response.errors {
-        println!("{}: {}", error.code, error.detail);
-        if let Some(wait) = error.meta.as_ref().and_then(|meta| meta.retry_after) {
-            println!("  repeat the call in {wait}");
-        }
+    for wait in response.errors.iter().filter_map(|error| error.meta.as_ref()?.retry_after) {
+        eprintln!("Repeat the call in {wait}.");
     }
-    Ok(match outcome(&ended) {
-        Outcome::Applied => ExitCode::SUCCESS,
-        Outcome::NotApplied => ExitCode::from(1),
-        Outcome::Unknown => ExitCode::from(3),
-        Outcome::PartiallyApplied => ExitCode::from(4),
-    })
+}
+
+fn exit_status(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Applied => 0,
+        Outcome::NotApplied => 1,
+        Outcome::Unknown => 3,
+        Outcome::PartiallyApplied => 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_outcome_has_its_exit_status() {
+        let outcomes = [Outcome::Applied, Outcome::NotApplied, Outcome::Unknown, Outcome::PartiallyApplied];
+        assert_eq!(outcomes.map(exit_status), [0, 1, 3, 4]);
+    }
+
+    #[tokio::test]
+    async fn wrong_usage_is_an_error() {
+        assert_eq!(run(vec![]).await.unwrap_err().to_string(), USAGE);
+    }
 }

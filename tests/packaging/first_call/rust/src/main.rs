@@ -2,10 +2,9 @@
 
 use std::env;
 use std::error::Error;
-use std::time::Duration;
 
 use seqstep_client::stubs::{SequenceStepRecord, StepTemplate, UpdateStepRequest};
-use seqstep_client::{channel, envelope, update_step};
+use seqstep_client::{Call, Client};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -21,16 +20,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }),
         ..UpdateStepRequest::default()
     };
-    let metadata = [
-        ("x-customer-id", "acme".to_owned()),
-        ("x-provider-name", "outreach".to_owned()),
-        ("x-api-key", env::var("SEQSTEP_API_KEY")?),
-    ];
-    let channel = channel(&env::var("SEQSTEP_ADDRESS")?, None)?;
-    let ended = update_step(&channel, &message, &metadata, Duration::from_secs(30)).await;
-    for change in envelope(&ended).unwrap_or_default().changes {
+    let client = Client::builder(env::var("SEQSTEP_ADDRESS")?)
+        .plaintext()
+        .api_key(env::var("SEQSTEP_API_KEY")?)
+        .connect()?;
+    let response = client.update_step(&Call::new("acme", "outreach")?, message).await?;
+    for change in &response.get_ref().changes {
         println!("Changed {}.", change.field);
     }
-    ended?;
     Ok(())
 }

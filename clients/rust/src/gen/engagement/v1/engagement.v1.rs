@@ -32,6 +32,10 @@ pub struct Error {
     #[prost(message, optional, tag="7")]
     pub meta: ::core::option::Option<ErrorMeta>,
 }
+impl ::prost::Name for Error {
+const NAME: &'static str = "Error";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.Error".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.Error".into() }}
 /// Facts about an error, for programs.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ErrorMeta {
@@ -59,6 +63,10 @@ pub struct ErrorMeta {
     #[prost(map="string, string", tag="7")]
     pub facts: ::std::collections::HashMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
 }
+impl ::prost::Name for ErrorMeta {
+const NAME: &'static str = "ErrorMeta";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.ErrorMeta".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.ErrorMeta".into() }}
 /// What the provider answered, for people who know the provider.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ErrorCause {
@@ -76,6 +84,10 @@ pub struct ErrorCause {
     #[prost(bool, tag="4")]
     pub body_truncated: bool,
 }
+impl ::prost::Name for ErrorCause {
+const NAME: &'static str = "ErrorCause";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.ErrorCause".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.ErrorCause".into() }}
 /// Something that the caller should know about an update that did not fail for it.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Warning {
@@ -94,6 +106,10 @@ pub struct Warning {
     #[prost(map="string, string", tag="4")]
     pub facts: ::std::collections::HashMap<::prost::alloc::string::String, ::prost::alloc::string::String>,
 }
+impl ::prost::Name for Warning {
+const NAME: &'static str = "Warning";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.Warning".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.Warning".into() }}
 /// One value of the step that was changed, or would be with `validate_only`.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FieldChange {
@@ -115,6 +131,10 @@ pub struct FieldChange {
     #[prost(bool, tag="5")]
     pub after_truncated: bool,
 }
+impl ::prost::Name for FieldChange {
+const NAME: &'static str = "FieldChange";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.FieldChange".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.FieldChange".into() }}
 /// Who found fault with a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -239,6 +259,10 @@ pub struct Connection {
     #[prost(string, tag="15")]
     pub last_failure_code: ::prost::alloc::string::String,
 }
+impl ::prost::Name for Connection {
+const NAME: &'static str = "Connection";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.Connection".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.Connection".into() }}
 /// A customer's OAuth 2.0 grant. Space around the values is left out.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OAuthCredentials {
@@ -264,6 +288,10 @@ pub struct OAuthCredentials {
     #[prost(string, repeated, tag="7")]
     pub scopes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+impl ::prost::Name for OAuthCredentials {
+const NAME: &'static str = "OAuthCredentials";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.OAuthCredentials".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.OAuthCredentials".into() }}
 /// Whose credentials to store, and where they are for.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetConnectionRequest {
@@ -293,6 +321,10 @@ pub mod set_connection_request {
         Oauth(super::OAuthCredentials),
     }
 }
+impl ::prost::Name for SetConnectionRequest {
+const NAME: &'static str = "SetConnectionRequest";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.SetConnectionRequest".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.SetConnectionRequest".into() }}
 /// The connection after `SetConnection`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetConnectionResponse {
@@ -303,6 +335,10 @@ pub struct SetConnectionResponse {
     #[prost(bool, tag="2")]
     pub changed: bool,
 }
+impl ::prost::Name for SetConnectionResponse {
+const NAME: &'static str = "SetConnectionResponse";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.SetConnectionResponse".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.SetConnectionResponse".into() }}
 /// Which connection to read.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetConnectionRequest {
@@ -313,6 +349,10 @@ pub struct GetConnectionRequest {
     #[prost(string, tag="2")]
     pub provider_name: ::prost::alloc::string::String,
 }
+impl ::prost::Name for GetConnectionRequest {
+const NAME: &'static str = "GetConnectionRequest";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.GetConnectionRequest".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.GetConnectionRequest".into() }}
 /// The connection that was asked for.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetConnectionResponse {
@@ -320,6 +360,10 @@ pub struct GetConnectionResponse {
     #[prost(message, optional, tag="1")]
     pub connection: ::core::option::Option<Connection>,
 }
+impl ::prost::Name for GetConnectionResponse {
+const NAME: &'static str = "GetConnectionResponse";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.GetConnectionResponse".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.GetConnectionResponse".into() }}
 /// Which connections to list.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListConnectionsRequest {
@@ -340,6 +384,10 @@ pub struct ListConnectionsRequest {
     #[prost(enumeration="ConnectionState", tag="5")]
     pub state: i32,
 }
+impl ::prost::Name for ListConnectionsRequest {
+const NAME: &'static str = "ListConnectionsRequest";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.ListConnectionsRequest".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.ListConnectionsRequest".into() }}
 /// One page of connections.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListConnectionsResponse {
@@ -350,6 +398,10 @@ pub struct ListConnectionsResponse {
     #[prost(string, tag="2")]
     pub next_page_token: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ListConnectionsResponse {
+const NAME: &'static str = "ListConnectionsResponse";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.ListConnectionsResponse".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.ListConnectionsResponse".into() }}
 /// Which connection to try.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CheckConnectionRequest {
@@ -360,6 +412,10 @@ pub struct CheckConnectionRequest {
     #[prost(string, tag="2")]
     pub provider_name: ::prost::alloc::string::String,
 }
+impl ::prost::Name for CheckConnectionRequest {
+const NAME: &'static str = "CheckConnectionRequest";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.CheckConnectionRequest".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.CheckConnectionRequest".into() }}
 /// What became of the try.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CheckConnectionResponse {
@@ -370,6 +426,10 @@ pub struct CheckConnectionResponse {
     #[prost(message, optional, tag="2")]
     pub connection: ::core::option::Option<Connection>,
 }
+impl ::prost::Name for CheckConnectionResponse {
+const NAME: &'static str = "CheckConnectionResponse";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.CheckConnectionResponse".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.CheckConnectionResponse".into() }}
 /// Which connection to delete.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteConnectionRequest {
@@ -380,6 +440,10 @@ pub struct DeleteConnectionRequest {
     #[prost(string, tag="2")]
     pub provider_name: ::prost::alloc::string::String,
 }
+impl ::prost::Name for DeleteConnectionRequest {
+const NAME: &'static str = "DeleteConnectionRequest";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.DeleteConnectionRequest".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.DeleteConnectionRequest".into() }}
 /// What became of the connection.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteConnectionResponse {
@@ -387,6 +451,10 @@ pub struct DeleteConnectionResponse {
     #[prost(bool, tag="1")]
     pub deleted: bool,
 }
+impl ::prost::Name for DeleteConnectionResponse {
+const NAME: &'static str = "DeleteConnectionResponse";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.DeleteConnectionResponse".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.DeleteConnectionResponse".into() }}
 /// Whether a connection can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -495,6 +563,10 @@ pub struct UpdateStepRequest {
     #[prost(string, tag="7")]
     pub variant: ::prost::alloc::string::String,
 }
+impl ::prost::Name for UpdateStepRequest {
+const NAME: &'static str = "UpdateStepRequest";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.UpdateStepRequest".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.UpdateStepRequest".into() }}
 /// The values to set on a step. What is absent stays as it is.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SequenceStepRecord {
@@ -508,6 +580,10 @@ pub struct SequenceStepRecord {
     #[prost(message, optional, tag="2")]
     pub custom_fields: ::core::option::Option<::prost_types::Struct>,
 }
+impl ::prost::Name for SequenceStepRecord {
+const NAME: &'static str = "SequenceStepRecord";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.SequenceStepRecord".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.SequenceStepRecord".into() }}
 /// The text of an email or message. What is absent stays as it is; an empty string is a value.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StepTemplate {
@@ -518,6 +594,10 @@ pub struct StepTemplate {
     #[prost(string, optional, tag="2")]
     pub body: ::core::option::Option<::prost::alloc::string::String>,
 }
+impl ::prost::Name for StepTemplate {
+const NAME: &'static str = "StepTemplate";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.StepTemplate".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.StepTemplate".into() }}
 /// What became of an update.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct UpdateStepResponse {
@@ -551,6 +631,10 @@ pub struct UpdateStepResponse {
     #[prost(string, tag="7")]
     pub change_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for UpdateStepResponse {
+const NAME: &'static str = "UpdateStepResponse";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.UpdateStepResponse".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.UpdateStepResponse".into() }}
 /// Which step to read.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetStepRequest {
@@ -568,6 +652,10 @@ pub struct GetStepRequest {
     #[prost(bool, tag="4")]
     pub with_sharing: bool,
 }
+impl ::prost::Name for GetStepRequest {
+const NAME: &'static str = "GetStepRequest";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.GetStepRequest".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.GetStepRequest".into() }}
 /// A step, or why it could not be read.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetStepResponse {
@@ -584,6 +672,10 @@ pub struct GetStepResponse {
     #[prost(message, optional, tag="5")]
     pub step: ::core::option::Option<Step>,
 }
+impl ::prost::Name for GetStepResponse {
+const NAME: &'static str = "GetStepResponse";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.GetStepResponse".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.GetStepResponse".into() }}
 /// Which steps to list.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListStepsRequest {
@@ -594,6 +686,10 @@ pub struct ListStepsRequest {
     #[prost(enumeration="StepView", tag="2")]
     pub view: i32,
 }
+impl ::prost::Name for ListStepsRequest {
+const NAME: &'static str = "ListStepsRequest";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.ListStepsRequest".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.ListStepsRequest".into() }}
 /// A sequence with its steps, or why it could not be read.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListStepsResponse {
@@ -613,6 +709,10 @@ pub struct ListStepsResponse {
     #[prost(message, repeated, tag="6")]
     pub steps: ::prost::alloc::vec::Vec<Step>,
 }
+impl ::prost::Name for ListStepsResponse {
+const NAME: &'static str = "ListStepsResponse";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.ListStepsResponse".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.ListStepsResponse".into() }}
 /// A sequence as its provider shows it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Sequence {
@@ -629,6 +729,10 @@ pub struct Sequence {
     #[prost(bool, optional, tag="4")]
     pub archived: ::core::option::Option<bool>,
 }
+impl ::prost::Name for Sequence {
+const NAME: &'static str = "Sequence";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.Sequence".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.Sequence".into() }}
 /// A step as its provider shows it.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Step {
@@ -662,6 +766,10 @@ pub struct Step {
     #[prost(message, optional, tag="9")]
     pub custom_fields: ::core::option::Option<::prost_types::Struct>,
 }
+impl ::prost::Name for Step {
+const NAME: &'static str = "Step";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.Step".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.Step".into() }}
 /// One variant of a step: a use of a template.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StepVariant {
@@ -699,6 +807,10 @@ pub struct StepVariant {
     #[prost(bool, tag="11")]
     pub sharing_complete: bool,
 }
+impl ::prost::Name for StepVariant {
+const NAME: &'static str = "StepVariant";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.StepVariant".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.StepVariant".into() }}
 /// Which changes to list.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListStepChangesRequest {
@@ -725,6 +837,10 @@ pub struct ListStepChangesRequest {
     #[prost(string, tag="7")]
     pub page_token: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ListStepChangesRequest {
+const NAME: &'static str = "ListStepChangesRequest";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.ListStepChangesRequest".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.ListStepChangesRequest".into() }}
 /// A page of changes, or why they could not be listed.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListStepChangesResponse {
@@ -744,6 +860,10 @@ pub struct ListStepChangesResponse {
     #[prost(string, tag="6")]
     pub next_page_token: ::prost::alloc::string::String,
 }
+impl ::prost::Name for ListStepChangesResponse {
+const NAME: &'static str = "ListStepChangesResponse";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.ListStepChangesResponse".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.ListStepChangesResponse".into() }}
 /// Which change to read.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetStepChangeRequest {
@@ -751,6 +871,10 @@ pub struct GetStepChangeRequest {
     #[prost(string, tag="1")]
     pub change_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for GetStepChangeRequest {
+const NAME: &'static str = "GetStepChangeRequest";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.GetStepChangeRequest".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.GetStepChangeRequest".into() }}
 /// A change, or why it could not be read.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct GetStepChangeResponse {
@@ -767,6 +891,10 @@ pub struct GetStepChangeResponse {
     #[prost(message, optional, tag="5")]
     pub step_change: ::core::option::Option<StepChange>,
 }
+impl ::prost::Name for GetStepChangeResponse {
+const NAME: &'static str = "GetStepChangeResponse";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.GetStepChangeResponse".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.GetStepChangeResponse".into() }}
 /// Which change to take back, and how.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RevertStepChangeRequest {
@@ -783,6 +911,10 @@ pub struct RevertStepChangeRequest {
     #[prost(enumeration="IfShared", tag="4")]
     pub if_shared: i32,
 }
+impl ::prost::Name for RevertStepChangeRequest {
+const NAME: &'static str = "RevertStepChangeRequest";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.RevertStepChangeRequest".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.RevertStepChangeRequest".into() }}
 /// What became of a revert; its members are those of `UpdateStepResponse`.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RevertStepChangeResponse {
@@ -809,6 +941,10 @@ pub struct RevertStepChangeResponse {
     #[prost(string, tag="7")]
     pub change_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for RevertStepChangeResponse {
+const NAME: &'static str = "RevertStepChangeResponse";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.RevertStepChangeResponse".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.RevertStepChangeResponse".into() }}
 /// What an update wrote to a step, or may have written.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct StepChange {
@@ -849,6 +985,10 @@ pub struct StepChange {
     #[prost(string, tag="12")]
     pub reverts_change_id: ::prost::alloc::string::String,
 }
+impl ::prost::Name for StepChange {
+const NAME: &'static str = "StepChange";
+const PACKAGE: &'static str = "engagement.v1";
+fn full_name() -> ::prost::alloc::string::String { "engagement.v1.StepChange".into() }fn type_url() -> ::prost::alloc::string::String { "/engagement.v1.StepChange".into() }}
 /// What an update does where other steps use the template that it would change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

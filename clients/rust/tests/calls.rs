@@ -1,0 +1,295 @@
+//! Calls of a server that answers as a test says.
+
+use std::convert::Infallible;
+use std::fs;
+use std::future::{pending, ready};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use prost::Message;
+use seqstep_client::stubs::{SequenceStepRecord, StepTemplate, UpdateStepRequest, UpdateStepResponse};
+use seqstep_client::{Builder, Call, Client, ConnectError, Outcome, outcome};
+use tonic::body::Body;
+use tonic::codegen::http::{HeaderMap, Request, Response};
+use tonic::codegen::{Bytes, Service};
+use tonic::server::NamedService;
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tonic::{Code, Status};
+
+type Answer = Arc<dyn Fn(usize) -> Option<Response<Body>> + Send + Sync>;
+
+/// Answers attempts by their number, from 1, or never, and keeps the headers of each.
+#[derive(Clone)]
+struct Scripted {
+    answer: Answer,
+    attempts: Arc<Mutex<Vec<HeaderMap>>>,
+}
+
+impl NamedService for Scripted {
+    const NAME: &'static str = "engagement.v1.SequenceStepService";
+}
+
+impl Service<Request<Body>> for Scripted {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let mut attempts = self.attempts.lock().unwrap();
+        attempts.push(request.headers().clone());
+        match (self.answer)(attempts.len()) {
+            Some(response) => Box::pin(ready(Ok(response))),
+            None => Box::pin(pending()),
+        }
+    }
+}
+
+impl Scripted {
+    fn new(answer: impl Fn(usize) -> Option<Response<Body>> + Send + Sync + 'static) -> Self {
+        Self { answer: Arc::new(answer), attempts: Arc::default() }
+    }
+
+    /// Serves on a port of this machine.
+    async fn serve(&self, tls: Option<ServerTlsConfig>) -> SocketAddr {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut server = Server::builder();
+        if let Some(tls) = tls {
+            server = server.tls_config(tls).unwrap();
+        }
+        let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+        tokio::spawn(server.add_service(self.clone()).serve_with_incoming(incoming));
+        address
+    }
+
+    fn attempts(&self) -> Vec<HeaderMap> {
+        self.attempts.lock().unwrap().clone()
+    }
+
+    async fn plaintext_client(&self) -> Client {
+        Client::builder(self.serve(None).await.to_string()).plaintext().api_key("secret").connect().unwrap()
+    }
+}
+
+/// An answer with status OK.
+fn applied() -> Response<Body> {
+    let message = UpdateStepResponse::default().encode_to_vec();
+    let mut frame = vec![0];
+    frame.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+    frame.extend(message);
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", "0".parse().unwrap());
+    let frames = http_body_util::Full::new(Bytes::from(frame));
+    let body = http_body_util::BodyExt::with_trailers(frames, ready(Some(Ok(trailers))));
+    Response::builder().header("content-type", "application/grpc").body(Body::new(body)).unwrap()
+}
+
+/// A status in the place of an answer.
+fn refused(code: Code) -> Response<Body> {
+    Status::new(code, "no").into_http()
+}
+
+fn pushed_back(value: &str) -> Response<Body> {
+    let mut response = refused(Code::Unavailable);
+    response.headers_mut().insert("grpc-retry-pushback-ms", value.parse().unwrap());
+    response
+}
+
+fn call() -> Call {
+    Call::new("acme", "outreach").unwrap()
+}
+
+fn change(bytes: usize) -> UpdateStepRequest {
+    let template = StepTemplate { subject: None, body: Some("x".repeat(bytes)) };
+    let record = SequenceStepRecord { template: Some(template), custom_fields: None };
+    UpdateStepRequest { record: Some(record), ..UpdateStepRequest::default() }
+}
+
+#[tokio::test]
+async fn bodies_of_any_allowed_length_are_sent_again() {
+    for bytes in [1 << 10, 300 << 10, 5 << 20] {
+        let server = Scripted::new(|attempt| Some(if attempt < 3 { refused(Code::Cancelled) } else { applied() }));
+        let ended = server.plaintext_client().await.update_step(&call(), change(bytes)).await;
+        assert_eq!(outcome(&ended), Outcome::Applied, "{bytes} bytes: {ended:?}");
+        let counts: Vec<_> =
+            server.attempts().iter().map(|sent| sent.get("grpc-previous-rpc-attempts").cloned()).collect();
+        assert_eq!(counts, [None, Some("1".parse().unwrap()), Some("2".parse().unwrap())]);
+    }
+}
+
+#[tokio::test]
+async fn four_attempts_are_the_most() {
+    let server = Scripted::new(|_| Some(refused(Code::Unavailable)));
+    let failure = server.plaintext_client().await.update_step(&call(), change(1)).await.unwrap_err();
+    assert_eq!((failure.status.code(), failure.outcome), (Code::Unavailable, Outcome::Unknown));
+    assert_eq!(server.attempts().len(), 4);
+}
+
+#[tokio::test]
+async fn all_attempts_share_one_deadline() {
+    let server = Scripted::new(|attempt| (attempt == 1).then(|| refused(Code::Unavailable)));
+    let client = server.plaintext_client().await;
+    let started = Instant::now();
+    let failure = client.update_step(&call().timeout(Duration::from_secs(1)), change(1)).await.unwrap_err();
+    assert_eq!((failure.status.code(), failure.outcome), (Code::DeadlineExceeded, Outcome::Unknown));
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    let attempts = server.attempts();
+    assert_eq!(attempts.len(), 2);
+    let left = |sent: &HeaderMap| sent["grpc-timeout"].to_str().unwrap().trim_end_matches('m').parse::<u32>().unwrap();
+    assert!(left(&attempts[1]) < left(&attempts[0]));
+}
+
+#[tokio::test]
+async fn an_answer_that_stops_in_the_middle_ends_by_the_deadline() {
+    let server = Scripted::new(|_| {
+        let nothing = http_body_util::Empty::<Bytes>::new();
+        let body = Body::new(http_body_util::BodyExt::with_trailers(nothing, pending()));
+        Some(Response::builder().header("content-type", "application/grpc").body(body).unwrap())
+    });
+    let client = server.plaintext_client().await;
+    let failure = client.update_step(&call().timeout(Duration::from_millis(300)), change(1)).await.unwrap_err();
+    assert_eq!(failure.status.code(), Code::DeadlineExceeded);
+    assert_eq!(server.attempts().len(), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_pushes_back_is_obeyed() {
+    for (value, expected) in [("-1", 1), ("later", 1), ("0", 2)] {
+        let server = Scripted::new(move |attempt| Some(if attempt == 1 { pushed_back(value) } else { applied() }));
+        let ended = server.plaintext_client().await.update_step(&call(), change(1)).await;
+        assert_eq!(server.attempts().len(), expected, "{value}");
+        assert_eq!(ended.is_ok(), expected == 2, "{value}");
+    }
+}
+
+#[tokio::test]
+async fn a_response_that_has_begun_is_not_given_up() {
+    let server = Scripted::new(|_| {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", "14".parse().unwrap());
+        let nothing = http_body_util::Empty::<Bytes>::new();
+        let body = http_body_util::BodyExt::with_trailers(nothing, ready(Some(Ok(trailers))));
+        Some(Response::builder().header("content-type", "application/grpc").body(Body::new(body)).unwrap())
+    });
+    let failure = server.plaintext_client().await.update_step(&call(), change(1)).await.unwrap_err();
+    assert_eq!((failure.status.code(), server.attempts().len()), (Code::Unavailable, 1));
+}
+
+#[tokio::test]
+async fn retries_stop_while_most_calls_fail() {
+    let server = Scripted::new(|_| Some(refused(Code::Unavailable)));
+    let client = server.plaintext_client().await;
+    for _ in 0..4 {
+        client.update_step(&call(), change(1)).await.unwrap_err();
+    }
+    assert_eq!(server.attempts().len(), 4 + 1 + 1 + 1);
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped_is_not_sent_again() {
+    let server = Scripted::new(|_| None);
+    let client = server.plaintext_client().await;
+    let limit = Duration::from_millis(300);
+    assert!(tokio::time::timeout(limit, client.update_step(&call(), change(1))).await.is_err());
+    assert_eq!(server.attempts().len(), 1);
+}
+
+#[tokio::test]
+async fn a_call_has_its_metadata() {
+    let server = Scripted::new(|_| Some(applied()));
+    let target = server.serve(None).await.to_string();
+    let traced = |metadata: &mut tonic::metadata::MetadataMap| {
+        metadata.insert("traceparent", "00-1-2-01".parse().unwrap());
+    };
+    let client = Client::builder(target).plaintext().api_key("secret").on_call(traced).connect().unwrap();
+    client.update_step(&call().request_id("r-1").unwrap(), change(1)).await.unwrap();
+    let mut own = call();
+    own.metadata_mut().insert("x-api-key", "own".parse().unwrap());
+    client.update_step(&own, change(1)).await.unwrap();
+    let attempts = server.attempts();
+    for (key, value) in [
+        ("x-customer-id", "acme"),
+        ("x-provider-name", "outreach"),
+        ("x-request-id", "r-1"),
+        ("x-api-key", "secret"),
+        ("traceparent", "00-1-2-01"),
+    ] {
+        assert_eq!(attempts[0][key], value);
+    }
+    assert!(attempts[0]["user-agent"].to_str().unwrap().starts_with("seqstep-rust/"));
+    assert_eq!(attempts[1].get_all("x-api-key").iter().collect::<Vec<_>>(), ["own"]);
+    assert!(!format!("{client:?}").contains("secret"));
+}
+
+#[tokio::test]
+async fn nothing_leads_to_plaintext_by_accident() {
+    let elsewhere = || Client::builder("seqstep.example.com:443");
+    let empty = Folder::new("empty").file("ca.pem", "");
+    for builder in [elsewhere().ca_file("/nowhere/ca.pem"), elsewhere().ca_file(""), elsewhere().ca_file(&empty)] {
+        assert!(matches!(builder.connect(), Err(ConnectError::Unreadable(..))));
+    }
+    let nowhere = elsewhere().client_certificate("/nowhere/tls.crt", "/nowhere/tls.key");
+    assert!(matches!(nowhere.connect(), Err(ConnectError::Unreadable(..))));
+    assert!(matches!(elsewhere().plaintext().connect(), Err(ConnectError::PlaintextElsewhere(_))));
+    let both = elsewhere().plaintext().ca_file(&empty);
+    assert!(matches!(both.connect(), Err(ConnectError::PlaintextWithCertificates)));
+    assert!(elsewhere().plaintext_beyond_this_machine().connect().is_ok());
+    for target in ["localhost:1", "127.0.0.2:1", "[::1]:1"] {
+        assert!(Client::builder(target).plaintext().connect().is_ok(), "{target}");
+    }
+
+    let server = Scripted::new(|_| Some(applied()));
+    let client = Client::builder(server.serve(None).await.to_string()).api_key("secret").connect().unwrap();
+    let ended = client.update_step(&call().timeout(Duration::from_secs(1)), change(1)).await;
+    assert_eq!((outcome(&ended), server.attempts().len()), (Outcome::Unknown, 0));
+}
+
+#[tokio::test]
+async fn both_sides_show_certificates() {
+    let pair = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let folder = Folder::new("mutual");
+    let certificate = folder.file("tls.crt", &pair.cert.pem());
+    let key = folder.file("tls.key", &pair.signing_key.serialize_pem());
+    let server = Scripted::new(|_| Some(applied()));
+    let tls = ServerTlsConfig::new()
+        .identity(Identity::from_pem(pair.cert.pem(), pair.signing_key.serialize_pem()))
+        .client_ca_root(Certificate::from_pem(pair.cert.pem()));
+    let target = server.serve(Some(tls)).await.to_string();
+    let builder = || Client::builder(&target).api_key("secret");
+    let brief = call().timeout(Duration::from_secs(2));
+    let known = builder().ca_file(&certificate).client_certificate(&certificate, &key);
+    let update = |builder: Builder| {
+        let brief = &brief;
+        async move { outcome(&builder.connect().unwrap().update_step(brief, change(1)).await) }
+    };
+    assert_eq!(update(known).await, Outcome::Applied);
+    assert_eq!(server.attempts()[0]["x-api-key"], "secret");
+    assert_eq!(update(builder().ca_file(&certificate)).await, Outcome::Unknown);
+    assert_eq!(update(builder()).await, Outcome::Unknown);
+    assert_eq!(server.attempts().len(), 1);
+}
+
+/// A folder for the files of one test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+}
