@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the vectors with the variant that is named, grpc-js or connect, as tests/vectors/README.md tells; build.sh comes
+# Runs the vectors with the variant that is named, grpc-js or connect, as tests/vectors/README.md says; build.sh comes
 # first.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"

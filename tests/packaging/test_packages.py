@@ -85,6 +85,7 @@ def test_all_have_the_version_of_the_service() -> None:
         "crate": toml(CLIENTS / "rust" / "Cargo.toml")["package"]["version"],
         "cmake": cmake(r"^project\(\w+ VERSION"),
         "user agent of go": source(r'(?m)^const Version = "(.+)"$', "go/seqstep/seqstep.go"),
+        "user agent of typescript": source(r'VERSION = "(.+)"', "typescript/src/client.ts"),
         "user agent of java": source(
             r'VERSION = "(.+)"', "java/src/main/java/io/github/seqstep/client/SeqstepClient.java"
         ),

@@ -1,52 +1,148 @@
 // Calling the service with Connect-ES, over the gRPC protocol.
-import { readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 
-import { create, type Message, type MessageInitShape } from "@bufbuild/protobuf";
-import { ConnectError, type Transport } from "@connectrpc/connect";
-import { createGrpcTransport } from "@connectrpc/connect-node";
+import { ConnectError, type Interceptor, type Transport } from "@connectrpc/connect";
+import { compressionGzip, createNodeHttpClient, Http2SessionManager } from "@connectrpc/connect-node";
+import type { CommonTransportOptions, UniversalClientFn } from "@connectrpc/connect/protocol";
+import { createTransport } from "@connectrpc/connect/protocol-grpc";
 
-import type { Answer, Method } from "./answer.js";
-import { SequenceStepService, UpdateStepRequestSchema } from "./gen/engagement/v1/sequence_step_service_pb.js";
+import { SeqstepClient, tlsOf, USER_AGENT, type Call, type ClientOptions } from "./client.js";
+import { STATUSES, type Answer } from "./failure.js";
+import { Retries, Throttle } from "./retry.js";
 
-/** A way to HOST:PORT, with TLS if a file with the authority's certificate is given. Keep one for all calls. */
-export function open(address: string, caFile?: string): Transport {
-  return caFile
-    ? createGrpcTransport({ baseUrl: `https://${address}`, nodeOptions: { ca: readFileSync(caFile) } })
-    : createGrpcTransport({ baseUrl: `http://${address}` });
+export interface ConnectOptions extends ClientOptions {
+  /** Interceptors of all attempts, such as for tracing. */
+  interceptors?: Interceptor[] | undefined;
 }
 
-export async function updateStep(
-  transport: Transport,
-  request: MessageInitShape<typeof UpdateStepRequestSchema>,
-  metadata: [string, string][],
-  timeoutMs = 30_000,
-): Promise<Answer> {
-  const { updateStep } = SequenceStepService.method;
-  const answer = await call(transport, updateStep, create(UpdateStepRequestSchema, request), metadata, timeoutMs);
-  return answer as Answer;
-}
+/** Calls the service at HOST:PORT, by TLS unless its options say otherwise. */
+export class ConnectClient extends SeqstepClient {
+  protected readonly session: Http2SessionManager;
+  readonly #http: UniversalClientFn;
+  readonly #options: Omit<CommonTransportOptions, "httpClient">;
+  readonly #throttle = new Throttle();
 
-/** Calls any method of the service. */
-export async function call(
-  transport: Transport,
-  method: Method,
-  request: Message,
-  metadata: [string, string][],
-  timeoutMs = 30_000,
-  onTrailers: (trailers: Headers) => void = () => {},
-): Promise<Answer<Message>> {
-  try {
-    const { message, trailer } = await transport.unary(method, undefined, timeoutMs, metadata, request);
-    onTrailers(trailer);
-    return { code: 0, message: "", envelope: message, detail: () => undefined };
-  } catch (failure) {
-    const error = ConnectError.from(failure);
-    onTrailers(error.metadata);
-    return {
-      code: error.code,
-      message: error.rawMessage,
-      envelope: error.findDetails(method.output)[0],
-      detail: (schema) => error.findDetails(schema)[0],
+  constructor(address: string, options: ConnectOptions = {}, Session = Http2SessionManager) {
+    super(options);
+    const tls = tlsOf(address, options);
+    const baseUrl = `${tls ? "https" : "http"}://${address}`;
+    this.session = new Session(baseUrl, { pingIntervalMs: 30_000, pingTimeoutMs: 5_000 }, tls);
+    this.#http = createNodeHttpClient({ httpVersion: "2", sessionProvider: () => this.session });
+    this.#options = {
+      baseUrl,
+      useBinaryFormat: true,
+      interceptors: options.interceptors ?? [],
+      acceptCompression: [compressionGzip],
+      sendCompression: null,
+      compressMinBytes: 0,
+      readMaxBytes: 4 * 2 ** 20,
+      writeMaxBytes: 2 ** 32 - 1,
     };
+  }
+
+  /** Connect does not repeat calls, so this does, within one deadline. */
+  protected async send(call: Call): Promise<Answer> {
+    const deadline = performance.now() + call.timeoutMs;
+    const retries = new Retries(this.#throttle);
+    for (let attempts = 1; ; attempts++) {
+      const { answer, committed } = await this.#attempt(call, attempts - 1, deadline - performance.now());
+      const waitMs = call.signal?.aborted ? undefined : retries.after(answer, attempts, committed);
+      if (waitMs === undefined) {
+        return answer;
+      }
+      const leftMs = Math.max(0, deadline - performance.now());
+      try {
+        await sleep(Math.min(waitMs, leftMs), undefined, call.signal && { signal: call.signal });
+      } catch (cause) {
+        return { ...answer, status: "CANCELLED", message: "cancelled between two attempts", cause };
+      }
+      if (waitMs >= leftMs) {
+        return { ...answer, status: "DEADLINE_EXCEEDED", message: `the last attempt: ${answer.status}` };
+      }
+    }
+  }
+
+  async #attempt(
+    call: Call,
+    previousAttempts: number,
+    leftMs: number,
+  ): Promise<{ answer: Answer; committed: boolean }> {
+    const received = new Received();
+    const transport: Transport = createTransport({ ...this.#options, httpClient: received.by(this.#http) });
+    const header = new Headers(call.metadata.map(([name, value]): [string, string] => [name, value]));
+    header.set("user-agent", USER_AGENT);
+    if (call.apiKey !== undefined) {
+      header.set("x-api-key", call.apiKey);
+    }
+    if (previousAttempts > 0) {
+      header.set("grpc-previous-rpc-attempts", `${previousAttempts}`);
+    }
+    let answer: Answer;
+    try {
+      // Nought would be no deadline at all.
+      const timeoutMs = Math.max(1, Math.floor(leftMs));
+      const { message } = await transport.unary(call.method, call.signal, timeoutMs, header, call.request);
+      answer = { status: "OK", message: "", response: message, trailers: received.trailers };
+    } catch (failure) {
+      const error = ConnectError.from(failure);
+      answer = {
+        status: received.status ?? STATUSES.at(error.code) ?? "UNKNOWN",
+        message: error.rawMessage,
+        details: received.details,
+        trailers: received.trailers,
+        cause: failure,
+      };
+    }
+    return { answer, committed: received.headersCame };
+  }
+
+  close(): void {
+    this.session.abort();
+  }
+}
+
+/**
+ * What a server answered to one attempt, beside the message.
+ *
+ * Connect believes the code in `grpc-status-details-bin` more than `grpc-status`, and where it cannot parse the details it
+ * forgets the status. So it does not get to see them.
+ */
+class Received {
+  headersCame = false;
+  status: Answer["status"] | undefined;
+  details: Uint8Array | undefined;
+  trailers = new Map<string, string>();
+
+  by(http: UniversalClientFn): UniversalClientFn {
+    return async (request) => {
+      const response = await http(request);
+      const isGrpc = response.status === 200 && response.header.get("content-type")?.startsWith("application/grpc");
+      if (response.header.has("grpc-status")) {
+        this.#take(response.header);
+      } else {
+        this.headersCame = isGrpc ?? false;
+      }
+      return { ...response, body: this.#bodyOf(response.body, response.trailer) };
+    };
+  }
+
+  async *#bodyOf(body: AsyncIterable<Uint8Array>, trailer: Headers): AsyncIterable<Uint8Array> {
+    yield* body;
+    this.#take(trailer);
+  }
+
+  #take(trailer: Headers): void {
+    const details = trailer.get("grpc-status-details-bin");
+    if (details !== null) {
+      this.details = Buffer.from(details, "base64");
+      trailer.delete("grpc-status-details-bin");
+    }
+    const status = trailer.get("grpc-status");
+    if (status !== null && status !== "0") {
+      this.status = STATUSES.at(Number(status)) ?? "UNKNOWN";
+    }
+    for (const [name, value] of trailer) {
+      this.trailers.set(name, value);
+    }
   }
 }

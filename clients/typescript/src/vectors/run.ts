@@ -1,47 +1,82 @@
-// Runs the vectors as tests/vectors/README.md tells, with the variant that is named: grpc-js or connect.
+// Makes the calls of the vectors with the variant that is named, grpc-js or connect, and prints what is observed, as
+// tests/vectors/README.md says.
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { argv, env, exit } from "node:process";
+import { argv, env } from "node:process";
 
-import { fromJson, toJson, type JsonValue } from "@bufbuild/protobuf";
-import { status } from "@grpc/grpc-js";
+import { fromJson, toJson, type JsonValue, type Message } from "@bufbuild/protobuf";
+import { Http2SessionManager } from "@connectrpc/connect-node";
 
-import type { Method } from "../answer.js";
+import type { CallOptions, ClientOptions, Method, SeqstepClient } from "../client.js";
+import { ConnectClient } from "../connect.js";
+import { SeqstepError, type Outcome } from "../failure.js";
+import { ConnectionService } from "../gen/engagement/v1/connection_service_pb.js";
 import { SequenceStepService } from "../gen/engagement/v1/sequence_step_service_pb.js";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.js";
-import { mismatch, type Json } from "./match.js";
-import { caller, type Metadata } from "./variants.js";
+import { GrpcJsClient } from "../grpc-js.js";
 
-interface Vector {
-  name: string;
-  method?: "UpdateStep" | "GetStep" | "ListSteps";
-  sandbox?: { method: string; path: string; body?: unknown }[];
-  metadata: Metadata;
-  request: { record?: JsonObject };
+interface JsonObject {
+  [name: string]: JsonValue;
+}
+
+interface Call {
+  method?: string;
+  metadata?: [string, string][];
+  request: JsonObject;
   repeat?: Record<string, { text: string; times: number }>;
   deadline_seconds?: number;
-  expect: Json;
+  cancel_after_seconds?: number;
+  times?: number;
+  capture?: Record<string, string>;
 }
 
-type JsonObject = { [name: string]: JsonValue };
+interface Vector extends Call {
+  name: string;
+  sandbox?: { method: string; path: string; body?: unknown }[];
+  calls?: Call[];
+}
 
-const folder = setting("VECTORS");
-const sandbox = setting("SANDBOX");
-const apiKey = setting("API_KEY");
-const call = caller(argv[2] ?? "", setting("TARGET"), env.CA);
+/** Those whose outcome is observed. */
+const CHANGES = ["UpdateStep", "RevertStepChange"];
 
-let allPassed = true;
-for (const file of readdirSync(folder).sort()) {
-  if (file.endsWith(".json") && file !== "customers.json") {
-    const topic = JSON.parse(readFileSync(join(folder, file), "utf-8")) as { vectors: Vector[] };
-    for (const vector of topic.vectors) {
-      const fault = await run(vector).catch(String);
-      console.log(fault === undefined ? `passed ${vector.name}` : `failed ${vector.name}: ${fault.replaceAll("\n", " ")}`);
-      allPassed &&= fault === undefined;
+const methods = new Map(
+  [...SequenceStepService.methods, ...ConnectionService.methods].map((method): [string, Method] => [
+    method.name,
+    method as Method,
+  ]),
+);
+// Sends a key that is given twice as two headers, where Connect's own Headers make one of them.
+let exactMetadata: [string, string][] = [];
+
+async function main(client: SeqstepClient): Promise<void> {
+  for (const file of readdirSync(setting("VECTORS")).sort()) {
+    if (file.endsWith(".json") && file !== "customers.json") {
+      const topic = JSON.parse(readFileSync(join(setting("VECTORS"), file), "utf-8")) as { vectors: Vector[] };
+      for (const vector of topic.vectors) {
+        console.log(JSON.stringify({ vector: vector.name, observations: await observe(client, vector) }));
+      }
     }
   }
+  client.close();
 }
-exit(allPassed ? 0 : 1);
+
+function open(variant: string | undefined): SeqstepClient {
+  const options: ClientOptions = {
+    apiKey: setting("API_KEY"),
+    caFile: env.CA,
+    certificateFile: env.CLIENT_CERTIFICATE,
+    keyFile: env.CLIENT_KEY,
+    plaintext: env.CA === undefined ? "loopback" : undefined,
+  };
+  switch (variant) {
+    case "grpc-js":
+      return new GrpcJsClient(setting("TARGET"), options);
+    case "connect":
+      return new ConnectClient(setting("TARGET"), options, ExactMetadata);
+    default:
+      throw new Error("the variants are grpc-js and connect");
+  }
+}
 
 function setting(name: string): string {
   const value = env[name];
@@ -51,54 +86,98 @@ function setting(name: string): string {
   return value;
 }
 
-async function run(vector: Vector): Promise<string | undefined> {
+async function observe(client: SeqstepClient, vector: Vector): Promise<JsonObject[]> {
   await control("POST", "/reset");
   for (const order of vector.sandbox ?? []) {
     await control(order.method, order.path, order.body);
   }
-  return mismatch(vector.expect, await observe(vector));
+  const all: JsonObject[] = [];
+  const captured = new Map<string, JsonValue>();
+  for (const call of vector.calls ?? [vector]) {
+    const { times = 1, capture = {} } = call;
+    const filled = {
+      ...call,
+      ...(replaced({ request: call.request, metadata: call.metadata ?? [] }, captured) as object),
+    };
+    const observed = await Promise.all(Array.from({ length: times }, () => observeOnce(client, filled)));
+    const made = (await control("GET", "/calls")) as unknown[];
+    all.push(...observed.map((each) => ({ ...each, provider_calls: made.length })));
+    for (const [name, path] of Object.entries(capture)) {
+      captured.set(name, at(observed[0] ?? null, path.split(".")));
+    }
+  }
+  return all;
 }
 
-async function observe(vector: Vector): Promise<Json> {
-  for (const [path, { text, times }] of Object.entries(vector.repeat ?? {})) {
-    put((vector.request.record ??= {}), path.split("."), text.repeat(times));
+async function observeOnce(client: SeqstepClient, call: Call): Promise<JsonObject> {
+  const method = methods.get(call.method ?? "UpdateStep");
+  if (!method) {
+    throw new Error(`there is no method ${String(call.method)}`);
   }
-  const { updateStep, getStep, listSteps } = SequenceStepService.method;
-  const method: Method = { UpdateStep: updateStep, GetStep: getStep, ListSteps: listSteps }[vector.method ?? "UpdateStep"];
-  const request = fromJson(method.input, vector.request);
-  const metadata: Metadata = vector.metadata.some(([name]) => name.toLowerCase() === "x-api-key")
-    ? vector.metadata
-    : [...vector.metadata, ["x-api-key", apiKey]];
-  const { answer, trailers } = await call(method, request, metadata, (vector.deadline_seconds ?? 10) * 1000);
-
-  const seen: { [name: string]: Json } = {
-    status: status[answer.code],
-    message: answer.message,
-    trailers: Object.fromEntries(trailers.filter(([name]) => name.startsWith("x-"))),
-    provider_calls: ((await control("GET", "/calls")) as unknown[]).length,
+  const request = fromJson(method.input, requestOf(call));
+  exactMetadata = call.metadata ?? [];
+  const seen: JsonObject = {};
+  const options: CallOptions = {
+    metadata: call.metadata,
+    timeoutMs: (call.deadline_seconds ?? 10) * 1000,
+    signal: call.cancel_after_seconds === undefined ? undefined : AbortSignal.timeout(call.cancel_after_seconds * 1000),
+    onTrailers: (trailers) => {
+      seen.trailers = Object.fromEntries([...trailers].filter(([name]) => name.startsWith("x-")));
+    },
   };
-  if (answer.envelope) {
-    seen.response = toJson(method.output, answer.envelope, {
-      useProtoFieldName: true,
-      alwaysEmitImplicit: true,
-    });
+  const began = performance.now();
+  let outcome: Outcome = "APPLIED";
+  try {
+    const response = await client.call(method, request, options);
+    Object.assign(seen, { status: "OK", message: "", response: json(method, response) });
+  } catch (error) {
+    if (!(error instanceof SeqstepError)) {
+      console.error(error);
+      return { crashed: String(error) };
+    }
+    Object.assign(seen, failed(method, error));
+    outcome = error.outcome;
   }
-  const badRequest = answer.detail(BadRequestSchema);
+  seen.seconds = (performance.now() - began) / 1000;
+  if (CHANGES.includes(method.name)) {
+    seen.outcome = outcome;
+  }
+  return seen;
+}
+
+function failed(method: Method, error: SeqstepError): JsonObject {
+  const seen: JsonObject = { status: error.status, message: error.statusMessage };
+  if (error.response) {
+    seen.response = json(method, error.response);
+  }
+  const badRequest = error.detail(BadRequestSchema);
   if (badRequest) {
     seen.violations = Object.fromEntries(badRequest.fieldViolations.map((each) => [each.field, each.description]));
   }
-  const delay = answer.detail(RetryInfoSchema)?.retryDelay;
+  const delay = error.detail(RetryInfoSchema)?.retryDelay;
   if (delay) {
     seen.retry_delay = Number(delay.seconds) + delay.nanos / 1e9;
   }
-  const errorInfo = answer.detail(ErrorInfoSchema);
+  const errorInfo = error.detail(ErrorInfoSchema);
   if (errorInfo) {
     seen.reason = errorInfo.reason;
   }
   return seen;
 }
 
-/** Puts a text below `parent`, at a path such as `template.body`. */
+function json(method: Method, message: Message): JsonValue {
+  return toJson(method.output, message, { useProtoFieldName: true, alwaysEmitImplicit: true });
+}
+
+function requestOf({ request, repeat = {} }: Call): JsonObject {
+  const whole = structuredClone(request);
+  for (const [path, { text, times }] of Object.entries(repeat)) {
+    put(whole, ["record", ...path.split(".")], text.repeat(times));
+  }
+  return whole;
+}
+
+/** Puts a text below `parent`, at a path. */
 function put(parent: JsonObject, [name, ...rest]: string[], text: string): void {
   if (name !== undefined && rest.length > 0) {
     put((parent[name] ??= {}) as JsonObject, rest, text);
@@ -107,12 +186,54 @@ function put(parent: JsonObject, [name, ...rest]: string[], text: string): void 
   }
 }
 
-/** Calls the sandbox's control API. */
+/** The same with what was captured in the place of each `${NAME}`. */
+function replaced(value: JsonValue, captured: ReadonlyMap<string, JsonValue>): JsonValue {
+  if (typeof value === "string") {
+    const [, name] = /^\$\{(.*)\}$/.exec(value) ?? [];
+    return (name !== undefined ? captured.get(name) : undefined) ?? value;
+  }
+  if (Array.isArray(value)) {
+    return value.map((item) => replaced(item, captured));
+  }
+  if (value !== null && typeof value === "object") {
+    return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, replaced(item, captured)]));
+  }
+  return value;
+}
+
+/** What is at a path; an empty text where nothing is. */
+function at(value: JsonValue, path: string[]): JsonValue {
+  let found: unknown = value;
+  for (const name of path) {
+    found = typeof found === "object" && found !== null && Object.hasOwn(found, name) ? Reflect.get(found, name) : "";
+  }
+  return found as JsonValue;
+}
+
+/** Calls the control API of the sandbox. */
 async function control(method: string, path: string, body?: unknown): Promise<unknown> {
-  const response = await fetch(`${sandbox}/_sandbox${path}`, { method, body: body === undefined ? null : JSON.stringify(body) });
+  const response = await fetch(`${setting("SANDBOX")}/_sandbox${path}`, {
+    method,
+    body: body === undefined ? null : JSON.stringify(body),
+  });
   const text = await response.text();
   if (!response.ok) {
     throw new Error(`the sandbox answered ${method} ${path} with ${text}`);
   }
   return text === "" ? undefined : JSON.parse(text);
 }
+
+class ExactMetadata extends Http2SessionManager {
+  override request(...[method, path, headers, options]: Parameters<Http2SessionManager["request"]>) {
+    const exact = { ...headers };
+    for (const [name] of exactMetadata) {
+      const values = exactMetadata.filter(([other]) => other === name).map(([, value]) => value);
+      if (values.length > 1) {
+        exact[name] = values;
+      }
+    }
+    return super.request(method, path, exact, options);
+  }
+}
+
+await main(open(argv[2]));

@@ -203,13 +203,13 @@ class SeqstepClientTest {
 
   @Test
   void all_attempts_share_one_deadline() throws Exception {
-    try (var server = new ScriptedServer(status(Status.UNAVAILABLE, pushback("400")));
+    try (var server = new ScriptedServer(status(Status.UNAVAILABLE, pushback("600")));
         var client = client(server)) {
       long began = System.nanoTime();
       var failure =
           assertThrows(
               SeqstepException.class,
-              () -> client.updateStep(REQUEST, SETTINGS.withDeadline(Duration.ofMillis(600))));
+              () -> client.updateStep(REQUEST, SETTINGS.withDeadline(Duration.ofMillis(1000))));
       assertEquals(Status.Code.DEADLINE_EXCEEDED, failure.status().getCode());
       assertTrue(System.nanoTime() - began < 5e9);
       assertEquals(2, server.attempts.size());

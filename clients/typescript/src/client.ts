@@ -1,0 +1,179 @@
+// What the two clients have in common: how they reach the service, what a call carries, and what is made of its answer.
+import { X509Certificate } from "node:crypto";
+import { readFileSync } from "node:fs";
+
+import {
+  create,
+  type DescMessage,
+  type DescMethodUnary,
+  type Message,
+  type MessageInitShape,
+  type MessageShape,
+} from "@bufbuild/protobuf";
+
+import { errorsOf, SeqstepError, type Answer } from "./failure.js";
+import { SequenceStepService } from "./gen/engagement/v1/sequence_step_service_pb.js";
+
+export const VERSION = "0.1.0";
+export const USER_AGENT = `seqstep-typescript/${VERSION}`;
+
+/** The service's own deadline, too. */
+const DEFAULT_TIMEOUT_MS = 30_000;
+
+export interface ClientOptions {
+  /** The key of the calling application; a client certificate can stand for it. */
+  apiKey?: string | undefined;
+  /** A PEM file with the authorities to trust, in the place of Node's own. */
+  caFile?: string | undefined;
+  /** A client certificate: its chain and its private key, PEM files. */
+  certificateFile?: string | undefined;
+  keyFile?: string | undefined;
+  /** No TLS: to a service on this machine, or, where the key and the texts can be read on the way, anywhere. */
+  plaintext?: "loopback" | "anywhere" | undefined;
+}
+
+export interface CallOptions {
+  /** Your own id of the customer, and the provider. Calls of ConnectionService have them in their requests. */
+  customerId?: string | undefined;
+  provider?: string | undefined;
+  /** An id of your own, by which the service's log and its answers name the call. */
+  requestId?: string | undefined;
+  /** Further metadata. An `x-api-key` stands in the place of the client's own. */
+  metadata?: readonly (readonly [name: string, value: string])[] | undefined;
+  /** How long the call may take, all attempts together. 30 seconds unless given. */
+  timeoutMs?: number | undefined;
+  /** Cancels the call; that the step was left alone is then not known. */
+  signal?: AbortSignal | undefined;
+  /** Is given the trailing metadata of the call, however it ended. */
+  onTrailers?: ((trailers: ReadonlyMap<string, string>) => void) | undefined;
+}
+
+/** A unary method with the types of its messages. */
+export type Method<I extends DescMessage = DescMessage, O extends DescMessage = DescMessage> = DescMethodUnary<I, O>;
+
+/** One call as a transport sends it. */
+export interface Call {
+  method: Method;
+  request: Message;
+  metadata: (readonly [name: string, value: string])[];
+  /** To be sent over TLS, unless plaintext was asked for; none if the metadata names one. */
+  apiKey: string | undefined;
+  timeoutMs: number;
+  signal: AbortSignal | undefined;
+}
+
+/** Calls the service. Keep one for all calls, and close it in the end. */
+export abstract class SeqstepClient implements Disposable {
+  readonly #apiKey: string | undefined;
+
+  protected constructor(options: ClientOptions) {
+    this.#apiKey = options.apiKey;
+  }
+
+  /** Changes a step; the `outcome` of the SeqstepError that a failure is says what became of it. */
+  updateStep(request: MessageInitShape<typeof SequenceStepService.method.updateStep.input>, options: CallOptions) {
+    return this.call(SequenceStepService.method.updateStep, request, options);
+  }
+
+  /** Reads a step. */
+  getStep(request: MessageInitShape<typeof SequenceStepService.method.getStep.input>, options: CallOptions) {
+    return this.call(SequenceStepService.method.getStep, request, options);
+  }
+
+  /** Reads a sequence and its steps. */
+  listSteps(request: MessageInitShape<typeof SequenceStepService.method.listSteps.input>, options: CallOptions) {
+    return this.call(SequenceStepService.method.listSteps, request, options);
+  }
+
+  /**
+   * Calls any method, such as those of ConnectionService.
+   *
+   * @throws SeqstepError The call ended with another status than OK, or with errors.
+   */
+  async call<I extends DescMessage, O extends DescMessage>(
+    method: Method<I, O>,
+    request: MessageInitShape<I>,
+    options: CallOptions = {},
+  ): Promise<MessageShape<O>> {
+    const metadata = metadataOf(options);
+    const { signal } = options;
+    const answer: Answer = signal?.aborted
+      ? { status: "CANCELLED", message: "cancelled before it began", trailers: new Map(), cause: signal.reason }
+      : await this.send({
+          method,
+          request: create(method.input, request),
+          metadata,
+          apiKey: metadata.some(([name]) => name.toLowerCase() === "x-api-key") ? undefined : this.#apiKey,
+          timeoutMs: options.timeoutMs ?? DEFAULT_TIMEOUT_MS,
+          signal,
+        });
+    options.onTrailers?.(answer.trailers);
+    if (answer.status !== "OK" || !answer.response || errorsOf(answer.response).length > 0) {
+      throw new SeqstepError(method, answer);
+    }
+    return answer.response as MessageShape<O>;
+  }
+
+  /** Makes a call, all attempts of it; always settles, and rejects for no answer of a server. */
+  protected abstract send(call: Call): Promise<Answer>;
+
+  /** Closes the connections. */
+  abstract close(): void;
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+function metadataOf({ customerId, provider, requestId, metadata = [] }: CallOptions): (readonly [string, string])[] {
+  const named: [string, string | undefined][] = [
+    ["x-customer-id", customerId],
+    ["x-provider-name", provider],
+    ["x-request-id", requestId],
+  ];
+  return [...named.filter((pair): pair is [string, string] => pair[1] !== undefined), ...metadata];
+}
+
+/** Certificates, in PEM. */
+export interface Tls {
+  ca?: Buffer;
+  cert?: Buffer;
+  key?: Buffer;
+}
+
+/**
+ * The certificates of a channel to HOST:PORT, or undefined for plaintext.
+ *
+ * @throws A file cannot be read or is no certificate; plaintext would leave this machine, or come with certificates.
+ */
+export function tlsOf(address: string, options: ClientOptions): Tls | undefined {
+  const { caFile, certificateFile, keyFile, plaintext } = options;
+  if (plaintext) {
+    if (caFile !== undefined || certificateFile !== undefined || keyFile !== undefined) {
+      throw new TypeError("plaintext has no use for certificates");
+    }
+    if (plaintext === "loopback" && !isLoopback(address)) {
+      throw new TypeError(`plaintext would leave this machine: ${address}`);
+    }
+    return undefined;
+  }
+  if ((certificateFile === undefined) !== (keyFile === undefined)) {
+    throw new TypeError("a client certificate is a chain and a key");
+  }
+  return {
+    ...(caFile !== undefined && { ca: certificates(caFile) }),
+    ...(certificateFile !== undefined && { cert: certificates(certificateFile) }),
+    ...(keyFile !== undefined && { key: readFileSync(keyFile) }),
+  };
+}
+
+function certificates(file: string): Buffer {
+  const pem = readFileSync(file);
+  // Node takes a file without any for an authority that vouches for nobody.
+  new X509Certificate(pem);
+  return pem;
+}
+
+function isLoopback(address: string): boolean {
+  return /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/.test(address);
+}
