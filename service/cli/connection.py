@@ -1,16 +1,20 @@
-"""`seqstep connection`: stores, lists, checks and deletes customers' credentials at providers."""
+"""`seqstep connection`: stores, lists, checks and deletes customers' credentials at providers.
+
+Either in the database that the settings name, or, given an address, by a service's `ConnectionService`.
+"""
 
 import getpass
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from service.cli import context, output
+from service.cli import context, options, output
 from service.cli.credentials import (
     parse_credentials,
     read_client_secret,
@@ -34,9 +38,20 @@ from service.domain.step import Provider
 from service.history import HistoryAdministration
 from service.providers import credential_kinds, providers
 
+if TYPE_CHECKING:
+    from service.cli import connection_calls
+
 cli = typer.Typer(help="Customers' credentials at providers.", no_args_is_help=True, add_completion=False)
 
-App = Annotated[str, typer.Option("--app", help="The application that owns the connection.", show_default=False)]
+App = Annotated[
+    str | None,
+    typer.Option(
+        "--app",
+        help="The application that owns the connection, in the database of the settings; with an address, the key says it.",
+        show_default=False,
+    ),
+]
+OneApp = Annotated[str, typer.Option("--app", help="The application that owns the connections.", show_default=False)]
 Customer = Annotated[
     str, typer.Option("--customer", help="The application's own id of the customer.", show_default=False)
 ]
@@ -55,6 +70,66 @@ Json = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
 _CHECK_SECONDS = 20.0
 
 
+@cli.callback()
+def choose(
+    ctx: typer.Context,
+    address: Annotated[
+        str | None,
+        typer.Option(envvar="SEQSTEP_ADDRESS", help="A service to do it by, as HOST:PORT, where no --app is named."),
+    ] = None,
+    api_key_file: options.ApiKeyFile = None,
+    timeout: options.Timeout = options.DEFAULT_TIMEOUT,
+    tls: options.UseTls = None,
+    tls_ca: options.TlsCa = None,
+    tls_cert: options.TlsCert = None,
+    tls_key: options.TlsKey = None,
+) -> None:
+    """Store, try and delete customers' credentials at providers.
+
+    In the database of the settings with --app, or by a service with --address, for the application whose key that is; it has
+    to be one that may manage connections.
+    """
+
+    def service() -> "connection_calls.ServiceOptions":
+        from service.cli import connection_calls, grpc_call  # noqa: PLC0415  # gRPC is slow to load
+
+        if address is None:
+            usage_error("give --app for the database of the settings, or `seqstep connection --address` for a service")
+        return connection_calls.ServiceOptions(
+            address=address,
+            api_key=options.read_api_key(api_key_file, needed=tls_cert is None),
+            tls=grpc_call.tls_options(address, tls=tls, ca=tls_ca, certificate=tls_cert, key=tls_key),
+            timeout=timeout,
+        )
+
+    source = ctx.get_parameter_source("address")
+    is_named = source is not None and source.name == "COMMANDLINE"
+    ctx.obj = _Where(service, is_named=is_named, has_address=address is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """Where a command is carried out.
+
+    Attributes:
+        service: Reads the options of a call.
+        is_named: Whether the command line names an address, and not the environment.
+        has_address: Whether there is one.
+    """
+
+    service: "Callable[[], connection_calls.ServiceOptions]"
+    is_named: bool
+    has_address: bool
+
+    def find(self, app: str | None) -> "connection_calls.ServiceOptions | None":
+        """The options of a call; None for the database, in which `app` owns the connections."""
+        if app is None:
+            return self.service()
+        if self.is_named:
+            usage_error("--app is for the database of the settings; a service knows the application by its key")
+        return None
+
+
 @asynccontextmanager
 async def _connections() -> AsyncIterator[tuple[Applications, ConnectionAdministration]]:
     async with open_store() as store:
@@ -63,7 +138,7 @@ async def _connections() -> AsyncIterator[tuple[Applications, ConnectionAdminist
 
 
 @cli.command("set")
-def set_(app: App, customer: Customer, provider: ProviderOption) -> None:
+def set_(ctx: typer.Context, customer: Customer, provider: ProviderOption, app: App = None) -> None:
     """Store a customer's credentials, in the place of any earlier ones.
 
     On a terminal they are asked for and not shown. Otherwise they are read from standard input: an API key in a line, or
@@ -73,11 +148,19 @@ def set_(app: App, customer: Customer, provider: ProviderOption) -> None:
     if not credential_kinds(provider):
         usage_error(f"{provider.title} cannot change a single step, so there is no use for a connection to it")
     _check_customer(customer)
+    service = ctx.obj.find(app)
     credentials = read_from_terminal(provider) if sys.stdin.isatty() else parse_credentials(provider, sys.stdin.read())
+    if service is not None:
+        from service.cli import connection_calls  # noqa: PLC0415  # gRPC is slow to load
+
+        changed = connection_calls.set_connection(service, customer, provider, credentials)
+        done = "set" if changed else "was set with the same credentials before, and left as it is"
+        typer.echo(f"connection of {customer} to {provider.title} {done}; `seqstep connection check` tries it")
+        return
 
     async def main() -> bool:
         async with _connections() as (applications, connections):
-            application = await applications.find(app)
+            application = await applications.find(str(app))
             return await connections.set(application.id, customer, provider, credentials)
 
     verb = "replaced" if run(main) else "made"
@@ -86,28 +169,61 @@ def set_(app: App, customer: Customer, provider: ProviderOption) -> None:
 
 @cli.command("list")
 def list_(
+    ctx: typer.Context,
     app: Annotated[str | None, typer.Option("--app", help="Only those of this application.")] = None,
     customer: Annotated[str | None, typer.Option("--customer", help="Only those of this customer.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List connections, without their credentials."""
+    """List connections, without their credentials; by a service if it has an address and no --app is named."""
+    if app is None and ctx.obj.has_address:
+        from service.cli import connection_calls  # noqa: PLC0415  # gRPC is slow to load
+
+        found = connection_calls.list_connections(ctx.obj.find(app), customer)
+        connection_calls.print_connections(found, as_json=as_json)
+        return
     _print_connections(app, customer, None, as_json=as_json)
 
 
 @cli.command()
-def show(app: App, customer: Customer, provider: ProviderOption, as_json: Json = False) -> None:
+def show(
+    ctx: typer.Context, customer: Customer, provider: ProviderOption, app: App = None, as_json: Json = False
+) -> None:
     """Show one connection, without its credentials."""
+    service = ctx.obj.find(app)
+    if service is not None:
+        from service.cli import connection_calls  # noqa: PLC0415  # gRPC is slow to load
+
+        found = connection_calls.get_connection(service, customer, provider)
+        connection_calls.print_connections([found], as_json=as_json)
+        return
     if not _print_connections(app, customer, provider, as_json=as_json):
         print_error(f"{customer} has no connection to {provider.title} in {app}")
         raise typer.Exit(1)
 
 
 @cli.command()
-def check(app: App, customer: Customer, provider: ProviderOption) -> None:
+def check(ctx: typer.Context, customer: Customer, provider: ProviderOption, app: App = None) -> None:
     """Try a connection by one cheap read at the provider, and say what is wrong; exit status 1 if it does not work.
 
     A connection that is marked needs_reauth is tried by a renewal of its token first, and is active again if that succeeds.
     """
+    service = ctx.obj.find(app)
+    if service is not None:
+        from service.cli import connection_calls  # noqa: PLC0415  # gRPC is slow to load
+
+        wrong = connection_calls.check_connection(service, customer, provider)
+    else:
+        with Console(stderr=True).status(f"Asking {provider.title} …"):
+            wrong = _check_here(str(app), customer, provider)
+    for each in wrong:
+        print_error(each)
+    if wrong:
+        raise typer.Exit(1)
+    typer.echo(f"connection of {customer} to {provider.title} works")
+
+
+def _check_here(app: str, customer: str, provider: Provider) -> list[str]:
+    """Tries a connection of the database; returns what is wrong with it."""
     from service import app as composition  # noqa: PLC0415  # gRPC and HTTP are slow to load
     from service.upstream.connection_check import check_connection  # noqa: PLC0415
 
@@ -124,33 +240,34 @@ def check(app: App, customer: Customer, provider: ProviderOption) -> None:
                 return failure.problems
             return await check_connection(sessions[provider], connection, connections.renewed, deadline)
 
-    with Console(stderr=True).status(f"Asking {provider.title} …"):
-        problems = run(main)
-    for problem in problems:
-        print_error(stated(problem).detail)
-    if problems:
-        raise typer.Exit(1)
-    typer.echo(f"connection of {customer} to {provider.title} works")
+    return [stated(problem).detail for problem in run(main)]
 
 
 @cli.command()
-def delete(app: App, customer: Customer, provider: ProviderOption) -> None:
+def delete(ctx: typer.Context, customer: Customer, provider: ProviderOption, app: App = None) -> None:
     """Delete a connection with its credentials."""
+    service = ctx.obj.find(app)
 
     async def main() -> bool:
         async with _connections() as (applications, connections):
-            application = await applications.find(app)
+            application = await applications.find(str(app))
             return await connections.delete(application.id, customer, provider)
 
-    if not run(main):
-        print_error(f"{customer} has no connection to {provider.title} in {app}")
+    if service is not None:
+        from service.cli import connection_calls  # noqa: PLC0415  # gRPC is slow to load
+
+        deleted = connection_calls.delete_connection(service, customer, provider)
+    else:
+        deleted = run(main)
+    if not deleted:
+        print_error(f"{customer} has no connection to {provider.title}" + (f" in {app}" if app else ""))
         raise typer.Exit(1)
     typer.echo(f"connection of {customer} to {provider.title} deleted")
 
 
 @cli.command("set-client-secret")
 def set_client_secret(
-    app: App,
+    app: OneApp,
     provider: ProviderOption,
     client_id: Annotated[
         str | None,

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from sandbox import seed
 from service.connections import Applications, ConnectionAdministration, StoreUnavailable
-from service.domain.credentials import OAuthCredentials, Secret
+from service.domain.credentials import Secret
 from service.domain.step import Provider
 from tests.support.service import CUSTOMER, RunningService, outreach_grant, running_service
 from tests.support.waiting import until
@@ -111,10 +111,10 @@ async def test_what_was_set_last_is_not_set_again(manage: Manager) -> None:
 async def test_a_repetition_after_a_renewal_leaves_the_renewed_grant(manage: Manager) -> None:
     await manage("SetConnection", **named("other", "outreach"), oauth=grant("expired"))
     assert (await manage.service.update(*OUTREACH_STEP, customer="other", subject="One")).errors == []
-    renewed = await stored(manage.service, "other")
+    renewed = await manage.service.stored_grant("other")
     again = await manage("SetConnection", **named("other", "outreach"), oauth=grant("expired"))
     assert not again.changed
-    assert await stored(manage.service, "other") == renewed != outreach_grant("expired")
+    assert await manage.service.stored_grant("other") == renewed != outreach_grant("expired")
     assert (await manage.service.update(*OUTREACH_STEP, customer="other", subject="Two")).errors == []
 
 
@@ -332,16 +332,6 @@ async def test_changes_are_in_the_log_and_secrets_are_not(manage: Manager) -> No
     calls = [(line["method"], line["provider_calls"]) for line in lines if line["event"] == "call"]
     assert calls == [("SetConnection", 0), ("SetConnection", 0), ("CheckConnection", 1), ("DeleteConnection", 0)]
     assert "a secret key" not in str(lines)
-
-
-async def stored(service: RunningService, customer: str) -> OAuthCredentials:
-    caller = await service.applications.authenticate(service.key.reveal())
-    async for batch in service.connections._batches(caller.application_id, Provider("outreach")):
-        for each in batch.readable:
-            credentials = each.connection.credentials
-            if each.key.customer_id == customer and isinstance(credentials, OAuthCredentials):
-                return credentials
-    raise AssertionError("there is no such connection")
 
 
 METHODS = ("SetConnection", "GetConnection", "ListConnections", "CheckConnection", "DeleteConnection")

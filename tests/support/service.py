@@ -182,6 +182,16 @@ class RunningService:
             *more,
         )
 
+    async def stored_grant(self, customer: str) -> OAuthCredentials:
+        """Returns a customer's grant at Outreach as it is stored."""
+        caller = await self.applications.authenticate(self.key.reveal())
+        async for batch in self.connections._batches(caller.application_id, Provider("outreach")):
+            for each in batch.readable:
+                credentials = each.connection.credentials
+                if each.key.customer_id == customer and isinstance(credentials, OAuthCredentials):
+                    return credentials
+        raise AssertionError(f"{customer} has no grant at Outreach")
+
     def provider_calls(self, provider: str | None = None) -> list[str]:
         """Returns the requests that the sandbox received, as `METHOD /path`."""
         return [f"{call['method']} {call['path']}" for call in self.sandbox.calls(provider)]
