@@ -27,7 +27,7 @@ async def kept(tmp_path: Path) -> AsyncIterator[RunningService]:
 async def test_changes_are_listed_read_and_taken_back(kept: RunningService) -> None:
     given: Any = {"customer_id": CUSTOMER, "provider": "outreach"}
     began = datetime.now(UTC)
-    async with AsyncClient(kept.app.rpc.address, api_key=kept.key.reveal()) as client:
+    async with AsyncClient(kept.app.rpc.address, api_key=kept.key.reveal(), plaintext=True) as client:
         made = await client.update_step(HELLO, request_id="r-1", **given)
         listed = await client.list_step_changes(
             sequence_id=SEQUENCE, sequence_step_id=STEP, of_request_id="r-1", start=began - timedelta(hours=1), **given
@@ -57,7 +57,7 @@ async def test_changes_are_listed_read_and_taken_back(kept: RunningService) -> N
 async def test_the_blocking_client_takes_back_the_same(kept: RunningService) -> None:
     def work() -> tuple[Any, ...]:
         given: Any = {"customer_id": CUSTOMER, "provider": "outreach"}
-        with Client(kept.app.rpc.address, api_key=kept.key.reveal()) as client:
+        with Client(kept.app.rpc.address, api_key=kept.key.reveal(), plaintext=True) as client:
             made = client.update_step(HELLO, **given)
             [change] = client.list_step_changes(**given).step_changes
             return (
@@ -74,7 +74,7 @@ async def test_the_blocking_client_takes_back_the_same(kept: RunningService) -> 
 
 async def test_a_revert_that_is_not_answered_is_unknown(kept: RunningService) -> None:
     given: Any = {"customer_id": CUSTOMER, "provider": "outreach"}
-    async with AsyncClient(kept.app.rpc.address, api_key=kept.key.reveal()) as client:
+    async with AsyncClient(kept.app.rpc.address, api_key=kept.key.reveal(), plaintext=True) as client:
         made = await client.update_step(HELLO, **given)
         kept.sandbox.order_fault(provider="outreach", method="PATCH", hang=True, times=None)
         with pytest.raises(OutcomeUnknown):

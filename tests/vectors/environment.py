@@ -85,6 +85,7 @@ async def running_environment(folder: Path) -> AsyncIterator[VectorEnvironment]:
         settings = {
             "SEQSTEP_DATABASE_URL": f"sqlite:///{folder}/store.sqlite3",
             "SEQSTEP_ENCRYPTION_KEYS": generate_key(),
+            "SEQSTEP_HISTORY_DAYS": "30",
             **provider_settings(sandbox.url),
         }
         store = Store.open(settings["SEQSTEP_DATABASE_URL"])
