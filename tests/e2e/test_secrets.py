@@ -217,6 +217,57 @@ async def test_no_failure_writes_a_secret(tmp_path: Path) -> None:
     search.check()
 
 
+async def test_the_texts_of_a_history_are_in_no_log_metric_or_file(tmp_path: Path) -> None:
+    search = Search()
+    subject, body, note = (f"{MARK}-{name} text" for name in ("subject", "body", "note"))
+    search.secrets |= {subject, body, note}
+    ids = {"sequence_id": seed.APOLLO_SEQUENCE_INACTIVE, "sequence_step_id": seed.APOLLO_STEP_INACTIVE_PLAIN}
+    http = f"127.0.0.1:{free_port()}"
+    environment = {"SEQSTEP_HISTORY_DAYS": "30", "SEQSTEP_HTTP_ADDRESS": http, "SEQSTEP_LOG_LEVEL": "debug"}
+    async with prepared_deployment(f"sqlite:///{tmp_path}/store.sqlite3", **environment) as deployment:
+        headers = {"x-customer-id": "acme", "x-provider-name": "apollo", "x-api-key": deployment.api_key}
+        search.secrets |= {deployment.keys}
+        async with server_process(tmp_path, deployment.environment) as server, service_stub(server.address) as stub:
+
+            async def call(method: str, **more: Any) -> Any:
+                request = getattr(pb, f"{method}Request")(**more)
+                made = getattr(stub, method)(request, metadata=tuple(headers.items()), timeout=20)
+                answer = await call_result(made, getattr(pb, f"{method}Response")())
+                search.wrote("details", repr([error.detail for error in answer.errors]) + repr(await made.details()))
+                search.wrote("trailers", repr(answer.trailers) if not answer.changes else "")
+                return answer.response
+
+            async def update(text: str, **more: Any) -> Any:
+                record = pb.SequenceStepRecord(template=pb.StepTemplate(subject=subject + text, body=f"<p>{body}</p>"))
+                record.custom_fields["note"] = note
+                return await call("UpdateStep", **ids, record=record, **more)
+
+            made = await update("")
+            for fault in ({"status": 422, "body": {"error": "refused"}}, {"status": 500, "body": "", "when": "after"}):
+                deployment.sandbox.order_fault(provider="apollo", method="PUT", **fault)
+                assert (await update(" again")).errors
+            listed = await call("ListStepChanges")
+            assert subject in str(listed)
+            assert subject in str(await call("GetStepChange", change_id=made.change_id))
+            assert (await call("RevertStepChange", change_id=made.change_id)).errors
+            assert not (await call("RevertStepChange", change_id=made.change_id, overwrite=True)).errors
+            for path in ("/step_changes", f"/step_changes/{made.change_id}"):
+                async with plain_client(base_url=f"http://{http}", headers=headers) as client:
+                    assert subject in (await client.get(path)).text
+            # Rows that cannot be decrypted, and a table that is gone.
+            for statement in ("UPDATE step_changes SET key_id = 'gone'", "ALTER TABLE step_changes RENAME TO hidden"):
+                async with deployment.store.begin() as connection:
+                    await connection.execute(text(statement))
+                for method in ("GetStepChange", "RevertStepChange"):
+                    assert (await call(method, change_id=made.change_id)).errors
+                await update(" at the end")
+                await call("ListStepChanges")
+            await scraped(search, http)
+        search.wrote("log", server.log.read_bytes())
+    search_files(search, tmp_path)
+    search.check()
+
+
 def search_files(search: Search, folder: Path) -> None:
     for file in folder.glob("store.sqlite3*"):
         search.wrote(file.name, file.read_bytes())

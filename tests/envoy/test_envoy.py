@@ -7,6 +7,7 @@ import shutil
 import signal
 import struct
 import sys
+import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -397,6 +398,10 @@ async def test_the_http_server_is_reached_and_metrics_are_not(tmp_path: Path) ->
             assert (answer.status_code, answer.headers["x-request-id"]) == (200, "rest-1")
             assert [change["field"] for change in answer.json()["changes"]] == ["template.subject"]
         assert (await client.get("/openapi.json")).status_code == 200
+        for path in ("/step_changes", "/engagement/v2/step_changes?page_size=1", f"/step_changes/{uuid.uuid4()}"):
+            assert (await client.get(path, headers=metadata(front))).json()["errors"][0][
+                "code"
+            ] == "NOT_IMPLEMENTED_ERROR"
         for inside in ("/metrics", "/healthz", "/readyz", "/sequences/..%2fmetrics", "/sequences/../metrics"):
             assert (await client.get(inside)).status_code in (400, 404)
 

@@ -50,7 +50,8 @@ async def test_grpcurl_describes_and_calls(server: RunningGrpcServer, which: str
     for symbol in ("google.rpc.BadRequest", "grpc.health.v1.Health.Check", "grpc.reflection.v1.ServerReflection"):
         assert symbol in await run(*plain, server.grpc.address, "describe", symbol)
     assert await run(*plain, server.grpc.address, "list", SERVICE_NAME) == "".join(
-        f"{SERVICE_NAME}.{name}\n" for name in ("GetStep", "ListSteps", "UpdateStep")
+        f"{SERVICE_NAME}.{name}\n"
+        for name in ("GetStep", "GetStepChange", "ListStepChanges", "ListSteps", "RevertStepChange", "UpdateStep")
     )
     await run(*plain, *HEADERS, "-d", '{"record": {}}', server.grpc.address, METHOD)
     assert len(server.updates) == 1
