@@ -1,108 +1,90 @@
-"""Changes the subject of a step with the generated stubs alone, and tells the outcomes apart.
+"""Reads a step, changes its subject, and says what became of it.
 
 Against `make sandbox` and `make serve`:
 
-    SEQSTEP_API_KEY="$(cat var/api-key)" .venv/bin/python clients/python/update_step.py [HOST:PORT [CA.pem]]
+    SEQSTEP_API_KEY="$(cat var/api-key)" .venv/bin/python clients/python/update_step.py --plaintext
+
+Exit status: 0 changed, or nothing to change · 1 not applied · 2 wrong usage · 3 outcome unknown · 4 partially applied · 5 the call
+was refused or the service cannot be reached, and nothing was changed.
 """
 
+import argparse
 import os
 import sys
-from dataclasses import dataclass, field
-from pathlib import Path
+import traceback
 
-import grpc
-from engagement.v1 import envelope_pb2
-from engagement.v1 import sequence_step_service_pb2 as pb
-from engagement.v1 import sequence_step_service_pb2_grpc as pb_grpc
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
+from seqstep_client import (
+    CallRefused,
+    Client,
+    InvalidArgument,
+    NotApplied,
+    PartiallyApplied,
+    StepUpdate,
+    Tls,
+    UpdateFailed,
+)
 
-OUTCOMES = {
-    envelope_pb2.ERROR_OUTCOME_NOT_APPLIED: "nothing was changed",
-    envelope_pb2.ERROR_OUTCOME_PARTIALLY_APPLIED: (
-        "some of it was changed, as listed; once the error is dealt with, repeating the call does the rest"
-    ),
-    envelope_pb2.ERROR_OUTCOME_UNKNOWN: "it may have been changed; repeating the call is safe and settles it",
-}
+SEQUENCE, STEP = "7", "101"
 
 
-@dataclass
-class Details:
-    """What the `google.rpc.Status` details of a failed call say; a message that did not come is empty."""
-
-    response: pb.UpdateStepResponse = field(default_factory=pb.UpdateStepResponse)
-    bad_request: error_details_pb2.BadRequest = field(default_factory=error_details_pb2.BadRequest)
-    retry_info: error_details_pb2.RetryInfo = field(default_factory=error_details_pb2.RetryInfo)
-    error_info: error_details_pb2.ErrorInfo = field(default_factory=error_details_pb2.ErrorInfo)
-
-
-def open_channel(target: str, ca: str | None) -> grpc.Channel:
-    """A channel with TLS that trusts the authorities in a PEM file, or a plaintext one."""
-    if ca is None:
-        return grpc.insecure_channel(target)
-    return grpc.secure_channel(target, grpc.ssl_channel_credentials(Path(ca).read_bytes()))
-
-
-def details_of(error: grpc.RpcError) -> Details:
-    """The details of a status other than OK."""
-    found = Details()
-    status = rpc_status.from_call(error)
-    for detail in status.details if status is not None else ():
-        for message in (found.response, found.bad_request, found.retry_info, found.error_info):
-            detail.Unpack(message)  # fills the message if the detail is of its type
-    return found
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Reads a step and changes its subject.")
+    parser.add_argument("address", nargs="?", default="127.0.0.1:50051", metavar="HOST:PORT")
+    parser.add_argument("--plaintext", action="store_true", help="do without TLS, as for a service on this machine")
+    parser.add_argument("--ca", metavar="PEM", help="the authorities to trust, in the place of those that gRPC brings")
+    parser.add_argument("--certificate", metavar="PEM", help="a client certificate, with --private-key")
+    parser.add_argument("--private-key", metavar="PEM")
+    given = parser.parse_args()
+    try:
+        tls = None if given.plaintext else Tls.from_files(given.ca, given.certificate, given.private_key)
+        client = Client(given.address, api_key=os.environ["SEQSTEP_API_KEY"], tls=tls, plaintext=given.plaintext)
+    except KeyError:
+        parser.error("SEQSTEP_API_KEY has to be set")
+    except (InvalidArgument, OSError) as error:
+        parser.error(str(error))
+    with client:
+        return change_subject(client, "Hello {{first_name}}")
 
 
-def show(response: pb.UpdateStepResponse) -> bool:
-    """Prints what became of the update, and returns whether it succeeded."""
-    for change in response.changes:
-        print(f"{change.field} is now {change.after.string_value!r}")
-    for warning in response.warnings:
+def change_subject(client: Client, subject: str) -> int:
+    """Writes only over what was read, and returns the exit status."""
+    try:
+        step = client.get_step(SEQUENCE, STEP, customer_id="acme", provider="outreach", with_bodies=False)
+        # What is not given stays as it is; an empty string would empty it.
+        update = StepUpdate(sequence_id=SEQUENCE, sequence_step_id=STEP, subject=subject, etag=step.etag)
+        result = client.update_step(update, customer_id="acme", provider="outreach", timeout=10)
+    except UpdateFailed as failure:
+        for error in failure.errors:
+            print(f"{error.code}: {error.detail or error.title}")
+        for change in failure.changes:
+            print(f"  before that, {change.field} became {change.after!r}")
+        if failure.retry_after is not None:
+            print(f"  repeat the call in {failure.retry_after:g} s")
+        print(f"  {failure.outcome.name}; request id {failure.request_id}")
+        return exit_status(failure)
+    for change in result.changes:
+        print(f"{change.field} is now {change.after!r}")
+    for warning in result.warnings:
         print(f"{warning.problem_type}: {warning.detail}")
-    for error in response.errors:
-        print(f"{error.code}: {error.detail}")
-        print(f"  {OUTCOMES.get(error.meta.outcome, 'no outcome')}; request id {error.meta.request_id}")
-        if error.meta.HasField("retry_after"):
-            print(f"  repeat the call in {error.meta.retry_after.ToTimedelta().total_seconds():g} s")
-        if error.meta.HasField("cause"):
-            print(f"  the provider answered {error.meta.cause.code}")
-    return not response.errors
+    return 0
 
 
-def show_status(code: grpc.StatusCode, message: str | None, details: Details) -> bool:
-    """Prints why a call ended with a status other than OK; it has never succeeded then."""
-    print(f"{code.name}: {message}")
-    for violation in details.bad_request.field_violations:
-        print(f"  {violation.field}: {violation.description}")
-    if not details.response.errors:
-        # The service did not say it: the connection broke, or this side's deadline came first.
-        print(f"  {OUTCOMES[envelope_pb2.ERROR_OUTCOME_UNKNOWN]}")
-    return show(details.response)
-
-
-def main(target: str = "127.0.0.1:50051", ca: str | None = None) -> int:
-    request = pb.UpdateStepRequest(
-        sequence_id="7",
-        sequence_step_id="101",
-        # What is not set stays as it is; an empty string would empty it.
-        record=pb.SequenceStepRecord(template=pb.StepTemplate(subject="Hello {{first_name}}")),
-    )
-    metadata = (
-        ("x-api-key", os.environ["SEQSTEP_API_KEY"]),
-        ("x-customer-id", "acme"),
-        ("x-provider-name", "outreach"),
-    )
-    with open_channel(target, ca) as channel:
-        stub = pb_grpc.SequenceStepServiceStub(channel)
-        try:
-            response = stub.UpdateStep(request, metadata=metadata, timeout=10)
-        except grpc.RpcError as error:
-            # The call was wrong or could not be served; with `x-error-mode: status`, every failure comes this way.
-            show_status(error.code(), error.details(), details_of(error))
+def exit_status(failure: UpdateFailed) -> int:
+    match failure:
+        case CallRefused():
+            return 5  # nothing was changed
+        case NotApplied():
             return 1
-    # The status is OK, but the update may have failed for the customer: `errors` tells.
-    return 0 if show(response) else 1
+        case PartiallyApplied():
+            return 4  # repeating the call does the rest, once the error is dealt with
+        case _:
+            return 3  # repeating the call is safe and settles it
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    try:
+        sys.exit(main())
+    except Exception:  # noqa: BLE001
+        # Python itself would end with 1, which is that of "not applied".
+        traceback.print_exc()
+        sys.exit(3)

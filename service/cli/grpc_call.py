@@ -1,6 +1,7 @@
 """Makes one call of the service and prints its result."""
 
 import asyncio
+import traceback
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import IntEnum
@@ -164,6 +165,10 @@ def call(
         else:
             print_failure(failure)
         raise typer.Exit(_status(failure)) from None
+    except Exception:  # noqa: BLE001
+        # Python itself would end with 1, which is that of "not applied".
+        err.print(Text(traceback.format_exc()))
+        raise typer.Exit(Exit.UNKNOWN) from None
 
 
 async def _call(options: CallOptions, make: Callable[[AsyncClient], Coroutine[Any, Any, T]]) -> T:

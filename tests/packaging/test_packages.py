@@ -127,7 +127,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 def test_the_wheel_of_the_client_needs_grpc_and_protobuf_alone(wheel: zipfile.ZipFile) -> None:
     metadata = Parser().parsestr(wheel.read(f"seqstep_client-{VERSION}.dist-info/METADATA").decode())
     required = {Requirement(each).name for each in metadata.get_all("Requires-Dist", [])}
-    assert required == {"grpcio", "grpcio-status", "protobuf"}
+    assert required == {"grpcio", "googleapis-common-protos", "protobuf"}
     assert metadata["License-Expression"] == "Apache-2.0"
 
 
