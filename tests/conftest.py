@@ -1,8 +1,10 @@
-"""The fixtures that tests of several folders use, and the line that the fault matrix ends with."""
+"""The fixtures that tests of several folders use, which tests run in one process, and the line of the fault matrix."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests.support.certificates import authority, mutual_tls_files, tls_files
 from tests.support.databases import database_url, postgresql_server
@@ -12,6 +14,36 @@ __all__ = ["authority", "database_url", "mutual_tls_files", "postgresql_server",
 
 OVER_DEADLINE: Final = "over_deadline"
 """What a test records the seconds as by which a response was later than its deadline; negative if it was earlier."""
+
+TOGETHER: Final[Mapping[str, str]] = {
+    "tests/deploy/test_chart.py": "Helm, which Go compiles",
+    "tests/deploy/test_first_day.py": "Helm, which Go compiles",
+    "tests/rpc/test_reflection_tools.py": "tools that Go compiles",
+    "tests/readme/test_tools.py": "tools that Go compiles",
+    "tests/packaging/test_image.py": "the image",
+    "tests/docs/test_pages.py": "the site",
+    "tests/packaging/test_packages.py": "a wheel",
+    # Where there are no private networks, both take the ports of the pages.
+    "tests/readme/test_readme.py": "commands of pages",
+    "tests/readme/test_tutorial.py": "commands of pages",
+}
+"""Files whose tests run in one process with the others of the same word: what they share takes long to make."""
+
+
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Gives each test to the process that is free, and those that belong together to one.
+
+    xdist's own `loadgroup` does nothing under pytest 9.2, which does not let it rename tests.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return TOGETHER.get(nodeid.partition("::")[0], nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling | None:
+    """Where `--dist loadgroup` is asked for."""
+    return Scheduling(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

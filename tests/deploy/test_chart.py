@@ -58,7 +58,7 @@ VALUE_SETS: dict[str, dict[str, Any]] = {
 }
 
 slow = pytest.mark.slow
-pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("helm")]
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(params=VALUE_SETS)

@@ -86,7 +86,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("site")
 def test_the_site_has_every_page_and_loads_nothing_from_elsewhere(site: Path) -> None:
     pages = list(site.rglob("*.html"))
     assert {f"docs/{path.stem}.html" for path in (ROOT / "docs").glob("*.md")} | {"index.html", "search.html"} <= {
@@ -102,7 +101,6 @@ def test_the_site_has_every_page_and_loads_nothing_from_elsewhere(site: Path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("site")
 @needs_chromium
 async def test_the_site_is_searched_without_a_server(site: Path) -> None:
     asked: list[str] = []

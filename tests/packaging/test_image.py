@@ -75,7 +75,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     return Image(folder / "opt/seqstep/bin/python", folder / "opt")
 
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("image")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_the_image_has_the_service_and_no_sandbox(image: Image) -> None:

@@ -14,10 +14,6 @@ PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 COMMANDS = [code for _, code, _ in commands(PAGE.read_text()) if code not in NOT_PLAYED]
 
 
-# The page is played once for all of them, by one process; where there are no private networks, its ports are fixed.
-pytestmark = pytest.mark.xdist_group("readme")
-
-
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> list[Played]:
     return play_as_reader(PAGE, tmp_path_factory.mktemp("reader"))

@@ -23,10 +23,6 @@ CALLS = [
 ]
 
 
-# Go compiles grpcurl once for all of them.
-pytestmark = pytest.mark.xdist_group("tools")
-
-
 @pytest.fixture(scope="module")
 def grpcurls() -> dict[str, str]:
     current = go_tool(GRPCURL)

@@ -11,8 +11,6 @@ PAGE = Path(__file__).parents[2] / "docs" / "tutorial.md"
 
 
 @pytest.mark.slow
-# As for the README, where there are no private networks.
-@pytest.mark.xdist_group("readme")
 def test_every_command_of_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
     played = play_as_reader(PAGE, tmp_path)
     assert [each.command for each in played] == [
