@@ -245,3 +245,14 @@ async def test_what_cannot_be_decrypted_is_listed_without_its_kind(customer: Out
     await customer.set_columns(ciphertext=b"damaged")
     [damaged] = await customer.administration.page(customer.application_id, 10)
     assert (damaged.credentials, damaged.expires_at) == (None, None)
+
+
+async def test_a_refused_token_is_looked_up_anew_before_it_is_renewed(customer: OutreachCustomer) -> None:
+    await customer.connect(ends_in=3600)
+    await customer.set_columns(refresh_error="invalid_client", refresh_error_at=time.time())
+    refused = await customer.usable()
+    # Meanwhile another process stores what is good; what this one remembers says that renewing is of no use.
+    new = await customer.connect(ends_in=3600, access_token="another")
+    connection = await customer.connections.renewed(refused, Deadline.after(20))
+    assert access_token(connection) == new.access_token.reveal()
+    assert customer.token_requests == 0

@@ -131,6 +131,18 @@ async def test_a_connection_that_needs_a_new_grant_takes_the_same_one(manage: Ma
     assert again.connection.state == pb.CONNECTION_STATE_ACTIVE
 
 
+async def test_a_check_renews_what_was_given_up_and_works_again(manage: Manager) -> None:
+    await manage("SetConnection", **named("other", "outreach"), oauth=grant("expired"))
+    refusing = {"provider": "outreach", "path": "oauth/token", "status": 400, "body": {"error": "invalid_grant"}}
+    manage.service.sandbox.order_fault(**refusing, times=2)
+    refused = await manage("CheckConnection", **named("other", "outreach"))
+    assert [error.code for error in refused.errors] == ["UNAUTHORIZED_ERROR"]
+    assert refused.connection.state == pb.CONNECTION_STATE_NEEDS_REAUTH
+    found = await manage("CheckConnection", **named("other", "outreach"))
+    assert (list(found.errors), found.connection.state) == ([], pb.CONNECTION_STATE_ACTIVE)
+    assert found.connection.state_reason == "token renewed"
+
+
 async def test_validate_only_stores_nothing(manage: Manager) -> None:
     checked = await manage("SetConnection", **named("new"), api_key=KEY, validate_only=True)
     assert not checked.changed
@@ -328,8 +340,13 @@ async def test_changes_are_in_the_log_and_secrets_are_not(manage: Manager) -> No
     assert [line for line in lines if line["event"] == "connection changed"] == [
         known | {"action": action, "request_id": "req-1", "log_level": "info"} for action in ("set", "deleted")
     ]
-    assert all(0 < line["ms"] < 60_000 for line in lines if line["event"] == "call")
-    calls = [(line["method"], line["provider_calls"]) for line in lines if line["event"] == "call"]
+    ends = [line for line in lines if line["event"] == "call"]
+    assert {(line["customer"], line["provider"], line["application"]) for line in ends} == {
+        ("new", "apollo", "billing")
+    }
+    assert not any("http_status" in line for line in ends)
+    assert all(0 < line["ms"] < 60_000 for line in ends)
+    calls = [(line["method"], line["provider_calls"]) for line in ends]
     assert calls == [("SetConnection", 0), ("SetConnection", 0), ("CheckConnection", 1), ("DeleteConnection", 0)]
     assert "a secret key" not in str(lines)
 
@@ -356,6 +373,31 @@ async def test_bytes_that_are_no_request(manage: Manager, method: str, data: byt
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await call(data, metadata=(("x-api-key", manage.key.reveal()),), timeout=20)
     assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_text_in_the_place_of_a_name_is_not_logged(manage: Manager) -> None:
+    with capture_logs() as lines:
+        await manage.refused("GetConnection", **named("Dear customer, é", "hunter2"))
+    [line] = [line for line in lines if line["event"] == "call"]
+    assert not {"customer", "provider"} & line.keys()
+    assert "hunter2" not in str(lines)
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"), [(0, 100), (1, 1), (100, 100), (1000, 1000), (1001, 1000), (2**31 - 1, 1000)]
+)
+async def test_a_page_is_not_longer_than_it_may_be(
+    manage: Manager, monkeypatch: pytest.MonkeyPatch, asked: int, given: int
+) -> None:
+    summary = await manage.service.connections.find(1, CUSTOMER, Provider("apollo"))
+
+    async def page(_self: object, _application_id: int, limit: int, **_: object) -> list[object]:
+        return [summary] * limit
+
+    monkeypatch.setattr(ConnectionAdministration, "page", page)
+    found = await manage("ListConnections", page_size=asked)
+    assert len(found.connections) == given
+    assert found.next_page_token
 
 
 async def test_who_may_not_manage_is_not_read(manage: Manager) -> None:

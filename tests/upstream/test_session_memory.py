@@ -140,8 +140,47 @@ async def test_one_applications_failures_do_not_stop_another() -> None:
         assert refused_unsent(result)
         assert codes(result) == [ErrorCode.SERVICE_UNAVAILABLE_ERROR]
         assert (await update("acme", application=2, subject="New")).problems == ()
-        # Nor are the other one's repetitions used up.
-        assert update.sessions.budgets[2].spend()
+
+
+async def test_each_application_has_repetitions_of_its_own() -> None:
+    apollo = ScriptedApollo()
+    seen: set[str] = set()
+
+    async def serve(connection: ServerConnection) -> None:
+        """Fails once for each customer."""
+        while True:
+            head, body = await connection.request()
+            is_first = api_key(head) not in seen
+            seen.add(api_key(head))
+            await connection.send(response(503, {"error": "Busy"}) if is_first else apollo.answer(head, body))
+
+    async with updates_at(serve) as update:
+        while update.sessions.budgets[1].spend():
+            pass
+        used_up = await update("one", application=1, subject="New")
+        other = await update("two", application=2, subject="New")
+        assert (codes(used_up), used_up.provider_calls) == ([ErrorCode.SERVICE_UNAVAILABLE_ERROR], 1)
+        assert (codes(other), other.provider_calls) == ([], 3)
+
+
+async def test_a_window_that_a_good_answer_says_is_used_up_is_remembered() -> None:
+    apollo = ScriptedApollo()
+
+    async def serve(connection: ServerConnection) -> None:
+        while True:
+            head, body = await connection.request()
+            answer = apollo.answer(head, body)
+            is_last = head.startswith("PUT") and api_key(head) == "acme"
+            await connection.send(
+                answer.replace(b"\r\n", b"\r\nx-hourly-requests-left: 0\r\n", 1) if is_last else answer
+            )
+
+    async with updates_at(serve) as update:
+        assert (await update("acme", subject="New")).problems == ()
+        result = await update("acme", subject="Newer")
+        # Reads have a limit of their own at Apollo, so that only the write is refused.
+        assert (codes(result), result.provider_calls) == ([ErrorCode.TOO_MANY_REQUESTS_ERROR], 1)
+        assert (await update("other", subject="New")).problems == ()
 
 
 async def test_repetitions_are_a_fifth_of_the_calls_after_a_first_handful() -> None:
