@@ -64,7 +64,10 @@ _NO_BEHAVIOUR: Final = re.compile(
     r"|(Eq|NotEq|Lt|LtE|Gt|GtE)_(Is|IsNot))$)"
 )
 # How a class is made: that it cannot be changed and has no other attributes is checked by the type checker.
-_CLASS_OPTION: Final = re.compile(r"^(@(dataclasses\.)?dataclass\(|class \w+\(.*\b(frozen|gc|kw_only|slots)=)")
+# Whether a type variable is covariant is the type checker's matter, too.
+_CLASS_OPTION: Final = re.compile(
+    r"^(@(dataclasses\.)?dataclass\(|class \w+\(.*\b(frozen|gc|kw_only|slots)=|\w+ = TypeVar\()"
+)
 
 # The `*` of a signature, which cosmic-ray takes for an operator: whether arguments are named is checked by the type checker.
 _OF_STARS: Final = "core/ReplaceBinaryOperator_Mul_"

@@ -116,8 +116,7 @@ class ConnectionAdministration:
 
     async def find(self, application_id: int, customer_id: str, provider: Provider) -> ConnectionSummary | None:
         """Finds a connection, with the kind of its credentials; None if there is none."""
-        found = await self.page(application_id, 1, customer_id=customer_id, provider=provider)
-        return found[0] if found else None
+        return next(iter(await self.page(application_id, 1, customer_id=customer_id, provider=provider)), None)
 
     async def count_by_state(self) -> Sequence[tuple[str, str, int]]:
         """Counts the connections of all applications by provider and state."""

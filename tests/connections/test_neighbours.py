@@ -1,5 +1,6 @@
 """What is done to one connection or one application, and to none of those around it."""
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -258,7 +259,42 @@ async def test_one_applications_keys_are_its_own(store: Store) -> None:
         "m": [keys["m"].split("_")[1], second.split("_")[1]],
         "z": [keys["z"].split("_")[1]],
     }
+    # One that ends later ends earlier then, and not the other way round.
+    third = (await applications.rotate_key("m", 2000)).reveal()
+    ends = []
+    for seconds in (3000, 4000, 1000):
+        await applications.rotate_key("m", seconds)
+        [application] = [each for each in await applications.list() if each.name == "m"]
+        [ends_at] = [key.expires_at for key in application.keys if key.prefix == third.split("_")[1]]
+        ends.append((ends_at or 0) - time.time())
+    assert [round(each, -2) for each in ends] == [3000, 3000, 1000]
+    assert [key.expires_at is None for key in application.keys] == [False] * 5 + [True]
     # One that has ended already is not given more time.
     await applications.rotate_key("m", 1000)
     assert await known() == {"a", "z"}
     assert (await applications.authenticate(second)).application_name == "m"
+
+
+async def test_only_who_was_allowed_to_manages(store: Store) -> None:
+    applications = Applications(store, 0)
+
+    async def may(key: Secret) -> bool:
+        return (await applications.authenticate(key.reveal())).may_manage
+
+    assert [await may(await applications.create("a")), await may(await applications.create("z", may_manage=True))] == [
+        False,
+        True,
+    ]
+    # What the latest key may, unless something else is said.
+    asked = (None, True, None, False, None)
+    assert [await may(await applications.rotate_key("a", None, may_manage=each)) for each in asked] == [
+        False,
+        True,
+        True,
+        False,
+        False,
+    ]
+    await applications.map_certificate("a", "one.example")
+    await applications.map_certificate("a", "two.example", may_manage=True)
+    callers = [await applications.by_certificate([name]) for name in ("one.example", "two.example")]
+    assert [caller.may_manage for caller in callers] == [False, True]
