@@ -84,7 +84,7 @@ LANGUAGES: Final = (
             "grpc_java_plugin": "apt-get install protobuf-compiler-grpc-java-plugin",
         },
     ),
-    Language("typescript", {"node": "Node.js 20 or later", "npm": "npm"}, ("grpc-js", "connect")),
+    Language("typescript", {"node": "Node.js 22 or later", "npm": "npm"}, ("grpc-js", "connect")),
     Language("rust", {"cargo": "Rust (https://rustup.rs)"}),
     Language(
         "cpp",

@@ -1,6 +1,7 @@
 // What the two clients have in common: how they reach the service, what a call carries, and what is made of its answer.
 import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import {
   create,
@@ -13,6 +14,7 @@ import {
 
 import { errorsOf, SeqstepError, type Answer } from "./failure.js";
 import { SequenceStepService } from "./gen/engagement/v1/sequence_step_service_pb.js";
+import { Retries, Throttle } from "./retry.js";
 
 export const VERSION = "0.1.0";
 export const USER_AGENT = `seqstep-typescript/${VERSION}`;
@@ -51,13 +53,14 @@ export interface CallOptions {
 /** A unary method with the types of its messages. */
 export type Method<I extends DescMessage = DescMessage, O extends DescMessage = DescMessage> = DescMethodUnary<I, O>;
 
-/** One call as a transport sends it. */
-export interface Call {
+/** One attempt of a call as a transport makes it. */
+export interface Attempt {
   method: Method;
   request: Message;
   metadata: (readonly [name: string, value: string])[];
   /** To be sent over TLS, unless plaintext was asked for; none if the metadata names one. */
   apiKey: string | undefined;
+  /** What is left of the call's time; more than nothing. */
   timeoutMs: number;
   signal: AbortSignal | undefined;
 }
@@ -65,6 +68,7 @@ export interface Call {
 /** Calls the service. Keep one for all calls, and close it in the end. */
 export abstract class SeqstepClient implements Disposable {
   readonly #apiKey: string | undefined;
+  readonly #throttle = new Throttle();
 
   protected constructor(options: ClientOptions) {
     this.#apiKey = options.apiKey;
@@ -73,6 +77,14 @@ export abstract class SeqstepClient implements Disposable {
   /** Changes a step; the `outcome` of the SeqstepError that a failure is says what became of it. */
   updateStep(request: MessageInitShape<typeof SequenceStepService.method.updateStep.input>, options: CallOptions) {
     return this.call(SequenceStepService.method.updateStep, request, options);
+  }
+
+  /** Takes a change back, as an update that sets what was before; fails as one. */
+  revertStepChange(
+    request: MessageInitShape<typeof SequenceStepService.method.revertStepChange.input>,
+    options: CallOptions,
+  ) {
+    return this.call(SequenceStepService.method.revertStepChange, request, options);
   }
 
   /** Reads a step. */
@@ -99,7 +111,7 @@ export abstract class SeqstepClient implements Disposable {
     const { signal } = options;
     const answer: Answer = signal?.aborted
       ? { status: "CANCELLED", message: "cancelled before it began", trailers: new Map(), cause: signal.reason }
-      : await this.send({
+      : await this.#repeat({
           method,
           request: create(method.input, request),
           metadata,
@@ -114,8 +126,40 @@ export abstract class SeqstepClient implements Disposable {
     return answer.response as MessageShape<O>;
   }
 
-  /** Makes a call, all attempts of it; always settles, and rejects for no answer of a server. */
-  protected abstract send(call: Call): Promise<Answer>;
+  /** Makes the attempts of a call, within one deadline. */
+  async #repeat(call: Attempt): Promise<Answer> {
+    const { signal } = call;
+    const deadline = performance.now() + call.timeoutMs;
+    const retries = new Retries(this.#throttle);
+    for (let attempts = 1; ; attempts++) {
+      const metadata = [...call.metadata];
+      if (attempts > 1) {
+        metadata.push(["grpc-previous-rpc-attempts", `${attempts - 1}`]);
+      }
+      const timeoutMs = Math.max(1, deadline - performance.now());
+      const { answer, committed } = await this.attempt({ ...call, metadata, timeoutMs });
+      const waitMs = signal?.aborted ? undefined : retries.after(answer, attempts, committed);
+      if (waitMs === undefined) {
+        return answer;
+      }
+      const leftMs = Math.max(0, deadline - performance.now());
+      try {
+        await sleep(Math.min(waitMs, leftMs), undefined, signal && { signal });
+      } catch (cause) {
+        return { ...answer, status: "CANCELLED", message: "cancelled between two attempts", cause };
+      }
+      if (waitMs >= leftMs) {
+        return { ...answer, status: "DEADLINE_EXCEEDED", message: `the last attempt: ${answer.status}` };
+      }
+    }
+  }
+
+  /**
+   * Makes one attempt. Always settles, and rejects for nothing that a server does.
+   *
+   * @returns How it ended, and whether its response had begun: then it is the answer, whatever it is.
+   */
+  protected abstract attempt(attempt: Attempt): Promise<{ answer: Answer; committed: boolean }>;
 
   /** Closes the connections. */
   abstract close(): void;

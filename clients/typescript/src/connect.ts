@@ -1,14 +1,11 @@
 // Calling the service with Connect-ES, over the gRPC protocol.
-import { setTimeout as sleep } from "node:timers/promises";
-
-import { ConnectError, type Interceptor, type Transport } from "@connectrpc/connect";
+import { Code, ConnectError, type Interceptor, type Transport } from "@connectrpc/connect";
 import { compressionGzip, createNodeHttpClient, Http2SessionManager } from "@connectrpc/connect-node";
 import type { CommonTransportOptions, UniversalClientFn } from "@connectrpc/connect/protocol";
 import { createTransport } from "@connectrpc/connect/protocol-grpc";
 
-import { SeqstepClient, tlsOf, USER_AGENT, type Call, type ClientOptions } from "./client.js";
-import { STATUSES, type Answer } from "./failure.js";
-import { Retries, Throttle } from "./retry.js";
+import { SeqstepClient, tlsOf, USER_AGENT, type Attempt, type ClientOptions } from "./client.js";
+import { STATUSES, type Answer, type StatusName } from "./failure.js";
 
 export interface ConnectOptions extends ClientOptions {
   /** Interceptors of all attempts, such as for tracing. */
@@ -20,7 +17,6 @@ export class ConnectClient extends SeqstepClient {
   protected readonly session: Http2SessionManager;
   readonly #http: UniversalClientFn;
   readonly #options: Omit<CommonTransportOptions, "httpClient">;
-  readonly #throttle = new Throttle();
 
   constructor(address: string, options: ConnectOptions = {}, Session = Http2SessionManager) {
     super(options);
@@ -40,53 +36,22 @@ export class ConnectClient extends SeqstepClient {
     };
   }
 
-  /** Connect does not repeat calls, so this does, within one deadline. */
-  protected async send(call: Call): Promise<Answer> {
-    const deadline = performance.now() + call.timeoutMs;
-    const retries = new Retries(this.#throttle);
-    for (let attempts = 1; ; attempts++) {
-      const { answer, committed } = await this.#attempt(call, attempts - 1, deadline - performance.now());
-      const waitMs = call.signal?.aborted ? undefined : retries.after(answer, attempts, committed);
-      if (waitMs === undefined) {
-        return answer;
-      }
-      const leftMs = Math.max(0, deadline - performance.now());
-      try {
-        await sleep(Math.min(waitMs, leftMs), undefined, call.signal && { signal: call.signal });
-      } catch (cause) {
-        return { ...answer, status: "CANCELLED", message: "cancelled between two attempts", cause };
-      }
-      if (waitMs >= leftMs) {
-        return { ...answer, status: "DEADLINE_EXCEEDED", message: `the last attempt: ${answer.status}` };
-      }
-    }
-  }
-
-  async #attempt(
-    call: Call,
-    previousAttempts: number,
-    leftMs: number,
-  ): Promise<{ answer: Answer; committed: boolean }> {
+  protected async attempt({ method, request, metadata, apiKey, timeoutMs, signal }: Attempt) {
     const received = new Received();
     const transport: Transport = createTransport({ ...this.#options, httpClient: received.by(this.#http) });
-    const header = new Headers(call.metadata.map(([name, value]): [string, string] => [name, value]));
+    const header = new Headers(metadata.map(([name, value]): [string, string] => [name, value]));
     header.set("user-agent", USER_AGENT);
-    if (call.apiKey !== undefined) {
-      header.set("x-api-key", call.apiKey);
-    }
-    if (previousAttempts > 0) {
-      header.set("grpc-previous-rpc-attempts", `${previousAttempts}`);
+    if (apiKey !== undefined) {
+      header.set("x-api-key", apiKey);
     }
     let answer: Answer;
     try {
-      // Nought would be no deadline at all.
-      const timeoutMs = Math.max(1, Math.floor(leftMs));
-      const { message } = await transport.unary(call.method, call.signal, timeoutMs, header, call.request);
+      const { message } = await transport.unary(method, signal, Math.ceil(timeoutMs), header, request);
       answer = { status: "OK", message: "", response: message, trailers: received.trailers };
     } catch (failure) {
       const error = ConnectError.from(failure);
       answer = {
-        status: received.status ?? STATUSES.at(error.code) ?? "UNKNOWN",
+        status: received.status ?? (signal?.aborted ? "CANCELLED" : this.#statusOf(error)),
         message: error.rawMessage,
         details: received.details,
         trailers: received.trailers,
@@ -94,6 +59,12 @@ export class ConnectClient extends SeqstepClient {
       };
     }
     return { answer, committed: received.headersCame };
+  }
+
+  /** Of a call that ended without one. Connect has other codes where a connection breaks or a server refuses a stream. */
+  #statusOf(error: ConnectError): StatusName {
+    const isLost = ["closed", "error"].includes(this.session.state()) || error.message.includes("REFUSED_STREAM");
+    return isLost && error.code !== Code.DeadlineExceeded ? "UNAVAILABLE" : (STATUSES.at(error.code) ?? "UNKNOWN");
   }
 
   close(): void {

@@ -10,46 +10,17 @@ import {
   type Interceptor,
 } from "@grpc/grpc-js";
 
-import { SeqstepClient, tlsOf, USER_AGENT, type Call, type ClientOptions } from "./client.js";
+import { SeqstepClient, tlsOf, USER_AGENT, type Attempt, type ClientOptions } from "./client.js";
 import { STATUSES, type Answer } from "./failure.js";
-import {
-  BACKOFF_MULTIPLIER,
-  INITIAL_BACKOFF_MS,
-  MAX_ATTEMPTS,
-  MAX_BACKOFF_MS,
-  MAX_TOKENS,
-  RETRYABLE,
-  TOKEN_RATIO,
-} from "./retry.js";
 
 export interface GrpcJsOptions extends ClientOptions {
-  /** Interceptors of all calls, such as for tracing. */
+  /** Interceptors of all attempts, such as for tracing. */
   interceptors?: Interceptor[] | undefined;
 }
 
-const SERVICE_CONFIG = {
-  methodConfig: [
-    {
-      name: [{}],
-      retryPolicy: {
-        maxAttempts: MAX_ATTEMPTS,
-        initialBackoff: `${INITIAL_BACKOFF_MS / 1000}s`,
-        maxBackoff: `${MAX_BACKOFF_MS / 1000}s`,
-        backoffMultiplier: BACKOFF_MULTIPLIER,
-        retryableStatusCodes: RETRYABLE,
-      },
-    },
-  ],
-  retryThrottling: { maxTokens: MAX_TOKENS, tokenRatio: TOKEN_RATIO },
-  loadBalancingConfig: [{ round_robin: {} }],
-};
-
 const CHANNEL_OPTIONS = {
-  "grpc.service_config": JSON.stringify(SERVICE_CONFIG),
+  "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
   "grpc.service_config_disable_resolution": 1,
-  // A body may have 5 MiB. A call that does not fit is made, but not repeated.
-  "grpc.per_rpc_retry_buffer_size": 8 * 2 ** 20,
-  "grpc.retry_buffer_size": 64 * 2 ** 20,
   "grpc.keepalive_time_ms": 30_000,
   "grpc.keepalive_timeout_ms": 5_000,
   "grpc.primary_user_agent": USER_AGENT,
@@ -71,7 +42,7 @@ export class GrpcJsClient extends SeqstepClient {
     );
   }
 
-  protected async send({ method, request, metadata: pairs, apiKey, timeoutMs, signal }: Call): Promise<Answer> {
+  protected async attempt({ method, request, metadata: pairs, apiKey, timeoutMs, signal }: Attempt) {
     const metadata = new Metadata();
     for (const [name, value] of pairs) {
       metadata.add(name, value);
@@ -83,11 +54,12 @@ export class GrpcJsClient extends SeqstepClient {
       metadata.set("x-api-key", apiKey);
     }
     const trailers = new Map<string, string>();
+    let committed = false;
     let call: ClientUnaryCall | undefined;
     const cancel = () => call?.cancel();
     signal?.addEventListener("abort", cancel);
     try {
-      return await new Promise<Answer>((resolve) => {
+      const answer = await new Promise<Answer>((resolve) => {
         call = this.#client.makeUnaryRequest<Message, Message>(
           `/${method.parent.typeName}/${method.name}`,
           (message) => Buffer.from(toBinary(method.input, message)),
@@ -107,6 +79,9 @@ export class GrpcJsClient extends SeqstepClient {
             });
           },
         );
+        call.on("metadata", () => {
+          committed = true;
+        });
         // Comes right after the callback, and before anybody sees the answer.
         call.on("status", ({ metadata: received }) => {
           for (const [name, value] of Object.entries(received.getMap())) {
@@ -114,6 +89,7 @@ export class GrpcJsClient extends SeqstepClient {
           }
         });
       });
+      return { answer, committed };
     } finally {
       signal?.removeEventListener("abort", cancel);
     }

@@ -1,14 +1,16 @@
-// When a call is repeated: the same policy as the service config that @grpc/grpc-js is given, for libraries without one.
-import type { Answer } from "./failure.js";
+// When a call is repeated. Connect repeats none by itself, and @grpc/grpc-js, which can, does not wait where the service's
+// `grpc-retry-pushback-ms` is no number, so this is the policy of both.
+import type { Answer, StatusName } from "./failure.js";
 
-export const MAX_ATTEMPTS = 4;
-export const INITIAL_BACKOFF_MS = 100;
-export const MAX_BACKOFF_MS = 2_000;
-export const BACKOFF_MULTIPLIER = 2;
+const MAX_ATTEMPTS = 4;
+const INITIAL_BACKOFF_MS = 100;
+const MAX_BACKOFF_MS = 2_000;
+const BACKOFF_MULTIPLIER = 2;
+const MAX_TOKENS = 10;
+const TOKEN_RATIO = 0.1;
+
 /** The service was not reached, or ended the call while it stopped; every method is safe to repeat. */
-export const RETRYABLE = ["UNAVAILABLE", "CANCELLED"] as const;
-export const MAX_TOKENS = 10;
-export const TOKEN_RATIO = 0.1;
+const RETRYABLE: readonly StatusName[] = ["UNAVAILABLE", "CANCELLED"];
 
 /** Of one channel: counts failures of all its calls, so that a service in trouble is spared. */
 export class Throttle {
@@ -39,7 +41,7 @@ export class Retries {
   after({ status, trailers }: Answer, attempts: number, committed: boolean): number | undefined {
     const pushback = trailers.get("grpc-retry-pushback-ms");
     const isRefused = pushback !== undefined && !/^\d+$/.test(pushback);
-    const isRetryable = RETRYABLE.some((each) => each === status);
+    const isRetryable = RETRYABLE.includes(status);
     if (!isRetryable && !isRefused && status !== "OK") {
       return undefined;
     }

@@ -4,6 +4,8 @@ import com.engagement.v1.GetStepRequest;
 import com.engagement.v1.GetStepResponse;
 import com.engagement.v1.ListStepsRequest;
 import com.engagement.v1.ListStepsResponse;
+import com.engagement.v1.RevertStepChangeRequest;
+import com.engagement.v1.RevertStepChangeResponse;
 import com.engagement.v1.SequenceStepServiceGrpc;
 import com.engagement.v1.UpdateStepRequest;
 import com.engagement.v1.UpdateStepResponse;
@@ -121,6 +123,12 @@ public final class SeqstepClient implements AutoCloseable {
    */
   public UpdateStepResponse updateStep(UpdateStepRequest request, CallSettings settings) {
     return call(SequenceStepServiceGrpc.getUpdateStepMethod(), request, settings);
+  }
+
+  /** Takes a change back, as an update that sets what was before; fails as one. */
+  public RevertStepChangeResponse revertStepChange(
+      RevertStepChangeRequest request, CallSettings settings) {
+    return call(SequenceStepServiceGrpc.getRevertStepChangeMethod(), request, settings);
   }
 
   /** Reads a step. */
