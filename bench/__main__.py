@@ -17,6 +17,7 @@ from bench.parts import (
     calls,
     compare,
     database,
+    history,
     isolation,
     latency,
     overload,
@@ -51,6 +52,7 @@ PARTS: Final[dict[str, Run]] = {
 }
 
 LONG_PARTS: Final[dict[str, Run]] = {
+    "history": history.run,
     "overload": overload.run,
     "soak": soak.run,
     "races": races.run,
