@@ -68,14 +68,12 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "secret", [SECRET, "m4rk3dkey0123456789", "m4rk3d%2Fkey", "m4rk3d key\\n1", "m4rk3d😀", "m4rk3d%80\\xff"]
-)
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_a_secret_is_found_in_every_encoding(name: str, secret: str) -> None:
-    encoded = ENCODINGS[name](secret)
-    shown = redact(f"the key “{encoded}” is wrong", [Secret("another"), Secret(secret)])
-    assert shown == f"the key “{REDACTED}” is wrong"
+def test_a_secret_is_found_in_every_encoding(name: str) -> None:
+    for secret in (SECRET, "m4rk3dkey0123456789", "m4rk3d%2Fkey", "m4rk3d key\\n1", "m4rk3d😀", "m4rk3d%80\\xff"):
+        encoded = ENCODINGS[name](secret)
+        shown = redact(f"the key “{encoded}” is wrong", [Secret("another"), Secret(secret)])
+        assert shown == f"the key “{REDACTED}” is wrong"
 
 
 def test_a_secret_is_found_in_a_text_of_two_bytes_a_character() -> None:
@@ -83,15 +81,15 @@ def test_a_secret_is_found_in_a_text_of_two_bytes_a_character() -> None:
     assert redact(text, [Secret("m4rk3d")]).replace("\0", "") == f"the key {REDACTED} is wrong"
 
 
-@pytest.mark.parametrize("cut", range(1, 40, 3))
 @pytest.mark.parametrize("name", ENCODINGS)
-def test_a_secret_across_the_end_is_left_out_whole(name: str, cut: int) -> None:
+def test_a_secret_across_the_end_is_left_out_whole(name: str) -> None:
     secret = SECRET.encode("ascii", "ignore").decode()
     encoded = ENCODINGS[name](secret).encode()
     before = b"the key is "
     data = before + encoded + b" and so on" * 1000
-    shown = redact_bytes(data, [Secret(secret)], len(before) + min(cut, len(encoded)))
-    assert shown == before + REDACTED.encode()
+    for cut in range(1, 40, 3):
+        shown = redact_bytes(data, [Secret(secret)], len(before) + min(cut, len(encoded)))
+        assert shown == before + REDACTED.encode(), cut
 
 
 def test_many_secrets_do_not_bring_up_what_is_behind_the_end() -> None:

@@ -1,4 +1,4 @@
-"""Tests that share what takes long to make run in one process, and others wherever there is room."""
+"""Tests that share what takes long to make run in one process, and others wherever one is free."""
 
 import os
 import re

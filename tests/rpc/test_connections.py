@@ -158,36 +158,35 @@ async def test_the_end_of_a_token_is_kept(manage: Manager) -> None:
     assert made.connection.credentials_kind == pb.CREDENTIALS_KIND_OAUTH
 
 
-@pytest.mark.parametrize(
-    ("given", "fields"),
-    [
-        ({"api_key": KEY} | named(provider="outreach"), ["api_key"]),
-        ({"api_key": "two\nlines"} | named(), ["api_key"]),
-        ({"api_key": "ключ"} | named(), ["api_key"]),
-        ({"api_key": ""} | named(), ["api_key"]),
-        (named(), ["credentials"]),
-        ({"oauth": pb.OAuthCredentials()} | named(), ["credentials"]),
-        (
-            {"oauth": pb.OAuthCredentials(access_token="secret token", refresh_token="r")} | named(),
-            ["oauth.refresh_token"],
-        ),
-        ({"oauth": grant("a\nb")} | named(provider="outreach"), ["oauth.access_token"]),
-        ({"api_key": KEY} | named(customer=""), ["customer_id"]),
-        ({"api_key": KEY} | named(customer="é"), ["customer_id"]),
-        ({"api_key": KEY} | named(customer=" x"), ["customer_id"]),
-        ({"api_key": KEY} | named(customer="x" * 256), ["customer_id"]),
-        ({"api_key": KEY} | named(provider=""), ["provider_name"]),
-        ({"api_key": KEY} | named(provider="hubspot"), ["provider_name"]),
-    ],
-    ids=range(14),
-)
-async def test_what_cannot_be_set(manage: Manager, given: dict[str, Any], fields: list[str]) -> None:
-    refusal = await manage.refused("SetConnection", **given)
-    assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, fields)
-    assert refusal.info.reason == "VALIDATION_ERROR"
-    assert "secret token" not in refusal.message
-    assert refusal.trailers["x-request-id"] == "req-1"
-    assert refusal.trailers["x-error-code"] == "VALIDATION_ERROR"
+REFUSED: list[tuple[dict[str, Any], list[str]]] = [
+    ({"api_key": KEY} | named(provider="outreach"), ["api_key"]),
+    ({"api_key": "two\nlines"} | named(), ["api_key"]),
+    ({"api_key": "ключ"} | named(), ["api_key"]),
+    ({"api_key": ""} | named(), ["api_key"]),
+    (named(), ["credentials"]),
+    ({"oauth": pb.OAuthCredentials()} | named(), ["credentials"]),
+    (
+        {"oauth": pb.OAuthCredentials(access_token="secret token", refresh_token="r")} | named(),
+        ["oauth.refresh_token"],
+    ),
+    ({"oauth": grant("a\nb")} | named(provider="outreach"), ["oauth.access_token"]),
+    ({"api_key": KEY} | named(customer=""), ["customer_id"]),
+    ({"api_key": KEY} | named(customer="é"), ["customer_id"]),
+    ({"api_key": KEY} | named(customer=" x"), ["customer_id"]),
+    ({"api_key": KEY} | named(customer="x" * 256), ["customer_id"]),
+    ({"api_key": KEY} | named(provider=""), ["provider_name"]),
+    ({"api_key": KEY} | named(provider="hubspot"), ["provider_name"]),
+]
+
+
+async def test_what_cannot_be_set(manage: Manager) -> None:
+    for given, fields in REFUSED:
+        refusal = await manage.refused("SetConnection", **given)
+        assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, fields)
+        assert refusal.info.reason == "VALIDATION_ERROR"
+        assert "secret token" not in refusal.message
+        assert refusal.trailers["x-request-id"] == "req-1"
+        assert refusal.trailers["x-error-code"] == "VALIDATION_ERROR"
 
 
 async def test_a_provider_without_use_for_a_connection(manage: Manager) -> None:
@@ -300,10 +299,11 @@ async def test_a_token_is_of_one_list(manage: Manager) -> None:
         assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["page_token"])
 
 
-@pytest.mark.parametrize("fields", [{"page_size": -1}, {"state": 77}, {"customer_id": "é"}, {"provider_name": "x"}])
-async def test_a_list_that_cannot_be_asked_for(manage: Manager, fields: dict[str, Any]) -> None:
-    refusal = await manage.refused("ListConnections", **fields)
-    assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, list(fields))
+async def test_a_list_that_cannot_be_asked_for(manage: Manager) -> None:
+    wrong: list[dict[str, Any]] = [{"page_size": -1}, {"state": 77}, {"customer_id": "é"}, {"provider_name": "x"}]
+    for fields in wrong:
+        refusal = await manage.refused("ListConnections", **fields)
+        assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, list(fields))
 
 
 # Checking and deleting.
@@ -354,25 +354,24 @@ async def test_changes_are_in_the_log_and_secrets_are_not(manage: Manager) -> No
 METHODS = ("SetConnection", "GetConnection", "ListConnections", "CheckConnection", "DeleteConnection")
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"\xff",
-        b"\x0a\x05ab",
-        b"\x0a\x01\xff",
-        b"\x22\x02\x0a\x7f",
-        b"\x22" * 3,
-        b"\x0a" + b"\xff" * 9 + b"\x01",
-        b"\x7a\x00",
-    ],
-    ids=range(7),
+NO_REQUESTS = (
+    b"\xff",
+    b"\x0a\x05ab",
+    b"\x0a\x01\xff",
+    b"\x22\x02\x0a\x7f",
+    b"\x22" * 3,
+    b"\x0a" + b"\xff" * 9 + b"\x01",
+    b"\x7a\x00",
 )
-@pytest.mark.parametrize("method", METHODS)
-async def test_bytes_that_are_no_request(manage: Manager, method: str, data: bytes) -> None:
-    call: Any = manage.service.channel.unary_unary(f"/engagement.v1.ConnectionService/{method}")
-    with pytest.raises(grpc.aio.AioRpcError) as error:
-        await call(data, metadata=(("x-api-key", manage.key.reveal()),), timeout=20)
-    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_bytes_that_are_no_request(manage: Manager) -> None:
+    for method in METHODS:
+        call: Any = manage.service.channel.unary_unary(f"/engagement.v1.ConnectionService/{method}")
+        for data in NO_REQUESTS:
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await call(data, metadata=(("x-api-key", manage.key.reveal()),), timeout=20)
+            assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT, (method, data)
 
 
 async def test_a_text_in_the_place_of_a_name_is_not_logged(manage: Manager) -> None:
@@ -383,21 +382,17 @@ async def test_a_text_in_the_place_of_a_name_is_not_logged(manage: Manager) -> N
     assert "hunter2" not in str(lines)
 
 
-@pytest.mark.parametrize(
-    ("asked", "given"), [(0, 100), (1, 1), (100, 100), (1000, 1000), (1001, 1000), (2**31 - 1, 1000)]
-)
-async def test_a_page_is_not_longer_than_it_may_be(
-    manage: Manager, monkeypatch: pytest.MonkeyPatch, asked: int, given: int
-) -> None:
+async def test_a_page_is_not_longer_than_it_may_be(manage: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
     summary = await manage.service.connections.find(1, CUSTOMER, Provider("apollo"))
 
     async def page(_self: object, _application_id: int, limit: int, **_: object) -> list[object]:
         return [summary] * limit
 
     monkeypatch.setattr(ConnectionAdministration, "page", page)
-    found = await manage("ListConnections", page_size=asked)
-    assert len(found.connections) == given
-    assert found.next_page_token
+    for asked, given in ((0, 100), (1, 1), (100, 100), (1000, 1000), (1001, 1000), (2**31 - 1, 1000)):
+        found = await manage("ListConnections", page_size=asked)
+        assert len(found.connections) == given
+        assert found.next_page_token
 
 
 async def test_who_may_not_manage_is_not_read(manage: Manager) -> None:
