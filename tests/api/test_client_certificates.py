@@ -14,7 +14,7 @@ from service.api.tls import TlsFiles
 from service.domain.certificate_names import InvalidName, certificate_names, parse_name
 from tests.support.certificates import client_certificate, trusting
 from tests.support.grpc_server import RunningGrpcServer
-from tests.support.http_server import EMPTY, GOOD, PATH, running_http_server
+from tests.support.http_server import EMPTY, GOOD, PATH, RunningHttpServer, running_http_server
 
 DNS, URI, MAIL, IP = x509.DNSName, x509.UniformResourceIdentifier, x509.RFC822Name, x509.IPAddress
 
@@ -57,38 +57,40 @@ CERTIFICATES: dict[str, tuple[Sequence[x509.GeneralName] | None, Sequence[str], 
 }
 
 
-@pytest.mark.parametrize(("alternative", "common", "expected"), CERTIFICATES.values(), ids=CERTIFICATES)
-async def test_both_servers_find_the_same_names(
-    mutual_tls_files: TlsFiles,
-    authority: trustme.CA,
-    alternative: Sequence[x509.GeneralName] | None,
-    common: Sequence[str],
-    expected: list[str],
-) -> None:
-    certificate = client_certificate(authority, alternative, *common)
-    is_known = "billing.example" in expected
+async def test_both_servers_find_the_same_names(mutual_tls_files: TlsFiles, authority: trustme.CA) -> None:
     server = RunningGrpcServer()
     await server.start(mutual_tls_files)
     try:
-        try:
-            await server.call_over_tls(trusting(authority, certificate))
-            code = grpc.StatusCode.OK
-        except grpc.aio.AioRpcError as error:
-            code = error.code()
-        assert code is (grpc.StatusCode.OK if is_known else grpc.StatusCode.UNAUTHENTICATED)
-        assert server.applications.certificate_names == expected
+        async with running_http_server(tls=mutual_tls_files) as http:
+            for name, (alternative, common, expected) in CERTIFICATES.items():
+                certificate = client_certificate(authority, alternative, *common)
+                is_known = "billing.example" in expected
+                code = await grpc_code(server, trusting(authority, certificate))
+                assert code is (grpc.StatusCode.OK if is_known else grpc.StatusCode.UNAUTHENTICATED), name
+                assert await http_status(http, authority, certificate) == (200 if is_known else 401), name
+                for applications in (server.applications, http.applications):
+                    assert applications.certificate_names == expected, name
+                    applications.certificate_names.clear()
     finally:
         await server.stop()
-    async with running_http_server(tls=mutual_tls_files) as http:
-        context = ssl.create_default_context()
-        authority.configure_trust(context)
-        certificate.configure_cert(context)
-        url = f"https://localhost:{http.http.address.rpartition(':')[2]}"
-        async with httpx.AsyncClient(base_url=url, verify=context) as client:
-            headers = {name: value for name, value in GOOD.items() if name != "x-api-key"}
-            status = (await client.patch(PATH, headers=headers, json=EMPTY)).status_code
-        assert status == (200 if is_known else 401)
-        assert http.applications.certificate_names == expected
+
+
+async def grpc_code(server: RunningGrpcServer, credentials: grpc.ChannelCredentials) -> grpc.StatusCode:
+    try:
+        await server.call_over_tls(credentials)
+    except grpc.aio.AioRpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK
+
+
+async def http_status(server: RunningHttpServer, authority: trustme.CA, certificate: trustme.LeafCert) -> int:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    certificate.configure_cert(context)
+    url = f"https://localhost:{server.http.address.rpartition(':')[2]}"
+    async with httpx.AsyncClient(base_url=url, verify=context) as client:
+        headers = {name: value for name, value in GOOD.items() if name != "x-api-key"}
+        return (await client.patch(PATH, headers=headers, json=EMPTY)).status_code
 
 
 @pytest.mark.parametrize("data", [b"", b"-----BEGIN CERTIFICATE-----\n", b"\x30\x82", b"gibberish"])
