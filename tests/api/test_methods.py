@@ -126,9 +126,7 @@ def test_an_answer_is_shorter_than_four_million_bytes(method: Method, steps: str
     assert (response.ByteSize(), problems) == (3_999_999, ())
     response, [problem] = of(4_000_000 - around)
     assert [error.code for error in response.errors] == ["RESPONSE_TOO_LONG_ERROR"]
-    assert problem.detail.startswith(
-        "What the provider holds does not fit into an answer of less than 4,000,000 bytes."
-    )
+    assert "does not fit into an answer of less than 4,000,000 bytes. Ask for STEP_VIEW_BASIC" in problem.detail
     assert ("one at a time" in problem.detail) is (steps == "ListSteps")
     assert problem.facts == {"limit_bytes": "4000000"}
 
