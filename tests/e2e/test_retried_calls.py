@@ -32,6 +32,8 @@ SERVICE_CONFIG = {
         }
     ]
 }
+# The client itself would call the replicas in turn.
+FIRST_ONE = (("grpc.service_config", json.dumps(SERVICE_CONFIG)), ("grpc.enable_retries", 1))
 UPDATE = StepUpdate(
     sequence_id=seed.APOLLO_SEQUENCE_INACTIVE, sequence_step_id=seed.APOLLO_STEP_INACTIVE_PLAIN, subject=SUBJECT
 )
@@ -64,8 +66,7 @@ async def pair(folder: Path, **environment: str) -> AsyncIterator[Pair]:
 
 
 async def test_grpcs_own_retry_never_says_not_applied(tmp_path: Path) -> None:
-    options = {"grpc.service_config": json.dumps(SERVICE_CONFIG), "grpc.enable_retries": 1}
-    async with pair(tmp_path) as replicas, service_stub(replicas.address, **options) as stub:
+    async with pair(tmp_path) as replicas, service_stub(replicas.address, **dict(FIRST_ONE)) as stub:
         never_answer_writes(replicas.deployment)
         calling = asyncio.create_task(update_subject(stub, replicas.deployment.api_key, "apollo", SUBJECT))
         await die_after_the_write(replicas.deployment, calling, [replicas.first], then=RATE_LIMITED)
@@ -80,8 +81,9 @@ async def test_a_retry_that_finds_no_capacity_is_unknown(tmp_path: Path) -> None
     async with (
         pair(tmp_path, SEQSTEP_MAX_CONCURRENT_CALLS="1") as replicas,
         service_stub(replicas.second.address) as stub,
-        AsyncClient(replicas.address, plaintext=True, api_key=replicas.deployment.api_key) as client,
+        grpc.aio.insecure_channel(replicas.address, FIRST_ONE) as channel,
     ):
+        client = AsyncClient(replicas.address, plaintext=True, api_key=replicas.deployment.api_key, channel=channel)
         sandbox = replicas.deployment.sandbox
         sandbox.order_fault(provider="apollo", method="GET", hang=True)
         occupying = asyncio.create_task(update_subject(stub, replicas.deployment.api_key, "apollo", "never"))
