@@ -40,7 +40,11 @@ macro_rules! envelopes {
     };
 }
 
-envelopes!(UpdateStepResponse GetStepResponse ListStepsResponse CheckConnectionResponse);
+envelopes! {
+    UpdateStepResponse GetStepResponse ListStepsResponse
+    ListStepChangesResponse GetStepChangeResponse RevertStepChangeResponse
+    CheckConnectionResponse
+}
 
 impl Answer for stubs::SetConnectionResponse {}
 impl Answer for stubs::GetConnectionResponse {}

@@ -1,5 +1,6 @@
 //! Retries as the service config of other gRPC libraries has them, which tonic has none of.
 
+use std::error::Error;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,9 +10,10 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Full};
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::body::Body;
-use tonic::codegen::http::{HeaderMap, HeaderValue, Request, Response};
+use tonic::codegen::http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use tonic::codegen::{Service, StdError};
-use tonic::{Code, Status};
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Status, TimeoutExpired};
 
 use crate::DEFAULT_TIMEOUT;
 
@@ -73,8 +75,6 @@ where
                         Some(status) => (status.code(), Pushback::of(response.headers())),
                         None => (Code::Ok, Pushback::Absent),
                     },
-                    // The channel ends an attempt by the same clock, and calls that cancelled.
-                    Err(_) if Instant::now() >= deadline => return Err(deadline_exceeded()),
                     Err(status) => (status.code(), Pushback::Absent),
                 };
                 let again = matches!(code, Code::Unavailable | Code::Cancelled);
@@ -109,14 +109,62 @@ where
         Ok(()) => service.call(request).await,
         Err(error) => Err(error),
     };
-    ended.map_err(|error| {
-        let status = Status::from_error(error.into());
-        // tonic does not know a connection that broke from other errors; gRPC calls it unavailable.
-        match status.code() {
-            Code::Unknown => Status::unavailable(status.message()),
-            _ => status,
+    match ended {
+        Ok(response) => readable(response),
+        Err(error) => Err(status_of(error.into())),
+    }
+}
+
+/// A status for a call that ended without an answer. tonic does not tell a connection that went away from other errors; gRPC
+/// calls that unavailable.
+fn status_of(error: StdError) -> Status {
+    let mut source: Option<&(dyn Error + 'static)> = Some(&*error);
+    let mut went_away = false;
+    while let Some(each) = source {
+        if each.is::<TimeoutExpired>() {
+            return Status::deadline_exceeded("the deadline came before an answer");
         }
-    })
+        went_away |= each.downcast_ref::<h2::Error>().is_some_and(|error| error.is_go_away() || error.is_io());
+        source = each.source();
+    }
+    let status = Status::from_error(error);
+    if went_away || status.code() == Code::Unknown { Status::unavailable(status.message()) } else { status }
+}
+
+/// Makes of a response what tonic can read: it takes the page of a proxy for messages, and panics by details that are no base64.
+fn readable(response: Response<Body>) -> Result<Response<Body>, Status> {
+    let (mut head, body) = response.into_parts();
+    if !head.headers.contains_key("grpc-status") && head.status != StatusCode::OK {
+        let code = match head.status.as_u16() {
+            400 => Code::Internal,
+            401 => Code::Unauthenticated,
+            403 => Code::PermissionDenied,
+            404 => Code::Unimplemented,
+            429 | 502..=504 => Code::Unavailable,
+            _ => Code::Unknown,
+        };
+        return Err(Status::new(code, format!("HTTP status {}", head.status)));
+    }
+    without_malformed_details(&mut head.headers);
+    let body = body.map_frame(|mut frame| {
+        if let Some(trailers) = frame.trailers_mut() {
+            without_malformed_details(trailers);
+        }
+        frame
+    });
+    Ok(Response::from_parts(head, Body::new(body)))
+}
+
+fn without_malformed_details(headers: &mut HeaderMap) {
+    let Some(details) = headers.get("grpc-status-details-bin") else {
+        return;
+    };
+    let mut alone = HeaderMap::new();
+    alone.insert("grpc-status-details-bin", details.clone());
+    let alone = MetadataMap::from_headers(alone);
+    if alone.get_bin("grpc-status-details-bin").is_none_or(|details| details.to_bytes().is_err()) {
+        headers.remove("grpc-status-details-bin");
+    }
 }
 
 fn deadline_exceeded() -> StdError {

@@ -184,6 +184,43 @@ async fn a_response_that_has_begun_is_not_given_up() {
 }
 
 #[tokio::test]
+async fn the_page_of_a_proxy_is_no_answer() {
+    for (http, expected) in [(502, Code::Unavailable), (404, Code::Unimplemented), (500, Code::Unknown)] {
+        let server = Scripted::new(move |_| {
+            let page = Body::new(http_body_util::Full::new(Bytes::from_static(b"<html>Bad Gateway</html>")));
+            Some(Response::builder().status(http).header("content-type", "text/html").body(page).unwrap())
+        });
+        let failure = server.plaintext_client().await.update_step(&call(), change(1)).await.unwrap_err();
+        assert_eq!((failure.status.code(), failure.outcome), (expected, Outcome::Unknown));
+        assert_eq!(server.attempts().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn details_that_are_no_base64_are_none() {
+    let malformed = |headers: &mut HeaderMap| {
+        headers.insert("grpc-status", "10".parse().unwrap());
+        headers.insert("grpc-status-details-bin", "%%%".parse().unwrap());
+    };
+    let in_headers = Scripted::new(move |_| {
+        let mut response = refused(Code::Aborted);
+        malformed(response.headers_mut());
+        Some(response)
+    });
+    let in_trailers = Scripted::new(move |_| {
+        let mut trailers = HeaderMap::new();
+        malformed(&mut trailers);
+        let nothing = http_body_util::Empty::<Bytes>::new();
+        let body = http_body_util::BodyExt::with_trailers(nothing, ready(Some(Ok(trailers))));
+        Some(Response::builder().header("content-type", "application/grpc").body(Body::new(body)).unwrap())
+    });
+    for server in [in_headers, in_trailers] {
+        let failure = server.plaintext_client().await.update_step(&call(), change(1)).await.unwrap_err();
+        assert_eq!((failure.status.code(), failure.outcome), (Code::Aborted, Outcome::Unknown));
+    }
+}
+
+#[tokio::test]
 async fn retries_stop_while_most_calls_fail() {
     let server = Scripted::new(|_| Some(refused(Code::Unavailable)));
     let client = server.plaintext_client().await;

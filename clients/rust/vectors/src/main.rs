@@ -93,6 +93,9 @@ methods! {
     "UpdateStep" steps.update_step UpdateStepRequest;
     "GetStep" steps.get_step GetStepRequest;
     "ListSteps" steps.list_steps ListStepsRequest;
+    "ListStepChanges" steps.list_step_changes ListStepChangesRequest;
+    "GetStepChange" steps.get_step_change GetStepChangeRequest;
+    "RevertStepChange" steps.revert_step_change RevertStepChangeRequest;
     "SetConnection" connections.set_connection SetConnectionRequest;
     "GetConnection" connections.get_connection GetConnectionRequest;
     "ListConnections" connections.list_connections ListConnectionsRequest;
