@@ -17,7 +17,12 @@ extensions = ["myst_parser"]
 root_doc = "README"
 source_suffix = {".md": "markdown"}
 include_patterns = ["*.md", "docs/*.md", "clients/*/README.md", "deploy/*/README.md"]
-include_patterns += ["sandbox/README.md", "tests/vectors/README.md"]
+include_patterns += [
+    "sandbox/README.md",
+    "tests/vectors/README.md",
+    "tests/peer/README.md",
+    "tests/contract/released/README.md",
+]
 # Folders that are not even looked through.
 exclude_patterns = [".*", "build", "dist", "var", "**/node_modules", "**/target"]
 html_theme = "furo"
