@@ -7,10 +7,12 @@ import random
 import sqlite3
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -32,7 +34,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from service.connections import postgresql
@@ -49,6 +51,7 @@ from service.connections.database_failure import (
 from service.connections.schema import REVISION
 
 T = TypeVar("T")
+RowChange: TypeAlias = Insert | Update | Delete
 
 _DRIVERS: Final = {
     "sqlite": "sqlite+aiosqlite",
@@ -82,15 +85,24 @@ class SchemaMismatch(Exception):
 class Store:
     """A database. Belongs to the event loop that uses it."""
 
-    def __init__(self, engine: AsyncEngine, reader: Engine | None = None, file: Path | None = None) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        reader: Engine | None = None,
+        file: Path | None = None,
+        writer: Engine | None = None,
+    ) -> None:
         """Wraps the engines of one database.
 
         Args:
             engine: Reads and writes.
             reader: Reads without a thread, in the event loop itself; None where that would block.
             file: SQLite's file.
+            writer: Writes many rows, in a thread of its own; None where `engine` does that as well.
         """
         self._engine = engine
+        self._writer = writer
+        self._writing = ThreadPoolExecutor(1, "store-writer")
         # The same connections, for single reads: each is one round trip and not three.
         self._without_transactions = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._reader = reader
@@ -102,7 +114,7 @@ class Store:
     @property
     def engines(self) -> tuple[Engine, ...]:
         """SQLAlchemy's engines, for those who watch what they do."""
-        return (self._engine.sync_engine, *((self._reader,) if self._reader is not None else ()))
+        return (self._engine.sync_engine, *(each for each in (self._reader, self._writer) if each is not None))
 
     @classmethod
     def open(
@@ -133,7 +145,7 @@ class Store:
                 file = _private_file(url.database, create=create)
                 engine = create_async_engine(url, hide_parameters=True, pool_size=4, max_overflow=4)
                 event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-                return cls(engine, _sqlite_reader(url), file)
+                return cls(engine, _sqlite_reader(url), file, _sqlite_writer(url))
             engine = create_async_engine(
                 url.set(query={}),
                 hide_parameters=True,
@@ -177,14 +189,20 @@ class Store:
         Raises:
             StoreUnavailable: The database cannot be reached, or does not have the tables.
         """
+
+        async def once() -> T:
+            async with self.begin() as db:
+                return await work(db)
+
+        return await self._repeated(once)
+
+    async def _repeated(self, work: Callable[[], Awaitable[T]]) -> T:
         for pause in _CONFLICT_PAUSES:
             try:
-                async with self.begin() as db:
-                    return await work(db)
+                return await work()
             except Conflict:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311  # no secret
-        async with self.begin() as db:
-            return await work(db)
+        return await work()
 
     async def execute(self, change: Insert | Update | Delete) -> int:
         """Changes rows in a transaction of its own; returns how many.
@@ -197,6 +215,38 @@ class Store:
             return (await db.execute(change)).rowcount
 
         return await self.transact(work)
+
+    async def write(self, changes: Sequence[tuple[RowChange, Sequence[Mapping[str, Any]]]]) -> None:
+        """Makes changes for many rows each, in their order; one that is made is made for all of its rows.
+
+        On SQLite they are one transaction, in a thread that does nothing else, which takes a fraction of the time of `transact`.
+        On PostgreSQL each is a transaction of its own, which needs no statements around it.
+
+        Raises:
+            StoreUnavailable: As `transact`; some of them may have been made.
+        """
+        try:
+            if self._writer is not None:
+                self.check_file()
+                await asyncio.get_running_loop().run_in_executor(self._writing, _write, self._writer, changes)
+                return
+            for change, rows in changes:
+                await self._repeated(partial(self._write_rows, change, rows))
+        except IntegrityError:
+            raise
+        except FAILURES as error:
+            raise logged(unavailable(error)) from None
+
+    async def _write_rows(self, change: RowChange, rows: Sequence[Mapping[str, Any]]) -> None:
+        db = await self._connect(self._without_transactions)
+        try:
+            await db.execute(change, rows)
+        except DBAPIError as error:
+            if isinstance(failure := unavailable(error), Conflict):
+                raise failure from None
+            raise
+        finally:
+            await db.close()
 
     async def first(self, query: Select[Any], parameters: Mapping[str, object]) -> Row[Any] | None:
         """Returns the first row of a query that finds its rows by an index.
@@ -309,6 +359,9 @@ class Store:
         await self._engine.dispose()
         if self._reader is not None:
             self._reader.dispose()
+        self._writing.shutdown()
+        if self._writer is not None:
+            self._writer.dispose()
 
 
 def driver_url(database_url: str) -> URL:
@@ -358,6 +411,29 @@ def _sqlite_reader(url: URL) -> Engine:
     engine = create_engine(url.set(drivername="sqlite"), hide_parameters=True, poolclass=StaticPool)
     event.listen(engine, "connect", _prepare_reader)
     return engine
+
+
+def _write(writer: Engine, changes: Sequence[tuple[RowChange, Sequence[Mapping[str, Any]]]]) -> None:
+    with writer.begin() as db:
+        for change, rows in changes:
+            db.execute(change, rows)
+
+
+def _sqlite_writer(url: URL) -> Engine:
+    """Makes an engine for `Store.write`, whose one connection is used by one thread at a time."""
+    engine = create_engine(
+        url.set(drivername="sqlite"),
+        hide_parameters=True,
+        poolclass=StaticPool,
+        connect_args={"check_same_thread": False},
+    )
+    event.listen(engine, "connect", _prepare_writer)
+    return engine
+
+
+def _prepare_writer(db: Any, _record: Any) -> None:
+    for pragma in _SQLITE_PRAGMAS:
+        db.execute(pragma)
 
 
 def _prepare_reader(db: Any, _record: Any) -> None:

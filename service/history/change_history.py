@@ -51,10 +51,8 @@ class Recorded:
             fields: What it comes to; None if that is as it was recorded.
         """
         sealed = await self._repository.sealed(self._key, fields) if fields is not None else None
-        written = self._recorder.write(Settlement(self._key.id, state, sealed))
         try:
-            async with asyncio.timeout(_SETTLE_SECONDS):
-                await asyncio.shield(written)
+            await self._recorder.write_within(Settlement(self._key.id, state, sealed), _SETTLE_SECONDS)
         except (TimeoutError, StoreUnavailable):
             log.warning("change not settled, its end stays unknown", change_id=self.change_id, limited=True)
 
@@ -103,10 +101,8 @@ class History:
             uuid.UUID(update.reverts).bytes if update.reverts else None,
         )
         sealed = await self._repository.sealed(key, fields)
-        written = self._recorder.write(Insertion(key, sealed))
         try:
-            async with asyncio.timeout(max(0.0, deadline.remaining())):
-                await asyncio.shield(written)
+            await self._recorder.write_within(Insertion(key, sealed), deadline.remaining())
         except (TimeoutError, asyncio.CancelledError) as error:
             # It is not made, and so not kept where it comes to be written yet.
             self._recorder.write(Settlement(change_id.bytes, None))

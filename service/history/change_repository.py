@@ -24,6 +24,8 @@ _MAX_PAGE_BYTES: Final = 4 * 1024 * 1024
 _LONG_BYTES: Final = 512 * 1024
 
 _columns: Final = step_changes.c
+_INSERT: Final = insert(step_changes)
+_DELETE: Final = delete(step_changes).where(_columns.id == bindparam("row_id"))
 _STATE: Final = update(step_changes).where(_columns.id == bindparam("row_id")).values(state=bindparam("new_state"))
 _STATE_AND_VALUES: Final = _STATE.values(ciphertext=bindparam("new_ciphertext"), key_id=bindparam("new_key_id"))
 _MOVE: Final = (
@@ -94,7 +96,7 @@ class ChangeRepository:
         return await asyncio.to_thread(seal, self._keyring, key, fields)
 
     async def write(self, insertions: Sequence[Insertion], settlements: Sequence[Settlement]) -> None:
-        """Writes rows, and then what became of others, in one transaction."""
+        """Writes rows, and then what became of others."""
         rows = [
             msgspec.structs.asdict(each.key)
             | {"state": ChangeState.UNKNOWN.value, "ciphertext": each.sealed.ciphertext, "key_id": each.sealed.key_id}
@@ -102,27 +104,17 @@ class ChangeRepository:
         ]
         states: list[dict[str, Any]] = []
         values: list[dict[str, Any]] = []
-        gone: list[bytes] = []
+        gone: list[dict[str, Any]] = []
         for each in settlements:
             if each.state is None:
-                gone.append(each.id)
+                gone.append({"row_id": each.id})
             elif each.sealed is None:
                 states.append({"row_id": each.id, "new_state": each.state.value})
             else:
                 values.append({"row_id": each.id, "new_state": each.state.value, **_new(each.sealed)})
 
-        async def work(db: AsyncConnection) -> None:
-            for statement, parameters in (
-                (insert(step_changes), rows),
-                (_STATE, states),
-                (_STATE_AND_VALUES, values),
-            ):
-                if parameters:
-                    await db.execute(statement, parameters)
-            if gone:
-                await db.execute(delete(step_changes).where(_columns.id.in_(gone)))
-
-        await self._store.transact(work)
+        changes = ((_INSERT, rows), (_STATE, states), (_STATE_AND_VALUES, values), (_DELETE, gone))
+        await self._store.write([(change, given) for change, given in changes if given])
 
     async def page(
         self, application_id: int, query: ChangesQuery, least: bytes, limit: int, after: bytes | None

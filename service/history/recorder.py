@@ -1,6 +1,7 @@
-"""Writes changes to the database, those of several calls in one transaction."""
+"""Writes changes to the database, those of several calls together."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
@@ -12,6 +13,9 @@ _Row: TypeAlias = Insertion | Settlement
 # How many rows, and how many bytes of them, a transaction has at most.
 _BATCH_ROWS: Final = 256
 _BATCH_BYTES: Final = 16 * 1024 * 1024
+
+# From the beginning of one transaction to that of the next.
+_PAUSE_SECONDS: Final = 0.01
 
 
 class Recorder:
@@ -25,20 +29,41 @@ class Recorder:
         self._repository = repository
         self._queue: list[tuple[_Row, asyncio.Future[None]]] = []
         self._writing: asyncio.Task[None] | None = None
+        self._began = 0.0
 
     def write(self, row: _Row) -> "asyncio.Future[None]":
-        """Writes a row; the future is done when the database has it, and raises what the database raises."""
+        """Writes a row; the future is done when the database has it, and raises what the database raises.
+
+        The row is written also where nobody waits for the future any more.
+        """
         written = asyncio.get_running_loop().create_future()
-        # Nobody may be left who wants to know.
-        written.add_done_callback(lambda future: future.cancelled() or future.exception())
+        written.add_done_callback(_retrieve_exception)
         self._queue.append((row, written))
         if self._writing is None:
             self._writing = asyncio.create_task(self._write())
         return written
 
+    async def write_within(self, row: _Row, seconds: float) -> None:
+        """Writes a row, and waits for it so many seconds at most.
+
+        Raises:
+            TimeoutError: The database has not got it yet; it is written all the same.
+            StoreUnavailable: The database cannot be used.
+        """
+        written = self.write(row)
+        # Cheaper than `asyncio.timeout`, of which each update would need two.
+        end = asyncio.get_running_loop().call_later(max(0.0, seconds), _expire, written)
+        try:
+            await written
+        finally:
+            end.cancel()
+
     async def _write(self) -> None:
         try:
             while self._queue:
+                # Under load what comes next goes along; a call by itself waits for nothing.
+                await asyncio.sleep(max(0.0, self._began + _PAUSE_SECONDS - time.monotonic()))
+                self._began = time.monotonic()
                 batch = self._next_batch()
                 try:
                     await self._repository.write(
@@ -71,3 +96,14 @@ class Recorder:
         """Waits up to so many seconds for what is still to be written."""
         if self._writing is not None:
             await finish([self._writing], seconds)
+
+
+def _expire(written: "asyncio.Future[None]") -> None:
+    if not written.done():
+        written.set_exception(TimeoutError())
+
+
+def _retrieve_exception(written: "asyncio.Future[None]") -> None:
+    # asyncio warns of an exception that nobody retrieved, and nobody may be left who wants to know.
+    if not written.cancelled():
+        written.exception()

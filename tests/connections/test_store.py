@@ -154,7 +154,7 @@ async def test_a_second_store_of_a_file_loses_no_writes(tmp_path: Path) -> None:
 
 async def test_sqlite_is_read_in_the_event_loop_without_writing_and_waiting(tmp_path: Path) -> None:
     store = Store.open(f"sqlite:///{tmp_path}/store.sqlite3")
-    _, reader = store.engines
+    _, reader, _ = store.engines
     with reader.connect() as db:
         assert db.execute(text("PRAGMA query_only")).scalar() == 1
         # A call waits for the one that recovers the file, and all others with it.

@@ -212,13 +212,13 @@ async def test_a_database_that_is_away_keeps_updates_off_and_no_answers(
 async def test_a_change_that_is_recorded_too_late_is_not_kept(
     history: History, caller: Caller, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    transact, release = store.transact, asyncio.Event()
+    write, release = store.write, asyncio.Event()
 
-    async def slow(work: Any) -> Any:
+    async def slow(changes: Any) -> None:
         await release.wait()
-        return await transact(work)
+        await write(changes)
 
-    monkeypatch.setattr(store, "transact", slow)
+    monkeypatch.setattr(store, "write", slow)
     late = replace(UPDATE)
     with pytest.raises(UpdateFailed):
         await history.record(caller, late, "9", [FieldChange(SUBJECT, "Old", "New")], Deadline.after(0.05))
@@ -237,17 +237,16 @@ async def test_an_answer_waits_no_longer_than_so_long_for_the_database(
 ) -> None:
     monkeypatch.setattr("service.history.change_history._SETTLE_SECONDS", 0.05)
     change = await recorded(history, caller)
-    transact, release = store.transact, asyncio.Event()
+    write, release = store.write, asyncio.Event()
 
-    async def slow(work: Any) -> Any:
+    async def slow(changes: Any) -> None:
         await release.wait()
-        return await transact(work)
+        await write(changes)
 
-    monkeypatch.setattr(store, "transact", slow)
+    monkeypatch.setattr(store, "write", slow)
     await change.settle(ChangeState.APPLIED, None)
     release.set()
     await history.finish(10)
-    monkeypatch.setattr(store, "transact", transact)
     assert [each.state for each in await page(history, caller)] == [ChangeState.APPLIED]
 
 
