@@ -425,6 +425,11 @@ type UpdateStepResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
 	// order.
+	//
+	// What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+	// unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+	// PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+	// another status than OK and no errors in it, is unknown, too.
 	Errors []*Error `protobuf:"bytes,1,rep,name=errors,proto3" json:"errors,omitempty"`
 	// What else the caller should know, whether the update succeeded or not.
 	Warnings []*Warning `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
@@ -1519,7 +1524,7 @@ func (x *RevertStepChangeRequest) GetIfShared() IfShared {
 // What became of a revert; its members are those of `UpdateStepResponse`.
 type RevertStepChangeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Why it failed. Empty when it succeeded.
+	// Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
 	Errors []*Error `protobuf:"bytes,1,rep,name=errors,proto3" json:"errors,omitempty"`
 	// What else the caller should know.
 	Warnings []*Warning `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`

@@ -273,6 +273,11 @@ class UpdateStepResponse(_message.Message):
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[_envelope_pb2.Error]:
         """Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
         order.
+
+        What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+        unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+        PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+        another status than OK and no errors in it, is unknown, too.
         """
 
     @_builtins.property
@@ -856,7 +861,7 @@ class RevertStepChangeResponse(_message.Message):
     """The id of the change that this revert made, not of the one that it takes back."""
     @_builtins.property
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[_envelope_pb2.Error]:
-        """Why it failed. Empty when it succeeded."""
+        """Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`."""
 
     @_builtins.property
     def warnings(self) -> _containers.RepeatedCompositeFieldContainer[_envelope_pb2.Warning]:

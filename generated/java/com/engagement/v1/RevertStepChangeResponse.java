@@ -63,7 +63,7 @@ private static final long serialVersionUID = 0L;
   private java.util.List<com.engagement.v1.Error> errors_;
   /**
    * <pre>
-   * Why it failed. Empty when it succeeded.
+   * Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
    * </pre>
    *
    * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -74,7 +74,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Why it failed. Empty when it succeeded.
+   * Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
    * </pre>
    *
    * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -86,7 +86,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Why it failed. Empty when it succeeded.
+   * Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
    * </pre>
    *
    * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -97,7 +97,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Why it failed. Empty when it succeeded.
+   * Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
    * </pre>
    *
    * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -108,7 +108,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Why it failed. Empty when it succeeded.
+   * Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
    * </pre>
    *
    * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1074,7 +1074,7 @@ private static final long serialVersionUID = 0L;
 
     /**
      * <pre>
-     * Why it failed. Empty when it succeeded.
+     * Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1088,7 +1088,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Why it failed. Empty when it succeeded.
+     * Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1102,7 +1102,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Why it failed. Empty when it succeeded.
+     * Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1116,7 +1116,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Why it failed. Empty when it succeeded.
+     * Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1135,7 +1135,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Why it failed. Empty when it succeeded.
+     * Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1153,7 +1153,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Why it failed. Empty when it succeeded.
+     * Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1171,7 +1171,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Why it failed. Empty when it succeeded.
+     * Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1190,7 +1190,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Why it failed. Empty when it succeeded.
+     * Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1208,7 +1208,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Why it failed. Empty when it succeeded.
+     * Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1226,7 +1226,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Why it failed. Empty when it succeeded.
+     * Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1245,7 +1245,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Why it failed. Empty when it succeeded.
+     * Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1262,7 +1262,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Why it failed. Empty when it succeeded.
+     * Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1279,7 +1279,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Why it failed. Empty when it succeeded.
+     * Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1290,7 +1290,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Why it failed. Empty when it succeeded.
+     * Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1304,7 +1304,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Why it failed. Empty when it succeeded.
+     * Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1319,7 +1319,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Why it failed. Empty when it succeeded.
+     * Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1330,7 +1330,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Why it failed. Empty when it succeeded.
+     * Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1342,7 +1342,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Why it failed. Empty when it succeeded.
+     * Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>

@@ -12,7 +12,7 @@ public interface RevertStepChangeResponseOrBuilder extends
 
   /**
    * <pre>
-   * Why it failed. Empty when it succeeded.
+   * Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
    * </pre>
    *
    * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -21,7 +21,7 @@ public interface RevertStepChangeResponseOrBuilder extends
       getErrorsList();
   /**
    * <pre>
-   * Why it failed. Empty when it succeeded.
+   * Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
    * </pre>
    *
    * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -29,7 +29,7 @@ public interface RevertStepChangeResponseOrBuilder extends
   com.engagement.v1.Error getErrors(int index);
   /**
    * <pre>
-   * Why it failed. Empty when it succeeded.
+   * Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
    * </pre>
    *
    * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -37,7 +37,7 @@ public interface RevertStepChangeResponseOrBuilder extends
   int getErrorsCount();
   /**
    * <pre>
-   * Why it failed. Empty when it succeeded.
+   * Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
    * </pre>
    *
    * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -46,7 +46,7 @@ public interface RevertStepChangeResponseOrBuilder extends
       getErrorsOrBuilderList();
   /**
    * <pre>
-   * Why it failed. Empty when it succeeded.
+   * Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
    * </pre>
    *
    * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>

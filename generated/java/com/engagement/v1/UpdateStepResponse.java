@@ -65,6 +65,11 @@ private static final long serialVersionUID = 0L;
    * <pre>
    * Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
    * order.
+   *
+   * What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+   * unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+   * PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+   * another status than OK and no errors in it, is unknown, too.
    * </pre>
    *
    * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -77,6 +82,11 @@ private static final long serialVersionUID = 0L;
    * <pre>
    * Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
    * order.
+   *
+   * What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+   * unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+   * PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+   * another status than OK and no errors in it, is unknown, too.
    * </pre>
    *
    * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -90,6 +100,11 @@ private static final long serialVersionUID = 0L;
    * <pre>
    * Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
    * order.
+   *
+   * What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+   * unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+   * PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+   * another status than OK and no errors in it, is unknown, too.
    * </pre>
    *
    * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -102,6 +117,11 @@ private static final long serialVersionUID = 0L;
    * <pre>
    * Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
    * order.
+   *
+   * What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+   * unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+   * PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+   * another status than OK and no errors in it, is unknown, too.
    * </pre>
    *
    * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -114,6 +134,11 @@ private static final long serialVersionUID = 0L;
    * <pre>
    * Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
    * order.
+   *
+   * What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+   * unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+   * PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+   * another status than OK and no errors in it, is unknown, too.
    * </pre>
    *
    * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1095,6 +1120,11 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
      * order.
+     *
+     * What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+     * unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+     * PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+     * another status than OK and no errors in it, is unknown, too.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1110,6 +1140,11 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
      * order.
+     *
+     * What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+     * unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+     * PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+     * another status than OK and no errors in it, is unknown, too.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1125,6 +1160,11 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
      * order.
+     *
+     * What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+     * unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+     * PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+     * another status than OK and no errors in it, is unknown, too.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1140,6 +1180,11 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
      * order.
+     *
+     * What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+     * unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+     * PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+     * another status than OK and no errors in it, is unknown, too.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1160,6 +1205,11 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
      * order.
+     *
+     * What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+     * unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+     * PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+     * another status than OK and no errors in it, is unknown, too.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1179,6 +1229,11 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
      * order.
+     *
+     * What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+     * unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+     * PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+     * another status than OK and no errors in it, is unknown, too.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1198,6 +1253,11 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
      * order.
+     *
+     * What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+     * unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+     * PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+     * another status than OK and no errors in it, is unknown, too.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1218,6 +1278,11 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
      * order.
+     *
+     * What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+     * unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+     * PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+     * another status than OK and no errors in it, is unknown, too.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1237,6 +1302,11 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
      * order.
+     *
+     * What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+     * unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+     * PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+     * another status than OK and no errors in it, is unknown, too.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1256,6 +1326,11 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
      * order.
+     *
+     * What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+     * unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+     * PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+     * another status than OK and no errors in it, is unknown, too.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1276,6 +1351,11 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
      * order.
+     *
+     * What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+     * unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+     * PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+     * another status than OK and no errors in it, is unknown, too.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1294,6 +1374,11 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
      * order.
+     *
+     * What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+     * unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+     * PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+     * another status than OK and no errors in it, is unknown, too.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1312,6 +1397,11 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
      * order.
+     *
+     * What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+     * unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+     * PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+     * another status than OK and no errors in it, is unknown, too.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1324,6 +1414,11 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
      * order.
+     *
+     * What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+     * unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+     * PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+     * another status than OK and no errors in it, is unknown, too.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1339,6 +1434,11 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
      * order.
+     *
+     * What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+     * unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+     * PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+     * another status than OK and no errors in it, is unknown, too.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1355,6 +1455,11 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
      * order.
+     *
+     * What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+     * unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+     * PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+     * another status than OK and no errors in it, is unknown, too.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1367,6 +1472,11 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
      * order.
+     *
+     * What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+     * unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+     * PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+     * another status than OK and no errors in it, is unknown, too.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -1380,6 +1490,11 @@ private static final long serialVersionUID = 0L;
      * <pre>
      * Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
      * order.
+     *
+     * What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+     * unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+     * PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+     * another status than OK and no errors in it, is unknown, too.
      * </pre>
      *
      * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>

@@ -14,6 +14,11 @@ public interface UpdateStepResponseOrBuilder extends
    * <pre>
    * Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
    * order.
+   *
+   * What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+   * unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+   * PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+   * another status than OK and no errors in it, is unknown, too.
    * </pre>
    *
    * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -24,6 +29,11 @@ public interface UpdateStepResponseOrBuilder extends
    * <pre>
    * Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
    * order.
+   *
+   * What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+   * unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+   * PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+   * another status than OK and no errors in it, is unknown, too.
    * </pre>
    *
    * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -33,6 +43,11 @@ public interface UpdateStepResponseOrBuilder extends
    * <pre>
    * Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
    * order.
+   *
+   * What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+   * unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+   * PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+   * another status than OK and no errors in it, is unknown, too.
    * </pre>
    *
    * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -42,6 +57,11 @@ public interface UpdateStepResponseOrBuilder extends
    * <pre>
    * Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
    * order.
+   *
+   * What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+   * unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+   * PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+   * another status than OK and no errors in it, is unknown, too.
    * </pre>
    *
    * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>
@@ -52,6 +72,11 @@ public interface UpdateStepResponseOrBuilder extends
    * <pre>
    * Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
    * order.
+   *
+   * What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+   * unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+   * PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+   * another status than OK and no errors in it, is unknown, too.
    * </pre>
    *
    * <code>repeated .engagement.v1.Error errors = 1 [json_name = "errors"];</code>

@@ -167,6 +167,11 @@ export type UpdateStepResponse = Message<"engagement.v1.UpdateStepResponse"> & {
    * Why the update failed. Empty when it succeeded. A provider that names several faults gives several errors, in its
    * order.
    *
+   * What became of the step is said by `meta.outcome` of all errors together. It is unknown if that of any is UNKNOWN,
+   * unspecified, or one that the client does not know. Otherwise the update was partially applied if that of any is
+   * PARTIALLY_APPLIED, and not applied if none is. A call that ends without an envelope that the client can read, or with
+   * another status than OK and no errors in it, is unknown, too.
+   *
    * @generated from field: repeated engagement.v1.Error errors = 1;
    */
   errors: Error[];
@@ -827,7 +832,7 @@ export const RevertStepChangeRequestSchema: GenMessage<RevertStepChangeRequest> 
  */
 export type RevertStepChangeResponse = Message<"engagement.v1.RevertStepChangeResponse"> & {
   /**
-   * Why it failed. Empty when it succeeded.
+   * Why it failed. Empty when it succeeded. What became of the step is said as in `UpdateStepResponse`.
    *
    * @generated from field: repeated engagement.v1.Error errors = 1;
    */
