@@ -230,17 +230,19 @@ class Store:
                 self.check_file()
                 await asyncio.get_running_loop().run_in_executor(self._writing, _write, self._writer, changes)
                 return
-            for change, rows in changes:
-                await self._repeated(partial(self._write_rows, change, rows))
+            await self._repeated(partial(self._write_rows, deque(changes)))
         except IntegrityError:
             raise
         except FAILURES as error:
             raise logged(unavailable(error)) from None
 
-    async def _write_rows(self, change: RowChange, rows: Sequence[Mapping[str, Any]]) -> None:
+    async def _write_rows(self, changes: deque[tuple[RowChange, Sequence[Mapping[str, Any]]]]) -> None:
+        """Makes changes, and takes each out when it is made."""
         db = await self._connect(self._without_transactions)
         try:
-            await db.execute(change, rows)
+            while changes:
+                await db.execute(*changes[0])
+                changes.popleft()
         except DBAPIError as error:
             if isinstance(failure := unavailable(error), Conflict):
                 raise failure from None
