@@ -209,3 +209,12 @@ def test_a_failed_call_releases_its_permits() -> None:
             raise ZeroDivisionError
     assert admission.in_flight == 0
     assert not admission._permits
+
+
+def test_calls_in_flight_are_those_of_both_kinds() -> None:
+    admission = Admission(16)
+    with admission.authentication_permit(), admission.call_permit(1, APOLLO, "c"):
+        assert admission.in_flight == 2
+        with admission.call_permit(2, APOLLO, "d"), admission.authentication_permit():
+            assert admission.in_flight == 4
+    assert admission.in_flight == 0

@@ -296,5 +296,10 @@ async def test_only_who_was_allowed_to_manages(store: Store) -> None:
     ]
     await applications.map_certificate("a", "one.example")
     await applications.map_certificate("a", "two.example", may_manage=True)
+    await applications.map_certificate("z", "three.example")
+    assert [each.identities for each in await applications.list()] == [
+        ("one.example", "two.example"),
+        ("three.example",),
+    ]
     callers = [await applications.by_certificate([name]) for name in ("one.example", "two.example")]
     assert [caller.may_manage for caller in callers] == [False, True]

@@ -805,3 +805,10 @@ async def test_whether_others_use_a_template_is_asked_only_where_it_is_written()
     wanted = update(body="<p>Old</p>", custom_fields={"taskNote": "New"}, refuse_shared=True)
     made = await ADAPTER.plan(wanted, outreach)
     assert (len(outreach.paths), made.sharing) == (1, ())
+
+
+@pytest.mark.parametrize("fields", [{}, {"taskNote": "x"}])
+async def test_all_fields_of_the_step_are_read_where_some_are_set(fields: dict[str, Any]) -> None:
+    outreach = Scripted(answer())
+    await ADAPTER.plan(update(body="x", custom_fields=fields), outreach)
+    assert ("fields[sequenceStep]=stepType,sequence,order" in outreach.paths[0]) is (not fields)

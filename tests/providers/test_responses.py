@@ -287,3 +287,10 @@ def test_a_failure_is_looked_for_at_two_levels_only() -> None:
 def test_what_speaks_of_failure_is_named(members: dict[str, Any], member: str | None) -> None:
     assert failure_member(members) == member
     assert failure_member({"meta": members}) == member
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("9" * 15, 10**15 - 1), ("9" * 16, None), ("0", 0), ("", None), ("٣", None)]
+)
+def test_a_count_has_fifteen_digits_at_the_most(text: str, count: int | None) -> None:
+    assert whole_number(text) == count
