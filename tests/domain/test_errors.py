@@ -22,6 +22,12 @@ from service.domain.errors import CODES, ErrorCode
         ("BAD_GATEWAY_ERROR", 502, "UNKNOWN"),
         ("SERVICE_UNAVAILABLE_ERROR", 503, "UNAVAILABLE"),
         ("GATEWAY_TIMEOUT_ERROR", 504, "DEADLINE_EXCEEDED"),
+        ("METHOD_NOT_ALLOWED_ERROR", 405, "UNIMPLEMENTED"),
+        ("VARIANT_NOT_FOUND_ERROR", 404, "NOT_FOUND"),
+        ("STEP_CHANGED_ERROR", 412, "ABORTED"),
+        ("SHARED_TEMPLATE_ERROR", 412, "FAILED_PRECONDITION"),
+        ("RESPONSE_TOO_LONG_ERROR", 422, "FAILED_PRECONDITION"),
+        ("REMOTE_PROVIDER_ERROR", 499, "UNKNOWN"),
     ],
 )
 def test_a_code_has_its_statuses(code: str, http: int, grpc: str) -> None:
