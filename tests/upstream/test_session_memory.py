@@ -163,6 +163,23 @@ async def test_each_application_has_repetitions_of_its_own() -> None:
         assert (codes(other), other.provider_calls) == ([], 3)
 
 
+async def test_a_request_that_met_a_broken_connection_is_repeated() -> None:
+    apollo = ScriptedApollo()
+    resets = iter([True])
+
+    async def serve(connection: ServerConnection) -> None:
+        while True:
+            head, body = await connection.request()
+            if next(resets, False):
+                connection.reset()
+                return
+            await connection.send(apollo.answer(head, body))
+
+    async with updates_at(serve) as update:
+        result = await update("acme", subject="New")
+        assert (codes(result), result.provider_calls) == ([], 3)
+
+
 async def test_a_window_that_a_good_answer_says_is_used_up_is_remembered() -> None:
     apollo = ScriptedApollo()
 
