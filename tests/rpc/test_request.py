@@ -178,3 +178,10 @@ def test_custom_fields_have_half_as_many_values_as_bytes(count: int, is_read: bo
         with pytest.raises(CallRefused) as refusal:
             step_update(request, Provider("apollo"), "acme")
         assert list(refusal.value.violations) == [CUSTOM_FIELDS_TOO_LONG]
+
+
+@pytest.mark.parametrize(
+    ("wish", "refuses"), [("IF_SHARED_UNSPECIFIED", False), ("IF_SHARED_CHANGE", False), ("IF_SHARED_REFUSE", True)]
+)
+def test_only_a_wish_to_refuse_refuses(wish: str, *, refuses: bool) -> None:
+    assert parse({"if_shared": wish, "record": {}}).refuse_shared is refuses
