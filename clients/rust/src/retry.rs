@@ -69,6 +69,10 @@ where
                 let Ok(ended) = timeout_at(deadline, send(inner.clone(), request)).await else {
                     return Err(deadline_exceeded());
                 };
+                let ended = match ended {
+                    Ok(response) => Ok(readable(response)?),
+                    Err(status) => Err(status),
+                };
                 let (code, pushback) = match &ended {
                     // Only a status in the place of a response comes with the headers.
                     Ok(response) => match Status::from_header_map(response.headers()) {
@@ -109,10 +113,7 @@ where
         Ok(()) => service.call(request).await,
         Err(error) => Err(error),
     };
-    match ended {
-        Ok(response) => readable(response),
-        Err(error) => Err(status_of(error.into())),
-    }
+    ended.map_err(|error| status_of(error.into()))
 }
 
 /// A status for a call that ended without an answer. tonic does not tell a connection that went away from other errors; gRPC
