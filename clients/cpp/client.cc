@@ -16,7 +16,6 @@ using engagement::v1::SequenceStepService;
 // replica when that replica said that it stops.
 constexpr char kServiceConfig[] = R"({
   "loadBalancingConfig": [{"round_robin": {}}],
-  "healthCheckConfig": {"serviceName": "engagement.v1.SequenceStepService"},
   "methodConfig": [{
     "name": [{"service": "engagement.v1.SequenceStepService"}, {"service": "engagement.v1.ConnectionService"}],
     "retryPolicy": {
@@ -100,7 +99,7 @@ grpc::ChannelArguments ArgumentsOf(const Options& options) {
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   // A server that was restarted is found again within the time that the retries take.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 200);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 200);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5'000);  // What one attempt to connect may take.
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 5'000);
   if (options.transport != Transport::kTls) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   return arguments;
