@@ -289,6 +289,16 @@ async def test_the_exit_status_tells_the_outcome(service: RunningService) -> Non
     assert "outcome: ERROR_OUTCOME_UNKNOWN, found by the provider" in unknown.err
 
 
+async def test_a_bug_has_not_the_status_of_an_update(service: RunningService, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(AsyncClient, "update_step", broken)
+    ended = await update_step(service, SEQUENCE, STEP, "--subject", "x")
+    assert ended.status == 3
+    assert "RuntimeError: a bug" in ended.err
+
+
 async def test_a_service_that_is_not_there(service: RunningService) -> None:
     address = f"127.0.0.1:{free_port()}"
     ended = await update_step(service, SEQUENCE, STEP, "--subject", "x", "--address", address, run=run_process)
