@@ -401,7 +401,9 @@ def table(runs: Sequence[Run]) -> Table:
     grid.add_column("vectors", justify="right")
     for run in runs:
         grid.add_column(run.name, justify="right")
-    totals = {row: len(results) for run in runs for row, results in run.rows.items()}
+    # A client may leave some out; its cell then shows fewer than there are.
+    rows = dict.fromkeys(row for run in runs for row in run.rows)
+    totals = {row: max(len(run.rows.get(row, [])) for run in runs) for row in rows}
     for row, total in totals.items():
         grid.add_row(row, str(total), *(_cell(run.rows.get(row, []), total) for run in runs))
     grid.add_section()
