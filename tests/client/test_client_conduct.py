@@ -351,3 +351,30 @@ async def test_the_connection_is_closed_with_the_client(peer: Peer) -> None:
         await update()
         assert peer.connections
     await until(lambda: not peer.connections)
+
+
+@CLIENTS
+async def test_a_service_far_away_is_reached(peer: Peer, kind: Any) -> None:
+    """Each answer takes 0.4 s, and a connection several of them."""
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                await asyncio.sleep(seconds)
+                writer.write(data)
+        writer.transport.abort()
+
+    relays: list[asyncio.Task[Any]] = []
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, port = peer.mutual.rsplit(":", 1)
+        their_reader, their_writer = await asyncio.open_connection(host, int(port))
+        both = asyncio.gather(pass_on(reader, their_writer, 0), pass_on(their_reader, writer, 0.4))
+        relays.append(asyncio.ensure_future(both))
+
+    async with await asyncio.start_server(relay, "127.0.0.1", 0) as server:
+        address = f"localhost:{server.sockets[0].getsockname()[1]}"
+        async with updating(kind, address, api_key="secret", tls=tls_of(peer)) as update:
+            assert isinstance(await update(), UpdateResult)
+        async with asyncio.timeout(10):
+            await asyncio.gather(*relays)

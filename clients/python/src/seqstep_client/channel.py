@@ -51,7 +51,8 @@ _OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
     ("grpc.per_rpc_retry_buffer_size", 7 * 1024 * 1024),
     # A server that was restarted is found again within the time that the retries take.
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
+    # How long connecting may take, which crosses an ocean several times for TLS.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 5_000),
     # A connection that is dead is noticed while a call waits on it.
     ("grpc.keepalive_time_ms", 30_000),
