@@ -42,6 +42,7 @@ _ID: Final[dict[str, Any]] = {
     "maxLength": MAX_ID_CHARACTERS,
     "pattern": r"^(?!\.{1,2}$)[A-Za-z0-9._~-]+$",
 }
+_ID_OR_NONE: Final = _ID | {"minLength": 0, "pattern": r"^(?!\.{1,2}$)[A-Za-z0-9._~-]*$"}
 _CHANGE_ID: Final[dict[str, Any]] = {"format": "uuid"}
 _TIME: Final[dict[str, Any]] = {"type": "string", "format": "date-time"}
 _HEADER: Final[dict[str, Any]] = {"minLength": 1, "maxLength": 255, "pattern": r"^[ -~]*[!-~][ -~]*$"}
@@ -164,9 +165,11 @@ def changes_query(
         Header(description="Comes back in the response and is logged; made when absent.", json_schema_extra=_HEADER),
     ] = MISSING,
     *,
-    sequence_id: Annotated[str, Query(description="Only the changes of this sequence.", json_schema_extra=_ID)] = "",
+    sequence_id: Annotated[
+        str, Query(description="Only the changes of this sequence.", json_schema_extra=_ID_OR_NONE)
+    ] = "",
     sequence_step_id: Annotated[
-        str, Query(description="Only the changes of this step; needs `sequence_id`.", json_schema_extra=_ID)
+        str, Query(description="Only the changes of this step; needs `sequence_id`.", json_schema_extra=_ID_OR_NONE)
     ] = "",
     request_id: Annotated[str, Query(description="Only the changes that calls with this id made.")] = "",
     start_time: Annotated[
