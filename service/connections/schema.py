@@ -115,15 +115,8 @@ step_changes = Table(
     Column("key_id", String(16), nullable=False),
     # Each serves one filter of a list, and has the rest of what a page is chosen by.
     Index("ix_step_changes_customer", "application_id", "customer_id", "provider", "id"),
-    Index(
-        "ix_step_changes_sequence",
-        "application_id",
-        "customer_id",
-        "provider",
-        "sequence_id",
-        "id",
-        "sequence_step_id",
-    ),
+    Index("ix_step_changes_sequence", "application_id", "customer_id", "provider", "sequence_id", "id"),
+    Index("ix_step_changes_step", "application_id", "customer_id", "provider", "sequence_id", "sequence_step_id", "id"),
     Index("ix_step_changes_request", "application_id", "customer_id", "provider", "request_id", "id"),
     Index("ix_step_changes_key_id", "key_id", "id"),
 )

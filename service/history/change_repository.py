@@ -24,6 +24,8 @@ _MAX_PAGE_BYTES: Final = 4 * 1024 * 1024
 _LONG_BYTES: Final = 512 * 1024
 
 _columns: Final = step_changes.c
+# The length of a value is known without reading it.
+_LENGTHS: Final = select(_columns.id, func.length(_columns.ciphertext))
 _INSERT: Final = insert(step_changes)
 _DELETE: Final = delete(step_changes).where(_columns.id == bindparam("row_id"))
 _STATE: Final = update(step_changes).where(_columns.id == bindparam("row_id")).values(state=bindparam("new_state"))
@@ -132,8 +134,7 @@ class ChangeRepository:
             after: Only those behind this one.
         """
         chosen = (
-            select(_columns.id)
-            .where(_columns.application_id == application_id, _columns.customer_id == query.customer_id)
+            _LENGTHS.where(_columns.application_id == application_id, _columns.customer_id == query.customer_id)
             .where(_columns.provider == query.provider, _columns.id >= least)
             .order_by(_columns.id.desc())
             .limit(limit)
@@ -155,22 +156,15 @@ class ChangeRepository:
         self, application_id: int, customer_id: str, provider: Provider, change_id: uuid.UUID
     ) -> StepChange | None:
         """Reads a change; None if there is none by this id."""
-        whose = (
-            select(_columns.id)
-            .where(_columns.id == change_id.bytes, _columns.application_id == application_id)
-            .where(_columns.customer_id == customer_id, _columns.provider == provider)
+        whose = _LENGTHS.where(_columns.id == change_id.bytes, _columns.application_id == application_id).where(
+            _columns.customer_id == customer_id, _columns.provider == provider
         )
         found, _ = await self._read(whose)
         return found[0] if found else None
 
-    async def _read(self, chosen: Select[tuple[bytes]]) -> tuple[list[StepChange], bool]:
-        # The length of a value is known without reading it.
-        lengths = select(_columns.id, func.length(_columns.ciphertext)).where(
-            _columns.id.in_(chosen.subquery().select())
-        )
-
+    async def _read(self, chosen: Select[Any]) -> tuple[list[StepChange], bool]:
         async def work(db: AsyncConnection) -> tuple[Sequence[Row[Any]], bool]:
-            found = (await db.execute(lengths.order_by(_columns.id.desc()))).all()
+            found = (await db.execute(chosen)).all()
             ids: list[bytes] = []
             left = _MAX_PAGE_BYTES
             for row_id, length in found:

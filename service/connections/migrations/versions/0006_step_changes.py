@@ -31,7 +31,8 @@ def upgrade() -> None:
     )
     whose = ["application_id", "customer_id", "provider"]
     op.create_index("ix_step_changes_customer", "step_changes", [*whose, "id"])
-    op.create_index("ix_step_changes_sequence", "step_changes", [*whose, "sequence_id", "id", "sequence_step_id"])
+    op.create_index("ix_step_changes_sequence", "step_changes", [*whose, "sequence_id", "id"])
+    op.create_index("ix_step_changes_step", "step_changes", [*whose, "sequence_id", "sequence_step_id", "id"])
     op.create_index("ix_step_changes_request", "step_changes", [*whose, "request_id", "id"])
     op.create_index("ix_step_changes_key_id", "step_changes", ["key_id", "id"])
 
