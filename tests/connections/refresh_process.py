@@ -1,4 +1,4 @@
-"""A process that renews a token, and can crash at a step of it; run by the tests of renewal.
+"""A process that renews a token, and can crash at a step of it, or is killed when it has sent its request; run by the tests.
 
 Reads one JSON object from its arguments, and prints as JSON what its calls ended with.
 """
@@ -38,8 +38,6 @@ class CrashingEndpoint:
     async def refresh(self, credentials: OAuthCredentials, refresh_token: Secret, deadline: Deadline) -> TokenGrant:
         if self._step == "lease taken":
             crash()
-        if self._step == "request sent":
-            asyncio.get_running_loop().call_later(0.01, crash)
         grant = await self._endpoint.refresh(credentials, refresh_token, deadline)
         if self._step == "token minted":
             crash()

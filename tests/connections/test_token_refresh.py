@@ -213,7 +213,10 @@ async def test_after_a_crash_a_connection_works_or_says_why_not(
 ) -> None:
     await customer.connect(ends_in=-1)
     await customer.change_account(mint_interval_seconds=0)
-    if answers_late or step == "request sent":
+    if step == "request sent":
+        # Longer than it takes to kill who asked.
+        customer.token_fault(delay_seconds=5, when="after")
+    elif answers_late:
         customer.token_fault(delay_seconds=0.2, when="after")
     await check_after_crash(customer, step)
 

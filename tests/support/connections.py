@@ -34,6 +34,7 @@ from service.upstream.oauth import TokenRefresher
 from tests.support.plain_client import plain_client
 from tests.support.processes import ROOT
 from tests.support.service import outreach_grant
+from tests.support.waiting import until
 
 CUSTOMER = "acme"
 TOKEN_PATH = "oauth/token"
@@ -222,6 +223,9 @@ async def check_after_crash(customer: OutreachCustomer, step: str) -> None:
     The token endpoint takes each refresh token once. So what was minted and not stored is lost, and nothing else.
     """
     process = await customer.start_process(crash_at=step)
+    if step == "request sent":
+        await until(lambda: customer.token_requests, seconds=30)
+        process.kill()
     await process.communicate()
     assert process.returncode == -9
     # The crashed process's lease ends by itself after half a minute; the test does not wait that long.
