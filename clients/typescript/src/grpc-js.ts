@@ -8,10 +8,11 @@ import {
   type CallOptions,
   type ClientUnaryCall,
   type Interceptor,
+  type ServiceError,
 } from "@grpc/grpc-js";
 
 import { SeqstepClient, tlsOf, USER_AGENT, type Attempt, type ClientOptions } from "./client.js";
-import { STATUSES, type Answer } from "./failure.js";
+import { STATUSES, type Answer, type StatusName } from "./failure.js";
 
 export interface GrpcJsOptions extends ClientOptions {
   /** Interceptors of all attempts, such as for tracing. */
@@ -70,7 +71,7 @@ export class GrpcJsClient extends SeqstepClient {
           (error, response) => {
             // What is thrown here would be nobody's to catch.
             resolve({
-              status: error ? (STATUSES.at(error.code) ?? "UNKNOWN") : "OK",
+              status: error ? statusOf(error) : "OK",
               message: error?.details ?? "",
               response: error ? undefined : response,
               details: detailsIn(error?.metadata),
@@ -98,6 +99,15 @@ export class GrpcJsClient extends SeqstepClient {
   close(): void {
     this.#client.close();
   }
+}
+
+/**
+ * The status of a failed call. One whose connection the server closed is UNAVAILABLE, and comes as INTERNAL where the stream
+ * was seen to end before the connection was.
+ */
+function statusOf({ code, details }: ServiceError): StatusName {
+  const status = STATUSES.at(code) ?? "UNKNOWN";
+  return status === "INTERNAL" && details.startsWith("Received RST_STREAM with code 0 ") ? "UNAVAILABLE" : status;
 }
 
 function detailsIn(trailers: Metadata | undefined): Uint8Array | undefined {
