@@ -142,8 +142,8 @@ def set_(ctx: typer.Context, customer: Customer, provider: ProviderOption, app: 
     """Store a customer's credentials, in the place of any earlier ones.
 
     On a terminal they are asked for and not shown. Otherwise they are read from standard input: an API key in a line, or
-    JSON with api_key, or with access_token, refresh_token, expires_in or expires_at (Unix seconds), client_id, client_secret
-    and redirect_uri.
+    JSON with api_key, or with access_token, refresh_token, expires_in or expires_at (Unix seconds), client_id, client_secret,
+    redirect_uri and scope.
     """
     if not credential_kinds(provider):
         usage_error(f"{provider.title} cannot change a single step, so there is no use for a connection to it")
