@@ -10,7 +10,6 @@ from fastapi import FastAPI, Request, Response, Security
 from fastapi.responses import PlainTextResponse
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
@@ -101,51 +100,56 @@ def create_app(
         exception_handlers={HTTPException: _no_such_operation},
     )
     app.state.call_handler = call_handler
-    for prefix in ("", PREFIX):
+    app.router.add_api_route(
+        PATH,
+        step_update,
+        methods=["PATCH"],
+        route_class_override=_unread(_UPDATE),
+        operation_id="updateSequenceStep",
+        summary="Update sequence step",
+        description="Changes what the record names and leaves the rest alone. Repeating a call is always safe. Works "
+        "for Apollo and Outreach; Salesloft answers `NOT_IMPLEMENTED_ERROR`.",
+        tags=[_STEPS],
+        dependencies=[Security(_API_KEY)],
+        response_model=Envelope,
+        responses=_responses("Sequence step updated", {"updated": _UPDATED}),
+    )
+    app.router.add_api_route(
+        PATH,
+        step_query,
+        methods=["GET"],
+        route_class_override=_unread(_GET),
+        operation_id="getSequenceStep",
+        summary="Get sequence step",
+        description="Reads one step as the provider holds it now, with all of its variants.",
+        tags=[_STEPS],
+        dependencies=[Security(_API_KEY)],
+        response_model=Step,
+        responses=_responses("The step"),
+    )
+    app.router.add_api_route(
+        SEQUENCE_PATH,
+        steps_query,
+        methods=["GET"],
+        route_class_override=_unread(_LIST),
+        operation_id="getSequence",
+        summary="Get sequence",
+        description="Reads a sequence and all of its steps.",
+        tags=[_STEPS],
+        dependencies=[Security(_API_KEY)],
+        response_model=SequenceSteps,
+        responses=_responses("The sequence"),
+    )
+    _add_history(app)
+    for route in [each for each in app.routes if isinstance(each, APIRoute)]:
+        # They are not in the document: to describe them again would take as long as it does for those that are.
         app.router.add_api_route(
-            prefix + PATH,
-            step_update,
-            methods=["PATCH"],
-            route_class_override=_unread(_UPDATE),
-            include_in_schema=not prefix,
-            operation_id="updateSequenceStep",
-            summary="Update sequence step",
-            description="Changes what the record names and leaves the rest alone. Repeating a call is always safe. Works "
-            "for Apollo and Outreach; Salesloft answers `NOT_IMPLEMENTED_ERROR`.",
-            tags=[_STEPS],
-            dependencies=[Security(_API_KEY)],
-            response_model=Envelope,
-            responses=_responses(_response("Sequence step updated", Envelope, {"updated": _UPDATED})),
+            PREFIX + route.path,
+            _undocumented,
+            methods=list(route.methods or ()),
+            route_class_override=type(route),
+            include_in_schema=False,
         )
-        app.router.add_api_route(
-            prefix + PATH,
-            step_query,
-            methods=["GET"],
-            route_class_override=_unread(_GET),
-            include_in_schema=not prefix,
-            operation_id="getSequenceStep",
-            summary="Get sequence step",
-            description="Reads one step as the provider holds it now, with all of its variants.",
-            tags=[_STEPS],
-            dependencies=[Security(_API_KEY)],
-            response_model=Step,
-            responses=_responses(_response("The step", Step, {})),
-        )
-        app.router.add_api_route(
-            prefix + SEQUENCE_PATH,
-            steps_query,
-            methods=["GET"],
-            route_class_override=_unread(_LIST),
-            include_in_schema=not prefix,
-            operation_id="getSequence",
-            summary="Get sequence",
-            description="Reads a sequence and all of its steps.",
-            tags=[_STEPS],
-            dependencies=[Security(_API_KEY)],
-            response_model=SequenceSteps,
-            responses=_responses(_response("The sequence", SequenceSteps, {})),
-        )
-        _add_history(app, prefix)
 
     @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", operation_id="healthz", summary="Whether the process is alive", tags=[_OPERATIONS])
@@ -186,42 +190,39 @@ def create_app(
     return app
 
 
-def _add_history(app: FastAPI, prefix: str) -> None:
-    """Adds the operations of looking back, below a prefix of their paths."""
+def _add_history(app: FastAPI) -> None:
+    """Adds the operations of looking back."""
     app.router.add_api_route(
-        prefix + CHANGES_PATH,
+        CHANGES_PATH,
         changes_query,
         methods=["GET"],
         route_class_override=_unread(_LIST_CHANGES),
-        include_in_schema=not prefix,
         operation_id="getStepChanges",
         summary="Get step changes",
         description="Lists what updates changed, newest first, where the service keeps a history.",
         tags=[_HISTORY],
         dependencies=[Security(_API_KEY)],
         response_model=StepChanges,
-        responses=_responses(_response("A page of changes", StepChanges, {})),
+        responses=_responses("A page of changes"),
     )
     app.router.add_api_route(
-        prefix + CHANGE_PATH,
+        CHANGE_PATH,
         change_ref,
         methods=["GET"],
         route_class_override=_unread(_GET_CHANGE),
-        include_in_schema=not prefix,
         operation_id="getStepChange",
         summary="Get step change",
         description="Reads one change, its texts whole.",
         tags=[_HISTORY],
         dependencies=[Security(_API_KEY)],
         response_model=StepChange,
-        responses=_responses(_response("The change", StepChange, {})),
+        responses=_responses("The change"),
     )
     app.router.add_api_route(
-        prefix + REVERT_PATH,
+        REVERT_PATH,
         change_revert,
         methods=["POST"],
         route_class_override=_unread(_REVERT),
-        include_in_schema=not prefix,
         operation_id="revertStepChange",
         summary="Revert step change",
         description="Sets what a change replaced back to what it was before, unless somebody has changed it since. Repeating a "
@@ -229,7 +230,7 @@ def _add_history(app: FastAPI, prefix: str) -> None:
         tags=[_HISTORY],
         dependencies=[Security(_API_KEY)],
         response_model=Envelope,
-        responses=_responses(_response("Change taken back", Envelope, {})),
+        responses=_responses("Change taken back"),
     )
 
 
@@ -262,6 +263,10 @@ def _unread(operation: _Operation) -> type[APIRoute]:
             return partial(_answer, operation)
 
     return UnreadRoute
+
+
+async def _undocumented() -> None:
+    """Stands for what describes an operation in the document; its route does not call it."""
 
 
 def _call(operation: _Operation, request: Request) -> HttpCall:
@@ -324,6 +329,7 @@ _API_KEY: Final = APIKeyHeader(
     description="The key of the calling application. A client certificate can stand for it.",
     auto_error=False,
 )
+_ENVELOPE: Final = {"$ref": f"#/components/schemas/{Envelope.__name__}"}
 _HEADERS: Final = {
     contract.REQUEST_ID: {"description": "The id of the call.", "required": True, "schema": {"type": "string"}},
     "retry-after": {
@@ -333,33 +339,39 @@ _HEADERS: Final = {
 }
 
 
-def _responses(good: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
-    """What an operation answers by status, for the OpenAPI document; made from the table of codes."""
+def _responses(good: str, examples: dict[str, Envelope] | None = None) -> dict[int | str, dict[str, Any]]:
+    """What an operation answers by status, for the OpenAPI document; failures are made from the table of codes.
+
+    The schema of a failure is written as a reference, and not given as a model, which FastAPI would prepare for each status of
+    each operation again; that would take most of the time to make the application. An update has the same schema.
+
+    Args:
+        good: What its success is.
+        examples: Successes, by name.
+    """
     codes: dict[int, list[ErrorCode]] = {}
     for code, spec in CODES.items():
         if code is not ErrorCode.METHOD_NOT_ALLOWED_ERROR:
             codes.setdefault(spec.http_status, []).append(code)
     return {
-        200: good,
+        200: _response(good, _examples(examples) if examples else {}),
         **{
             status: _response(
                 " ".join(f"`{code}`: {CODES[code].meaning}" for code in named),
-                Envelope,
-                {code.value: _failure(code) for code in named},
+                {"schema": _ENVELOPE} | _examples({code.value: _failure(code) for code in named}),
             )
             for status, named in codes.items()
         },
     }
 
 
-def _response(description: str, model: type[BaseModel], examples: dict[str, Envelope]) -> dict[str, Any]:
-    shown = {name: {"value": example.model_dump(mode="json")} for name, example in examples.items()}
-    return {
-        "model": model,
-        "description": description,
-        "headers": _HEADERS,
-        **({"content": {"application/json": {"examples": shown}}} if shown else {}),
-    }
+def _response(description: str, content: dict[str, Any]) -> dict[str, Any]:
+    response = {"description": description, "headers": _HEADERS}
+    return response | ({"content": {"application/json": content}} if content else {})
+
+
+def _examples(envelopes: dict[str, Envelope]) -> dict[str, Any]:
+    return {"examples": {name: {"value": each.model_dump(mode="json")} for name, each in envelopes.items()}}
 
 
 def _failure(code: ErrorCode) -> Envelope:
