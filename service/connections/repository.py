@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final
@@ -141,6 +141,10 @@ class ReencryptedBatch:
     unreadable: int
 
 
+class _AlreadySet(Exception):
+    """An active connection has the very credentials that are to be stored."""
+
+
 class ConnectionRepository:
     """All queries on the `connections` table.
 
@@ -180,11 +184,16 @@ class ConnectionRepository:
             ValueError: There is no such application.
             StoreUnavailable: The database cannot be reached.
         """
-        row = await self._store.first(_SELECT, structs.asdict(key))
-        is_active = row is not None and row.state == ConnectionState.ACTIVE
-        if row is not None and is_active and row.set_digest == _set_digest(key, credentials):
+        digest = _set_digest(key, credentials)
+
+        def check(earlier: Row[Any] | None) -> None:
+            if earlier is not None and earlier.state == ConnectionState.ACTIVE and earlier.set_digest == digest:
+                raise _AlreadySet
+
+        try:
+            await self._put(key, credentials, check)
+        except _AlreadySet:
             return False
-        await self.put(key, credentials)
         return True
 
     async def put(self, key: ConnectionKey, credentials: Credentials) -> bool:
@@ -199,9 +208,16 @@ class ConnectionRepository:
             ValueError: There is no such application.
             StoreUnavailable: The database cannot be reached.
         """
+        return await self._put(key, credentials, lambda _: None)
+
+    async def _put(
+        self, key: ConnectionKey, credentials: Credentials, check: Callable[[Row[Any] | None], None]
+    ) -> bool:
+        """Stores a connection, if `check` does not raise for the earlier row, in the transaction that replaces it."""
 
         async def replace_row(db: AsyncConnection) -> bool:
             earlier = (await db.execute(delete(connections).where(*_by_key(key)).returning(connections))).first()
+            check(earlier)
             now = time.time()
             await db.execute(
                 insert(connections).values(

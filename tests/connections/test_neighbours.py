@@ -1,5 +1,6 @@
 """What is done to one connection or one application, and to none of those around it."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -178,6 +179,17 @@ async def test_what_was_put_last_is_not_put_again_in_any_row_but_its_own(
     new = replace(middle, customer_id="new")
     assert await repository.put_once(new, other)
     assert len({row["set_digest"] for row in (await rows(store)).values()}) == 19
+
+
+async def test_the_same_grant_put_many_times_at_once_is_put_once(
+    store: Store, repository: ConnectionRepository, middle: ConnectionKey
+) -> None:
+    """The second one would take the place of what a renewal may have made of the first."""
+    other = replace(GRANT, access_token=Secret("another"))
+    before = await rows(store)
+    was_put = await asyncio.gather(*(repository.put_once(middle, other) for _ in range(5)))
+    assert sorted(was_put) == [False, False, False, False, True]
+    assert changed(before, await rows(store)) == {(middle.application_id, "m", "outreach")}
 
 
 @pytest.mark.parametrize(
