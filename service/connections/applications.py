@@ -71,7 +71,7 @@ class ApiKeySummary:
     prefix: str
     created_at: float
     expires_at: float | None
-    may_manage: bool = False
+    may_manage: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +91,8 @@ class Application:
     name: str
     created_at: float
     disabled_at: float | None
-    keys: tuple[ApiKeySummary, ...] = ()
-    identities: tuple[str, ...] = ()
+    keys: tuple[ApiKeySummary, ...]
+    identities: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
