@@ -84,7 +84,7 @@ def fill(
     admission: Admission, stack: ExitStack, application: int | None, provider: Provider | None, customer: str | None
 ) -> list[str]:
     """Takes all permits that it can for what is named, with ever new others for what is not; why it ended."""
-    numbers = count(100)
+    numbers, before = count(100), admission.in_flight
     reasons: list[str] = []
     while len(reasons) < 3:
         number = next(numbers)
@@ -98,6 +98,7 @@ def fill(
             )
         except CallRefused as refusal:
             reasons.append(refusal.problem.detail)
+    assert admission.in_flight > before
     return reasons
 
 

@@ -85,8 +85,10 @@ async def test_a_server_without_connections_left_fails_no_call(role: tuple[str, 
     store = Store.open(url, max_connections=10)
     await upgrade(store)
     postgresql_server.psql(f"ALTER ROLE {name} CONNECTION LIMIT 2")
-    slow = select(text("pg_sleep(0.005)"))
-    await asyncio.gather(*(store.first(slow, {}) for _ in range(100)))
+    slow = select(text("(SELECT count(*) FROM pg_stat_activity WHERE usename = current_user), pg_sleep(0.005)"))
+    rows = await asyncio.gather(*(store.first(slow, {}) for _ in range(100)))
+    assert {row[0] for row in rows if row is not None} <= {1, 2}
+    assert None not in rows
     await store.close()
 
 

@@ -218,7 +218,7 @@ async def test_a_key_that_may_only_update_manages_nothing(manage: Manager) -> No
 @pytest.mark.parametrize("key", ["", "seqstep_000000000000_" + "x" * 43])
 async def test_an_unknown_caller_is_refused(manage: Manager, key: str) -> None:
     refusal = await manage.refused("ListConnections", key=key)
-    assert refusal.code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.INVALID_ARGUMENT)
+    assert refusal.code is grpc.StatusCode.UNAUTHENTICATED
 
 
 async def test_another_application_sees_and_changes_nothing(manage: Manager) -> None:
@@ -481,7 +481,7 @@ async def test_scopes_are_shown_as_they_were_set(manage: Manager) -> None:
         "SetConnection", **named("other", "outreach"), oauth=grant(scopes=["sequences.all", " templates.all  x "])
     )
     assert list(made.connection.scopes) == ["sequences.all", "templates.all", "x"]
-    assert list((await manage("GetConnection", **named("other", "outreach"))).connection.scopes)
+    assert (await manage("GetConnection", **named("other", "outreach"))).connection.scopes == made.connection.scopes
     refused = await manage.refused("SetConnection", **named("other", "outreach"), oauth=grant(scopes=["x" * 2049]))
     assert refused.fields == ["oauth.scopes"]
     refused = await manage.refused("SetConnection", **named("other", "outreach"), oauth=grant(scopes=["é"]))
