@@ -28,7 +28,14 @@ _KINDS: Final[Mapping[str | None, pb.CredentialsKind.ValueType]] = {
     "api_key": pb.CREDENTIALS_KIND_API_KEY,
     "oauth": pb.CREDENTIALS_KIND_OAUTH,
 }
-_GRANT: Final = frozenset({"access_token", "refresh_token", "client_secret", "scope"})
+# The members of a grant, with the names of those that the request has by another one.
+_GRANT: Final = {
+    "access_token": "access_token",
+    "refresh_token": "refresh_token",
+    "client_secret": "client_secret",
+    "scope": "scopes",
+    "expires_at": "expire_time",
+}
 
 _Named: TypeAlias = (
     pb.SetConnectionRequest | pb.GetConnectionRequest | pb.CheckConnectionRequest | pb.DeleteConnectionRequest
@@ -131,11 +138,13 @@ def _given(request: pb.SetConnectionRequest) -> GivenCredentials:
 
 def _in_request(refusal: CallRefused) -> CallRefused:
     """The refusal with the names that the members have in the request."""
-    if not any(each.field in _GRANT for each in refusal.violations):
+    if not refusal.violations:
         return refusal
-    names = {"scope": "scopes"}
     return invalid(
-        [Violation(f"oauth.{names.get(each.field, each.field)}", each.description) for each in refusal.violations]
+        [
+            Violation(f"oauth.{_GRANT[each.field]}", each.description) if each.field in _GRANT else each
+            for each in refusal.violations
+        ]
     )
 
 

@@ -1,6 +1,7 @@
 """Checks the credentials that people and programs give for a customer, and makes them what is stored."""
 
 import time
+from typing import Final
 
 import msgspec
 
@@ -16,6 +17,9 @@ from service.domain.credentials import (
     strip_secret,
 )
 from service.domain.step import Provider
+
+_LAST_SECONDS: Final = 253_402_300_799.0
+"""The end of the year 9999, the last that a timestamp can show."""
 
 
 class InvalidCredentials(ValueError):
@@ -84,6 +88,8 @@ def credentials_of(provider: Provider, kinds: tuple[type[Credentials], ...], giv
     expires_at = given.expires_at
     if expires_at is None and given.expires_in is not None:
         expires_at = now + given.expires_in
+    if expires_at is not None and not 0.0 <= expires_at <= _LAST_SECONDS:
+        raise InvalidCredentials("expires_at", "the token ends at no Unix time in seconds before the year 10000")
     return OAuthCredentials(
         header_secret("access_token", given.access_token),
         refresh_token,

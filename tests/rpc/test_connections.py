@@ -170,6 +170,11 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
         ["oauth.refresh_token"],
     ),
     ({"oauth": grant("a\nb")} | named(provider="outreach"), ["oauth.access_token"]),
+    (
+        {"oauth": grant(expire_time=Timestamp(seconds=253_402_300_800))} | named(provider="outreach"),
+        ["oauth.expire_time"],
+    ),
+    ({"oauth": grant(expire_time=Timestamp(seconds=-(2**62)))} | named(provider="outreach"), ["oauth.expire_time"]),
     ({"api_key": KEY} | named(customer=""), ["customer_id"]),
     ({"api_key": KEY} | named(customer="é"), ["customer_id"]),
     ({"api_key": KEY} | named(customer=" x"), ["customer_id"]),
