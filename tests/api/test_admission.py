@@ -2,7 +2,7 @@
 
 from collections import Counter, deque
 from contextlib import ExitStack, suppress
-from itertools import count, product
+from itertools import count, islice, product, repeat
 from random import Random
 
 import pytest
@@ -22,15 +22,17 @@ def refused(admission: Admission, application: int, provider: Provider, customer
     return refusal.value.problem.detail
 
 
-def test_a_full_server_refuses_until_a_call_ends() -> None:
-    admission = Admission(4)
+@pytest.mark.parametrize("capacity", [4, 256])
+def test_a_full_server_refuses_until_a_call_ends(capacity: int) -> None:
+    admission = Admission(capacity)
     with ExitStack() as stack:
-        for n in range(4):
+        # Who has no place gets one as long as there are any.
+        for n in range(capacity):
             stack.enter_context(admission.call_permit(n, (APOLLO, OUTREACH)[n % 2], "c"))
-        assert "serves 4 calls;" in refused(admission, 9, SALESLOFT, "c")
+        assert f"serves {capacity} calls;" in refused(admission, -1, SALESLOFT, "c")
         # Who calls is still found out, so that strangers learn that they are.
         with admission.authentication_permit():
-            assert admission.in_flight == 5
+            assert admission.in_flight == capacity + 1
     with admission.call_permit(9, SALESLOFT, "c"):
         assert admission.in_flight == 1
 
@@ -50,7 +52,7 @@ def test_the_smallest_server_serves_a_call(capacity: int) -> None:
         assert admission.in_flight == 1
 
 
-@pytest.mark.parametrize(("capacity", "alone"), [(16, 8), (64, 30), (250, 118), (256, 120)])
+@pytest.mark.parametrize(("capacity", "alone"), [(7, 3), (8, 4), (16, 8), (64, 30), (250, 118), (256, 120)])
 def test_an_application_alone_gets_half_of_what_is_not_reserved(capacity: int, alone: int) -> None:
     admission = Admission(capacity)
     with ExitStack() as stack:
@@ -59,6 +61,20 @@ def test_an_application_alone_gets_half_of_what_is_not_reserved(capacity: int, a
             stack.enter_context(admission.call_permit(1, provider, f"c{number}"))
         for provider in (APOLLO, OUTREACH, SALESLOFT):
             assert f"{alone} calls of this application;" in refused(admission, 1, provider, "c")
+
+
+@pytest.mark.parametrize(("capacity", "at_provider", "of_customer"), [(16, 4, 3), (64, 15, 10), (256, 60, 40)])
+def test_one_customer_gets_a_third_and_its_application_half(capacity: int, at_provider: int, of_customer: int) -> None:
+    """Of what is not reserved at a provider, if nobody else is there."""
+    for customers, most, what in (
+        (count(), at_provider, "calls of this application to Apollo"),
+        (repeat(0), of_customer, "calls for customer 0"),
+    ):
+        admission = Admission(capacity)
+        with ExitStack() as stack:
+            for customer in islice(customers, most):
+                stack.enter_context(admission.call_permit(1, APOLLO, str(customer)))
+            assert f"already serves {most} {what};" in refused(admission, 1, APOLLO, str(next(customers)))
 
 
 def test_unknown_callers_take_nothing_from_known_ones() -> None:
