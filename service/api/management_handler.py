@@ -212,7 +212,7 @@ class ManagementHandler:
         carry_out: Callable[[ManagementCall, RequestT], Awaitable[T]],
     ) -> T:
         with self._admission.authentication_permit():
-            deadline = Deadline.after(max(0.0, self._deadlines.budget(inbound.time_remaining())))
+            deadline = Deadline.after(self._deadlines.budget(inbound.time_remaining()))
             caller = await authenticated(self._applications, inbound, call.values, call.violations, deadline)
         call.application = caller.application_name
         wrong = [each for each in call.violations if each.field in (contract.API_KEY, contract.REQUEST_ID)]

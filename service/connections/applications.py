@@ -324,7 +324,7 @@ class Applications:
 
 
 def _remaining(deadline: Deadline | None) -> float | None:
-    return max(0.0, deadline.remaining()) if deadline is not None else None
+    return deadline.remaining() if deadline is not None else None
 
 
 def _new_key(application_id: int, *, may_manage: bool) -> tuple[Secret, dict[str, object]]:

@@ -132,7 +132,7 @@ class Connections:
 
     async def _find(self, key: ConnectionKey, deadline: Deadline) -> StoredConnection | None:
         try:
-            return await self._cache.get(key, max(0.0, deadline.remaining()))
+            return await self._cache.get(key, deadline.remaining())
         except (StoreUnavailable, TimeoutError):
             raise ConnectionUnavailable from None
 

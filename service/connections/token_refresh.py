@@ -225,7 +225,7 @@ class RefreshCoordinator:
             task = self._running[stored.key] = asyncio.ensure_future(self._refresh(stored))
             task.add_done_callback(lambda done: self._ended(stored.key, done))
         try:
-            async with asyncio.timeout(max(0.0, deadline.remaining())):
+            async with asyncio.timeout(deadline.remaining()):
                 return await asyncio.shield(task)
         except TimeoutError:
             raise RefreshDeferred.by_deadline(stored.key) from None

@@ -14,7 +14,7 @@ from service.connections.cache import Cache
 from service.connections.connections import _margin
 from service.connections.database_failure import Conflict, ServerFull
 from service.connections.errors import RefreshDeferred
-from service.connections.repository import StoredConnection
+from service.connections.repository import Lease, StoredConnection
 from service.connections.store import Store
 from service.domain.credentials import Connection, ConnectionState, OAuthCredentials, Secret
 from service.domain.deadline import Deadline
@@ -108,6 +108,55 @@ async def test_a_renewal_that_can_wait_is_not_tried_again_at_once(
         clock.now = 1000.0 + now
         assert await coordinator.refresh_early(connection, Deadline.after(10)) is connection
         assert tried == times
+
+
+class Leased:
+    """Rows whose lease becomes free after so many attempts to take it."""
+
+    def __init__(self, *leases: Lease) -> None:
+        self._leases = list(leases)
+
+    async def take_lease(self, *_: object) -> Lease:
+        return self._leases.pop(0) if len(self._leases) > 1 else self._leases[0]
+
+    async def find(self, *_: object) -> StoredConnection:
+        return stored(None, 0)
+
+
+@pytest.mark.parametrize(
+    ("leases", "pauses"),
+    [
+        ([Lease.TAKEN], []),
+        # Soon at first, since most renewals take little, and then less often.
+        ([*[Lease.NOT_TAKEN] * 6, Lease.TAKEN], [0.02, 0.04, 0.08, 0.16, 0.25, 0.25]),
+        # The one before may have minted, and gets the time to store it.
+        ([Lease.TAKEN_OVER, Lease.TAKEN], [6]),
+        ([Lease.NOT_TAKEN, Lease.TAKEN_OVER, Lease.NOT_TAKEN, Lease.TAKEN], [0.02, 6, 0.04]),
+    ],
+)
+async def test_how_often_a_lease_is_asked_for(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, leases: list[Lease], pauses: list[float]
+) -> None:
+    rows: Any = Leased(*leases)
+    fake: Any = None
+    coordinator = token_refresh.RefreshCoordinator(rows, {}, fake, fake)
+
+    async def mint(connection: StoredConnection) -> StoredConnection:
+        return connection
+
+    monkeypatch.setattr(coordinator, "_mint_to_the_end", mint)
+    assert await coordinator._refresh_under_lease(stored(None, 0)) == stored(None, 0)
+    assert clock.slept == pytest.approx(pauses)
+
+
+async def test_a_lease_that_never_becomes_free_is_given_up(clock: Clock) -> None:
+    rows: Any = Leased(Lease.NOT_TAKEN)
+    fake: Any = None
+    coordinator = token_refresh.RefreshCoordinator(rows, {}, fake, fake)
+    with pytest.raises(RefreshDeferred):
+        await coordinator._refresh_under_lease(stored(None, 0))
+    # Two leases, and what taking each over costs.
+    assert 60 < sum(clock.slept) < 61
 
 
 @pytest.mark.parametrize(("remaining", "wait"), [(30, 3), (6, 3), (5, 2.5), (1, 0.5)])
