@@ -60,8 +60,8 @@ class StoredConnection(msgspec.Struct, frozen=True):
     revision: int
     state: ConnectionState
     state_reason: str
-    refresh_error: str | None = None
-    refresh_error_at: float = 0.0
+    refresh_error: str | None
+    refresh_error_at: float
 
     @property
     def key(self) -> ConnectionKey:

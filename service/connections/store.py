@@ -344,17 +344,16 @@ class Store:
             StoreUnavailable: The database cannot be reached.
         """
         found = await self.revision()
-        if found == REVISION:
-            return
         if found is None:
             raise SchemaMismatch("the database has no tables yet; run `seqstep db upgrade`")
         if found < REVISION:
             raise SchemaMismatch(
                 f"the database is at schema {found}, older than {REVISION} of this version; run `seqstep db upgrade`"
             )
-        raise SchemaMismatch(
-            f"the database is at schema {found}, newer than {REVISION} of this version; run the newer seqstep that made it"
-        )
+        if found > REVISION:
+            raise SchemaMismatch(
+                f"the database is at schema {found}, newer than {REVISION} of this version; run the newer seqstep that made it"
+            )
 
     async def close(self) -> None:
         """Closes all connections."""
@@ -466,5 +465,5 @@ async def _set_pragmas(db: Any) -> None:
 def _revision(db: Any) -> str | None:
     if not db.dialect.has_table(db, "alembic_version"):
         return None
-    found = db.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    return str(found) if found is not None else None
+    found: str | None = db.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return found

@@ -18,7 +18,7 @@ def refused(admission: Admission, application: int, provider: Provider, customer
     with pytest.raises(CallRefused) as refusal, admission.call_permit(application, provider, customer):
         pass
     assert refusal.value.problem.code is ErrorCode.TOO_MANY_REQUESTS_ERROR
-    assert refusal.value.problem.retry_after
+    assert refusal.value.problem.retry_after == 1
     return refusal.value.problem.detail
 
 
@@ -94,6 +94,8 @@ def test_a_stopping_server_sends_calls_elsewhere() -> None:
     with pytest.raises(CallRefused) as refusal, admission.authentication_permit():
         pass
     assert refusal.value.problem.code is ErrorCode.SERVICE_UNAVAILABLE_ERROR
+    # Another server has it at once.
+    assert refusal.value.problem.retry_after == 0
 
 
 def fill(

@@ -159,6 +159,7 @@ async def test_a_database_that_is_gone_is_not_a_wrong_key() -> None:
     with pytest.raises(CallRefused) as refused:
         await Applications(store, 5).authenticate("seqstep_x")
     assert refused.value.problem.code is ErrorCode.SERVICE_UNAVAILABLE_ERROR
+    assert refused.value.problem.retry_after == 1
     await store.close()
 
 

@@ -78,6 +78,11 @@ async def test_nothing_is_kept_for_no_seconds_or_longer_than_stated(monkeypatch:
     monkeypatch.setattr("time.monotonic", lambda: now)
     none, some = Cache(load, 0), Cache(load, 5)
     assert [await none.get("key") for _ in range(2)] == [1, 2]
+    # Nor is it in memory, where nothing would ever use it.
+    assert not none._values
+    short = Cache(load, 0.5)
+    short.put("key", 0)
+    assert await short.get("key") == 0
     assert await some.get("key") == 3
     now = 104.9
     assert await some.get("key") == 3

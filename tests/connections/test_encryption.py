@@ -22,6 +22,32 @@ def test_what_is_sealed_can_be_opened(credentials: Credentials) -> None:
     assert b"marked" not in sealed.ciphertext
 
 
+# Sealed by the first version, under the key of the bytes 0 to 31.
+STORED: list[tuple[Credentials, str]] = [
+    (
+        KEY,
+        "4eb74ae07f3aed186c3930b635b1afe70bb566713293a974877198a4f43358e75dc20ea68a16a12469b6ce059640770d52ba4a3c",
+    ),
+    (
+        GRANT,
+        (
+            "9566b710f47cd75c646af0581fa9abe083dbd13aabce0d4d84f0cde8b68d2f992b69314de5cf936c15c053b74c5479d0300846ddad644ce9"
+            "5eb8a8e90e05d1abce54dee6fa5b18f18aee09ef342818d4f36004099d7ddd062a1a961c60ba12b825dca9fe813af8753e99a4f4dd2ed007"
+            "7f19e880eec94d873c60a4330827cf60feeb358a8577063aa24eb83ff3899d82209afeea4f1fd4003fc9fbcbad8c02db33af568f197c9b3f"
+            "c66720774ff365222b26dd649d62"
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("credentials", "stored"), STORED)
+def test_what_an_earlier_version_stored_can_be_opened(credentials: Credentials, stored: str) -> None:
+    keyring = Keyring.parse(base64.urlsafe_b64encode(bytes(range(32))).decode().rstrip("="))
+    assert keyring.current == "5e0da20a405b39a9"
+    assert keyring.open(Sealed("5e0da20a405b39a9", bytes.fromhex(stored)), CONNECTION) == credentials
+    assert len(keyring.seal(credentials, CONNECTION).ciphertext) == len(bytes.fromhex(stored))
+
+
 def test_no_two_ciphertexts_are_the_same() -> None:
     keyring = Keyring.parse(generate_key())
     assert len({keyring.seal(KEY, CONNECTION).ciphertext for _ in range(100)}) == 100

@@ -1,6 +1,7 @@
 """How long is waited for the database and the token endpoint, on both sides of each bound; the clock is the test's."""
 
 import asyncio
+import contextlib
 import sqlite3
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from service.connections import store as stores
 from service.connections import token_refresh
 from service.connections.cache import Cache
 from service.connections.connections import _margin
-from service.connections.database_failure import Conflict, ServerFull
+from service.connections.database_failure import Conflict, ServerFull, StoreUnavailable
 from service.connections.errors import RefreshDeferred
 from service.connections.repository import Lease, StoredConnection
 from service.connections.store import Store
@@ -20,7 +21,7 @@ from service.domain.credentials import Connection, ConnectionState, OAuthCredent
 from service.domain.deadline import Deadline
 from service.domain.errors import ErrorCode
 from service.domain.step import Provider
-from service.domain.token_grant import RefreshFailed
+from service.domain.token_grant import RefreshFailed, TokenGrant
 
 GRANT = OAuthCredentials(Secret("a"), Secret("r"), None, "c", Secret("s"))
 
@@ -115,8 +116,10 @@ class Leased:
 
     def __init__(self, *leases: Lease) -> None:
         self._leases = list(leases)
+        self.lengths: set[float] = set()
 
-    async def take_lease(self, *_: object) -> Lease:
+    async def take_lease(self, _stored: object, _owner: object, seconds: float) -> Lease:
+        self.lengths.add(seconds)
         return self._leases.pop(0) if len(self._leases) > 1 else self._leases[0]
 
     async def find(self, *_: object) -> StoredConnection:
@@ -147,6 +150,7 @@ async def test_how_often_a_lease_is_asked_for(
     monkeypatch.setattr(coordinator, "_mint_to_the_end", mint)
     assert await coordinator._refresh_under_lease(stored(None, 0)) == stored(None, 0)
     assert clock.slept == pytest.approx(pauses)
+    assert rows.lengths == {24}
 
 
 async def test_a_lease_that_never_becomes_free_is_given_up(clock: Clock) -> None:
@@ -157,6 +161,59 @@ async def test_a_lease_that_never_becomes_free_is_given_up(clock: Clock) -> None
         await coordinator._refresh_under_lease(stored(None, 0))
     # Two leases, and what taking each over costs.
     assert 60 < sum(clock.slept) < 61
+
+
+async def test_a_mint_and_its_storing_have_an_end(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Away:
+        async def replace_credentials(self, *_: object) -> None:
+            raise StoreUnavailable("away")
+
+    class Endpoint:
+        async def refresh(self, _grant: object, _token: object, deadline: Deadline) -> TokenGrant:
+            assert deadline.remaining() == 20
+            return TokenGrant(Secret("new"), None, 1000.0, None)
+
+    monkeypatch.setattr("time.monotonic", lambda: clock.now)
+    away: Any = Away()
+    fake: Any = None
+    coordinator = token_refresh.RefreshCoordinator(away, {Provider("outreach"): Endpoint()}, fake, lambda *_: None)
+    with pytest.raises(StoreUnavailable):
+        await coordinator._mint(stored(None, 0))
+    # This process has the only copy of the token, and tries for ten minutes to keep it.
+    assert 600 < sum(clock.slept) < 601
+
+
+async def test_a_refused_client_is_asked_again_after_a_minute(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake: Any = None
+    coordinator = token_refresh.RefreshCoordinator(fake, {}, fake, fake)
+    asked = []
+
+    async def refresh_once(connection: StoredConnection, *_: object) -> StoredConnection:
+        asked.append(round(clock.now - connection.refresh_error_at, 1))
+        return structs.replace(connection, refresh_error=None)
+
+    monkeypatch.setattr(coordinator, "_refresh_once", refresh_once)
+    refused = stored("invalid_client", clock.now)
+    for seconds in (59.5, 0.5):
+        clock.now += seconds
+        await coordinator.refresh_early(refused, Deadline.after(10))
+        with contextlib.suppress(RefreshDeferred):
+            await coordinator.refresh(refused, Deadline.after(10))
+    assert asked == [60, 60]
+
+
+def test_only_so_many_cooldowns_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_refresh, "_MAX_COOLDOWNS", 2)
+    fake: Any = None
+    coordinator = token_refresh.RefreshCoordinator(fake, {}, fake, fake)
+    connections = [
+        structs.replace(stored(None, 0), connection=structs.replace(stored(None, 0).connection, customer_id=name))
+        for name in "abc"
+    ]
+    for number, connection in enumerate(connections, 1):
+        coordinator._cool_down(connection, None)
+        remembered = [each for each in connections if coordinator._cooldown(each) is not None]
+        assert remembered == (connections[:number] if number <= 2 else [connection])
 
 
 @pytest.mark.parametrize(("remaining", "wait"), [(30, 3), (6, 3), (5, 2.5), (1, 0.5)])
