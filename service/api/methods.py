@@ -28,7 +28,7 @@ MAX_READ_BYTES: Final = 4_000_000
 MAX_LISTED_BYTES: Final = 2 * 1024
 """Longest string in the values of a change that is listed."""
 
-# What is left of a page for its token and the little beside its changes.
+# What is left of a page for its token and the little beside its changes, of which there are a few hundred at the most.
 _PAGE_BYTES: Final = MAX_READ_BYTES - 4096
 
 _STATES: Final[Mapping[ChangeState, pb.StepChangeState.ValueType]] = {
@@ -171,7 +171,7 @@ def _changes(result: ChangesResult, application_name: str, request_id: str) -> t
         _fill_change(shown, change, application_name, MAX_LISTED_BYTES)
         if number == 0:
             _shorten(shown)
-        length += shown.ByteSize() + 8
+        length += shown.ByteSize()
         if number and (number == result.page_size or length > _PAGE_BYTES):
             response.next_page_token = page_token(result.filters, [result.changes[number - 1].change_id])
             break
@@ -184,13 +184,14 @@ def _changes(result: ChangesResult, application_name: str, request_id: str) -> t
 
 def _shorten(change: pb.StepChange) -> None:
     """Leaves values out of a change that would be too long for a page by itself."""
+    length = change.ByteSize()
     for field in reversed(change.changes):
-        if change.ByteSize() <= _PAGE_BYTES:
+        if length <= _PAGE_BYTES:
             return
+        length -= field.ByteSize()
         cut_before(field)
         cut_after(field)
-    while change.ByteSize() > _PAGE_BYTES:
-        change.changes.pop()
+        length += field.ByteSize()
 
 
 def _change(result: ChangesResult, application_name: str, request_id: str) -> tuple[Response, tuple[Problem, ...]]:
