@@ -1,4 +1,4 @@
-"""Requests to updates."""
+"""What requests ask for, and which are refused."""
 
 import math
 import tracemalloc
@@ -8,13 +8,26 @@ from unittest.mock import Mock
 import pytest
 from engagement.v1 import sequence_step_service_pb2 as pb
 from google.protobuf import json_format
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from msgspec.structs import replace
 
 from service.domain.errors import MAX_VIOLATIONS, CallRefused
 from service.domain.json_value import json_path
+from service.domain.sequence import StepQuery
 from service.domain.step import Provider, StepUpdate
+from service.domain.step_changes import ChangeRef, ChangeRevert, ChangesQuery
 from service.domain.validation import CUSTOM_FIELDS_TOO_LONG, violations
-from service.rpc.request import decode_request, step_update
+from service.rpc.request import (
+    DECODERS,
+    change_ref,
+    change_revert,
+    changes_query,
+    decode_request,
+    step_query,
+    step_update,
+    steps_query,
+)
 
 
 def parse(body: dict[str, Any]) -> StepUpdate:
@@ -185,3 +198,145 @@ def test_custom_fields_have_half_as_many_values_as_bytes(count: int, is_read: bo
 )
 def test_only_a_wish_to_refuse_refuses(wish: str, *, refuses: bool) -> None:
     assert parse({"if_shared": wish, "record": {}}).refuse_shared is refuses
+
+
+APOLLO = Provider("apollo")
+STEP: dict[str, Any] = {"sequence_id": "1", "sequence_step_id": "2"}
+
+
+@pytest.mark.parametrize(
+    ("read", "request_", "asked"),
+    [
+        (
+            step_update,
+            pb.UpdateStepRequest(
+                **STEP,
+                record=pb.SequenceStepRecord(template=pb.StepTemplate(subject="S", body="B")),
+                validate_only=True,
+                etag="e",
+                if_shared=pb.IF_SHARED_REFUSE,
+                variant="v",
+            ),
+            StepUpdate(
+                APOLLO, "acme", "1", "2", "S", "B", {}, validate_only=True, etag="e", refuse_shared=True, variant="v"
+            ),
+        ),
+        (step_query, pb.GetStepRequest(**STEP), StepQuery(APOLLO, "acme", "1", "2", with_bodies=True)),
+        (
+            step_query,
+            pb.GetStepRequest(**STEP, view=pb.STEP_VIEW_BASIC, with_sharing=True),
+            StepQuery(APOLLO, "acme", "1", "2", with_bodies=False, with_sharing=True),
+        ),
+        (
+            step_query,
+            pb.GetStepRequest(**STEP, view=pb.STEP_VIEW_FULL),
+            StepQuery(APOLLO, "acme", "1", "2", with_bodies=True),
+        ),
+        (
+            steps_query,
+            pb.ListStepsRequest(sequence_id="1"),
+            StepQuery(APOLLO, "acme", "1", "", names_step=False, with_bodies=False),
+        ),
+        (
+            steps_query,
+            pb.ListStepsRequest(sequence_id="1", view=pb.STEP_VIEW_BASIC),
+            StepQuery(APOLLO, "acme", "1", "", names_step=False, with_bodies=False),
+        ),
+        (
+            steps_query,
+            pb.ListStepsRequest(sequence_id="1", view=pb.STEP_VIEW_FULL),
+            StepQuery(APOLLO, "acme", "1", "", names_step=False, with_bodies=True),
+        ),
+        (changes_query, pb.ListStepChangesRequest(), ChangesQuery(APOLLO, "acme", "", "")),
+        (
+            changes_query,
+            pb.ListStepChangesRequest(
+                **STEP,
+                request_id="r",
+                start_time=Timestamp(seconds=5, nanos=250_000_000),
+                end_time=Timestamp(seconds=7),
+                page_size=3,
+                page_token="t",
+            ),
+            ChangesQuery(
+                APOLLO, "acme", "1", "2", request_id="r", start_at=5.25, end_at=7.0, page_size=3, page_token="t"
+            ),
+        ),
+        # The beginning of time is a time, too.
+        (
+            changes_query,
+            pb.ListStepChangesRequest(start_time=Timestamp(), end_time=Timestamp()),
+            ChangesQuery(APOLLO, "acme", "", "", start_at=0.0, end_at=0.0),
+        ),
+        (change_ref, pb.GetStepChangeRequest(change_id="c"), ChangeRef(APOLLO, "acme", "c")),
+        (change_revert, pb.RevertStepChangeRequest(change_id="c"), ChangeRevert(APOLLO, "acme", "c")),
+        (
+            change_revert,
+            pb.RevertStepChangeRequest(change_id="c", validate_only=True, if_shared=pb.IF_SHARED_CHANGE),
+            ChangeRevert(APOLLO, "acme", "c", validate_only=True),
+        ),
+        (
+            change_revert,
+            pb.RevertStepChangeRequest(change_id="c", overwrite=True, if_shared=pb.IF_SHARED_REFUSE),
+            ChangeRevert(APOLLO, "acme", "c", overwrite=True, refuse_shared=True),
+        ),
+    ],
+)
+def test_what_a_request_asks_for(read: Any, request_: Message, asked: object) -> None:
+    assert read(request_, APOLLO, "acme") == asked
+
+
+UNKNOWN = b"\xf8\x07\x01"
+"""Field 127, which a later version may have: it could say not to write."""
+
+
+@pytest.mark.parametrize(
+    ("method", "read", "data", "fields"),
+    [
+        ("UpdateStep", step_update, UNKNOWN, ["127"]),
+        ("UpdateStep", step_update, field(3, UNKNOWN), ["record.127"]),
+        ("UpdateStep", step_update, field(3, field(1, UNKNOWN)), ["record.template.127"]),
+        ("UpdateStep", step_update, UNKNOWN + field(3, field(1, UNKNOWN)), ["127", "record.template.127"]),
+        ("GetStep", step_query, UNKNOWN, ["127"]),
+        ("ListSteps", steps_query, UNKNOWN, ["127"]),
+        ("ListStepChanges", changes_query, UNKNOWN, ["127"]),
+        ("GetStepChange", change_ref, UNKNOWN, ["127"]),
+        ("RevertStepChange", change_revert, UNKNOWN, ["127"]),
+    ],
+)
+def test_a_field_that_is_not_known_is_refused(method: str, read: Any, data: bytes, fields: list[str]) -> None:
+    with pytest.raises(CallRefused) as refusal:
+        read(DECODERS[method](data), APOLLO, "acme")
+    assert [each.field for each in refusal.value.violations] == fields
+
+
+@pytest.mark.parametrize(
+    ("read", "request_", "name"),
+    [
+        (step_update, pb.UpdateStepRequest(record=pb.SequenceStepRecord(), if_shared=9), "if_shared"),  # type: ignore[arg-type]
+        (step_query, pb.GetStepRequest(view=9), "view"),  # type: ignore[arg-type]
+        (steps_query, pb.ListStepsRequest(view=9), "view"),  # type: ignore[arg-type]
+        (change_revert, pb.RevertStepChangeRequest(if_shared=9), "if_shared"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_value_that_is_not_known_is_refused(read: Any, request_: Message, name: str) -> None:
+    with pytest.raises(CallRefused) as refusal:
+        read(request_, APOLLO, "acme")
+    assert [each.field for each in refusal.value.violations] == [name]
+
+
+@pytest.mark.parametrize("part", ["start_time", "end_time"])
+def test_a_field_of_a_time_that_is_not_known_is_refused(part: str) -> None:
+    request = pb.ListStepChangesRequest()
+    getattr(request, part).MergeFromString(UNKNOWN)
+    with pytest.raises(CallRefused) as refusal:
+        changes_query(request, APOLLO, "acme")
+    assert [each.field for each in refusal.value.violations] == [f"{part}.127"]
+
+
+@pytest.mark.parametrize("method", DECODERS)
+def test_bytes_that_are_no_request_are_named_so(method: str) -> None:
+    with pytest.raises(CallRefused) as refusal:
+        DECODERS[method](b"\xff")
+    [violation] = refusal.value.violations
+    assert (violation.field, f"engagement.v1.{method}Request" in violation.description) == ("request", True)
