@@ -20,7 +20,6 @@ from service.domain.errors import (
     CODES,
     CallRefused,
     ErrorCode,
-    Origin,
     Outcome,
     Problem,
     UpdateFailed,
@@ -190,7 +189,7 @@ class ManagementHandler:
             problem, violations = refusal.problem, refusal.violations
         except UpdateFailed as failure:
             problem = stated(failure.problems[0])
-            if problem.code is ErrorCode.SERVICE_UNAVAILABLE_ERROR and problem.origin is Origin.SERVICE:
+            if problem.code is ErrorCode.SERVICE_UNAVAILABLE_ERROR:
                 # The database may have failed behind a change as well as before it.
                 problem = replace(problem, outcome=Outcome.UNKNOWN)
         except TimeoutError:

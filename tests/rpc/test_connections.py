@@ -463,6 +463,31 @@ async def test_what_outlasts_the_caller_is_not_said_to_have_succeeded(
     assert (line["grpc_status"], line["outcome"]) == ("CANCELLED", "ERROR_OUTCOME_UNKNOWN")
 
 
+async def test_managing_has_a_share_of_the_calls_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if it were a provider, so that neither keeps the other out."""
+    async with running_service(tmp_path, max_concurrent_calls=4) as service:
+        manage = Manager(service, await service.applications.rotate_key("billing", None, may_manage=True))
+        begun, may_end = asyncio.Event(), asyncio.Event()
+
+        async def hang(*_: object, **__: object) -> list[object]:
+            begun.set()
+            await may_end.wait()
+            return []
+
+        monkeypatch.setattr(ConnectionAdministration, "page", hang)
+        first = asyncio.ensure_future(manage("ListConnections"))
+        await asyncio.wait_for(begun.wait(), 10)
+        refusal = await manage.refused("ListConnections")
+        assert (refusal.code, refusal.info.reason) == (
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "TOO_MANY_REQUESTS_ERROR",
+        )
+        assert "of this application to the store of connections" in refusal.message
+        assert (await service.update(*APOLLO_STEP, subject="Still updated")).errors == []
+        may_end.set()
+        await first
+
+
 async def test_a_deadline_that_comes_first_says_what_is_not_known(
     manage: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:

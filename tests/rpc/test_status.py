@@ -12,9 +12,10 @@ from google.rpc import error_details_pb2, status_pb2
 
 from service.api.call_handler import CallOutcome
 from service.api.envelope import envelope
+from service.api.metadata import ErrorMode
 from service.domain.errors import Cause, ErrorCode, Outcome, Problem, Violation
 from service.domain.step import StepWarning, WarningType
-from service.rpc.status import MAX_STATUS_BYTES, status_details
+from service.rpc.status import MAX_STATUS_BYTES, pushback, status_details, status_name
 
 
 def response_of(*problems: Problem, **more: Any) -> pb.UpdateStepResponse:
@@ -25,6 +26,42 @@ def refused(
     problem: Problem, response: pb.UpdateStepResponse, violations: Sequence[Violation] = ()
 ) -> tuple[str, bytes]:
     return status_details(CallOutcome("r-1", response, problem, refused=True, violations=violations), problem)
+
+
+@pytest.mark.parametrize(
+    ("code", "refused", "mode", "name"),
+    [
+        (None, False, ErrorMode.STATUS, "OK"),
+        (ErrorCode.NOT_FOUND_ERROR, False, ErrorMode.ENVELOPE, "OK"),
+        (ErrorCode.NOT_FOUND_ERROR, False, ErrorMode.STATUS, "NOT_FOUND"),
+        (ErrorCode.NOT_FOUND_ERROR, True, ErrorMode.ENVELOPE, "NOT_FOUND"),
+        # The caller's own key, and the customer's credentials at the provider.
+        (ErrorCode.UNAUTHORIZED_ERROR, True, ErrorMode.STATUS, "UNAUTHENTICATED"),
+        (ErrorCode.UNAUTHORIZED_ERROR, False, ErrorMode.STATUS, "FAILED_PRECONDITION"),
+    ],
+)
+def test_which_status_a_call_ends_with(code: ErrorCode | None, *, refused: bool, mode: ErrorMode, name: str) -> None:
+    problem = Problem(code, "No.") if code is not None else None
+    assert status_name(CallOutcome("r-1", response_of(), problem, refused=refused, error_mode=mode)) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "retry_after", "calls", "is_vain"),
+    [
+        ("UNAVAILABLE", None, 0, False),
+        # The policy's longest wait, in docs/clients.md and the Python client.
+        ("UNAVAILABLE", 2.0, 0, False),
+        ("UNAVAILABLE", 2.1, 0, True),
+        ("UNAVAILABLE", None, 1, True),
+        ("RESOURCE_EXHAUSTED", 60.0, 3, False),
+    ],
+)
+def test_a_repetition_that_cannot_help_is_kept_off(
+    name: str, retry_after: float | None, calls: int, *, is_vain: bool
+) -> None:
+    problem = Problem(ErrorCode.SERVICE_UNAVAILABLE_ERROR, "No.", retry_after=retry_after)
+    outcome = CallOutcome("r-1", response_of(problem), problem, refused=True, provider_calls=calls)
+    assert pushback(outcome, name) == ((("grpc-retry-pushback-ms", "-1"),) if is_vain else ())
 
 
 def test_a_status_stays_small_and_keeps_what_matters() -> None:
