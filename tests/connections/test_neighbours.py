@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from service.connections import Applications, Keyring, Store
 from service.connections.encryption import generate_key
-from service.connections.repository import ConnectionRepository, Lease, StoredConnection
+from service.connections.repository import ConnectionRepository, CredentialUse, Lease, StoredConnection
 from service.connections.schema import connections
 from service.domain.credentials import (
     ApiKeyCredentials,
@@ -72,6 +72,8 @@ async def test_a_write_concerns_one_row(store: Store, repository: ConnectionRepo
     writes: list[Callable[[StoredConnection], Awaitable[Any]]] = [
         lambda stored: repository.take_lease(stored, "me", 24),
         lambda _: repository.release_lease(middle, "me"),
+        lambda stored: repository.record_uses([CredentialUse(stored.connection.id, 5.0)]),
+        lambda stored: repository.record_uses([CredentialUse(stored.connection.id, 6.0, "FORBIDDEN_ERROR")]),
         lambda stored: repository.record_refresh_error(stored, "invalid_grant"),
         lambda stored: repository.mark_needs_reauth(stored, "void"),
         lambda stored: repository.replace_client_secret(stored, replace(GRANT, client_secret=Secret("new"))),
@@ -160,6 +162,20 @@ async def test_a_page_says_what_kind_of_credentials_there_are(
     await ConnectionRepository(store, Keyring.parse(generate_key())).put(replace(middle, customer_id="a"), GRANT)
     shown = await repository.page(middle.application_id, 9, provider=OUTREACH)
     assert [(each.credentials, each.expires_at) for each in shown] == [(None, None), ("oauth", 5.0), ("api_key", None)]
+
+
+async def test_uses_are_shown_and_change_nothing_else(
+    store: Store, repository: ConnectionRepository, middle: ConnectionKey
+) -> None:
+    before = (await rows(store))[middle.application_id, "m", "outreach"]
+    number = before["id"]
+    await repository.record_uses(
+        [CredentialUse(number, 5.0), CredentialUse(number, 6.0, "FORBIDDEN_ERROR"), CredentialUse(1000, 7.0)]
+    )
+    known = {"last_success_at": 5.0, "last_failure_at": 6.0, "last_failure_code": "FORBIDDEN_ERROR"}
+    assert (await rows(store))[middle.application_id, "m", "outreach"] == before | known
+    [shown] = await repository.page(middle.application_id, 9, customer_id="m", provider=OUTREACH)
+    assert {name: getattr(shown, name) for name in known} == known
 
 
 async def test_what_was_put_last_is_not_put_again_in_any_row_but_its_own(

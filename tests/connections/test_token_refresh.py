@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -106,10 +107,18 @@ async def test_a_passing_failure_is_typed_and_marks_nothing(
     assert (await customer.state())[0] is ConnectionState.ACTIVE
 
 
-async def test_a_token_that_has_just_ended_is_not_used(customer: OutreachCustomer) -> None:
-    await customer.connect(ends_in=-0.01)
+@pytest.mark.parametrize(("left", "is_used"), [(0.5, True), (0.0, False), (-0.5, False)])
+async def test_a_token_is_used_until_its_end(
+    customer: OutreachCustomer, monkeypatch: pytest.MonkeyPatch, left: float, *, is_used: bool
+) -> None:
+    grant = await customer.connect(ends_in=60)
+    now = SimpleNamespace(time=lambda: (grant.expires_at or 0.0) - left)
+    monkeypatch.setattr("service.connections.connections.time", now)
     customer.token_fault(status=500)
-    assert (await customer.problem()).code is ErrorCode.BAD_GATEWAY_ERROR
+    if is_used:
+        assert access_token(await customer.usable()) == seed.OUTREACH_ACCESS_TOKEN
+    else:
+        assert (await customer.problem()).code is ErrorCode.BAD_GATEWAY_ERROR
 
 
 async def test_a_failure_gives_the_lease_back(customer: OutreachCustomer) -> None:
