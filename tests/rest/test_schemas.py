@@ -8,7 +8,18 @@ import pytest
 from service.api.envelope import envelope
 from service.domain.errors import CallRefused, ErrorCode, Problem
 from service.domain.step import FieldChange
-from service.rest.schemas import UpdateSequenceStep, parse_body, render
+from service.rest.schemas import (
+    CHANGES_PARAMETERS,
+    GET_PARAMETERS,
+    LIST_PARAMETERS,
+    REVERT_PARAMETERS,
+    UPDATE_PARAMETERS,
+    Parameters,
+    UpdateSequenceStep,
+    parse_body,
+    parse_query,
+    render,
+)
 
 FIELDS = "record.custom_fields"
 LONGEST_ESCAPED = 6 * 64 * 1024
@@ -131,3 +142,84 @@ def test_seconds_to_wait_are_in_milliseconds(seconds: float, shown: str) -> None
     problem = Problem(ErrorCode.TOO_MANY_REQUESTS_ERROR, "No.", retry_after=seconds)
     [error] = json.loads(render(envelope([problem], application_name="", request_id="r")))["errors"]
     assert json.dumps(error["meta"]["retry_after"]) == shown
+
+
+VIEWS, SHARED = "`STEP_VIEW_UNSPECIFIED` or `STEP_VIEW_BASIC` or `STEP_VIEW_FULL`", "IF_SHARED_REFUSE"
+
+
+@pytest.mark.parametrize(
+    ("known", "given", "read"),
+    [
+        (UPDATE_PARAMETERS, [], {}),
+        (
+            UPDATE_PARAMETERS,
+            [("validate_only", "true"), ("etag", "e"), ("if_shared", SHARED), ("variant", "v")],
+            {"validate_only": True, "etag": "e", "if_shared": SHARED, "variant": "v"},
+        ),
+        (REVERT_PARAMETERS, [("overwrite", "false"), ("overwrite", "false")], {"overwrite": False}),
+        (
+            GET_PARAMETERS,
+            [("view", "STEP_VIEW_BASIC"), ("with_sharing", "true")],
+            {"view": "STEP_VIEW_BASIC", "with_sharing": True},
+        ),
+        (LIST_PARAMETERS, [("view", "STEP_VIEW_FULL")], {"view": "STEP_VIEW_FULL"}),
+        (
+            CHANGES_PARAMETERS,
+            [("page_size", "0"), ("page_token", ""), ("request_id", "r"), ("sequence_id", "1")],
+            {"page_size": 0, "page_token": "", "request_id": "r", "sequence_id": "1"},
+        ),
+        (CHANGES_PARAMETERS, [("page_size", "999999999")], {"page_size": 999_999_999}),
+        (
+            CHANGES_PARAMETERS,
+            [("start_time", "1970-01-01T00:00:05Z"), ("end_time", "1970-01-01T01:00:00.5+01:00")],
+            {"start_time": 5.0, "end_time": 0.5},
+        ),
+        # The same once more is no contradiction, however it is written.
+        (
+            CHANGES_PARAMETERS,
+            [("start_time", "1970-01-01T00:00:05Z"), ("start_time", "1970-01-01T00:00:05+00:00")],
+            {"start_time": 5.0},
+        ),
+    ],
+)
+def test_what_a_query_says(known: Parameters, given: list[tuple[str, str]], read: dict[str, Any]) -> None:
+    assert parse_query(given, known) == read
+
+
+@pytest.mark.parametrize(
+    ("known", "given", "said"),
+    [
+        (UPDATE_PARAMETERS, [("validate_only", "1")], "Must be `true` or `false`, once."),
+        (
+            UPDATE_PARAMETERS,
+            [("validate_only", "true"), ("validate_only", "false")],
+            "Must be `true` or `false`, once.",
+        ),
+        (UPDATE_PARAMETERS, [("etag", "a"), ("etag", "b")], "Give it once."),
+        (GET_PARAMETERS, [("view", "FULL")], f"Must be {VIEWS}, once."),
+        (LIST_PARAMETERS, [("with_sharing", "true")], "Is a parameter that this version of the service does not know."),
+        *(
+            (CHANGES_PARAMETERS, [("page_size", text)], "Must be a whole number, 0 or more.")
+            for text in ("", "-1", "1.0", "x", "\u0663", "1000000000")
+        ),
+        (CHANGES_PARAMETERS, [("page_size", "1"), ("page_size", "2")], "Give it once."),
+        *(
+            (
+                CHANGES_PARAMETERS,
+                [("end_time", text)],
+                "Must be a time with its zone as in ISO 8601, such as 2026-11-28T12:00:00Z.",
+            )
+            for text in ("", "yesterday", "2026-01-01", "2026-01-01T00:00:00", "2026-13-01T00:00:00Z")
+        ),
+    ],
+)
+def test_what_a_query_cannot_say(known: Parameters, given: list[tuple[str, str]], said: str) -> None:
+    with pytest.raises(CallRefused) as refusal:
+        parse_query(given, known)
+    assert [(each.field, each.description) for each in refusal.value.violations] == [(given[0][0], said)]
+
+
+def test_a_long_name_is_named_in_part() -> None:
+    with pytest.raises(CallRefused) as refusal:
+        parse_query([("x" * 101, "1"), ("y" * 100, "2")], GET_PARAMETERS)
+    assert [each.field for each in refusal.value.violations] == ["x" * 100, "y" * 100]
