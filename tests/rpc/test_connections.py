@@ -17,7 +17,9 @@ from structlog.testing import capture_logs
 from sandbox import seed
 from service.connections import Applications, ConnectionAdministration, StoreUnavailable
 from service.domain.credentials import Secret
+from service.domain.errors import CallRefused
 from service.domain.step import Provider
+from service.rpc.connection_servicer import DECODERS
 from tests.support.service import CUSTOMER, RunningService, outreach_grant, running_service
 from tests.support.waiting import until
 
@@ -206,6 +208,33 @@ async def test_a_field_that_is_not_known_is_refused(manage: Manager) -> None:
     )
     refusal = await manage.refused("SetConnection", request)
     assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["127"])
+
+
+UNKNOWN = b"\xf8\x07\x01"
+
+
+def later_request(in_request: bytes, in_grant: bytes, in_time: bytes) -> bytes:
+    """A request with fields that a later version may have."""
+    request = pb.SetConnectionRequest.FromString(in_request)
+    request.oauth.MergeFromString(in_grant)
+    request.oauth.expire_time.MergeFromString(in_time)
+    return request.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("method", "data", "fields"),
+    [
+        *((method, UNKNOWN, ["127"]) for method in DECODERS),
+        ("SetConnection", later_request(UNKNOWN, b"", b""), ["127"]),
+        ("SetConnection", later_request(b"", UNKNOWN, b""), ["oauth.127"]),
+        ("SetConnection", later_request(b"", b"", UNKNOWN), ["oauth.expire_time.127"]),
+        ("SetConnection", later_request(UNKNOWN, UNKNOWN, UNKNOWN), ["127", "oauth.127", "oauth.expire_time.127"]),
+    ],
+)
+def test_a_field_that_is_not_known_is_named_with_its_path(method: str, data: bytes, fields: list[str]) -> None:
+    with pytest.raises(CallRefused) as refusal:
+        DECODERS[method](data)
+    assert [each.field for each in refusal.value.violations] == fields
 
 
 # Who may.
