@@ -22,7 +22,10 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
 	"google.golang.org/grpc/status"
 
 	engagementv1 "github.com/seqstep/seqstep/generated/go/engagement/v1"
@@ -33,7 +36,9 @@ import (
 // server answers attempts as a test says, and keeps the metadata of each.
 type server struct {
 	engagementv1.UnimplementedSequenceStepServiceServer
+	healthv1.UnimplementedHealthServer
 	answer func(ctx context.Context, attempt int) (*engagementv1.UpdateStepResponse, error)
+	health chan healthv1.HealthCheckResponse_ServingStatus
 
 	mutex    sync.Mutex
 	attempts []metadata.MD
@@ -48,6 +53,34 @@ func (s *server) UpdateStep(
 	attempt := len(s.attempts)
 	s.mutex.Unlock()
 	return s.answer(ctx, attempt)
+}
+
+// Watch says SERVING, and then what comes. The module's own health server would bring the checks that a client has to ask for.
+func (s *server) Watch(asked *healthv1.HealthCheckRequest, stream healthv1.Health_WatchServer) error {
+	if asked.Service != "engagement.v1.SequenceStepService" {
+		return status.Error(codes.InvalidArgument, asked.Service)
+	}
+	now := healthv1.HealthCheckResponse_SERVING
+	for {
+		if err := stream.Send(&healthv1.HealthCheckResponse{Status: now}); err != nil {
+			return err
+		}
+		select {
+		case now = <-s.health:
+		case <-stream.Context().Done():
+			return nil
+		}
+	}
+}
+
+// says tells the client that watches.
+func (s *server) says(t *testing.T, status healthv1.HealthCheckResponse_ServingStatus) {
+	t.Helper()
+	select {
+	case s.health <- status:
+	case <-time.After(10 * time.Second):
+		t.Fatal("nobody watches the health of the server")
+	}
 }
 
 func (s *server) seen() []metadata.MD {
@@ -79,8 +112,10 @@ func serve(t *testing.T, answer answer, options ...grpc.ServerOption) (*server, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	running, served := grpc.NewServer(append(options, grpc.MaxRecvMsgSize(8<<20))...), &server{answer: answer}
+	running := grpc.NewServer(append(options, grpc.MaxRecvMsgSize(8<<20))...)
+	served := &server{answer: answer, health: make(chan healthv1.HealthCheckResponse_ServingStatus)}
 	engagementv1.RegisterSequenceStepServiceServer(running, served)
+	healthv1.RegisterHealthServer(running, served)
 	go func() { _ = running.Serve(listener) }()
 	t.Cleanup(running.Stop)
 	return served, listener.Addr().String()
@@ -185,6 +220,44 @@ func TestCallWithoutDeadlineGetsOne(t *testing.T) {
 	if seconds := <-left; seconds <= 0 || seconds > seqstep.DefaultTimeout {
 		t.Fatal(seconds)
 	}
+}
+
+func TestOnlyServersThatServeTakeTurns(t *testing.T) {
+	var servers [2]*server
+	var state resolver.State
+	for i := range servers {
+		var target string
+		servers[i], target = serve(t, applied)
+		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: target}}})
+	}
+	replicas := manual.NewBuilderWithScheme("replicas")
+	replicas.InitialState(state)
+	client := connect(t, "replicas:///all", seqstep.WithPlaintextBeyondThisMachine(),
+		seqstep.WithDialOptions(grpc.WithResolvers(replicas)))
+	// share says how many of the next ten calls each server gets.
+	share := func() (shares [2]int) {
+		before := [2]int{len(servers[0].seen()), len(servers[1].seen())}
+		for range 10 {
+			if _, err := client.UpdateStep(within(t, 10*time.Second), change(1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return [2]int{len(servers[0].seen()) - before[0], len(servers[1].seen()) - before[1]}
+	}
+	until := func(expected [2]int) {
+		t.Helper()
+		limit := time.Now().Add(10 * time.Second)
+		for shares := share(); shares != expected; shares = share() {
+			if time.Now().After(limit) {
+				t.Fatalf("%v is not %v", shares, expected)
+			}
+		}
+	}
+	until([2]int{5, 5})
+	servers[0].says(t, healthv1.HealthCheckResponse_NOT_SERVING)
+	until([2]int{0, 10})
+	servers[0].says(t, healthv1.HealthCheckResponse_SERVING)
+	until([2]int{5, 5})
 }
 
 func TestErrorInResponseIsTyped(t *testing.T) {

@@ -29,6 +29,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Arrays;
+import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
@@ -199,6 +200,35 @@ class SeqstepClientTest {
       assertEquals(Status.Code.UNAVAILABLE, failure.status().getCode());
       assertEquals(0, server.attempts.size());
     }
+  }
+
+  @Test
+  void only_servers_that_serve_take_turns() throws Exception {
+    try (var first = new ScriptedServer(ok(CHANGED));
+        var second = new ScriptedServer(ok(CHANGED));
+        var replicas = new Replicas(first, second);
+        var client = SeqstepClient.builder(replicas.target()).plaintextAnywhere().build()) {
+      waitForShares(client, List.of(5, 5), first, second);
+      first.health.setStatus(SequenceStepServiceGrpc.SERVICE_NAME, ServingStatus.NOT_SERVING);
+      waitForShares(client, List.of(0, 10), first, second);
+      first.health.setStatus(SequenceStepServiceGrpc.SERVICE_NAME, ServingStatus.SERVING);
+      waitForShares(client, List.of(5, 5), first, second);
+    }
+  }
+
+  /** Returns when each server gets its share of ten calls; the test's time limits that. */
+  private static void waitForShares(
+      SeqstepClient client, List<Integer> shares, ScriptedServer... servers) {
+    List<Integer> seen;
+    do {
+      for (var server : servers) {
+        server.attempts.clear();
+      }
+      for (int i = 0; i < 10; i++) {
+        client.updateStep(REQUEST, SETTINGS);
+      }
+      seen = Arrays.stream(servers).map(server -> server.attempts.size()).toList();
+    } while (!seen.equals(shares));
   }
 
   @Test
