@@ -1,8 +1,5 @@
-// What the two clients have in common: how they reach the service, what a call carries, and what is made of its answer.
-import { X509Certificate } from "node:crypto";
-import { readFileSync } from "node:fs";
-import { setTimeout as sleep } from "node:timers/promises";
-
+// What the clients have in common: what a call carries, when it is repeated, and what is made of its answer. It runs in
+// browsers too.
 import {
   create,
   type DescMessage,
@@ -25,11 +22,6 @@ const DEFAULT_TIMEOUT_MS = 30_000;
 export interface ClientOptions {
   /** The key of the calling application; a client certificate can stand for it. */
   apiKey?: string | undefined;
-  /** A PEM file with the authorities to trust, in the place of Node's own. */
-  caFile?: string | undefined;
-  /** A client certificate: its chain and its private key, PEM files. */
-  certificateFile?: string | undefined;
-  keyFile?: string | undefined;
   /** No TLS: to a service on this machine, or, where the key and the texts can be read on the way, anywhere. */
   plaintext?: "loopback" | "anywhere" | undefined;
 }
@@ -144,7 +136,7 @@ export abstract class SeqstepClient implements Disposable {
       }
       const leftMs = Math.max(0, deadline - performance.now());
       try {
-        await sleep(Math.min(waitMs, leftMs), undefined, signal && { signal });
+        await sleep(Math.min(waitMs, leftMs), signal);
       } catch (cause) {
         return { ...answer, status: "CANCELLED", message: "cancelled between two attempts", cause };
       }
@@ -178,46 +170,30 @@ function metadataOf({ customerId, provider, requestId, metadata = [] }: CallOpti
   return [...named.filter((pair): pair is [string, string] => pair[1] !== undefined), ...metadata];
 }
 
-/** Certificates, in PEM. */
-export interface Tls {
-  ca?: Buffer;
-  cert?: Buffer;
-  key?: Buffer;
-}
-
-/**
- * The certificates of a channel to HOST:PORT, or undefined for plaintext.
- *
- * @throws A file cannot be read or is no certificate; plaintext would leave this machine, or come with certificates.
- */
-export function tlsOf(address: string, options: ClientOptions): Tls | undefined {
-  const { caFile, certificateFile, keyFile, plaintext } = options;
-  if (plaintext) {
-    if (caFile !== undefined || certificateFile !== undefined || keyFile !== undefined) {
-      throw new TypeError("plaintext has no use for certificates");
-    }
-    if (plaintext === "loopback" && !isLoopback(address)) {
-      throw new TypeError(`plaintext would leave this machine: ${address}`);
-    }
-    return undefined;
+/** Refuses plaintext that would leave this machine and is not meant to. */
+export function checkPlaintext(address: string, plaintext: ClientOptions["plaintext"]): void {
+  if (plaintext !== "anywhere" && !isLoopback(address)) {
+    throw new TypeError(`plaintext would leave this machine: ${address}`);
   }
-  if ((certificateFile === undefined) !== (keyFile === undefined)) {
-    throw new TypeError("a client certificate is a chain and a key");
-  }
-  return {
-    ...(caFile !== undefined && { ca: certificates(caFile) }),
-    ...(certificateFile !== undefined && { cert: certificates(certificateFile) }),
-    ...(keyFile !== undefined && { key: readFileSync(keyFile) }),
-  };
 }
 
-function certificates(file: string): Buffer {
-  const pem = readFileSync(file);
-  // Node takes a file without any for an authority that vouches for nobody.
-  new X509Certificate(pem);
-  return pem;
-}
-
-function isLoopback(address: string): boolean {
+/** Whether HOST:PORT is on this machine for certain. */
+export function isLoopback(address: string): boolean {
   return /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/.test(address);
+}
+
+/** Waits; rejects with the signal's reason when it is given. */
+function sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const abort = () => {
+      clearTimeout(timer);
+      // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- whatever its owner gave it
+      reject(signal?.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", abort);
+      resolve();
+    }, ms);
+    signal?.addEventListener("abort", abort, { once: true });
+  });
 }

@@ -4,10 +4,12 @@ import { compressionGzip, createNodeHttpClient, Http2SessionManager } from "@con
 import type { CommonTransportOptions, UniversalClientFn } from "@connectrpc/connect/protocol";
 import { createTransport } from "@connectrpc/connect/protocol-grpc";
 
-import { SeqstepClient, tlsOf, USER_AGENT, type Attempt, type ClientOptions } from "./client.js";
-import { STATUSES, type Answer, type StatusName } from "./failure.js";
+import { SeqstepClient, USER_AGENT, type Attempt } from "./client.js";
+import { statusName, type Answer, type StatusName } from "./failure.js";
+import { Received } from "./received.js";
+import { tlsOf, type NodeClientOptions } from "./tls.js";
 
-export interface ConnectOptions extends ClientOptions {
+export interface ConnectOptions extends NodeClientOptions {
   /** Interceptors of all attempts, such as for tracing. */
   interceptors?: Interceptor[] | undefined;
 }
@@ -38,7 +40,7 @@ export class ConnectClient extends SeqstepClient {
 
   protected async attempt({ method, request, metadata, apiKey, timeoutMs, signal }: Attempt) {
     const received = new Received();
-    const transport: Transport = createTransport({ ...this.#options, httpClient: received.by(this.#http) });
+    const transport: Transport = createTransport({ ...this.#options, httpClient: observed(this.#http, received) });
     const header = new Headers(metadata.map(([name, value]): [string, string] => [name, value]));
     header.set("user-agent", USER_AGENT);
     if (apiKey !== undefined) {
@@ -64,7 +66,7 @@ export class ConnectClient extends SeqstepClient {
   /** Of a call that ended without one. Connect has other codes where a connection breaks or a server refuses a stream. */
   #statusOf(error: ConnectError): StatusName {
     const isLost = ["closed", "error"].includes(this.session.state()) || error.message.includes("REFUSED_STREAM");
-    return isLost && error.code !== Code.DeadlineExceeded ? "UNAVAILABLE" : (STATUSES.at(error.code) ?? "UNKNOWN");
+    return isLost && error.code !== Code.DeadlineExceeded ? "UNAVAILABLE" : statusName(error.code);
   }
 
   close(): void {
@@ -72,48 +74,16 @@ export class ConnectClient extends SeqstepClient {
   }
 }
 
-/**
- * What a server answered to one attempt, beside the message.
- *
- * Connect believes the code in `grpc-status-details-bin` more than `grpc-status`, and where it cannot parse the details it
- * forgets the status. So it does not get to see them.
- */
-class Received {
-  headersCame = false;
-  status: Answer["status"] | undefined;
-  details: Uint8Array | undefined;
-  trailers = new Map<string, string>();
+/** Shows `received` what comes, without its details. */
+function observed(http: UniversalClientFn, received: Received): UniversalClientFn {
+  return async (request) => {
+    const response = await http(request);
+    received.take(response.status, response.header);
+    return { ...response, body: bodyOf(response.body, response.trailer, received) };
+  };
+}
 
-  by(http: UniversalClientFn): UniversalClientFn {
-    return async (request) => {
-      const response = await http(request);
-      const isGrpc = response.status === 200 && response.header.get("content-type")?.startsWith("application/grpc");
-      if (response.header.has("grpc-status")) {
-        this.#take(response.header);
-      } else {
-        this.headersCame = isGrpc ?? false;
-      }
-      return { ...response, body: this.#bodyOf(response.body, response.trailer) };
-    };
-  }
-
-  async *#bodyOf(body: AsyncIterable<Uint8Array>, trailer: Headers): AsyncIterable<Uint8Array> {
-    yield* body;
-    this.#take(trailer);
-  }
-
-  #take(trailer: Headers): void {
-    const details = trailer.get("grpc-status-details-bin");
-    if (details !== null) {
-      this.details = Buffer.from(details, "base64");
-      trailer.delete("grpc-status-details-bin");
-    }
-    const status = trailer.get("grpc-status");
-    if (status !== null && status !== "0") {
-      this.status = STATUSES.at(Number(status)) ?? "UNKNOWN";
-    }
-    for (const [name, value] of trailer) {
-      this.trailers.set(name, value);
-    }
-  }
+async function* bodyOf(body: AsyncIterable<Uint8Array>, trailer: Headers, received: Received) {
+  yield* body;
+  received.takeTrailer(trailer);
 }

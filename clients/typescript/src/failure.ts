@@ -9,7 +9,7 @@ import { StatusSchema } from "./gen/google/rpc/status_pb.js";
 export type Outcome = "UNKNOWN" | "NOT_APPLIED" | "PARTIALLY_APPLIED" | "APPLIED";
 
 /** The names of gRPC's statuses, by their numbers. */
-export const STATUSES = [
+const STATUSES = [
   "OK",
   "CANCELLED",
   "UNKNOWN",
@@ -30,6 +30,11 @@ export const STATUSES = [
 ] as const;
 
 export type StatusName = (typeof STATUSES)[number];
+
+/** The name of a status; UNKNOWN for a number that is none. */
+export function statusName(code: number): StatusName {
+  return STATUSES[code] ?? "UNKNOWN";
+}
 
 /** How a call ended, before anything is made of it. */
 export interface Answer {

@@ -11,17 +11,25 @@ import {
   type ServiceError,
 } from "@grpc/grpc-js";
 
-import { SeqstepClient, tlsOf, USER_AGENT, type Attempt, type ClientOptions } from "./client.js";
-import { STATUSES, type Answer, type StatusName } from "./failure.js";
+import { isLoopback, SeqstepClient, USER_AGENT, type Attempt } from "./client.js";
+import { statusName, type Answer, type StatusName } from "./failure.js";
+import { SequenceStepService } from "./gen/engagement/v1/sequence_step_service_pb.js";
+import { withHealthChecks } from "./health-checks.js";
+import { tlsOf, type NodeClientOptions } from "./tls.js";
 
-export interface GrpcJsOptions extends ClientOptions {
+export interface GrpcJsOptions extends NodeClientOptions {
   /** Interceptors of all attempts, such as for tracing. */
   interceptors?: Interceptor[] | undefined;
 }
 
 const CHANNEL_OPTIONS = {
-  "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
+  "grpc.service_config": JSON.stringify({
+    loadBalancingConfig: [withHealthChecks(SequenceStepService.typeName, { round_robin: {} })],
+  }),
   "grpc.service_config_disable_resolution": 1,
+  // A server that was restarted is found again within the time that the retries take.
+  "grpc.initial_reconnect_backoff_ms": 200,
+  "grpc.max_reconnect_backoff_ms": 5_000,
   "grpc.keepalive_time_ms": 30_000,
   "grpc.keepalive_timeout_ms": 5_000,
   "grpc.primary_user_agent": USER_AGENT,
@@ -39,7 +47,12 @@ export class GrpcJsClient extends SeqstepClient {
     this.#client = new Client(
       address,
       tls ? credentials.createSsl(tls.ca, tls.key, tls.cert) : credentials.createInsecure(),
-      { ...CHANNEL_OPTIONS, interceptors: options.interceptors ?? [] },
+      {
+        ...CHANNEL_OPTIONS,
+        // A service on this machine is not called through a proxy, which would see the key.
+        "grpc.enable_http_proxy": isLoopback(address) ? 0 : 1,
+        interceptors: options.interceptors ?? [],
+      },
     );
   }
 
@@ -106,7 +119,7 @@ export class GrpcJsClient extends SeqstepClient {
  * was seen to end before the connection was.
  */
 function statusOf({ code, details }: ServiceError): StatusName {
-  const status = STATUSES.at(code) ?? "UNKNOWN";
+  const status = statusName(code);
   return status === "INTERNAL" && details.startsWith("Received RST_STREAM with code 0 ") ? "UNAVAILABLE" : status;
 }
 

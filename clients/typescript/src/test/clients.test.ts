@@ -11,13 +11,14 @@ import { anyPack } from "@bufbuild/protobuf/wkt";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { Metadata, status } from "@grpc/grpc-js";
 
-import type { CallOptions, ClientOptions, SeqstepClient } from "../client.js";
+import type { CallOptions, SeqstepClient } from "../client.js";
 import { ConnectClient } from "../connect.js";
 import { SeqstepError } from "../failure.js";
 import { ErrorOutcome } from "../gen/engagement/v1/envelope_pb.js";
 import { GetStepResponseSchema, UpdateStepResponseSchema } from "../gen/engagement/v1/sequence_step_service_pb.js";
 import { StatusSchema } from "../gen/google/rpc/status_pb.js";
 import { GrpcJsClient } from "../grpc-js.js";
+import type { NodeClientOptions } from "../tls.js";
 import { fails, failsWith, ok, ScriptedServer, type Script } from "./scripted-server.js";
 
 const REQUEST = { sequenceId: "7", sequenceStepId: "101" };
@@ -26,8 +27,8 @@ const CHANGED = { changes: [{ field: "template.subject" }] };
 const NOT_APPLIED = { errors: [{ code: "A_CODE", meta: { outcome: ErrorOutcome.NOT_APPLIED } }] };
 
 const CLIENTS = [
-  ["grpc-js", (address: string, options: ClientOptions) => new GrpcJsClient(address, options)],
-  ["connect", (address: string, options: ClientOptions) => new ConnectClient(address, options)],
+  ["grpc-js", (address: string, options: NodeClientOptions) => new GrpcJsClient(address, options)],
+  ["connect", (address: string, options: NodeClientOptions) => new ConnectClient(address, options)],
 ] as const;
 
 for (const [name, open] of CLIENTS) {
@@ -213,6 +214,23 @@ for (const [name, open] of CLIENTS) {
       socket.destroy();
       listener.close();
       assert.equal((await failing).outcome, "UNKNOWN");
+    });
+
+    test("no proxy sees a call to this machine", async () => {
+      const proxy = createServer((socket) => socket.destroy()).listen(0, "127.0.0.1");
+      await once(proxy, "listening");
+      let wasAsked = false;
+      proxy.on("connection", () => (wasAsked = true));
+      process.env.http_proxy = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+      try {
+        await using server = await ScriptedServer.start(ok(CHANGED));
+        using client = open(server.address, { apiKey: "the-key", plaintext: "loopback" });
+        await client.updateStep(REQUEST, CUSTOMER);
+      } finally {
+        delete process.env.http_proxy;
+        proxy.close();
+      }
+      assert.equal(wasAsked, false);
     });
 
     test("plaintext beyond this machine wants a word of its own", () => {

@@ -3,22 +3,48 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { create, toBinary, type DescMessage, type MessageInitShape } from "@bufbuild/protobuf";
 import { anyPack } from "@bufbuild/protobuf/wkt";
-import { Metadata, Server, ServerCredentials, status, type sendUnaryData, type ServerUnaryCall } from "@grpc/grpc-js";
+import {
+  Metadata,
+  Server,
+  ServerCredentials,
+  status,
+  type sendUnaryData,
+  type ServerUnaryCall,
+  type ServerWritableStream,
+} from "@grpc/grpc-js";
 
 import { UpdateStepResponseSchema } from "../gen/engagement/v1/sequence_step_service_pb.js";
 import { StatusSchema } from "../gen/google/rpc/status_pb.js";
+import { HealthCheckResponseSchema, type HealthCheckResponse_ServingStatus } from "../gen/grpc/health/v1/health_pb.js";
 
 type Caller = sendUnaryData<Buffer>;
 export type Script = (answer: Caller, call: ServerUnaryCall<Buffer, Buffer>) => void;
+export type Watch = ServerWritableStream<Buffer, Buffer>;
+export type Health = (watch: Watch) => void;
 
 export class ScriptedServer implements AsyncDisposable {
   /** The metadata of each attempt. */
   readonly attempts: Metadata[] = [];
   readonly #server = new Server({ "grpc.max_receive_message_length": 8 * 2 ** 20 });
+  readonly #health: Health | undefined;
+  /** Those that watch its health. */
+  readonly watches: Watch[] = [];
   address = "";
 
-  static async start(...scripts: Script[]): Promise<ScriptedServer> {
-    const scripted = new ScriptedServer();
+  private constructor(health: Health | undefined) {
+    this.#health = health;
+  }
+
+  static start(...scripts: Script[]): Promise<ScriptedServer> {
+    return ScriptedServer.startWith({}, ...scripts);
+  }
+
+  /** One on a port, and with health checks; what `health` does with each that watches. */
+  static async startWith(
+    { port: wanted = 0, health }: { port?: number; health?: Health },
+    ...scripts: Script[]
+  ): Promise<ScriptedServer> {
+    const scripted = new ScriptedServer(health);
     const bytes = (message: Buffer) => message;
     const method = {
       path: "/engagement.v1.SequenceStepService/UpdateStep",
@@ -29,9 +55,18 @@ export class ScriptedServer implements AsyncDisposable {
       responseSerialize: bytes,
       responseDeserialize: bytes,
     };
+    const watch = { ...method, path: "/grpc.health.v1.Health/Watch", responseStream: true as const };
     scripted.#server.addService(
-      { updateStep: method },
+      { updateStep: method, watch },
       {
+        watch: (call: Watch) => {
+          if (scripted.#health) {
+            scripted.watches.push(call);
+            scripted.#health(call);
+          } else {
+            end(call, status.UNIMPLEMENTED);
+          }
+        },
         updateStep: (call: ServerUnaryCall<Buffer, Buffer>, answer: Caller) => {
           scripted.attempts.push(call.metadata);
           const script = scripts.length > 1 ? scripts.shift() : scripts[0];
@@ -40,7 +75,7 @@ export class ScriptedServer implements AsyncDisposable {
       },
     );
     const port = await new Promise<number>((resolve, reject) => {
-      scripted.#server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) => {
+      scripted.#server.bindAsync(`127.0.0.1:${wanted}`, ServerCredentials.createInsecure(), (error, bound) => {
         if (error) {
           reject(error);
         } else {
@@ -56,6 +91,18 @@ export class ScriptedServer implements AsyncDisposable {
     this.#server.forceShutdown();
     await sleep(0);
   }
+}
+
+/** Says how healthy the server is. */
+export function say(watch: Watch, servingStatus: HealthCheckResponse_ServingStatus): void {
+  watch.write(
+    Buffer.from(toBinary(HealthCheckResponseSchema, create(HealthCheckResponseSchema, { status: servingStatus }))),
+  );
+}
+
+/** Ends it with a status. */
+export function end(watch: Watch, code: status): void {
+  watch.emit("error", { code, details: "no" });
 }
 
 export function ok(response: MessageInitShape<typeof UpdateStepResponseSchema>): Script {
