@@ -18,8 +18,10 @@ from seqstep_client import (
     ApiKey,
     AsyncClient,
     CallRefused,
+    Cancellation,
     Client,
     InvalidArgument,
+    NotApplied,
     Outcome,
     OutcomeUnknown,
     StepUpdate,
@@ -276,6 +278,74 @@ async def test_cancelling_a_task_cancels_its_call() -> None:
             await task
         await cancelled.wait()
     await server.stop(0)
+
+
+def update_with(client: Client, cancellation: Cancellation, **more: Any) -> Any:
+    return asyncio.to_thread(
+        client.update_step, STEP, customer_id="acme", provider="outreach", timeout=30, cancellation=cancellation, **more
+    )
+
+
+async def test_another_thread_cancels_calls_that_block(peer: Peer) -> None:
+    peer.script = msgspec.convert({"attempts": [{"hang": True}]}, Script)
+    cancellation = Cancellation()
+    with Client(peer.plaintext, plaintext=True, interceptors=[Seeing()]) as client:
+        async with asyncio.timeout(20):
+            calls = [asyncio.create_task(update_with(client, cancellation)) for _ in range(2)]
+            await until(lambda: len(peer.attempts) == 2)
+            cancellation.cancel()
+            failures = await asyncio.gather(*calls, return_exceptions=True)
+        for failure in failures:
+            assert isinstance(failure, OutcomeUnknown)
+            assert failure.failure.grpc_status is grpc.StatusCode.CANCELLED
+            assert str(failure).startswith("The call was cancelled. The update may have been carried out")
+        # Neither sent again, nor in the way of the next one.
+        assert len(peer.attempts) == 2
+        peer.reset()
+        assert isinstance(await update_with(client, Cancellation()), UpdateResult)
+
+
+async def test_a_call_that_was_cancelled_before_is_not_sent(peer: Peer) -> None:
+    cancellation = Cancellation()
+    assert not cancellation.is_cancelled
+    cancellation.cancel()
+    assert cancellation.is_cancelled
+    with Client(peer.plaintext, plaintext=True) as client, pytest.raises(NotApplied, match="before it was sent"):
+        await update_with(client, cancellation)
+    assert peer.attempts == []
+
+
+async def test_cancelling_while_it_connects_keeps_an_update_from_being_sent() -> None:
+    # It takes connections, and says nothing.
+    connections: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda _reader, writer: connections.append(writer), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    cancellation = Cancellation()
+    with Client(f"127.0.0.1:{port}", plaintext=True) as client:
+        async with asyncio.timeout(4):
+            call = asyncio.create_task(update_with(client, cancellation))
+            await until(lambda: connections)
+            cancellation.cancel()
+            with pytest.raises(NotApplied, match="before it was sent"):
+                await call
+    for connection in connections:
+        connection.close()
+    server.close()
+
+
+async def test_a_read_that_is_cancelled_changed_nothing(peer: Peer) -> None:
+    peer.script = msgspec.convert({"attempts": [{"hang": True}]}, Script)
+    cancellation = Cancellation()
+    with Client(peer.plaintext, plaintext=True) as client:
+        call = asyncio.create_task(
+            asyncio.to_thread(
+                client.get_step, "7", "101", customer_id="acme", provider="outreach", cancellation=cancellation
+            )
+        )
+        await until(lambda: peer.attempts)
+        cancellation.cancel()
+        with pytest.raises(NotApplied, match="Nothing was changed"):
+            await call
 
 
 async def run_page(*arguments: str, key: str = "secret") -> tuple[int | None, str]:

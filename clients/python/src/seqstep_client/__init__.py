@@ -19,6 +19,7 @@ A value that cannot be sent is `InvalidArgument`, a `ValueError`, before anythin
 """
 
 from seqstep_client.answers import Details, details_of, outcome_of
+from seqstep_client.cancellation import Cancellation
 from seqstep_client.channel import ApiKey, Tls, open_aio_channel, open_channel
 from seqstep_client.client import AsyncClient, Client
 from seqstep_client.contract import Origin, Outcome
@@ -41,6 +42,7 @@ __all__ = [
     "ApiKey",
     "AsyncClient",
     "CallRefused",
+    "Cancellation",
     "Cause",
     "Client",
     "Details",

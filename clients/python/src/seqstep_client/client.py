@@ -13,6 +13,7 @@ from engagement.v1 import sequence_step_service_pb2 as pb
 from engagement.v1 import sequence_step_service_pb2_grpc as pb_grpc
 
 from seqstep_client import messages
+from seqstep_client.cancellation import Cancellation, CancelledBefore
 from seqstep_client.channel import CONNECT_TIMEOUT, ApiKey, Tls, open_aio_channel, open_channel
 from seqstep_client.contract import API_KEY, CUSTOMER_ID, DEFAULT_DEADLINE_SECONDS, PROVIDER_NAME, REQUEST_ID
 from seqstep_client.failures import UpdateFailed
@@ -64,6 +65,12 @@ class _Call:
 
     def failure(self, error: grpc.RpcError) -> UpdateFailed:
         return messages.failure_of(error, self.request, self.request_id)
+
+
+def _result(cancellation: Cancellation | None, method: Any, request: Any, **options: Any) -> Any:
+    if cancellation is None:
+        return method(request, **options)
+    return cancellation.follow(method, request, **options)
 
 
 class Client:
@@ -123,6 +130,7 @@ class Client:
         provider: str,
         timeout: float | None = None,
         request_id: str | None = None,
+        cancellation: Cancellation | None = None,
     ) -> UpdateResult:
         """Changes a step.
 
@@ -132,6 +140,7 @@ class Client:
             provider: `apollo`, `outreach` or `salesloft`.
             timeout: Seconds that the call may take, retries included; None for the client's own.
             request_id: An id to find the call by; None for a new one.
+            cancellation: Ends the call when another thread says so.
 
         Returns:
             What was changed, and what else to know.
@@ -144,7 +153,9 @@ class Client:
             InvalidArgument: A value cannot be sent, such as a custom field that is no JSON value; nothing was sent.
         """
         call = self._prepare(messages.request_of(update), customer_id, provider, timeout, request_id)
-        return messages.result_of(self._answer(self._stub.UpdateStep, call), call.request, call.request_id)
+        return messages.result_of(
+            self._answer(self._stub.UpdateStep, call, cancellation), call.request, call.request_id
+        )
 
     def get_step(
         self,
@@ -157,6 +168,7 @@ class Client:
         with_sharing: bool = False,
         timeout: float | None = None,
         request_id: str | None = None,
+        cancellation: Cancellation | None = None,
     ) -> pb.Step:
         """Reads a step as the provider holds it now, with all of its variants.
 
@@ -169,6 +181,7 @@ class Client:
             with_sharing: Find all steps that use its templates, which costs another call at Outreach.
             timeout: Seconds that the call may take, retries included; None for the client's own.
             request_id: An id to find the call by; None for a new one.
+            cancellation: Ends the call when another thread says so.
 
         Raises:
             NotApplied: The step could not be read.
@@ -182,7 +195,7 @@ class Client:
             with_sharing=with_sharing,
         )
         call = self._prepare(request, customer_id, provider, timeout, request_id)
-        response: pb.GetStepResponse = self._read(self._stub.GetStep, call)
+        response: pb.GetStepResponse = self._read(self._stub.GetStep, call, cancellation)
         return response.step
 
     def list_steps(
@@ -194,6 +207,7 @@ class Client:
         with_bodies: bool = False,
         timeout: float | None = None,
         request_id: str | None = None,
+        cancellation: Cancellation | None = None,
     ) -> pb.ListStepsResponse:
         """Reads a sequence and all of its steps.
 
@@ -204,6 +218,7 @@ class Client:
             with_bodies: Read the bodies, too.
             timeout: Seconds that the call may take, retries included; None for the client's own.
             request_id: An id to find the call by; None for a new one.
+            cancellation: Ends the call when another thread says so.
 
         Raises:
             NotApplied: The sequence could not be read.
@@ -213,7 +228,7 @@ class Client:
         view = pb.STEP_VIEW_FULL if with_bodies else pb.STEP_VIEW_BASIC
         request = pb.ListStepsRequest(sequence_id=sequence_id, view=view)
         call = self._prepare(request, customer_id, provider, timeout, request_id)
-        response: pb.ListStepsResponse = self._read(self._stub.ListSteps, call)
+        response: pb.ListStepsResponse = self._read(self._stub.ListSteps, call, cancellation)
         return response
 
     def list_step_changes(
@@ -230,6 +245,7 @@ class Client:
         page_token: str = "",
         timeout: float | None = None,
         request_id: str | None = None,
+        cancellation: Cancellation | None = None,
     ) -> pb.ListStepChangesResponse:
         """Lists what updates of this application changed, newest first; long texts are cut.
 
@@ -245,6 +261,7 @@ class Client:
             page_token: `next_page_token` of the page before.
             timeout: Seconds that the call may take, retries included; None for the client's own.
             request_id: An id to find the call by; None for a new one.
+            cancellation: Ends the call when another thread says so.
 
         Raises:
             NotApplied: They could not be listed.
@@ -255,7 +272,7 @@ class Client:
             sequence_id, sequence_step_id, of_request_id, start, end, page_size, page_token
         )
         call = self._prepare(request, customer_id, provider, timeout, request_id)
-        response: pb.ListStepChangesResponse = self._read(self._stub.ListStepChanges, call)
+        response: pb.ListStepChangesResponse = self._read(self._stub.ListStepChanges, call, cancellation)
         return response
 
     def get_step_change(
@@ -266,6 +283,7 @@ class Client:
         provider: str,
         timeout: float | None = None,
         request_id: str | None = None,
+        cancellation: Cancellation | None = None,
     ) -> pb.StepChange:
         """Reads one change with its texts whole.
 
@@ -275,6 +293,7 @@ class Client:
             provider: `apollo` or `outreach`.
             timeout: Seconds that the call may take, retries included; None for the client's own.
             request_id: An id to find the call by; None for a new one.
+            cancellation: Ends the call when another thread says so.
 
         Raises:
             NotApplied: It could not be read.
@@ -282,7 +301,7 @@ class Client:
             InvalidArgument: A value cannot be sent; nothing was sent.
         """
         call = self._prepare(pb.GetStepChangeRequest(change_id=change_id), customer_id, provider, timeout, request_id)
-        response: pb.GetStepChangeResponse = self._read(self._stub.GetStepChange, call)
+        response: pb.GetStepChangeResponse = self._read(self._stub.GetStepChange, call, cancellation)
         return response.step_change
 
     def revert_step_change(
@@ -296,6 +315,7 @@ class Client:
         refuse_shared: bool = False,
         timeout: float | None = None,
         request_id: str | None = None,
+        cancellation: Cancellation | None = None,
     ) -> UpdateResult:
         """Sets what a change replaced back to what it was before.
 
@@ -308,6 +328,7 @@ class Client:
             refuse_shared: Leave a template that other steps use, too; the failure names them.
             timeout: Seconds that the call may take, retries included; None for the client's own.
             request_id: An id to find the call by; None for a new one.
+            cancellation: Ends the call when another thread says so.
 
         Returns:
             What was set back, and what else to know.
@@ -326,16 +347,22 @@ class Client:
             if_shared=pb.IF_SHARED_REFUSE if refuse_shared else pb.IF_SHARED_UNSPECIFIED,
         )
         call = self._prepare(request, customer_id, provider, timeout, request_id)
-        response = self._answer(self._stub.RevertStepChange, call)
+        response = self._answer(self._stub.RevertStepChange, call, cancellation)
         return messages.revert_result_of(response, call.request, call.request_id)
 
-    def _read(self, method: Any, call: _Call) -> Any:
-        return messages.read_of(self._answer(method, call), call.request, call.request_id)
+    def _read(self, method: Any, call: _Call, cancellation: Cancellation | None) -> Any:
+        return messages.read_of(self._answer(method, call, cancellation), call.request, call.request_id)
 
-    def _answer(self, method: Any, call: _Call) -> Any:
-        self._ensure_connected(call)
+    def _answer(self, method: Any, call: _Call, cancellation: Cancellation | None) -> Any:
+        was_sent = False
         try:
-            return method(call.request, **call.options())
+            self._ensure_connected(call, cancellation)
+            was_sent = True
+            return _result(cancellation, method, call.request, **call.options())
+        except CancelledBefore:
+            raise messages.cancelled(call.request, call.request_id, was_sent=False) from None
+        except grpc.FutureCancelledError:
+            raise messages.cancelled(call.request, call.request_id, was_sent=was_sent) from None
         except grpc.RpcError as error:
             self._connected = error.code() is not grpc.StatusCode.UNAVAILABLE
             raise call.failure(error) from None
@@ -346,11 +373,11 @@ class Client:
         seconds = self._timeout if timeout is None else timeout
         return _Call.prepare(request, self._api_key, customer_id, provider, seconds, request_id)
 
-    def _ensure_connected(self, call: _Call) -> None:
+    def _ensure_connected(self, call: _Call, cancellation: Cancellation | None) -> None:
         if self._connected:
             return
         try:
-            self._check_health(b"", timeout=min(CONNECT_TIMEOUT, call.remaining()))
+            _result(cancellation, self._check_health, b"", timeout=min(CONNECT_TIMEOUT, call.remaining()))
         except grpc.RpcError as error:
             if error.code() in _UNREACHABLE:
                 raise messages.unreachable(error, self._address, call.request_id) from None

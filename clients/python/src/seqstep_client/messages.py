@@ -230,12 +230,25 @@ def _failure_without_envelope(
         case _:
             error_code, title = "BAD_GATEWAY_ERROR", "No usable response"
             what = f"The call ended with {code.name}: {reason}. Check that the address is the service's."
-    if not isinstance(request, WriteRequest) or request.validate_only:
+    return _unanswered(code, error_code, title, what, request, request_id, was_sent=True)
+
+
+def cancelled(request: Request, request_id: str, *, was_sent: bool) -> UpdateFailed:
+    """The exception for a call that its caller cancelled, perhaps before it was sent."""
+    what = "The call was cancelled." if was_sent else "The call was cancelled before it was sent."
+    code = grpc.StatusCode.CANCELLED
+    return _unanswered(code, "GATEWAY_TIMEOUT_ERROR", "Cancelled", what, request, request_id, was_sent=was_sent)
+
+
+def _unanswered(
+    status: grpc.StatusCode, code: str, title: str, what: str, request: Request, request_id: str, *, was_sent: bool
+) -> UpdateFailed:
+    if not was_sent or not isinstance(request, WriteRequest) or request.validate_only:
         outcome, effect = Outcome.NOT_APPLIED, "Nothing was changed"
     else:
         outcome, effect = Outcome.UNKNOWN, "The update may have been carried out"
     detail = f"{what} {effect}; repeating the call is safe."
-    return _EXCEPTIONS[outcome](_local_failure(code, error_code, title, detail, request_id, outcome))
+    return _EXCEPTIONS[outcome](_local_failure(status, code, title, detail, request_id, outcome))
 
 
 def _refusal_type(code: grpc.StatusCode) -> type[CallRefused]:
