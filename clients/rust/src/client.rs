@@ -2,33 +2,34 @@
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::lookup_host;
+use tonic::codegen::http::Uri;
 use tonic::metadata::errors::InvalidMetadataValue;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Response, Status};
 
 use crate::failure::{Answer, Result, judged};
+use crate::replicas::{Replicas, Resolve};
 use crate::retry::Retry;
+use crate::stubs;
 use crate::stubs::connection_service_client::ConnectionServiceClient;
 use crate::stubs::sequence_step_service_client::SequenceStepServiceClient;
-use crate::stubs::{
-    GetStepRequest, GetStepResponse, ListStepsRequest, ListStepsResponse, UpdateStepRequest, UpdateStepResponse,
-};
 
 /// What a call may take unless it says something else. It is the service's own default; its longest is 60 s.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What generated clients call over: the channel with its retries and credentials.
-pub type Transport = InterceptedService<Retry<Channel>, Credentials>;
+/// What generated clients call over: the connections with their retries and credentials.
+pub type Transport = InterceptedService<Retry<Replicas>, Credentials>;
 
-/// Calls the service. Cloning is cheap, and all clones share one connection, which ends with the last of them.
+/// Calls the service. Cloning is cheap, and all clones share their connections, which end with the last of them.
 ///
 /// A call ends when its future is dropped; what became of the step is then unknown.
 #[derive(Clone, Debug)]
@@ -46,37 +47,8 @@ impl Client {
             client_certificate: None,
             plaintext: None,
             hook: None,
+            resolve: None,
         }
-    }
-
-    /// Changes one step.
-    ///
-    /// # Errors
-    ///
-    /// The step is not as asked for, or it is not known whether it is.
-    pub async fn update_step(&self, call: &Call, message: UpdateStepRequest) -> Result<UpdateStepResponse> {
-        let mut steps = self.steps();
-        self.call(call, message, |request| async move { steps.update_step(request).await }).await
-    }
-
-    /// Reads one step.
-    ///
-    /// # Errors
-    ///
-    /// It could not be read.
-    pub async fn get_step(&self, call: &Call, message: GetStepRequest) -> Result<GetStepResponse> {
-        let mut steps = self.steps();
-        self.call(call, message, |request| async move { steps.get_step(request).await }).await
-    }
-
-    /// Reads a sequence with all of its steps.
-    ///
-    /// # Errors
-    ///
-    /// It could not be read.
-    pub async fn list_steps(&self, call: &Call, message: ListStepsRequest) -> Result<ListStepsResponse> {
-        let mut steps = self.steps();
-        self.call(call, message, |request| async move { steps.list_steps(request).await }).await
     }
 
     /// The generated client of steps, for [`Client::call`].
@@ -109,6 +81,47 @@ impl Client {
         let ended = tokio::time::timeout(call.timeout, send(request)).await;
         judged(ended.unwrap_or_else(|_| Err(Status::deadline_exceeded("the deadline came before the whole answer"))))
     }
+}
+
+macro_rules! methods {
+    ($($(#[$attribute:meta])* $service:ident.$name:ident($request:ident) -> $response:ident;)*) => {
+        impl Client {
+            $($(#[$attribute])*
+            ///
+            /// # Errors
+            ///
+            /// It was not done, or it is not known whether it was.
+            pub async fn $name(&self, call: &Call, message: stubs::$request) -> Result<stubs::$response> {
+                let mut stub = self.$service();
+                self.call(call, message, |request| async move { stub.$name(request).await }).await
+            })*
+        }
+    };
+}
+
+methods! {
+    /// Changes one step.
+    steps.update_step(UpdateStepRequest) -> UpdateStepResponse;
+    /// Reads one step.
+    steps.get_step(GetStepRequest) -> GetStepResponse;
+    /// Reads a sequence with all of its steps.
+    steps.list_steps(ListStepsRequest) -> ListStepsResponse;
+    /// Lists what updates wrote to the customer's steps, where the service keeps a history.
+    steps.list_step_changes(ListStepChangesRequest) -> ListStepChangesResponse;
+    /// Reads one such change with its texts.
+    steps.get_step_change(GetStepChangeRequest) -> GetStepChangeResponse;
+    /// Sets the values that a change replaced back; an update like any other.
+    steps.revert_step_change(RevertStepChangeRequest) -> RevertStepChangeResponse;
+    /// Stores a customer's credentials; this and the methods below take `Call::default()`.
+    connections.set_connection(SetConnectionRequest) -> SetConnectionResponse;
+    /// Reads one connection, without its credentials.
+    connections.get_connection(GetConnectionRequest) -> GetConnectionResponse;
+    /// Lists connections, without their credentials.
+    connections.list_connections(ListConnectionsRequest) -> ListConnectionsResponse;
+    /// Tries a connection at its provider.
+    connections.check_connection(CheckConnectionRequest) -> CheckConnectionResponse;
+    /// Deletes a connection with its credentials.
+    connections.delete_connection(DeleteConnectionRequest) -> DeleteConnectionResponse;
 }
 
 /// Whose customer a call is for, at which provider, and how long it may take.
@@ -205,6 +218,7 @@ pub struct Builder {
     client_certificate: Option<(PathBuf, PathBuf)>,
     plaintext: Option<Plaintext>,
     hook: Option<Hook>,
+    resolve: Option<Resolve>,
 }
 
 impl Builder {
@@ -250,6 +264,18 @@ impl Builder {
         self
     }
 
+    /// Finds the addresses of the service by something else than the system's resolver. Calls, and certificates, are still for
+    /// the host of the target.
+    #[must_use]
+    pub fn resolver<F, Found>(mut self, resolve: F) -> Self
+    where
+        F: Fn() -> Found + Send + Sync + 'static,
+        Found: Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static,
+    {
+        self.resolve = Some(Arc::new(move || Box::pin(resolve())));
+        self
+    }
+
     /// Makes the client, inside a Tokio runtime. Nothing is sent before the first call.
     ///
     /// # Errors
@@ -257,7 +283,11 @@ impl Builder {
     /// What was said above cannot be done.
     pub fn connect(self) -> std::result::Result<Client, ConnectError> {
         let scheme = if self.plaintext.is_some() { "http" } else { "https" };
-        let endpoint = Endpoint::from_shared(format!("{scheme}://{}", self.target))?
+        let uri = Uri::try_from(format!("{scheme}://{}", self.target))
+            .map_err(|_| ConnectError::Target(self.target.clone()))?;
+        let host = uri.host().ok_or_else(|| ConnectError::Target(self.target.clone()))?.to_owned();
+        let address = format!("{host}:{}", uri.port_u16().unwrap_or(if scheme == "http" { 80 } else { 443 }));
+        let endpoint = Endpoint::from(uri)
             .user_agent(concat!("seqstep-rust/", env!("CARGO_PKG_VERSION")))?
             .connect_timeout(Duration::from_secs(5))
             // The server allows one ping every ten seconds.
@@ -268,7 +298,7 @@ impl Builder {
             Some(_) if self.ca_file.is_some() || self.client_certificate.is_some() => {
                 return Err(ConnectError::PlaintextWithCertificates);
             }
-            Some(Plaintext::OnThisMachine) if !is_on_this_machine(endpoint.uri().host()) => {
+            Some(Plaintext::OnThisMachine) if !is_on_this_machine(&host) => {
                 return Err(ConnectError::PlaintextElsewhere(self.target));
             }
             Some(_) => endpoint,
@@ -283,8 +313,15 @@ impl Builder {
             None => None,
         };
         let credentials = Credentials { api_key, hook: self.hook };
-        let channel = Retry::new(endpoint.connect_lazy());
-        Ok(Client { transport: InterceptedService::new(channel, credentials) })
+        let resolve = self.resolve.unwrap_or_else(|| {
+            Arc::new(move || {
+                let address = address.clone();
+                Box::pin(async move { Ok(lookup_host(address).await?.collect()) })
+            })
+        });
+        let only_here = matches!(self.plaintext, Some(Plaintext::OnThisMachine));
+        let replicas = Replicas::new(endpoint, resolve, only_here);
+        Ok(Client { transport: InterceptedService::new(Retry::new(replicas), credentials) })
     }
 
     fn tls(&self) -> std::result::Result<ClientTlsConfig, ConnectError> {
@@ -310,17 +347,17 @@ fn read_pem(path: &Path) -> std::result::Result<String, ConnectError> {
     }
 }
 
-fn is_on_this_machine(host: Option<&str>) -> bool {
-    host.is_some_and(|host| {
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-    })
+fn is_on_this_machine(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// Why a client cannot be made.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ConnectError {
+    /// The target is not HOST:PORT.
+    Target(String),
     /// A file cannot be read, or has nothing that it should have.
     Unreadable(PathBuf, io::Error),
     /// The service is not on this machine, and plaintext would show the API key on the way.
@@ -329,13 +366,14 @@ pub enum ConnectError {
     PlaintextWithCertificates,
     /// Metadata cannot have this API key.
     ApiKey,
-    /// The address or the certificates cannot be used.
+    /// The certificates cannot be used.
     Transport(tonic::transport::Error),
 }
 
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Target(target) => write!(f, "{target} is not HOST:PORT"),
             Self::Unreadable(path, error) => write!(f, "{}: {error}", path.display()),
             Self::PlaintextElsewhere(target) => {
                 write!(f, "{target} is not on this machine, and plaintext would show the API key on the way")

@@ -1,5 +1,5 @@
-//! Calls the services of `engagement.v1`: a channel with TLS, retries and keepalive, the metadata of a call, and failures that
-//! say what became of the step.
+//! Calls the services of `engagement.v1`: channels with TLS, retries, round robin, health checks and keepalive, the metadata of a
+//! call, and failures that say what became of the step.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -22,6 +22,7 @@
 
 mod client;
 mod failure;
+mod replicas;
 mod retry;
 
 #[rustfmt::skip]

@@ -90,9 +90,7 @@ where
                     backoff = FIRST_BACKOFF;
                     wait
                 } else {
-                    let wait = backoff.mul_f64(0.8 + 0.4 * fastrand::f64());
-                    backoff = (backoff * 2).min(LONGEST_BACKOFF);
-                    wait
+                    backed_off(&mut backoff, LONGEST_BACKOFF)
                 };
                 if Instant::now() + wait >= deadline {
                     return ended.map_err(Into::into);
@@ -132,8 +130,15 @@ fn status_of(error: StdError) -> Status {
     if went_away || status.code() == Code::Unknown { Status::unavailable(status.message()) } else { status }
 }
 
+/// How long to wait this time; the next time it is twice as long, and no longer than the longest.
+pub(crate) fn backed_off(backoff: &mut Duration, longest: Duration) -> Duration {
+    let wait = backoff.mul_f64(0.8 + 0.4 * fastrand::f64());
+    *backoff = (*backoff * 2).min(longest);
+    wait
+}
+
 /// Makes of a response what tonic can read: it takes the page of a proxy for messages, and panics by details that are no base64.
-fn readable(response: Response<Body>) -> Result<Response<Body>, Status> {
+pub(crate) fn readable(response: Response<Body>) -> Result<Response<Body>, Status> {
     let (mut head, body) = response.into_parts();
     if !head.headers.contains_key("grpc-status") && head.status != StatusCode::OK {
         let code = match head.status.as_u16() {

@@ -1,116 +1,28 @@
 //! Calls of a server that answers as a test says.
 
-use std::convert::Infallible;
-use std::fs;
+mod support;
+
 use std::future::{pending, ready};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use prost::Message;
-use seqstep_client::stubs::{SequenceStepRecord, StepTemplate, UpdateStepRequest, UpdateStepResponse};
+use seqstep_client::stubs::{
+    CheckConnectionRequest, DeleteConnectionRequest, GetConnectionRequest, GetStepChangeRequest, GetStepRequest,
+    ListConnectionsRequest, ListStepChangesRequest, ListStepsRequest, RevertStepChangeRequest, SetConnectionRequest,
+    UpdateStepRequest,
+};
 use seqstep_client::{Builder, Call, Client, ConnectError, Outcome, outcome};
+use tonic::Code;
 use tonic::body::Body;
-use tonic::codegen::http::{HeaderMap, Request, Response};
-use tonic::codegen::{Bytes, Service};
-use tonic::server::NamedService;
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
-use tonic::{Code, Status};
+use tonic::codegen::Bytes;
+use tonic::codegen::http::{HeaderMap, Response};
+use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
-type Answer = Arc<dyn Fn(usize) -> Option<Response<Body>> + Send + Sync>;
-
-/// Answers attempts by their number, from 1, or never, and keeps the headers of each.
-#[derive(Clone)]
-struct Scripted {
-    answer: Answer,
-    attempts: Arc<Mutex<Vec<HeaderMap>>>,
-}
-
-impl NamedService for Scripted {
-    const NAME: &'static str = "engagement.v1.SequenceStepService";
-}
-
-impl Service<Request<Body>> for Scripted {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let mut attempts = self.attempts.lock().unwrap();
-        attempts.push(request.headers().clone());
-        match (self.answer)(attempts.len()) {
-            Some(response) => Box::pin(ready(Ok(response))),
-            None => Box::pin(pending()),
-        }
-    }
-}
-
-impl Scripted {
-    fn new(answer: impl Fn(usize) -> Option<Response<Body>> + Send + Sync + 'static) -> Self {
-        Self { answer: Arc::new(answer), attempts: Arc::default() }
-    }
-
-    /// Serves on a port of this machine.
-    async fn serve(&self, tls: Option<ServerTlsConfig>) -> SocketAddr {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut server = Server::builder();
-        if let Some(tls) = tls {
-            server = server.tls_config(tls).unwrap();
-        }
-        let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
-        tokio::spawn(server.add_service(self.clone()).serve_with_incoming(incoming));
-        address
-    }
-
-    fn attempts(&self) -> Vec<HeaderMap> {
-        self.attempts.lock().unwrap().clone()
-    }
-
-    async fn plaintext_client(&self) -> Client {
-        Client::builder(self.serve(None).await.to_string()).plaintext().api_key("secret").connect().unwrap()
-    }
-}
-
-/// An answer with status OK.
-fn applied() -> Response<Body> {
-    let message = UpdateStepResponse::default().encode_to_vec();
-    let mut frame = vec![0];
-    frame.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
-    frame.extend(message);
-    let mut trailers = HeaderMap::new();
-    trailers.insert("grpc-status", "0".parse().unwrap());
-    let frames = http_body_util::Full::new(Bytes::from(frame));
-    let body = http_body_util::BodyExt::with_trailers(frames, ready(Some(Ok(trailers))));
-    Response::builder().header("content-type", "application/grpc").body(Body::new(body)).unwrap()
-}
-
-/// A status in the place of an answer.
-fn refused(code: Code) -> Response<Body> {
-    Status::new(code, "no").into_http()
-}
+use support::{Folder, Scripted, applied, call, change, refused};
 
 fn pushed_back(value: &str) -> Response<Body> {
     let mut response = refused(Code::Unavailable);
     response.headers_mut().insert("grpc-retry-pushback-ms", value.parse().unwrap());
     response
-}
-
-fn call() -> Call {
-    Call::new("acme", "outreach").unwrap()
-}
-
-fn change(bytes: usize) -> UpdateStepRequest {
-    let template = StepTemplate { subject: None, body: Some("x".repeat(bytes)) };
-    let record = SequenceStepRecord { template: Some(template), custom_fields: None };
-    UpdateStepRequest { record: Some(record), ..UpdateStepRequest::default() }
 }
 
 #[tokio::test]
@@ -267,6 +179,31 @@ async fn a_call_has_its_metadata() {
 }
 
 #[tokio::test]
+async fn each_method_has_a_function() {
+    let server = Scripted::new(|_| Some(applied()));
+    let (client, call) = (server.plaintext_client().await, Call::default());
+    client.update_step(&call, UpdateStepRequest::default()).await.unwrap();
+    client.get_step(&call, GetStepRequest::default()).await.unwrap();
+    client.list_steps(&call, ListStepsRequest::default()).await.unwrap();
+    client.list_step_changes(&call, ListStepChangesRequest::default()).await.unwrap();
+    client.get_step_change(&call, GetStepChangeRequest::default()).await.unwrap();
+    client.revert_step_change(&call, RevertStepChangeRequest::default()).await.unwrap();
+    client.set_connection(&call, SetConnectionRequest::default()).await.unwrap();
+    client.get_connection(&call, GetConnectionRequest::default()).await.unwrap();
+    client.list_connections(&call, ListConnectionsRequest::default()).await.unwrap();
+    client.check_connection(&call, CheckConnectionRequest::default()).await.unwrap();
+    client.delete_connection(&call, DeleteConnectionRequest::default()).await.unwrap();
+    let attempts = server.attempts();
+    let called: Vec<_> =
+        attempts.iter().map(|sent| sent["path"].to_str().unwrap().trim_start_matches("/engagement.v1.")).collect();
+    let of_steps = ["UpdateStep", "GetStep", "ListSteps", "ListStepChanges", "GetStepChange", "RevertStepChange"];
+    let of_connections = ["SetConnection", "GetConnection", "ListConnections", "CheckConnection", "DeleteConnection"];
+    let steps = of_steps.map(|name| format!("SequenceStepService/{name}"));
+    let connections = of_connections.map(|name| format!("ConnectionService/{name}"));
+    assert_eq!(called, [steps.as_slice(), &connections].concat());
+}
+
+#[tokio::test]
 async fn nothing_leads_to_plaintext_by_accident() {
     let elsewhere = || Client::builder("seqstep.example.com:443");
     let empty = Folder::new("empty").file("ca.pem", "");
@@ -312,21 +249,4 @@ async fn both_sides_show_certificates() {
     assert_eq!(update(builder().ca_file(&certificate)).await, Outcome::Unknown);
     assert_eq!(update(builder()).await, Outcome::Unknown);
     assert_eq!(server.attempts().len(), 1);
-}
-
-/// A folder for the files of one test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.join(name);
-        fs::write(&path, text).unwrap();
-        path
-    }
 }
