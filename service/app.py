@@ -256,6 +256,7 @@ async def running(settings: Settings) -> AsyncIterator[App]:
         )
         history = await stack.enter_async_context(_history(settings, store, keyring))
         update_step = UpdateStep(sessions, providers.unsupported(), connections, history)
+        manage = ManageConnections(administration, connections, sessions, HistoryAdministration(store, keyring))
         serving = (
             Applications(store, settings.cache_seconds),
             (StructuredCallLog(), *recorders),
@@ -296,7 +297,7 @@ async def running(settings: Settings) -> AsyncIterator[App]:
                 tls,
                 connection_servicer=ConnectionServicer(
                     ManagementHandler(*serving, tracing.call if tracing is not None else None),
-                    ConnectionMessages(ManageConnections(administration, connections, sessions)),
+                    ConnectionMessages(manage),
                 ),
                 shared=shared,
                 channelz=settings.channelz,

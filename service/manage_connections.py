@@ -1,4 +1,7 @@
-"""The use case of the calls on connections: an application sets, reads, tries and deletes those of its customers."""
+"""The use case of the calls on connections: an application sets, reads, tries and deletes those of its customers.
+
+It deletes the history of a customer too.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -13,6 +16,8 @@ from service.domain.errors import CallRefused, ErrorCode, Problem, UpdateFailed,
 from service.domain.given_credentials import GivenCredentials, InvalidCredentials, credentials_of
 from service.domain.outcome import stated
 from service.domain.step import Caller, Provider
+from service.history import HistoryAdministration
+from service.history.errors import HistoryUnavailable
 from service.providers import credential_kinds, unsupported
 from service.upstream.connection_check import check_connection
 from service.upstream.session import ProviderSessions
@@ -31,6 +36,7 @@ class ManageConnections:
         administration: ConnectionAdministration,
         connections: Connections,
         sessions: Mapping[Provider, ProviderSessions],
+        history: HistoryAdministration,
     ) -> None:
         """Makes the use case.
 
@@ -38,10 +44,12 @@ class ManageConnections:
             administration: Stores and lists connections.
             connections: What calls of this process remember of them.
             sessions: How each provider is called that can be updated.
+            history: Deletes what is kept of changes, also where none is kept any more.
         """
         self._administration = administration
         self._connections = connections
         self._sessions = sessions
+        self._history = history
 
     async def set(
         self, caller: Caller, key: ConnectionKey, given: GivenCredentials, request_id: str, *, validate_only: bool
@@ -143,6 +151,29 @@ class ManageConnections:
             raise ConnectionUnavailable from None
         if deleted:
             self._changed("deleted", caller, key, request_id)
+        return deleted
+
+    async def delete_step_changes(
+        self, caller: Caller, customer_id: str, provider: Provider | None, request_id: str
+    ) -> int:
+        """Deletes the history of a customer, at one provider or at all; returns how many changes that were."""
+        deleted = 0
+        try:
+            async for count in self._history.delete(caller.application_id, customer_id, provider):
+                deleted += count
+        except StoreUnavailable:
+            raise HistoryUnavailable from None
+        finally:
+            # Also where the call ends before all are: those that were deleted are gone.
+            if deleted:
+                log.info(
+                    "history deleted",
+                    changes=deleted,
+                    application=caller.application_name,
+                    customer=customer_id,
+                    provider=str(provider or "all"),
+                    request_id=request_id,
+                )
         return deleted
 
     def _changed(self, action: str, caller: Caller, key: ConnectionKey, request_id: str) -> None:

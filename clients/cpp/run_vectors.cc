@@ -188,6 +188,7 @@ const std::map<std::string, Method>& Methods() {
       {"ListConnections", MethodOf(connections, &Connections::ListConnections)},
       {"CheckConnection", MethodOf(connections, &Connections::CheckConnection)},
       {"DeleteConnection", MethodOf(connections, &Connections::DeleteConnection)},
+      {"DeleteStepChanges", MethodOf(connections, &Connections::DeleteStepChanges)},
   };
   return methods;
 }

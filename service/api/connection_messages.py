@@ -99,6 +99,15 @@ class ConnectionMessages:
         deleted = await self._manage.delete(call.caller, _key(call.caller, request), call.request_id)
         return pb.DeleteConnectionResponse(deleted=deleted)
 
+    async def delete_step_changes(
+        self, call: ManagementCall, request: pb.DeleteStepChangesRequest
+    ) -> pb.DeleteStepChangesResponse:
+        """Deletes the history of a customer."""
+        _check_customer(request.customer_id)
+        provider = _provider(request.provider_name) if request.provider_name else None
+        deleted = await self._manage.delete_step_changes(call.caller, request.customer_id, provider, call.request_id)
+        return pb.DeleteStepChangesResponse(deleted_count=deleted)
+
 
 def _key(caller: Caller, request: _Named) -> ConnectionKey:
     _check_customer(request.customer_id)

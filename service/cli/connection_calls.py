@@ -1,4 +1,4 @@
-"""Calls `ConnectionService` for `seqstep connection`, where it is given the address of a service."""
+"""Calls `ConnectionService` for `seqstep connection` and `seqstep history delete`, where a service does it."""
 
 import asyncio
 from dataclasses import dataclass
@@ -90,6 +90,12 @@ def delete_connection(options: ServiceOptions, customer: str, provider: Provider
     """Deletes a connection; returns whether there was one."""
     request = pb.DeleteConnectionRequest(customer_id=customer, provider_name=provider)
     return _call(options, request, pb.DeleteConnectionResponse).deleted
+
+
+def delete_step_changes(options: ServiceOptions, customer: str, provider: Provider | None) -> int:
+    """Deletes the history of a customer; returns how many changes that were."""
+    request = pb.DeleteStepChangesRequest(customer_id=customer, provider_name=provider or "")
+    return _call(options, request, pb.DeleteStepChangesResponse).deleted_count
 
 
 def print_connections(found: list[pb.Connection], *, as_json: bool) -> None:

@@ -1,7 +1,8 @@
 """`seqstep history`: lists what updates changed, and deletes it for a customer."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -14,6 +15,7 @@ from service.providers import providers
 if TYPE_CHECKING:
     # gRPC is slow to load.
     from seqstep_client import AsyncClient, FieldChange
+    from service.cli import connection_calls
 
 EPILOG: Final = "Exit status: 0 read · 1 could not be read · 2 wrong usage · 5 the call was refused or the service cannot be reached."
 
@@ -72,7 +74,20 @@ def history(
     as_json: options.AsJson = False,
 ) -> None:
     """List what updates changed, newest first; `seqstep revert` takes a change back."""
+
+    def service() -> "connection_calls.ServiceOptions":
+        from service.cli import connection_calls, grpc_call  # noqa: PLC0415  # gRPC is slow to load
+
+        return connection_calls.ServiceOptions(
+            address=address,
+            api_key=options.read_api_key(api_key_file, needed=tls_cert is None),
+            tls=grpc_call.tls_options(address, tls=tls, ca=tls_ca, certificate=tls_cert, key=tls_key),
+            timeout=timeout,
+        )
+
     if ctx.invoked_subcommand is not None:
+        source = ctx.get_parameter_source("address")
+        ctx.obj = _Where(service, is_named=source is not None and source.name == "COMMANDLINE")
         return
     _check_given({"--customer": customer, "--provider": provider})
     from service.cli import grpc_call  # noqa: PLC0415  # gRPC is slow to load
@@ -193,9 +208,22 @@ def _state(change: Any) -> str:
     return pb.StepChangeState.Name(change.state).removeprefix("STEP_CHANGE_STATE_").lower().replace("_", " ")
 
 
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """The service that deletes, where the database does not.
+
+    Attributes:
+        service: Reads the options of a call.
+        is_named: Whether the command line names its address.
+    """
+
+    service: "Callable[[], connection_calls.ServiceOptions]"
+    is_named: bool
+
+
 @cli.command()
 def delete(
-    app: Annotated[str, typer.Option("--app", help="The application that made the changes.", show_default=False)],
+    ctx: typer.Context,
     customer: Annotated[
         str, typer.Option("--customer", help="The application's own id of the customer.", show_default=False)
     ],
@@ -209,8 +237,29 @@ def delete(
             metavar=f"[{'|'.join(providers())}]",
         ),
     ] = None,
+    app: Annotated[
+        str | None,
+        typer.Option(
+            "--app",
+            help="The application that made the changes, in the database of the settings; for a service, the key says it.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """Delete the history of a customer, by the database of the settings; what is at providers stays."""
+    """Delete the history of a customer, whose steps stay as they are; delete its connections first.
+
+    In the database of the settings with --app, or by the service, for the application whose key that is; it has to be one that
+    may manage connections.
+    """
+    where: _Where = ctx.obj
+    if app is None:
+        from service.cli import connection_calls  # noqa: PLC0415  # gRPC is slow to load
+
+        deleted = connection_calls.delete_step_changes(where.service(), customer, provider)
+        typer.echo(f"{deleted} changes of {customer} deleted")
+        return
+    if where.is_named:
+        raise typer.BadParameter("is for the database of the settings, and no address is", param_hint="--app")
     from service.cli.store import open_store, run  # noqa: PLC0415  # the database is slow to load
     from service.connections import Applications, Keyring  # noqa: PLC0415
     from service.history import HistoryAdministration  # noqa: PLC0415
@@ -219,6 +268,7 @@ def delete(
         async with open_store() as store:
             keyring = Keyring.parse(context.load_settings().encryption_keys.get_secret_value())
             application = await Applications(store, 0).find(app)
-            return await HistoryAdministration(store, keyring).delete(application.id, customer, provider)
+            batches = HistoryAdministration(store, keyring).delete(application.id, customer, provider)
+            return sum([count async for count in batches])
 
     typer.echo(f"{run(main)} changes of {customer} deleted")

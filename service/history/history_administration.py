@@ -20,18 +20,24 @@ class HistoryAdministration:
         self._repository = ChangeRepository(store, keyring)
         self._keyring = keyring
 
-    async def delete(self, application_id: int, customer_id: str, provider: Provider | None = None) -> int:
-        """Deletes all changes of a customer; returns how many.
+    async def delete(
+        self, application_id: int, customer_id: str, provider: Provider | None = None
+    ) -> AsyncIterator[int]:
+        """Deletes all changes of a customer, some at a time, so that updates need not wait for long.
 
         Args:
             application_id: The application that made them.
             customer_id: The application's own id of the customer.
             provider: Only those at this provider; None for all.
+
+        Yields:
+            After each batch: how many it deleted.
+
+        Raises:
+            StoreUnavailable: The database cannot be used.
         """
-        deleted = 0
         while (count := await self._repository.delete(application_id, customer_id, provider, _BATCH)) > 0:
-            deleted += count
-        return deleted
+            yield count
 
     async def check_keys(self) -> None:
         """Makes sure that the key of every change is there.

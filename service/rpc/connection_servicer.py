@@ -55,6 +55,10 @@ class ConnectionServicer(ConnectionServiceServicer):
         """Deletes a connection."""
         return await self._serve("DeleteConnection", self._messages.delete, request, context)
 
+    async def DeleteStepChanges(self, request: Any, context: Any) -> pb.DeleteStepChangesResponse:  # noqa: N802
+        """Deletes the history of a customer."""
+        return await self._serve("DeleteStepChanges", self._messages.delete_step_changes, request, context)
+
     async def _serve(
         self,
         method: str,
@@ -120,6 +124,7 @@ DECODERS: Final[Mapping[str, Callable[[bytes], Any]]] = {
     "ListConnections": _decoder(pb.ListConnectionsRequest),
     "CheckConnection": _decoder(pb.CheckConnectionRequest),
     "DeleteConnection": _decoder(pb.DeleteConnectionRequest),
+    "DeleteStepChanges": _decoder(pb.DeleteStepChangesRequest),
 }
 """What decodes the requests of each method."""
 

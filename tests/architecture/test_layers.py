@@ -25,7 +25,13 @@ ALLOWED = {
     "service.history": {"service.domain", "service.connections", "service.tasks"},
     "service.update_step": {"service.domain", "service.tasks", "service.providers", "service.upstream"},
     "service.step_history": {"service.domain"},
-    "service.manage_connections": {"service.domain", "service.connections", "service.providers", "service.upstream"},
+    "service.manage_connections": {
+        "service.domain",
+        "service.connections",
+        "service.history",
+        "service.providers",
+        "service.upstream",
+    },
     "service.observability": {"service.settings"},
     "service.api": {
         "service.domain",

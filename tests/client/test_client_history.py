@@ -139,3 +139,18 @@ async def test_the_history_of_a_customer_is_deleted(kept: RunningService) -> Non
     ended = await asyncio.to_thread(run_here, environment, *delete)
     assert (ended.status, ended.out) == (0, f"1 changes of {CUSTOMER} deleted\n")
     assert len((await command(kept, "history")).out.splitlines()) == 1
+
+
+async def test_a_service_deletes_the_history_for_who_may_manage(kept: RunningService) -> None:
+    await update_step(kept, SEQUENCE, STEP, "--subject", "Hello")
+    environment = without_settings() | {"SEQSTEP_API_KEY": kept.key.reveal()}
+    command_line = ("history", "--address", kept.app.rpc.address, "delete", "--customer", CUSTOMER)
+    refused = await asyncio.to_thread(run_here, environment, *command_line)
+    assert (refused.status, refused.out) == (1, "")
+    both = await asyncio.to_thread(run_here, environment, *command_line, "--app", "billing")
+    assert (both.status, both.out) == (2, "")
+    key = await kept.applications.rotate_key("billing", None, may_manage=True)
+    environment["SEQSTEP_API_KEY"] = key.reveal()
+    for provider, count in (("apollo", 0), ("outreach", 1), ("outreach", 0)):
+        ended = await asyncio.to_thread(run_here, environment, *command_line, "--provider", provider)
+        assert (ended.status, ended.out) == (0, f"{count} changes of {CUSTOMER} deleted\n"), ended.err

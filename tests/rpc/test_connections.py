@@ -15,10 +15,12 @@ from google.rpc import error_details_pb2, status_pb2
 from structlog.testing import capture_logs
 
 from sandbox import seed
+from service import app
 from service.connections import Applications, ConnectionAdministration, StoreUnavailable
 from service.domain.credentials import Secret
 from service.domain.errors import CallRefused
 from service.domain.step import Provider
+from service.history.change_repository import ChangeRepository
 from service.rpc.connection_servicer import DECODERS
 from tests.support.service import CUSTOMER, RunningService, outreach_grant, running_service
 from tests.support.waiting import until
@@ -242,7 +244,7 @@ def test_a_field_that_is_not_known_is_named_with_its_path(method: str, data: byt
 
 async def test_a_key_that_may_only_update_manages_nothing(manage: Manager) -> None:
     key = manage.service.key.reveal()
-    for method in ("SetConnection", "GetConnection", "CheckConnection", "DeleteConnection"):
+    for method in ("SetConnection", "GetConnection", "CheckConnection", "DeleteConnection", "DeleteStepChanges"):
         refusal = await manage.refused(method, **named(), key=key)
         assert (refusal.code, refusal.info.reason) == (grpc.StatusCode.PERMISSION_DENIED, "FORBIDDEN_ERROR")
     assert (await manage.refused("ListConnections", key=key)).code is grpc.StatusCode.PERMISSION_DENIED
@@ -340,6 +342,12 @@ async def test_a_list_that_cannot_be_asked_for(manage: Manager) -> None:
         assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, list(fields))
 
 
+async def test_a_history_that_cannot_be_deleted(manage: Manager) -> None:
+    for fields, wrong in (({"customer_id": ""}, "customer_id"), (named(provider="x"), "provider_name")):
+        refusal = await manage.refused("DeleteStepChanges", **fields)
+        assert (refusal.code, refusal.fields) == (grpc.StatusCode.INVALID_ARGUMENT, [wrong])
+
+
 # Checking and deleting.
 
 
@@ -364,6 +372,67 @@ async def test_a_deleted_connection_is_used_no_more(manage: Manager) -> None:
     assert not (await manage("DeleteConnection", **named())).deleted
 
 
+async def test_the_history_of_a_customer_goes_with_its_log_line(tmp_path: Path) -> None:
+    async with running_service(tmp_path, history_days=1) as service:
+        manage = Manager(service, await service.applications.rotate_key("billing", None, may_manage=True))
+        theirs = Manager(service, await service.applications.create("another", may_manage=True))
+        for subject in ("One", "Two"):
+            assert (await service.update(*APOLLO_STEP, subject=subject)).errors == []
+        assert (await service.update(*OUTREACH_STEP, subject="One")).errors == []
+        assert (await theirs("DeleteStepChanges", customer_id=CUSTOMER)).deleted_count == 0
+        assert (await manage("DeleteStepChanges", customer_id="nobody")).deleted_count == 0
+        with capture_logs() as lines:
+            # Whose connection is gone may have a history.
+            await manage("DeleteConnection", **named())
+            gone = [
+                (await manage("DeleteStepChanges", customer_id=CUSTOMER, provider_name=provider)).deleted_count
+                for provider in (" Apollo ", "apollo", "", "")
+            ]
+        assert gone == [2, 0, 1, 0]
+        known = {"event": "history deleted", "application": "billing", "customer": CUSTOMER, "request_id": "req-1"}
+        assert [line for line in lines if line["event"] == "history deleted"] == [
+            known | {"provider": "apollo", "changes": 2, "log_level": "info"},
+            known | {"provider": "all", "changes": 1, "log_level": "info"},
+        ]
+        assert list((await service.list_changes("outreach")).response.step_changes) == []
+
+
+async def test_a_history_that_is_kept_no_more_can_be_deleted(tmp_path: Path) -> None:
+    async with running_service(tmp_path, history_days=1) as service:
+        assert (await service.update(*APOLLO_STEP, subject="One")).errors == []
+        key = await service.applications.rotate_key("billing", None, may_manage=True)
+        async with (
+            app.running(service.settings.model_copy(update={"history_days": 0})) as without,
+            grpc.aio.insecure_channel(without.rpc.address) as channel,
+        ):
+            stub: Any = ConnectionServiceStub(channel)
+            metadata = (("x-api-key", key.reveal()),)
+            request = pb.DeleteStepChangesRequest(customer_id=CUSTOMER)
+            response = await stub.DeleteStepChanges(request, metadata=metadata, timeout=20)
+        assert response.deleted_count == 1
+
+
+async def test_a_deletion_that_is_cut_off_says_what_is_gone(manage: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = asyncio.Event()
+
+    async def some(*_: object) -> int:
+        if begun.is_set():
+            await asyncio.Event().wait()
+        begun.set()
+        return 200
+
+    monkeypatch.setattr(ChangeRepository, "delete", some)
+    request = pb.DeleteStepChangesRequest(customer_id=CUSTOMER)
+    with capture_logs() as lines, pytest.raises(grpc.aio.AioRpcError) as error:
+        await manage.stub.DeleteStepChanges(request, metadata=(("x-api-key", manage.key.reveal()),), timeout=2)
+    refusal = Refusal(error.value)
+    assert (refusal.code, refusal.info.metadata["outcome"]) == (
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        "ERROR_OUTCOME_UNKNOWN",
+    )
+    assert [line["changes"] for line in lines if line["event"] == "history deleted"] == [200]
+
+
 async def test_changes_are_in_the_log_and_secrets_are_not(manage: Manager) -> None:
     with capture_logs() as lines:
         await manage("SetConnection", **named("new"), api_key="a secret key")
@@ -385,7 +454,10 @@ async def test_changes_are_in_the_log_and_secrets_are_not(manage: Manager) -> No
     assert "a secret key" not in str(lines)
 
 
-METHODS = ("SetConnection", "GetConnection", "ListConnections", "CheckConnection", "DeleteConnection")
+METHODS = (
+    *("SetConnection", "GetConnection", "ListConnections", "CheckConnection", "DeleteConnection"),
+    "DeleteStepChanges",
+)
 
 
 NO_REQUESTS = (
@@ -449,6 +521,7 @@ async def test_a_database_that_is_away_is_said(manage: Manager, monkeypatch: pyt
 
     for name in ("set_once", "delete", "page", "find"):
         monkeypatch.setattr(ConnectionAdministration, name, away)
+    monkeypatch.setattr(ChangeRepository, "delete", away)
     for method in METHODS:
         fields = {} if method == "ListConnections" else named()
         more = {"api_key": KEY} if method == "SetConnection" else {}

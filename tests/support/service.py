@@ -262,7 +262,7 @@ async def running_service(folder: Path, **more: Any) -> AsyncIterator[RunningSer
         store = Store.open(url)
         key = await Applications(store, 0).create("billing")
         async with AsyncExitStack() as stack:
-            with mock.patch.object(http, "system_authorities", lambda: _AUTHORITIES):
+            with mock.patch.object(http, "system_authorities", return_value=_AUTHORITIES):
                 running = await stack.enter_async_context(app.running(settings))
             service = RunningService(sandbox, running, store, settings, key)
             await service.connect(CUSTOMER, Provider("apollo"), ApiKeyCredentials(Secret(seed.APOLLO_MASTER_KEY)))

@@ -50,6 +50,7 @@ impl Answer for stubs::SetConnectionResponse {}
 impl Answer for stubs::GetConnectionResponse {}
 impl Answer for stubs::ListConnectionsResponse {}
 impl Answer for stubs::DeleteConnectionResponse {}
+impl Answer for stubs::DeleteStepChangesResponse {}
 
 /// Why a call did not do what it was asked for.
 #[derive(Debug)]

@@ -101,6 +101,7 @@ methods! {
     "ListConnections" connections.list_connections ListConnectionsRequest;
     "CheckConnection" connections.check_connection CheckConnectionRequest;
     "DeleteConnection" connections.delete_connection DeleteConnectionRequest;
+    "DeleteStepChanges" connections.delete_step_changes DeleteStepChangesRequest;
 }
 
 fn seen<R: Answer>(ended: Ended<R>, types: &DescriptorPool, started: Instant) -> Seen {

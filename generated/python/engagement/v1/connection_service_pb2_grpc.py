@@ -71,6 +71,11 @@ class ConnectionServiceStub:
                 request_serializer=engagement_dot_v1_dot_connection__service__pb2.DeleteConnectionRequest.SerializeToString,
                 response_deserializer=engagement_dot_v1_dot_connection__service__pb2.DeleteConnectionResponse.FromString,
                 _registered_method=True)
+        self.DeleteStepChanges = channel.unary_unary(
+                '/engagement.v1.ConnectionService/DeleteStepChanges',
+                request_serializer=engagement_dot_v1_dot_connection__service__pb2.DeleteStepChangesRequest.SerializeToString,
+                response_deserializer=engagement_dot_v1_dot_connection__service__pb2.DeleteStepChangesResponse.FromString,
+                _registered_method=True)
 
 
 class ConnectionServiceServicer:
@@ -137,6 +142,17 @@ class ConnectionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteStepChanges(self, request, context):
+        """Deletes the history of a customer: every change that `SequenceStepService` keeps of it, as when the customer leaves. What is at
+        the provider stays, and so do the connections. That there is none is no failure, nor that no history is kept any more.
+
+        An update that has begun leaves its change: `DeleteConnection` comes first, so that none begins. If the deadline ends the
+        call, what was deleted by then is gone, and repeating the call goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ConnectionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -164,6 +180,11 @@ def add_ConnectionServiceServicer_to_server(servicer, server):
                     servicer.DeleteConnection,
                     request_deserializer=engagement_dot_v1_dot_connection__service__pb2.DeleteConnectionRequest.FromString,
                     response_serializer=engagement_dot_v1_dot_connection__service__pb2.DeleteConnectionResponse.SerializeToString,
+            ),
+            'DeleteStepChanges': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteStepChanges,
+                    request_deserializer=engagement_dot_v1_dot_connection__service__pb2.DeleteStepChangesRequest.FromString,
+                    response_serializer=engagement_dot_v1_dot_connection__service__pb2.DeleteStepChangesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -313,6 +334,33 @@ class ConnectionService:
             '/engagement.v1.ConnectionService/DeleteConnection',
             engagement_dot_v1_dot_connection__service__pb2.DeleteConnectionRequest.SerializeToString,
             engagement_dot_v1_dot_connection__service__pb2.DeleteConnectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteStepChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/engagement.v1.ConnectionService/DeleteStepChanges',
+            engagement_dot_v1_dot_connection__service__pb2.DeleteStepChangesRequest.SerializeToString,
+            engagement_dot_v1_dot_connection__service__pb2.DeleteStepChangesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -186,6 +186,38 @@ public final class ConnectionServiceGrpc {
     return getDeleteConnectionMethod;
   }
 
+  private static volatile io.grpc.MethodDescriptor<com.engagement.v1.DeleteStepChangesRequest,
+      com.engagement.v1.DeleteStepChangesResponse> getDeleteStepChangesMethod;
+
+  @io.grpc.stub.annotations.RpcMethod(
+      fullMethodName = SERVICE_NAME + '/' + "DeleteStepChanges",
+      requestType = com.engagement.v1.DeleteStepChangesRequest.class,
+      responseType = com.engagement.v1.DeleteStepChangesResponse.class,
+      methodType = io.grpc.MethodDescriptor.MethodType.UNARY)
+  public static io.grpc.MethodDescriptor<com.engagement.v1.DeleteStepChangesRequest,
+      com.engagement.v1.DeleteStepChangesResponse> getDeleteStepChangesMethod() {
+    io.grpc.MethodDescriptor<com.engagement.v1.DeleteStepChangesRequest, com.engagement.v1.DeleteStepChangesResponse> getDeleteStepChangesMethod;
+    if ((getDeleteStepChangesMethod = ConnectionServiceGrpc.getDeleteStepChangesMethod) == null) {
+      synchronized (ConnectionServiceGrpc.class) {
+        if ((getDeleteStepChangesMethod = ConnectionServiceGrpc.getDeleteStepChangesMethod) == null) {
+          ConnectionServiceGrpc.getDeleteStepChangesMethod = getDeleteStepChangesMethod =
+              io.grpc.MethodDescriptor.<com.engagement.v1.DeleteStepChangesRequest, com.engagement.v1.DeleteStepChangesResponse>newBuilder()
+              .setType(io.grpc.MethodDescriptor.MethodType.UNARY)
+              .setFullMethodName(generateFullMethodName(SERVICE_NAME, "DeleteStepChanges"))
+              .setIdempotent(true)
+              .setSampledToLocalTracing(true)
+              .setRequestMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  com.engagement.v1.DeleteStepChangesRequest.getDefaultInstance()))
+              .setResponseMarshaller(io.grpc.protobuf.ProtoUtils.marshaller(
+                  com.engagement.v1.DeleteStepChangesResponse.getDefaultInstance()))
+              .setSchemaDescriptor(new ConnectionServiceMethodDescriptorSupplier("DeleteStepChanges"))
+              .build();
+        }
+      }
+    }
+    return getDeleteStepChangesMethod;
+  }
+
   /**
    * Creates a new async stub that supports all call types for the service
    */
@@ -305,6 +337,19 @@ public final class ConnectionServiceGrpc {
       io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getDeleteConnectionMethod(), responseObserver);
     }
 
+    /**
+     * <pre>
+     * Deletes the history of a customer: every change that `SequenceStepService` keeps of it, as when the customer leaves. What is at
+     * the provider stays, and so do the connections. That there is none is no failure, nor that no history is kept any more.
+     * An update that has begun leaves its change: `DeleteConnection` comes first, so that none begins. If the deadline ends the
+     * call, what was deleted by then is gone, and repeating the call goes on.
+     * </pre>
+     */
+    public void deleteStepChanges(com.engagement.v1.DeleteStepChangesRequest request,
+        io.grpc.stub.StreamObserver<com.engagement.v1.DeleteStepChangesResponse> responseObserver) {
+      io.grpc.stub.ServerCalls.asyncUnimplementedUnaryCall(getDeleteStepChangesMethod(), responseObserver);
+    }
+
     @java.lang.Override public final io.grpc.ServerServiceDefinition bindService() {
       return io.grpc.ServerServiceDefinition.builder(getServiceDescriptor())
           .addMethod(
@@ -342,6 +387,13 @@ public final class ConnectionServiceGrpc {
                 com.engagement.v1.DeleteConnectionRequest,
                 com.engagement.v1.DeleteConnectionResponse>(
                   this, METHODID_DELETE_CONNECTION)))
+          .addMethod(
+            getDeleteStepChangesMethod(),
+            io.grpc.stub.ServerCalls.asyncUnaryCall(
+              new MethodHandlers<
+                com.engagement.v1.DeleteStepChangesRequest,
+                com.engagement.v1.DeleteStepChangesResponse>(
+                  this, METHODID_DELETE_STEP_CHANGES)))
           .build();
     }
   }
@@ -435,6 +487,20 @@ public final class ConnectionServiceGrpc {
       io.grpc.stub.ClientCalls.asyncUnaryCall(
           getChannel().newCall(getDeleteConnectionMethod(), getCallOptions()), request, responseObserver);
     }
+
+    /**
+     * <pre>
+     * Deletes the history of a customer: every change that `SequenceStepService` keeps of it, as when the customer leaves. What is at
+     * the provider stays, and so do the connections. That there is none is no failure, nor that no history is kept any more.
+     * An update that has begun leaves its change: `DeleteConnection` comes first, so that none begins. If the deadline ends the
+     * call, what was deleted by then is gone, and repeating the call goes on.
+     * </pre>
+     */
+    public void deleteStepChanges(com.engagement.v1.DeleteStepChangesRequest request,
+        io.grpc.stub.StreamObserver<com.engagement.v1.DeleteStepChangesResponse> responseObserver) {
+      io.grpc.stub.ClientCalls.asyncUnaryCall(
+          getChannel().newCall(getDeleteStepChangesMethod(), getCallOptions()), request, responseObserver);
+    }
   }
 
   /**
@@ -520,6 +586,19 @@ public final class ConnectionServiceGrpc {
     public com.engagement.v1.DeleteConnectionResponse deleteConnection(com.engagement.v1.DeleteConnectionRequest request) {
       return io.grpc.stub.ClientCalls.blockingUnaryCall(
           getChannel(), getDeleteConnectionMethod(), getCallOptions(), request);
+    }
+
+    /**
+     * <pre>
+     * Deletes the history of a customer: every change that `SequenceStepService` keeps of it, as when the customer leaves. What is at
+     * the provider stays, and so do the connections. That there is none is no failure, nor that no history is kept any more.
+     * An update that has begun leaves its change: `DeleteConnection` comes first, so that none begins. If the deadline ends the
+     * call, what was deleted by then is gone, and repeating the call goes on.
+     * </pre>
+     */
+    public com.engagement.v1.DeleteStepChangesResponse deleteStepChanges(com.engagement.v1.DeleteStepChangesRequest request) {
+      return io.grpc.stub.ClientCalls.blockingUnaryCall(
+          getChannel(), getDeleteStepChangesMethod(), getCallOptions(), request);
     }
   }
 
@@ -612,6 +691,20 @@ public final class ConnectionServiceGrpc {
       return io.grpc.stub.ClientCalls.futureUnaryCall(
           getChannel().newCall(getDeleteConnectionMethod(), getCallOptions()), request);
     }
+
+    /**
+     * <pre>
+     * Deletes the history of a customer: every change that `SequenceStepService` keeps of it, as when the customer leaves. What is at
+     * the provider stays, and so do the connections. That there is none is no failure, nor that no history is kept any more.
+     * An update that has begun leaves its change: `DeleteConnection` comes first, so that none begins. If the deadline ends the
+     * call, what was deleted by then is gone, and repeating the call goes on.
+     * </pre>
+     */
+    public com.google.common.util.concurrent.ListenableFuture<com.engagement.v1.DeleteStepChangesResponse> deleteStepChanges(
+        com.engagement.v1.DeleteStepChangesRequest request) {
+      return io.grpc.stub.ClientCalls.futureUnaryCall(
+          getChannel().newCall(getDeleteStepChangesMethod(), getCallOptions()), request);
+    }
   }
 
   private static final int METHODID_SET_CONNECTION = 0;
@@ -619,6 +712,7 @@ public final class ConnectionServiceGrpc {
   private static final int METHODID_LIST_CONNECTIONS = 2;
   private static final int METHODID_CHECK_CONNECTION = 3;
   private static final int METHODID_DELETE_CONNECTION = 4;
+  private static final int METHODID_DELETE_STEP_CHANGES = 5;
 
   private static final class MethodHandlers<Req, Resp> implements
       io.grpc.stub.ServerCalls.UnaryMethod<Req, Resp>,
@@ -656,6 +750,10 @@ public final class ConnectionServiceGrpc {
         case METHODID_DELETE_CONNECTION:
           serviceImpl.deleteConnection((com.engagement.v1.DeleteConnectionRequest) request,
               (io.grpc.stub.StreamObserver<com.engagement.v1.DeleteConnectionResponse>) responseObserver);
+          break;
+        case METHODID_DELETE_STEP_CHANGES:
+          serviceImpl.deleteStepChanges((com.engagement.v1.DeleteStepChangesRequest) request,
+              (io.grpc.stub.StreamObserver<com.engagement.v1.DeleteStepChangesResponse>) responseObserver);
           break;
         default:
           throw new AssertionError();
@@ -723,6 +821,7 @@ public final class ConnectionServiceGrpc {
               .addMethod(getListConnectionsMethod())
               .addMethod(getCheckConnectionMethod())
               .addMethod(getDeleteConnectionMethod())
+              .addMethod(getDeleteStepChangesMethod())
               .build();
         }
       }

@@ -86,6 +86,16 @@ public final class ConnectionServiceOuterClass extends com.google.protobuf.Gener
   static final 
     com.google.protobuf.GeneratedMessage.FieldAccessorTable
       internal_static_engagement_v1_DeleteConnectionResponse_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_engagement_v1_DeleteStepChangesRequest_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_engagement_v1_DeleteStepChangesRequest_fieldAccessorTable;
+  static final com.google.protobuf.Descriptors.Descriptor
+    internal_static_engagement_v1_DeleteStepChangesResponse_descriptor;
+  static final 
+    com.google.protobuf.GeneratedMessage.FieldAccessorTable
+      internal_static_engagement_v1_DeleteStepChangesResponse_fieldAccessorTable;
 
   public static com.google.protobuf.Descriptors.FileDescriptor
       getDescriptor() {
@@ -156,29 +166,36 @@ public final class ConnectionServiceOuterClass extends com.google.protobuf.Gener
       "\n\027DeleteConnectionRequest\022\037\n\013customer_id" +
       "\030\001 \001(\tR\ncustomerId\022#\n\rprovider_name\030\002 \001(" +
       "\tR\014providerName\"4\n\030DeleteConnectionRespo" +
-      "nse\022\030\n\007deleted\030\001 \001(\010R\007deleted*s\n\017Connect" +
-      "ionState\022 \n\034CONNECTION_STATE_UNSPECIFIED" +
-      "\020\000\022\033\n\027CONNECTION_STATE_ACTIVE\020\001\022!\n\035CONNE" +
-      "CTION_STATE_NEEDS_REAUTH\020\002*m\n\017Credential" +
-      "sKind\022 \n\034CREDENTIALS_KIND_UNSPECIFIED\020\000\022" +
-      "\034\n\030CREDENTIALS_KIND_API_KEY\020\001\022\032\n\026CREDENT" +
-      "IALS_KIND_OAUTH\020\0022\215\004\n\021ConnectionService\022" +
-      "_\n\rSetConnection\022#.engagement.v1.SetConn" +
-      "ectionRequest\032$.engagement.v1.SetConnect" +
-      "ionResponse\"\003\220\002\002\022_\n\rGetConnection\022#.enga" +
-      "gement.v1.GetConnectionRequest\032$.engagem" +
-      "ent.v1.GetConnectionResponse\"\003\220\002\001\022e\n\017Lis" +
-      "tConnections\022%.engagement.v1.ListConnect" +
-      "ionsRequest\032&.engagement.v1.ListConnecti" +
-      "onsResponse\"\003\220\002\001\022e\n\017CheckConnection\022%.en" +
-      "gagement.v1.CheckConnectionRequest\032&.eng" +
-      "agement.v1.CheckConnectionResponse\"\003\220\002\002\022" +
-      "h\n\020DeleteConnection\022&.engagement.v1.Dele" +
-      "teConnectionRequest\032\'.engagement.v1.Dele" +
-      "teConnectionResponse\"\003\220\002\002Bi\n\021com.engagem" +
-      "ent.v1P\001ZBgithub.com/seqstep/seqstep/gen" +
-      "erated/go/engagement/v1;engagementv1\252\002\rE" +
-      "ngagement.V1b\006proto3"
+      "nse\022\030\n\007deleted\030\001 \001(\010R\007deleted\"`\n\030DeleteS" +
+      "tepChangesRequest\022\037\n\013customer_id\030\001 \001(\tR\n" +
+      "customerId\022#\n\rprovider_name\030\002 \001(\tR\014provi" +
+      "derName\"@\n\031DeleteStepChangesResponse\022#\n\r" +
+      "deleted_count\030\001 \001(\005R\014deletedCount*s\n\017Con" +
+      "nectionState\022 \n\034CONNECTION_STATE_UNSPECI" +
+      "FIED\020\000\022\033\n\027CONNECTION_STATE_ACTIVE\020\001\022!\n\035C" +
+      "ONNECTION_STATE_NEEDS_REAUTH\020\002*m\n\017Creden" +
+      "tialsKind\022 \n\034CREDENTIALS_KIND_UNSPECIFIE" +
+      "D\020\000\022\034\n\030CREDENTIALS_KIND_API_KEY\020\001\022\032\n\026CRE" +
+      "DENTIALS_KIND_OAUTH\020\0022\372\004\n\021ConnectionServ" +
+      "ice\022_\n\rSetConnection\022#.engagement.v1.Set" +
+      "ConnectionRequest\032$.engagement.v1.SetCon" +
+      "nectionResponse\"\003\220\002\002\022_\n\rGetConnection\022#." +
+      "engagement.v1.GetConnectionRequest\032$.eng" +
+      "agement.v1.GetConnectionResponse\"\003\220\002\001\022e\n" +
+      "\017ListConnections\022%.engagement.v1.ListCon" +
+      "nectionsRequest\032&.engagement.v1.ListConn" +
+      "ectionsResponse\"\003\220\002\001\022e\n\017CheckConnection\022" +
+      "%.engagement.v1.CheckConnectionRequest\032&" +
+      ".engagement.v1.CheckConnectionResponse\"\003" +
+      "\220\002\002\022h\n\020DeleteConnection\022&.engagement.v1." +
+      "DeleteConnectionRequest\032\'.engagement.v1." +
+      "DeleteConnectionResponse\"\003\220\002\002\022k\n\021DeleteS" +
+      "tepChanges\022\'.engagement.v1.DeleteStepCha" +
+      "ngesRequest\032(.engagement.v1.DeleteStepCh" +
+      "angesResponse\"\003\220\002\002Bi\n\021com.engagement.v1P" +
+      "\001ZBgithub.com/seqstep/seqstep/generated/" +
+      "go/engagement/v1;engagementv1\252\002\rEngageme" +
+      "nt.V1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -258,6 +275,18 @@ public final class ConnectionServiceOuterClass extends com.google.protobuf.Gener
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_engagement_v1_DeleteConnectionResponse_descriptor,
         new java.lang.String[] { "Deleted", });
+    internal_static_engagement_v1_DeleteStepChangesRequest_descriptor =
+      getDescriptor().getMessageType(12);
+    internal_static_engagement_v1_DeleteStepChangesRequest_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_engagement_v1_DeleteStepChangesRequest_descriptor,
+        new java.lang.String[] { "CustomerId", "ProviderName", });
+    internal_static_engagement_v1_DeleteStepChangesResponse_descriptor =
+      getDescriptor().getMessageType(13);
+    internal_static_engagement_v1_DeleteStepChangesResponse_fieldAccessorTable = new
+      com.google.protobuf.GeneratedMessage.FieldAccessorTable(
+        internal_static_engagement_v1_DeleteStepChangesResponse_descriptor,
+        new java.lang.String[] { "DeletedCount", });
     descriptor.resolveAllFeaturesImmutable();
     com.engagement.v1.Envelope.getDescriptor();
     com.google.protobuf.TimestampProto.getDescriptor();

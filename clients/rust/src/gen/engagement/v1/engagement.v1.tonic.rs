@@ -223,6 +223,35 @@ pub mod connection_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
+        pub async fn delete_step_changes(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteStepChangesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteStepChangesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/engagement.v1.ConnectionService/DeleteStepChanges",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new(
+                        "engagement.v1.ConnectionService",
+                        "DeleteStepChanges",
+                    ),
+                );
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated client implementations.
