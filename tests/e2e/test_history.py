@@ -404,6 +404,16 @@ async def test_a_change_in_between_is_not_written_over_unless_wanted(kept: Runni
 
 
 @both
+async def test_what_is_set_back_already_is_no_change_in_between(kept: RunningService, at: Steps) -> None:
+    old = await texts(kept, at, at.quiet[1])
+    change = await changed(kept, at, subject="New", body=BODY)
+    await changed(kept, at, subject=old[0])
+    answer = await kept.revert(at.provider, change.response.change_id)
+    assert (answer.errors, list(answer.changes)) == ([], ["template.body"])
+    assert await texts(kept, at, at.quiet[1]) == old
+
+
+@both
 async def test_what_the_change_left_alone_is_left_alone(kept: RunningService, at: Steps) -> None:
     old = await texts(kept, at, at.quiet[1])
     change_id = (await changed(kept, at, subject="Mine")).response.change_id
