@@ -1,5 +1,6 @@
 #include "seqstep/client.h"
 
+#include <algorithm>
 #include <fstream>
 #include <map>
 #include <sstream>
@@ -16,6 +17,7 @@ using engagement::v1::SequenceStepService;
 // replica when that replica said that it stops.
 constexpr char kServiceConfig[] = R"({
   "loadBalancingConfig": [{"round_robin": {}}],
+  "healthCheckConfig": {"serviceName": "engagement.v1.SequenceStepService"},
   "methodConfig": [{
     "name": [{"service": "engagement.v1.SequenceStepService"}, {"service": "engagement.v1.ConnectionService"}],
     "retryPolicy": {
@@ -28,6 +30,9 @@ constexpr char kServiceConfig[] = R"({
 
 // A body may have 5 MiB. A request that does not fit into this buffer would not be repeated.
 constexpr int kRetryBufferBytes = 8 << 20;
+
+// How long a call waits for a connection before it fails, or for a server that is serving.
+constexpr std::chrono::seconds kPatience{1};
 
 // The API key of one application. gRPC refuses to send it over a channel without TLS.
 class ApiKey final : public grpc::MetadataCredentialsPlugin {
@@ -131,11 +136,11 @@ Outcome OutcomeOf(const google::protobuf::RepeatedPtrField<engagement::v1::Error
 
 Client::Client(const std::string& target, const Options& options, Interceptors interceptors)
     : api_key_(options.api_key), plaintext_(options.transport != Transport::kTls) {
-  const auto channel = grpc::experimental::CreateCustomChannelWithInterceptors(
-      target, ChannelCredentialsOf(target, options), ArgumentsOf(options), std::move(interceptors));
+  channel_ = grpc::experimental::CreateCustomChannelWithInterceptors(target, ChannelCredentialsOf(target, options),
+                                                                     ArgumentsOf(options), std::move(interceptors));
   if (!plaintext_ && !api_key_.empty()) credentials_ = CredentialsOf(api_key_);
-  steps_ = SequenceStepService::NewStub(channel);
-  connections_ = ConnectionService::NewStub(channel);
+  steps_ = SequenceStepService::NewStub(channel_);
+  connections_ = ConnectionService::NewStub(channel_);
 }
 
 std::unique_ptr<grpc::ClientContext> Client::NewContext(const Call& call) const {
@@ -154,19 +159,11 @@ std::unique_ptr<grpc::ClientContext> Client::NewContext(const Call& call) const 
   return context;
 }
 
-Result<engagement::v1::UpdateStepResponse> Client::UpdateStep(grpc::ClientContext& context,
-                                                              const engagement::v1::UpdateStepRequest& request) const {
-  return Invoke(*steps_, &SequenceStepService::Stub::UpdateStep, context, request);
-}
-
-Result<engagement::v1::GetStepResponse> Client::GetStep(grpc::ClientContext& context,
-                                                        const engagement::v1::GetStepRequest& request) const {
-  return Invoke(*steps_, &SequenceStepService::Stub::GetStep, context, request);
-}
-
-Result<engagement::v1::ListStepsResponse> Client::ListSteps(grpc::ClientContext& context,
-                                                            const engagement::v1::ListStepsRequest& request) const {
-  return Invoke(*steps_, &SequenceStepService::Stub::ListSteps, context, request);
+// A connection that breaks takes its health check with it, which gRPC counts as a failed one: until it has connected
+// again, it fails every call at once, the retries too, and does not go on with connecting unless somebody waits.
+void Client::AwaitServer(const grpc::ClientContext& context) const {
+  if (channel_->GetState(true) != GRPC_CHANNEL_TRANSIENT_FAILURE) return;
+  channel_->WaitForConnected(std::min(context.deadline(), std::chrono::system_clock::now() + kPatience));
 }
 
 }  // namespace seqstep

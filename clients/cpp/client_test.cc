@@ -1,6 +1,8 @@
 // Calls of a server that answers as a test says.
 #include "seqstep/client.h"
 
+#include <grpcpp/generic/async_generic_service.h>
+#include <grpcpp/health_check_service_interface.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
@@ -58,6 +60,8 @@ class Server final : public engagement::v1::SequenceStepService::Service {
     builder.SetMaxReceiveMessageSize(8 << 20);
     server_ = builder.BuildAndStart();
     target_ = "localhost:" + std::to_string(port);
+    address_ = "127.0.0.1:" + std::to_string(port);
+    SetServing(true);
   }
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
@@ -83,13 +87,22 @@ class Server final : public engagement::v1::SequenceStepService::Service {
     return attempts_;
   }
 
+  // Where gRPC's own service answers health checks.
+  void SetServing(bool serving) {
+    if (auto* health = server_->GetHealthCheckService()) {
+      health->SetServingStatus("engagement.v1.SequenceStepService", serving);
+    }
+  }
+
   const std::string& Target() const { return target_; }
+  const std::string& Address() const { return address_; }
 
  private:
   Answer answer_;
   std::mutex mutex_;
   std::vector<Sent> attempts_;
   std::string target_;
+  std::string address_;
   std::unique_ptr<grpc::Server> server_;
 };
 
@@ -237,6 +250,131 @@ TEST(Retries, AreNotMadeOfWhatTheCallerCancels) {
   EXPECT_EQ(result.status.error_code(), grpc::StatusCode::CANCELLED);
   EXPECT_EQ(result.outcome, Outcome::kUnknown);
   EXPECT_EQ(server.Attempts().size(), 1U);
+}
+
+// Servers that answer health checks, and a client of both.
+class HealthChecks : public testing::Test {
+ protected:
+  static void SetUpTestSuite() { grpc::EnableDefaultHealthCheckService(true); }
+  static void TearDownTestSuite() { grpc::EnableDefaultHealthCheckService(false); }
+
+  static seqstep::Client ClientOf(const Server& one, const Server& other) {
+    auto options = Plaintext();
+    options.transport = seqstep::Transport::kPlaintextBeyondThisMachine;
+    return seqstep::Client("ipv4:" + one.Address() + "," + other.Address(), options);
+  }
+
+  // Makes calls until one of them shows what is expected.
+  static bool Becomes(const seqstep::Client& client,
+                      const std::function<bool(const seqstep::Result<UpdateStepResponse>&)>& expected) {
+    const auto limit = Clock::now() + std::chrono::seconds(30);
+    while (Clock::now() < limit) {
+      if (expected(Update(client))) return true;
+    }
+    return false;
+  }
+
+  Server one_{Applied};
+  Server other_{Applied};
+};
+
+TEST_F(HealthChecks, KeepCallsFromAServerThatDoesNotServe) {
+  const auto client = ClientOf(one_, other_);
+  EXPECT_TRUE(Becomes(client, [&](const auto&) { return !one_.Attempts().empty() && !other_.Attempts().empty(); }));
+
+  one_.SetServing(false);
+  size_t received = 0;
+  EXPECT_TRUE(Becomes(client, [&](const auto&) {
+    const size_t before = std::exchange(received, one_.Attempts().size());
+    for (int call = 0; call < 4; ++call) Update(client);
+    return one_.Attempts().size() == before;
+  }));
+  received = one_.Attempts().size();
+  for (int call = 0; call < 10; ++call) EXPECT_EQ(Update(client).outcome, Outcome::kApplied);
+  EXPECT_EQ(one_.Attempts().size(), received);
+
+  one_.SetServing(true);
+  EXPECT_TRUE(Becomes(client, [&](const auto&) { return one_.Attempts().size() > received; }));
+}
+
+TEST_F(HealthChecks, FailCallsInTimeWhileNoServerServes) {
+  const auto client = ClientOf(one_, other_);
+  one_.SetServing(false);
+  other_.SetServing(false);
+  EXPECT_TRUE(Becomes(client, [](const auto& result) { return !result.status.ok(); }));
+  const size_t received = one_.Attempts().size() + other_.Attempts().size();
+  const auto started = Clock::now();
+  const auto result = Update(client, 1, std::chrono::milliseconds(500));
+  EXPECT_LT(Clock::now() - started, std::chrono::seconds(3));
+  EXPECT_FALSE(result.status.ok());
+  EXPECT_EQ(result.outcome, Outcome::kUnknown);
+  const auto patient = Clock::now();
+  EXPECT_EQ(Update(client).status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_GE(Clock::now() - patient, std::chrono::seconds(1));
+  EXPECT_EQ(one_.Attempts().size() + other_.Attempts().size(), received);
+
+  one_.SetServing(true);
+  other_.SetServing(true);
+  EXPECT_TRUE(Becomes(client, [](const auto& result) { return result.outcome == Outcome::kApplied; }));
+}
+
+// Answers every method of the contract with an empty message, and keeps their names.
+class AnyService final : public grpc::CallbackGenericService {
+ public:
+  grpc::ServerGenericBidiReactor* CreateReactor(grpc::GenericCallbackServerContext* context) override {
+    const bool known = context->method().rfind("/engagement.v1.", 0) == 0;
+    if (known) called_.push_back(context->method());
+    return new Reactor(known ? grpc::Status::OK : grpc::Status(grpc::StatusCode::UNIMPLEMENTED, ""));
+  }
+
+  const std::vector<std::string>& Called() const { return called_; }
+
+ private:
+  class Reactor final : public grpc::ServerGenericBidiReactor {
+   public:
+    explicit Reactor(const grpc::Status& status) {
+      if (status.ok()) {
+        StartWriteAndFinish(&response_, {}, status);
+      } else {
+        Finish(status);
+      }
+    }
+    void OnDone() override { delete this; }
+
+   private:
+    grpc::Slice nothing_;
+    grpc::ByteBuffer response_{&nothing_, 1};
+  };
+
+  std::vector<std::string> called_;
+};
+
+TEST(Call, IsOfTheMethodThatTheFunctionIsNamedFor) {
+  AnyService service;
+  int port = 0;
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort("localhost:0", grpc::InsecureServerCredentials(), &port);
+  builder.RegisterCallbackGenericService(&service);
+  const auto server = builder.BuildAndStart();
+  const seqstep::Client client("localhost:" + std::to_string(port), Plaintext());
+  const auto call = [&](auto method, const auto& request) {
+    EXPECT_EQ((client.*method)(*client.NewContext({}), request).outcome, Outcome::kApplied);
+    const auto name = service.Called().back();
+    return name.substr(name.rfind('.') + 1);
+  };
+  using namespace engagement::v1;
+  using seqstep::Client;
+  EXPECT_EQ(call(&Client::UpdateStep, UpdateStepRequest()), "SequenceStepService/UpdateStep");
+  EXPECT_EQ(call(&Client::GetStep, GetStepRequest()), "SequenceStepService/GetStep");
+  EXPECT_EQ(call(&Client::ListSteps, ListStepsRequest()), "SequenceStepService/ListSteps");
+  EXPECT_EQ(call(&Client::ListStepChanges, ListStepChangesRequest()), "SequenceStepService/ListStepChanges");
+  EXPECT_EQ(call(&Client::GetStepChange, GetStepChangeRequest()), "SequenceStepService/GetStepChange");
+  EXPECT_EQ(call(&Client::RevertStepChange, RevertStepChangeRequest()), "SequenceStepService/RevertStepChange");
+  EXPECT_EQ(call(&Client::SetConnection, SetConnectionRequest()), "ConnectionService/SetConnection");
+  EXPECT_EQ(call(&Client::GetConnection, GetConnectionRequest()), "ConnectionService/GetConnection");
+  EXPECT_EQ(call(&Client::ListConnections, ListConnectionsRequest()), "ConnectionService/ListConnections");
+  EXPECT_EQ(call(&Client::CheckConnection, CheckConnectionRequest()), "ConnectionService/CheckConnection");
+  EXPECT_EQ(call(&Client::DeleteConnection, DeleteConnectionRequest()), "ConnectionService/DeleteConnection");
 }
 
 TEST(Call, HasItsMetadata) {

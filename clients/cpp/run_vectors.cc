@@ -151,7 +151,7 @@ Method MethodOf(Stub& (seqstep::Client::*stub)() const,
     Request request;
     Parse(value, &request);
     const auto started = Clock::now();
-    const auto result = seqstep::Client::Invoke((client.*stub)(), method, context, request);
+    const auto result = client.Invoke((client.*stub)(), method, context, request);
     const std::chrono::duration<double> took = Clock::now() - started;
     json seen = {{"status", CodeOf(result.status)},
                  {"message", result.status.error_message()},

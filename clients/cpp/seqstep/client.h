@@ -103,23 +103,66 @@ class Client {
   // The context of one call. Its TryCancel, from any thread, ends the call.
   std::unique_ptr<grpc::ClientContext> NewContext(const Call& call) const;
 
+  // Steps: changing one, and reading.
   Result<engagement::v1::UpdateStepResponse> UpdateStep(grpc::ClientContext& context,
-                                                        const engagement::v1::UpdateStepRequest& request) const;
+                                                        const engagement::v1::UpdateStepRequest& request) const {
+    return Invoke(*steps_, &engagement::v1::SequenceStepService::Stub::UpdateStep, context, request);
+  }
   Result<engagement::v1::GetStepResponse> GetStep(grpc::ClientContext& context,
-                                                  const engagement::v1::GetStepRequest& request) const;
+                                                  const engagement::v1::GetStepRequest& request) const {
+    return Invoke(*steps_, &engagement::v1::SequenceStepService::Stub::GetStep, context, request);
+  }
   Result<engagement::v1::ListStepsResponse> ListSteps(grpc::ClientContext& context,
-                                                      const engagement::v1::ListStepsRequest& request) const;
+                                                      const engagement::v1::ListStepsRequest& request) const {
+    return Invoke(*steps_, &engagement::v1::SequenceStepService::Stub::ListSteps, context, request);
+  }
 
-  // The stubs, for calls of the other methods: `client.Invoke(client.Connections(),
-  // &ConnectionService::Stub::GetConnection, …)`.
+  // What updates wrote, where the service keeps a history, and setting it back.
+  Result<engagement::v1::ListStepChangesResponse> ListStepChanges(
+      grpc::ClientContext& context, const engagement::v1::ListStepChangesRequest& request) const {
+    return Invoke(*steps_, &engagement::v1::SequenceStepService::Stub::ListStepChanges, context, request);
+  }
+  Result<engagement::v1::GetStepChangeResponse> GetStepChange(
+      grpc::ClientContext& context, const engagement::v1::GetStepChangeRequest& request) const {
+    return Invoke(*steps_, &engagement::v1::SequenceStepService::Stub::GetStepChange, context, request);
+  }
+  Result<engagement::v1::RevertStepChangeResponse> RevertStepChange(
+      grpc::ClientContext& context, const engagement::v1::RevertStepChangeRequest& request) const {
+    return Invoke(*steps_, &engagement::v1::SequenceStepService::Stub::RevertStepChange, context, request);
+  }
+
+  // Customers' connections; the metadata of these calls is `NewContext({})`.
+  Result<engagement::v1::SetConnectionResponse> SetConnection(
+      grpc::ClientContext& context, const engagement::v1::SetConnectionRequest& request) const {
+    return Invoke(*connections_, &engagement::v1::ConnectionService::Stub::SetConnection, context, request);
+  }
+  Result<engagement::v1::GetConnectionResponse> GetConnection(
+      grpc::ClientContext& context, const engagement::v1::GetConnectionRequest& request) const {
+    return Invoke(*connections_, &engagement::v1::ConnectionService::Stub::GetConnection, context, request);
+  }
+  Result<engagement::v1::ListConnectionsResponse> ListConnections(
+      grpc::ClientContext& context, const engagement::v1::ListConnectionsRequest& request) const {
+    return Invoke(*connections_, &engagement::v1::ConnectionService::Stub::ListConnections, context, request);
+  }
+  Result<engagement::v1::CheckConnectionResponse> CheckConnection(
+      grpc::ClientContext& context, const engagement::v1::CheckConnectionRequest& request) const {
+    return Invoke(*connections_, &engagement::v1::ConnectionService::Stub::CheckConnection, context, request);
+  }
+  Result<engagement::v1::DeleteConnectionResponse> DeleteConnection(
+      grpc::ClientContext& context, const engagement::v1::DeleteConnectionRequest& request) const {
+    return Invoke(*connections_, &engagement::v1::ConnectionService::Stub::DeleteConnection, context, request);
+  }
+
+  // The stubs, for `Invoke` and for asynchronous calls.
   engagement::v1::SequenceStepService::Stub& Steps() const { return *steps_; }
   engagement::v1::ConnectionService::Stub& Connections() const { return *connections_; }
 
-  // Makes a call of any method.
+  // Makes a call of any method: `client.Invoke(client.Steps(), &SequenceStepService::Stub::GetStep, context, request)`.
+  // While no server is serving, it waits for one first, a second at most.
   template <typename Stub, typename Request, typename Response>
-  static Result<Response> Invoke(Stub& stub,
-                                 grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
-                                 grpc::ClientContext& context, const Request& request) {
+  Result<Response> Invoke(Stub& stub, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+                          grpc::ClientContext& context, const Request& request) const {
+    AwaitServer(context);
     Result<Response> result;
     Response response;
     result.status = (stub.*method)(&context, request, &response);
@@ -133,6 +176,9 @@ class Client {
   }
 
  private:
+  // Waits a moment while gRPC would fail every call since it has no server.
+  void AwaitServer(const grpc::ClientContext& context) const;
+
   template <typename Response>
   static auto JudgedOutcome(const Result<Response>& result, int /*preferred*/)
       -> decltype(result.response->errors(), Outcome()) {
@@ -150,6 +196,7 @@ class Client {
   std::string api_key_;
   bool plaintext_;
   std::shared_ptr<grpc::CallCredentials> credentials_;
+  std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<engagement::v1::SequenceStepService::Stub> steps_;
   std::unique_ptr<engagement::v1::ConnectionService::Stub> connections_;
 };
