@@ -26,6 +26,9 @@ use crate::stubs::sequence_step_service_client::SequenceStepServiceClient;
 /// What a call may take unless it says something else. It is the service's own default; its longest is 60 s.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// As good as none; tonic panics by what gRPC has no digits for.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(99_999_999);
+
 /// What generated clients call over: the connections with their retries and credentials.
 pub type Transport = InterceptedService<Retry<Replicas>, Credentials>;
 
@@ -164,7 +167,7 @@ impl Call {
     /// Bounds the call with all of its attempts.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.timeout = timeout.min(LONGEST_TIMEOUT);
         self
     }
 

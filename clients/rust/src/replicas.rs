@@ -229,8 +229,8 @@ async fn watch_one(endpoint: Endpoint, address: SocketAddr, servers: Arc<watch::
         });
     };
     let mut backoff = FIRST_BACKOFF;
+    let mut channel = connect(&endpoint, address);
     loop {
-        let channel = connect(&endpoint, address);
         let asked = Instant::now();
         let mut answered = false;
         let ended = health(channel.clone(), |status| {
@@ -247,12 +247,13 @@ async fn watch_one(endpoint: Endpoint, address: SocketAddr, servers: Arc<watch::
             return;
         }
         lost.notify_one();
-        // One that was there a moment ago is connected to again at once, and calls wait for that.
+        // One that was there a moment ago is asked again at once, and calls wait for that; the connection may be there still.
         if answered {
             backoff = FIRST_BACKOFF;
             set(State::Connecting);
         } else {
             set(State::Failed(reason(&ended)));
+            channel = connect(&endpoint, address);
         }
         if !answered || asked.elapsed() < FIRST_BACKOFF {
             sleep(backed_off(&mut backoff, LONGEST_BACKOFF)).await;

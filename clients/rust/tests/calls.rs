@@ -179,6 +179,12 @@ async fn a_call_has_its_metadata() {
 }
 
 #[tokio::test]
+async fn a_call_may_take_any_time() {
+    let client = Scripted::new(|_| Some(applied())).plaintext_client().await;
+    client.update_step(&call().timeout(Duration::MAX), change(1)).await.unwrap();
+}
+
+#[tokio::test]
 async fn each_method_has_a_function() {
     let server = Scripted::new(|_| Some(applied()));
     let (client, call) = (server.plaintext_client().await, Call::default());
