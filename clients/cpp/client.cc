@@ -31,6 +31,9 @@ constexpr char kServiceConfig[] = R"({
 // A body may have 5 MiB. A request that does not fit into this buffer would not be repeated.
 constexpr int kRetryBufferBytes = 8 << 20;
 
+// As good as none, and within what the clock can count.
+constexpr std::chrono::hours kLongestTimeout{24 * 365};
+
 // How long a call waits for a connection before it fails, or for a server that is serving.
 constexpr std::chrono::seconds kPatience{1};
 
@@ -52,8 +55,17 @@ class ApiKey final : public grpc::MetadataCredentialsPlugin {
   std::string key_;
 };
 
+// A value for metadata; by one with other characters gRPC ends the process.
+const std::string& Sendable(const std::string& name, const std::string& value) {
+  const auto odd = [](char each) { return each < ' ' || each > '~'; };
+  if (std::any_of(value.begin(), value.end(), odd)) {
+    throw std::invalid_argument(name + " has characters that cannot be sent");
+  }
+  return value;
+}
+
 std::shared_ptr<grpc::CallCredentials> CredentialsOf(const std::string& key) {
-  return grpc::MetadataCredentialsFromPlugin(std::make_unique<ApiKey>(key));
+  return grpc::MetadataCredentialsFromPlugin(std::make_unique<ApiKey>(Sendable("x-api-key", key)));
 }
 
 std::string ReadPem(const std::string& path) {
@@ -138,23 +150,27 @@ Client::Client(const std::string& target, const Options& options, Interceptors i
     : api_key_(options.api_key), plaintext_(options.transport != Transport::kTls) {
   channel_ = grpc::experimental::CreateCustomChannelWithInterceptors(target, ChannelCredentialsOf(target, options),
                                                                      ArgumentsOf(options), std::move(interceptors));
-  if (!plaintext_ && !api_key_.empty()) credentials_ = CredentialsOf(api_key_);
+  if (!api_key_.empty()) credentials_ = CredentialsOf(api_key_);
   steps_ = SequenceStepService::NewStub(channel_);
   connections_ = ConnectionService::NewStub(channel_);
 }
 
 std::unique_ptr<grpc::ClientContext> Client::NewContext(const Call& call) const {
   auto context = std::make_unique<grpc::ClientContext>();
-  context->set_deadline(std::chrono::system_clock::now() + call.timeout);
-  if (!call.customer_id.empty()) context->AddMetadata("x-customer-id", call.customer_id);
-  if (!call.provider_name.empty()) context->AddMetadata("x-provider-name", call.provider_name);
-  if (!call.request_id.empty()) context->AddMetadata("x-request-id", call.request_id);
-  const std::string key = call.api_key.value_or(api_key_);
-  if (key.empty()) return context;
+  const auto timeout = std::min<std::chrono::milliseconds>(call.timeout, kLongestTimeout);
+  context->set_deadline(std::chrono::system_clock::now() + timeout);
+  const auto add = [&](const char* name, const std::string& value) {
+    if (!value.empty()) context->AddMetadata(name, Sendable(name, value));
+  };
+  add("x-customer-id", call.customer_id);
+  add("x-provider-name", call.provider_name);
+  add("x-request-id", call.request_id);
   if (plaintext_) {
-    context->AddMetadata("x-api-key", key);
-  } else {
-    context->set_credentials(call.api_key ? CredentialsOf(key) : credentials_);
+    add("x-api-key", call.api_key.value_or(api_key_));
+  } else if (!call.api_key) {
+    if (credentials_) context->set_credentials(credentials_);
+  } else if (!call.api_key->empty()) {
+    context->set_credentials(CredentialsOf(*call.api_key));
   }
   return context;
 }

@@ -395,6 +395,28 @@ TEST(Call, HasItsMetadata) {
   EXPECT_EQ(Value(attempts[1], "x-api-key"), "own");
 }
 
+TEST(Call, HasNoMetadataThatCannotBeSent) {
+  const seqstep::Client client("localhost:1", Plaintext());
+  for (const std::string value : {"a\nb", "\xc3\xbc", "\x7f"}) {
+    EXPECT_THROW(client.NewContext({value, "outreach"}), std::invalid_argument);
+    EXPECT_THROW(client.NewContext({"acme", value}), std::invalid_argument);
+    EXPECT_THROW(client.NewContext({"acme", "outreach", value}), std::invalid_argument);
+    EXPECT_THROW(client.NewContext({"acme", "outreach", "", value}), std::invalid_argument);
+    seqstep::Options options;
+    options.api_key = value;
+    EXPECT_THROW(seqstep::Client("localhost:1", options), std::invalid_argument);
+    const seqstep::Client secure("localhost:1");
+    EXPECT_THROW(secure.NewContext({"acme", "outreach", "", value}), std::invalid_argument);
+  }
+}
+
+TEST(Call, MayTakeAnyTime) {
+  Server server(Applied);
+  const seqstep::Client client(server.Target(), Plaintext());
+  EXPECT_EQ(Update(client, 1, std::chrono::milliseconds::max()).outcome, Outcome::kApplied);
+  EXPECT_EQ(Update(client, 1, std::chrono::milliseconds(0)).status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+}
+
 TEST(Plaintext, IsNothingThatHappensByAccident) {
   const std::string elsewhere = "seqstep.example.com:443";
   seqstep::Options unreadable;
@@ -488,6 +510,7 @@ TEST(Command, EndsWithTheStatusOfTheOutcome) {
   }
   EXPECT_EQ(StatusOf("", ""), 2);
   EXPECT_EQ(StatusOf("SEQSTEP_CA=/nowhere/ca.pem", call), 2);
+  EXPECT_EQ(StatusOf("", "--plaintext \xc3\xbc outreach 7 101 Hello"), 2);
   EXPECT_EQ(StatusOf("SEQSTEP_ADDRESS=seqstep.example.com:443", "--plaintext " + call), 2);
 }
 

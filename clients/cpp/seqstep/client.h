@@ -97,10 +97,12 @@ class Client {
   // Connects to HOST:PORT when the first call is made. Interceptors are the place for tracing.
   //
   // Throws std::runtime_error if the options cannot be followed: a file cannot be read, or plaintext would leave this
-  // machine.
+  // machine; and std::invalid_argument for an API key that cannot be sent.
   explicit Client(const std::string& target, const Options& options = {}, Interceptors interceptors = {});
 
   // The context of one call. Its TryCancel, from any thread, ends the call.
+  //
+  // Throws std::invalid_argument for what metadata cannot have: anything but printable ASCII.
   std::unique_ptr<grpc::ClientContext> NewContext(const Call& call) const;
 
   // Steps: changing one, and reading.
