@@ -6,7 +6,6 @@ import json
 import shutil
 import signal
 import struct
-import sys
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -24,16 +23,14 @@ from engagement.v1 import envelope_pb2, sequence_step_service_pb2_grpc
 from engagement.v1 import sequence_step_service_pb2 as pb
 
 from sandbox import seed
-from tests.support.certificates import replace_files
 from tests.support.deployment import Deployment, prepared_deployment, update_subject
+from tests.support.envoy import CONFIGURATION, ENVOY, running_envoy
 from tests.support.plain_client import plain_client
-from tests.support.processes import ROOT, ServerProcess, free_port, server_process
+from tests.support.processes import ServerProcess, free_port, server_process
 from tests.support.retries import RATE_LIMITED, SUBJECT, die_after_the_write, never_answer_writes, stored_subject
 from tests.support.service import CallResult
 from tests.support.waiting import until
 
-CONFIGURATION = ROOT / "deploy" / "envoy" / "envoy.yaml"
-ENVOY = Path(sys.executable).with_name("envoy")
 ORIGIN = "https://app.example.com"
 METHOD = "/engagement.v1.SequenceStepService/UpdateStep"
 CALLS = 2000
@@ -86,47 +83,6 @@ class Front:
         return [sum(line["event"] == "call" for line in each) for each in lines]
 
 
-def configured(replacements: dict[str, str]) -> str:
-    """The configuration with what is marked as the reader's own replaced by what the test has."""
-    text = CONFIGURATION.read_text()
-    for old, new in replacements.items():
-        assert old in text, old
-        text = text.replace(old, new)
-    return text
-
-
-@asynccontextmanager
-async def envoy(
-    folder: Path, grpc_addresses: list[str], http_addresses: list[str], ca: trustme.CA, changes: Mapping[str, str]
-) -> AsyncIterator[tuple[str, str]]:
-    replace_files(ca.issue_cert("localhost", "127.0.0.1"), folder)
-    port, admin = free_port(), free_port()
-    replaced = dict(changes) | {
-        "0.0.0.0, port_value: 8443": f"127.0.0.1, port_value: {port}",
-        "port_value: 9901": f"port_value: {admin}",
-        "/etc/envoy/tls": str(folder),
-    }
-    for number, (rpc, http) in enumerate(zip(grpc_addresses, http_addresses, strict=True), 1):
-        for shown, address in ((50051, rpc), (8080, http)):
-            host, _, real = address.rpartition(":")
-            replaced[f"replica-{number}, port_value: {shown}"] = f"{host}, port_value: {real}"
-    path = folder / "envoy.yaml"
-    path.write_text(configured(replaced))
-    with (folder / "envoy.log").open("wb") as out:
-        process = await asyncio.create_subprocess_exec(
-            *(ENVOY, "-c", path, "--concurrency", "2", "--use-dynamic-base-id", "--log-level", "warning"),
-            stdout=out,
-            stderr=out,
-        )
-    try:
-        yield f"localhost:{port}", f"http://127.0.0.1:{admin}"
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        async with asyncio.timeout(20):
-            await process.wait()
-
-
 @asynccontextmanager
 async def fronted(folder: Path, changes: Mapping[str, str] = MappingProxyType({})) -> AsyncIterator[Front]:
     """Two replicas behind an Envoy that has found both of them healthy; changes replace parts of its configuration."""
@@ -143,7 +99,7 @@ async def fronted(folder: Path, changes: Mapping[str, str] = MappingProxyType({}
             for http in addresses
         ]
         address, admin = await stack.enter_async_context(
-            envoy(folder, [each.address for each in replicas], addresses, ca, changes)
+            running_envoy(folder, [each.address for each in replicas], addresses, ca, changes)
         )
         front = Front(address, admin, deployment, replicas, addresses, ca)
         await healthy(front, 2)
@@ -349,7 +305,9 @@ async def test_a_browser_calls_by_grpc_web(tmp_path: Path) -> None:
         assert preflight.status_code == 200
         assert preflight.headers["access-control-allow-origin"] == ORIGIN
         allowed = preflight.headers["access-control-allow-headers"]
-        assert {"x-customer-id", "x-provider-name", "x-api-key", "x-grpc-web"} <= set(allowed.split(", "))
+        # The last one is that of a call which a client repeats.
+        needed = {"x-customer-id", "x-provider-name", "x-api-key", "x-grpc-web", "grpc-previous-rpc-attempts"}
+        assert needed <= set(allowed.split(", "))
         request = pb.UpdateStepRequest(
             sequence_id=seed.APOLLO_SEQUENCE_INACTIVE, sequence_step_id=seed.APOLLO_STEP_INACTIVE_PLAIN
         )
@@ -365,7 +323,9 @@ async def test_a_browser_calls_by_grpc_web(tmp_path: Path) -> None:
         assert (answer.status_code, answer.http_version) == (200, "HTTP/1.1")
         assert answer.headers["content-type"] == "application/grpc-web+proto"
         assert answer.headers["access-control-allow-origin"] == ORIGIN
-        assert "grpc-status-details-bin" in answer.headers["access-control-expose-headers"]
+        exposed = answer.headers["access-control-expose-headers"].split(", ")
+        # What a client reads of an answer that is a status alone.
+        assert {"grpc-status", "grpc-status-details-bin", "grpc-retry-pushback-ms", "x-error-code"} <= set(exposed)
         (_, message), (flags, trailers) = frames(answer.content)
         assert [change.after.string_value for change in pb.UpdateStepResponse.FromString(message).changes] == [
             "From a browser"
