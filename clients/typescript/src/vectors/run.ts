@@ -1,4 +1,4 @@
-// Makes the calls of the vectors with the variant that is named, grpc-js or connect, and prints what is observed, as
+// Makes the calls of the vectors with the variant that is named, grpc-js, connect or web, and prints what is observed, as
 // tests/vectors/README.md says.
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -7,13 +7,15 @@ import { argv, env } from "node:process";
 import { fromJson, toJson, type JsonValue, type Message } from "@bufbuild/protobuf";
 import { Http2SessionManager } from "@connectrpc/connect-node";
 
-import type { CallOptions, ClientOptions, Method, SeqstepClient } from "../client.js";
+import type { CallOptions, Method, SeqstepClient } from "../client.js";
 import { ConnectClient } from "../connect.js";
 import { SeqstepError, type Outcome } from "../failure.js";
 import { ConnectionService } from "../gen/engagement/v1/connection_service_pb.js";
 import { SequenceStepService } from "../gen/engagement/v1/sequence_step_service_pb.js";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.js";
 import { GrpcJsClient } from "../grpc-js.js";
+import type { NodeClientOptions } from "../tls.js";
+import { WebClient } from "../web.js";
 
 interface JsonObject {
   [name: string]: JsonValue;
@@ -61,7 +63,7 @@ async function main(client: SeqstepClient): Promise<void> {
 }
 
 function open(variant: string | undefined): SeqstepClient {
-  const options: ClientOptions = {
+  const options: NodeClientOptions = {
     apiKey: setting("API_KEY"),
     caFile: env.CA,
     certificateFile: env.CLIENT_CERTIFICATE,
@@ -73,8 +75,13 @@ function open(variant: string | undefined): SeqstepClient {
       return new GrpcJsClient(setting("TARGET"), options);
     case "connect":
       return new ConnectClient(setting("TARGET"), options, ExactMetadata);
+    case "web": {
+      // Whom to trust is up to the browser; run-vectors.sh says it to Node.js.
+      const { apiKey, plaintext } = options;
+      return new WebClient(`${plaintext ? "http" : "https"}://${setting("TARGET")}`, { apiKey, plaintext });
+    }
     default:
-      throw new Error("the variants are grpc-js and connect");
+      throw new Error("the variants are grpc-js, connect and web");
   }
 }
 
