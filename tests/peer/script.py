@@ -64,6 +64,7 @@ class Attempt(msgspec.Struct, forbid_unknown_fields=True):
         message: The response in its JSON mapping; None for no message.
         message_hex: Bytes that come after those of the message.
         message_bytes: How long a text the response's one change has.
+        after_hex: Bytes that come after the message.
         cut: How many bytes are missing at the end of the message.
         gzip: Compress the message: where the caller takes that, always with `forced`, and without saying so with `unannounced`.
         reset: End the stream by RST_STREAM with this error code.
@@ -88,6 +89,7 @@ class Attempt(msgspec.Struct, forbid_unknown_fields=True):
     message: dict[str, Any] | None = {}
     message_hex: str = ""
     message_bytes: int = 0
+    after_hex: str = ""
     cut: int = 0
     gzip: Literal["accepted", "forced", "unannounced"] | None = None
     reset: str | None = None
@@ -115,8 +117,9 @@ class Attempt(msgspec.Struct, forbid_unknown_fields=True):
 
     def data(self, path: str, metadata: dict[str, str]) -> bytes:
         """What comes as DATA."""
+        after = bytes.fromhex(self.after_hex)
         if self.message is None or self.status != "OK":
-            return self.text.encode()
+            return self.text.encode() + after
         response: Any = json_format.ParseDict(self.message, RESPONSES[path]())
         if self.message_bytes:
             response.changes.add(field="template.body").after.string_value = "x" * self.message_bytes
@@ -125,7 +128,7 @@ class Attempt(msgspec.Struct, forbid_unknown_fields=True):
         if compresses:
             message = gzip.compress(message)
         framed = bytes([compresses]) + len(message).to_bytes(4, "big") + message
-        return self.text.encode() + framed[: len(framed) - self.cut]
+        return self.text.encode() + framed[: len(framed) - self.cut] + after
 
     def _compresses(self, metadata: dict[str, str]) -> bool:
         takes = "gzip" in metadata.get("grpc-accept-encoding", "")

@@ -1,9 +1,9 @@
-"""A gRPC server at the level of HTTP/2 frames, which does with each attempt what a script says."""
+"""A gRPC server at the level of HTTP/2 frames, and one of gRPC-Web, which do with each attempt what a script says."""
 
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +39,7 @@ API_KEY: Final = "key-for-the-peer"
 _HEALTH: Final = "/grpc.health.v1.Health/"
 _SERVING: Final = b"\x00\x00\x00\x00\x02\x08\x01"
 _WINDOW: Final = 4 * 1024 * 1024
+_WEB_TRAILERS: Final = 0x80
 
 
 @dataclass
@@ -198,6 +199,7 @@ class Peer:
         plaintext: Where it is without TLS.
         mutual: Where it is with TLS and wants a client certificate.
         other_name: Where it shows a certificate for another host.
+        grpc_web: Where it speaks gRPC-Web without TLS, over HTTP/1.1.
         files: PEM files by name: `ca`, `other_ca`, `certificate`, `key`.
         script: What it does with attempts.
         attempts: The metadata of each that has come since the last reset.
@@ -208,6 +210,7 @@ class Peer:
     plaintext: str = ""
     mutual: str = ""
     other_name: str = ""
+    grpc_web: str = ""
     files: dict[str, str] = field(default_factory=dict)
     script: Script = field(default_factory=Script)
     attempts: list[dict[str, str]] = field(default_factory=list)
@@ -240,6 +243,45 @@ class Peer:
                 return web.json_response(self.attempts)
         return web.json_response({"error": "not found"}, status=404)
 
+    async def web_call(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answers a call of gRPC-Web as the script says; what is a frame of HTTP/2 there closes the connection here."""
+        if request.path not in RESPONSES:
+            return web.Response(status=404)
+        metadata = {key.lower(): value for key, value in request.headers.items()}
+        attempt = self.next_attempt(metadata)
+        async for _ in request.content.iter_any():
+            pass
+        if unmet := attempt.unmet(metadata):
+            attempt = Attempt(trailers_only=True, status="FAILED_PRECONDITION", status_message=unmet)
+        await asyncio.sleep(attempt.wait_seconds)
+        if attempt.hang:
+            await asyncio.Event().wait()
+        data = attempt.data(request.path, metadata)
+        ends_here = attempt.close or attempt.reset is not None
+        response = web.StreamResponse()
+        response.content_type = "application/grpc-web+proto"
+        for name, value in attempt.headers or ():
+            if name == ":status":
+                response.set_status(int(value))
+            else:
+                response.headers[name] = value
+        if attempt.trailers_only:
+            response.headers.extend(attempt.response_trailers())
+        elif not attempt.no_trailers and not ends_here:
+            data += _web_trailers(attempt.response_trailers())
+        if data or not ends_here:
+            await response.prepare(request)
+            await response.write(data)
+        if ends_here and request.transport is not None:
+            # What was written is still sent.
+            request.transport.close()
+        return response
+
+
+def _web_trailers(trailers: Headers) -> bytes:
+    content = "".join(f"{name}:{value}\r\n" for name, value in trailers).encode()
+    return bytes([_WEB_TRAILERS]) + len(content).to_bytes(4, "big") + content
+
 
 @asynccontextmanager
 async def running_peer(folder: Path) -> AsyncIterator[Peer]:
@@ -269,18 +311,28 @@ async def running_peer(folder: Path) -> AsyncIterator[Peer]:
     peer.plaintext = f"127.0.0.1:{ports[0]}"
     # Some libraries do not check certificates against addresses.
     peer.mutual, peer.other_name = (f"localhost:{port}" for port in ports[1:])
-    runner = web.ServerRunner(web.Server(peer.control))
+    async with _http_server(peer.control) as control, _http_server(peer.web_call) as web_address:
+        peer.control_url, peer.grpc_web = f"http://{control}", web_address
+        try:
+            yield peer
+        finally:
+            for server in servers:
+                server.close()
+            for connection in [*peer.connections]:
+                connection.close()
+
+
+@asynccontextmanager
+async def _http_server(handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
+    """Serves HTTP/1.1 on a free port of this machine, and gives its address. Who has gone needs no answer."""
+    server = web.Server(handler, handler_cancellation=True, max_field_size=64 * 1024)
+    runner = web.ServerRunner(server, shutdown_timeout=1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    peer.control_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:
-        yield peer
+        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=256)
+        await site.start()
+        yield f"127.0.0.1:{runner.addresses[0][1]}"
     finally:
-        for server in servers:
-            server.close()
-        for connection in [*peer.connections]:
-            connection.close()
         await runner.cleanup()
 
 

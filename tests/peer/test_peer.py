@@ -16,7 +16,7 @@ from tests.vectors.environment import topics, vectors_of
 from tests.vectors.judge import Result, calls_of, run_vectors
 
 FOLDER = Path(__file__).parent
-FOLDERS = ("vectors", "mutual-tls", "unreachable", "must-fail")
+FOLDERS = ("vectors", "grpc-web", "mutual-tls", "unreachable", "must-fail")
 SCHEMA = ROOT / "tests" / "vectors" / "format" / "vectors.schema.json"
 RUNNER: list[str | Path] = [ROOT / "clients" / "python" / "run-vectors.sh", "sync"]
 
@@ -41,7 +41,7 @@ def test_names_are_unique() -> None:
 
 
 def test_nothing_is_claimed_that_a_client_cannot_know() -> None:
-    for vector in vectors_of(FOLDER / "vectors"):
+    for vector in (*vectors_of(FOLDER / "vectors"), *vectors_of(FOLDER / "grpc-web")):
         last = script_of(vector).attempts[-1]
         says_so = last.details is not None or "errors" in (last.message or {})
         for call in calls_of(vector):
