@@ -93,6 +93,7 @@ export abstract class SeqstepClient implements Disposable {
    * Calls any method, such as those of ConnectionService.
    *
    * @throws SeqstepError The call ended with another status than OK, or with errors.
+   * @throws TypeError A text ends in the middle of a character, or metadata cannot be sent; nothing was sent.
    */
   async call<I extends DescMessage, O extends DescMessage>(
     method: Method<I, O>,
@@ -101,11 +102,13 @@ export abstract class SeqstepClient implements Disposable {
   ): Promise<MessageShape<O>> {
     const metadata = metadataOf(options);
     const { signal } = options;
+    const message = create(method.input, request);
+    checkTexts(message);
     const answer: Answer = signal?.aborted
       ? { status: "CANCELLED", message: "cancelled before it began", trailers: new Map(), cause: signal.reason }
       : await this.#repeat({
           method,
-          request: create(method.input, request),
+          request: message,
           metadata,
           apiKey: metadata.some(([name]) => name.toLowerCase() === "x-api-key") ? undefined : this.#apiKey,
           timeoutMs: options.timeoutMs ?? DEFAULT_TIMEOUT_MS,
@@ -168,6 +171,20 @@ function metadataOf({ customerId, provider, requestId, metadata = [] }: CallOpti
     ["x-request-id", requestId],
   ];
   return [...named.filter((pair): pair is [string, string] => pair[1] !== undefined), ...metadata];
+}
+
+/** Refuses texts with half a character, as of an emoji that was cut: another character would be written in its place. */
+function checkTexts(value: unknown, path = "request"): void {
+  if (typeof value === "string") {
+    if (!value.isWellFormed()) {
+      throw new TypeError(`${path} has half a character`);
+    }
+  } else if (typeof value === "object" && value !== null && !ArrayBuffer.isView(value)) {
+    for (const [name, member] of Object.entries(value)) {
+      checkTexts(name, `a name in ${path}`);
+      checkTexts(member, `${path}.${name}`);
+    }
+  }
 }
 
 /** Refuses plaintext that would leave this machine and is not meant to. */

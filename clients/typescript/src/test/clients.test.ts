@@ -200,6 +200,21 @@ for (const [name, open] of CLIENTS) {
       assert.equal(attempts, 1);
     });
 
+    test("half a character is refused, and nothing is sent", async () => {
+      await using server = await ScriptedServer.start(ok(CHANGED));
+      using client = open(server.address, { plaintext: "loopback" });
+      const half = "👋".slice(0, 1);
+      for (const [record, message] of [
+        [{ template: { subject: `Hello ${half}` } }, /^request\.record\.template\.subject has half/],
+        [{ customFields: { note: { kind: { case: "stringValue" as const, value: half } } } }, /customFields\.note/],
+        [{ customFields: { [half]: { kind: { case: "boolValue" as const, value: true } } } }, /a name in/],
+      ] as const) {
+        await assert.rejects(client.updateStep({ ...REQUEST, record }, CUSTOMER), { name: "TypeError", message });
+      }
+      await client.updateStep({ ...REQUEST, record: { template: { subject: "Hello 👋" } } }, CUSTOMER);
+      assert.equal(server.attempts.length, 1);
+    });
+
     test("the key leaves this machine by TLS alone", async () => {
       const listener = createServer().listen(0, "127.0.0.1");
       await once(listener, "listening");
