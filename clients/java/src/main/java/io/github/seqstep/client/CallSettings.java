@@ -35,10 +35,14 @@ public final class CallSettings {
     return with("x-request-id", id);
   }
 
-  /** One more entry of metadata. An {@code x-api-key} stands in the place of the client's own. */
+  /**
+   * One more entry of metadata. An {@code x-api-key} stands in the place of the client's own.
+   *
+   * @throws IllegalArgumentException the value has other characters than printable ones of ASCII.
+   */
   public CallSettings with(String name, String value) {
     Metadata more = metadata();
-    more.put(key(name), value);
+    more.put(key(name), Texts.checkMetadata(name, value));
     return new CallSettings(deadline, more);
   }
 

@@ -145,9 +145,11 @@ public final class SeqstepClient implements AutoCloseable {
    * Calls any method of the service's contract, as {@code ConnectionServiceGrpc} has others.
    *
    * @throws SeqstepException the call ended with another status than OK, or with errors.
+   * @throws IllegalArgumentException a text has half a character; nothing was sent.
    */
   public <Q extends Message, R extends Message> R call(
       MethodDescriptor<Q, R> method, Q request, CallSettings settings) {
+    Texts.check(request);
     CallOptions options = CallOptions.DEFAULT.withDeadlineAfter(settings.deadline());
     if (apiKey != null && !settings.hasApiKey()) {
       options = options.withCallCredentials(apiKey);
@@ -202,9 +204,13 @@ public final class SeqstepClient implements AutoCloseable {
       this.target = target;
     }
 
-    /** The key of the calling application; a client certificate can stand for it. */
+    /**
+     * The key of the calling application; none where a client certificate stands for it.
+     *
+     * @throws IllegalArgumentException it cannot be sent, as with the line break of its file.
+     */
     public Builder apiKey(String key) {
-      apiKey = key;
+      apiKey = key == null ? null : Texts.checkMetadata("x-api-key", key);
       return this;
     }
 

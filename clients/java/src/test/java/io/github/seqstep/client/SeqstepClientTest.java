@@ -16,6 +16,8 @@ import com.engagement.v1.SequenceStepServiceGrpc;
 import com.engagement.v1.StepTemplate;
 import com.engagement.v1.UpdateStepRequest;
 import com.engagement.v1.UpdateStepResponse;
+import com.google.protobuf.Struct;
+import com.google.protobuf.Value;
 import io.grpc.Context;
 import io.grpc.Metadata;
 import io.grpc.Status;
@@ -200,6 +202,44 @@ class SeqstepClientTest {
       assertEquals(Status.Code.UNAVAILABLE, failure.status().getCode());
       assertEquals(0, server.attempts.size());
     }
+  }
+
+  @Test
+  void half_a_character_is_refused_and_nothing_is_sent() throws Exception {
+    String half = "👋".substring(0, 1);
+    try (var server = new ScriptedServer(ok(CHANGED));
+        var client = client(server)) {
+      for (var record :
+          List.of(
+              SequenceStepRecord.newBuilder()
+                  .setTemplate(StepTemplate.newBuilder().setSubject("Hello " + half)),
+              customField("note", Value.newBuilder().setStringValue(half)),
+              customField(half, Value.newBuilder().setBoolValue(true)))) {
+        UpdateStepRequest request = REQUEST.toBuilder().setRecord(record).build();
+        assertThrows(IllegalArgumentException.class, () -> client.updateStep(request, SETTINGS));
+      }
+      var template = StepTemplate.newBuilder().setSubject("Hello 👋");
+      client.updateStep(
+          REQUEST.toBuilder()
+              .setRecord(SequenceStepRecord.newBuilder().setTemplate(template))
+              .build(),
+          SETTINGS);
+      assertEquals(1, server.attempts.size());
+    }
+  }
+
+  private static SequenceStepRecord.Builder customField(String name, Value.Builder value) {
+    var fields = Struct.newBuilder().putFields(name, value.build());
+    return SequenceStepRecord.newBuilder().setCustomFields(fields);
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"müller", "a\nb", "key\n"})
+  void metadata_that_would_arrive_as_something_else_is_refused(String value) {
+    assertThrows(IllegalArgumentException.class, () -> CallSettings.of(value, "apollo"));
+    assertThrows(IllegalArgumentException.class, () -> SETTINGS.withRequestId(value));
+    var builder = SeqstepClient.builder("localhost:1");
+    assertThrows(IllegalArgumentException.class, () -> builder.apiKey(value));
   }
 
   @Test
