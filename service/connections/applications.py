@@ -29,7 +29,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _KEY: Final = re.compile(r"seqstep_([a-z0-9]{12})_([A-Za-z0-9_-]{43})")
 
 # Looked up and compared for a key of the wrong form or unknown, so that its refusal takes as long as any other.
-_UNKNOWN_PREFIX: Final = "-" * 12
+_UNKNOWN_PREFIX: Final = "-"
 
 _BY_PREFIX: Final = (
     select(

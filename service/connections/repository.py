@@ -226,7 +226,7 @@ class ConnectionRepository:
                     **self._kept_lease(earlier, key, credentials),
                     set_digest=_set_digest(key, credentials),
                     # At random, so that no renewal takes it for a connection that was deleted meanwhile.
-                    revision=secrets.randbelow(2**30),
+                    revision=secrets.randbits(30),
                     state=ConnectionState.ACTIVE.value,
                     state_reason="connected",
                     state_since=now,
@@ -246,7 +246,7 @@ class ConnectionRepository:
 
     def _kept_lease(self, earlier: Row[Any] | None, key: ConnectionKey, credentials: Credentials) -> Mapping[str, Any]:
         """The lease of the earlier row, if the process that has it renews the very grant that is stored again."""
-        if earlier is None or earlier.lease_owner is None or not isinstance(credentials, OAuthCredentials):
+        if earlier is None or not isinstance(credentials, OAuthCredentials):
             return _NO_LEASE
         try:
             before = self._decrypt(earlier, key)

@@ -46,7 +46,7 @@ api_keys = Table(
     Column("id", Integer, primary_key=True),
     Column("application_id", ForeignKey("applications.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("prefix", String(32), nullable=False, unique=True),
-    Column("digest", LargeBinary(32), nullable=False),
+    Column("digest", LargeBinary, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double),
     # Whether its calls may set and delete the application's connections.
@@ -89,7 +89,7 @@ connections = Table(
     Column("lease_owner", String(64)),
     Column("lease_until", Double),
     # Of the credentials that a caller set last, which stays when a token is renewed.
-    Column("set_digest", LargeBinary(32)),
+    Column("set_digest", LargeBinary),
     UniqueConstraint("application_id", "customer_id", "provider"),
     Index(None, "key_id"),
     # What is remembered about a connection is remembered by its id, so that no later one may have the same.
@@ -100,7 +100,7 @@ step_changes = Table(
     "step_changes",
     metadata,
     # A UUID (version 7): its order is that of time, so that no column has the time.
-    Column("id", LargeBinary(16), primary_key=True),
+    Column("id", LargeBinary, primary_key=True),
     Column("application_id", ForeignKey("applications.id", ondelete="CASCADE"), nullable=False),
     Column("customer_id", String(255), nullable=False),
     Column("provider", String(32), nullable=False),
@@ -108,7 +108,7 @@ step_changes = Table(
     Column("sequence_step_id", String(255), nullable=False),
     Column("template_id", String(255), nullable=False),
     Column("request_id", String(255), nullable=False),
-    Column("reverts", LargeBinary(16)),
+    Column("reverts", LargeBinary),
     Column("state", String(32), nullable=False),
     # The values before and after, of all fields together.
     Column("ciphertext", LargeBinary, nullable=False),

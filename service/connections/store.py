@@ -34,7 +34,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from service.connections import postgresql
@@ -45,7 +45,6 @@ from service.connections.database_failure import (
     StoreMisconfigured,
     StoreUnavailable,
     logged,
-    reason,
     unavailable,
 )
 from service.connections.schema import REVISION
@@ -329,12 +328,8 @@ class Store:
         Raises:
             StoreUnavailable: The database cannot be reached.
         """
-        try:
-            async with self.begin() as db:
-                found = await db.run_sync(_revision)
-        except SQLAlchemyError as error:
-            raise StoreUnavailable(f"the database cannot be reached ({reason(error)})") from None
-        return found
+        async with self.begin() as db:
+            return await db.run_sync(_revision)
 
     async def check_schema(self) -> None:
         """Makes sure that the tables are the ones that this version works with.
@@ -373,7 +368,7 @@ def driver_url(database_url: str) -> URL:
     """
     try:
         url = make_url(database_url)
-    except (ArgumentError, NoSuchModuleError, ValueError):
+    except (ArgumentError, ValueError):
         url = None
     if url is None or url.drivername not in _DRIVERS:
         raise StoreMisconfigured("SEQSTEP_DATABASE_URL must be sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME")

@@ -213,7 +213,7 @@ class RefreshCoordinator:
         if len(self._cooldowns) >= _MAX_COOLDOWNS:
             self._cooldowns.clear()
         demanded = failure.retry_after if failure is not None else None
-        seconds = min(max(demanded or 0.0, _COOLDOWN_SECONDS), _LONGEST_COOLDOWN_SECONDS)
+        seconds = min(max(demanded or _COOLDOWN_SECONDS, _COOLDOWN_SECONDS), _LONGEST_COOLDOWN_SECONDS)
         self._cooldowns[stored.key] = _Cooldown(
             stored.revision, time.monotonic() + seconds, failure if demanded else None
         )
@@ -415,8 +415,9 @@ def _backoff(stored: StoredConnection) -> float:
         return 0.0
     elapsed = time.time() - stored.refresh_error_at
     # A time that is further ahead was written before the clock was set back.
-    is_recent = -_REFUSAL_BACKOFF_SECONDS < elapsed < _REFUSAL_BACKOFF_SECONDS
-    return _REFUSAL_BACKOFF_SECONDS - max(0.0, elapsed) if is_recent else 0.0
+    if elapsed <= -_REFUSAL_BACKOFF_SECONDS:
+        return 0.0
+    return max(0.0, _REFUSAL_BACKOFF_SECONDS - max(0.0, elapsed))
 
 
 async def _pause_after_refusal(stored: StoredConnection, deadline: Deadline) -> None:

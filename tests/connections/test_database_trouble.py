@@ -92,6 +92,17 @@ async def test_a_server_without_connections_left_fails_no_call(role: tuple[str, 
     await store.close()
 
 
+async def test_a_connection_that_the_server_ended_is_not_used_again(
+    role: tuple[str, str], postgresql_server: Any
+) -> None:
+    name, url = role
+    store = Store.open(url)
+    await store.check()
+    postgresql_server.psql(f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = '{name}'")
+    await store.check()
+    await store.close()
+
+
 async def test_a_process_has_no_more_connections_than_set(postgresql_server: Any) -> None:
     store = Store.open(new_postgresql(postgresql_server), max_connections=2)
     counted = select(text("(SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()), pg_sleep(0.02)"))

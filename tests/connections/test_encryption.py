@@ -105,6 +105,27 @@ def test_what_is_no_key_is_refused_without_showing_it(text: str) -> None:
         assert text not in str(failure.value)
 
 
+def test_a_wrong_key_is_named_by_its_number() -> None:
+    with pytest.raises(KeyringError, match=r"^key 2 of"):
+        Keyring.parse(f"{generate_key()},x,{generate_key()}")
+
+
+def test_a_key_may_have_its_padding() -> None:
+    key = generate_key()
+    assert Keyring.parse(key + "=").current == Keyring.parse(key).current
+
+
+def test_what_another_version_sealed_otherwise_cannot_be_read() -> None:
+    keyring = Keyring.parse(generate_key())
+    associated = b'["seqstep.connection.v1",1,"acme","outreach"]'
+    assert keyring.open(keyring.seal_bytes(b'{"api_key":"k"}', associated), CONNECTION) == ApiKeyCredentials(
+        Secret("k")
+    )
+    for content in (b"[]", b"{", b'{"api_key":7}'):
+        with pytest.raises(CannotDecrypt, match="damaged"):
+            keyring.open(keyring.seal_bytes(content, associated), CONNECTION)
+
+
 def test_nothing_shows_a_key() -> None:
     key = generate_key()
     assert key not in repr(Keyring.parse(key))

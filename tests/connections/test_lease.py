@@ -37,6 +37,9 @@ async def test_one_process_at_a_time_has_the_lease(repository: ConnectionReposit
     assert await repository.take_lease(stored, "b", 24) is Lease.NOT_TAKEN
     await repository.release_lease(key, "a")
     assert await repository.take_lease(stored, "b", 24) is Lease.TAKEN
+    assert await repository.take_lease(stored, "a", 24) is Lease.NOT_TAKEN
+    await repository.release_lease(key, "a")
+    assert await repository.take_lease(stored, "a", 24) is Lease.NOT_TAKEN
 
 
 @pytest.mark.parametrize("seconds", [-1, 1000])

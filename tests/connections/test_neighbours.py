@@ -233,11 +233,12 @@ async def test_a_lease_is_kept_for_the_grant_that_is_being_renewed(
     assert row["revision"] != leased["revision"]
 
 
-async def test_rows_are_moved_to_a_new_key_in_batches(store: Store, middle: ConnectionKey) -> None:
-    old = Keyring.parse(generate_key())
+async def test_rows_are_moved_to_a_new_key_in_batches(store: Store, keyring: Keyring, middle: ConnectionKey) -> None:
+    # The new key is between the two others in the order of their ids.
+    made = sorted((Keyring.parse(generate_key()) for _ in range(20)), key=lambda each: each.current)
+    before_it = [each for each in made if each.current < keyring.current]
+    new, old = (before_it[::-1] if len(before_it) > 1 else made)[:2]
     await ConnectionRepository(store, old).put(middle, GRANT)
-    text = generate_key()
-    new = Keyring.parse(text)
     both = ConnectionRepository(store, Keyring({**new._keys, **old._keys}))
     # 17 rows are under a key that this process does not have.
     assert await both.count_under_other_keys() == 18
@@ -246,17 +247,19 @@ async def test_rows_are_moved_to_a_new_key_in_batches(store: Store, middle: Conn
     assert await both.encryption_key_ids() == sorted(counts)
     after_id, moved, unreadable, sizes = 0, 0, 0, []
     before = await rows(store)
-    while (batch := await both.reencrypt(after_id, 5)) is not None:
+    while (batch := await both.reencrypt(after_id, 4)) is not None:
         assert batch.last_id > after_id
         after_id, moved, unreadable = batch.last_id, moved + batch.moved, unreadable + batch.unreadable
         sizes.append(batch.moved + batch.unreadable)
-    assert (moved, unreadable, sizes) == (1, 17, [5, 5, 5, 3])
+    assert (moved, unreadable, sizes) == (1, 17, [4, 4, 4, 4, 2])
     assert changed(before, await rows(store)) == {(middle.application_id, "m", "outreach")}
     assert await both.count_under_other_keys() == 17
     assert (await found(ConnectionRepository(store, new), middle)).connection.credentials == GRANT
-    part = await ConnectionRepository(store, new).of_provider(middle.application_id, OUTREACH, 0, 10)
-    assert part is not None
-    assert (len(part.readable), part.unreadable) == (1, 2)
+    first = await ConnectionRepository(store, new).of_provider(middle.application_id, OUTREACH, 0, 1)
+    assert first is not None
+    rest = await ConnectionRepository(store, new).of_provider(middle.application_id, OUTREACH, first.last_id, 10)
+    assert rest is not None
+    assert [(len(each.readable), each.unreadable) for each in (first, rest)] == [(0, 1), (1, 1)]
 
 
 async def test_one_applications_keys_are_its_own(store: Store) -> None:

@@ -55,6 +55,16 @@ async def test_without_a_new_refresh_token_the_old_one_stays(
     assert (await customer.stored()).refresh_token == Secret(seed.OUTREACH_REFRESH_TOKEN)
 
 
+@pytest.mark.parametrize(("answered", "stored"), [("new", "new"), ("", "given"), (None, "given")])
+async def test_scopes_are_those_that_were_named_last(
+    customer: OutreachCustomer, answered: str | None, stored: str
+) -> None:
+    await customer.connect(ends_in=-1, scope="given")
+    customer.token_fault(members={"scope": answered})
+    await customer.usable()
+    assert (await customer.stored()).scope == stored
+
+
 @pytest.mark.parametrize(
     "fault", [{"without": ["access_token"]}, {"members": {"access_token": 7}}, {"members": {"access_token": "a\nb"}}]
 )

@@ -70,6 +70,9 @@ async def test_behind_a_pooler_no_statement_has_a_name(
         (asyncpg.InvalidPasswordError("password authentication failed"), StoreUnavailable, "password authentication"),
         (asyncpg.ClientConfigurationError("bad sslmode"), StoreUnavailable, "bad sslmode"),
         (TimeoutError(), StoreUnavailable, "does not answer in time"),
+        (asyncpg.CannotConnectNowError("the database system is starting up"), StoreUnavailable, "starting up"),
+        (asyncpg.InterfaceError("x"), StoreUnavailable, "InterfaceError"),
+        (ValueError("x"), StoreUnavailable, "ValueError"),
     ],
 )
 async def test_only_a_server_without_a_place_is_waited_for(

@@ -142,6 +142,17 @@ async def test_a_check_takes_the_mark_back(customer: OutreachCustomer) -> None:
     assert await customer.works_at_outreach(access_token(await customer.usable(customer.another_worker())))
 
 
+async def test_a_check_renews_nothing_that_was_not_refused(customer: OutreachCustomer) -> None:
+    await customer.connect(ends_in=3600)
+    assert await check(customer) == ()
+    await customer.connect(ends_in=3600, refresh_token=None)
+    await customer.set_columns(state=ConnectionState.NEEDS_REAUTH.value)
+    assert [problem.code for problem in await check(customer)] == [ErrorCode.UNAUTHORIZED_ERROR]
+    assert customer.token_requests == 0
+    await customer.administration.delete(customer.application_id, "acme", OUTREACH)
+    assert [problem.code for problem in await check(customer)] == [ErrorCode.NOT_FOUND_ERROR]
+
+
 async def test_a_check_keeps_the_mark_of_a_void_grant(customer: OutreachCustomer) -> None:
     await customer.connect(ends_in=-1)
     await customer.change_account(revoke_refresh_token=True)

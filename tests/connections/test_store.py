@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import bindparam, insert, inspect, select, text, update
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from structlog.testing import capture_logs
 
 from service.connections import SchemaMismatch, Store, StoreUnavailable
+from service.connections.database_failure import StoreMisconfigured
 from service.connections.migrations.upgrade import configuration, upgrade
-from service.connections.schema import REVISION, metadata
+from service.connections.schema import REVISION, applications, metadata
 
 
 async def test_a_database_without_tables_names_the_command(database_url: str) -> None:
@@ -34,6 +38,25 @@ async def test_an_older_or_newer_schema_is_refused(store: Store, revision: str, 
         await db.execute(text(f"UPDATE alembic_version SET version_num = '{revision}'"))
     with pytest.raises(SchemaMismatch, match=message):
         await store.check_schema()
+    if message == "newer than":
+        with pytest.raises(SchemaMismatch, match=message):
+            await upgrade(store)
+
+
+async def test_the_first_schema_is_upgraded(database_url: str) -> None:
+    store = Store.open(database_url)
+
+    def first(db: Any) -> None:
+        config = configuration()
+        config.attributes["connection"] = db
+        command.upgrade(config, "0001")
+
+    async with store.begin() as db:
+        await db.run_sync(first)
+    assert await store.revision() == "0001"
+    await upgrade(store)
+    await store.check_schema()
+    await store.close()
 
 
 async def test_an_upgrade_can_be_repeated(store: Store) -> None:
@@ -45,8 +68,16 @@ async def test_the_migrations_make_the_tables_of_the_code(store: Store) -> None:
     def differences(connection: Any) -> list[Any]:
         return list(compare_metadata(MigrationContext.configure(connection), metadata))
 
+    def keys(connection: Any) -> dict[str, list[str]]:
+        found = inspect(connection)
+        return {name: found.get_pk_constraint(name)["constrained_columns"] for name in metadata.tables}
+
     async with store.begin() as db:
         assert await db.run_sync(differences) == []
+        # Alembic passes over these.
+        assert await db.run_sync(keys) == {
+            name: list(table.primary_key.columns.keys()) for name, table in metadata.tables.items()
+        }
     assert ScriptDirectory.from_config(configuration()).get_current_head() == REVISION
 
 
@@ -80,7 +111,16 @@ async def test_every_lookup_of_a_call_has_an_index(store: Store, database_url: s
 
 
 @pytest.mark.parametrize(
-    "url", ["", "gibberish", "mysql://x/y", "sqlite://", "sqlite:///:memory:", "postgresql+psycopg2://x/y"]
+    "url",
+    [
+        "postgresql://u@h:port/x",
+        "",
+        "gibberish",
+        "mysql://x/y",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "postgresql+psycopg2://x/y",
+    ],
 )
 def test_a_url_of_no_supported_database_is_refused(url: str) -> None:
     with pytest.raises(StoreUnavailable, match="SEQSTEP_DATABASE_URL"):
@@ -146,6 +186,116 @@ async def test_writers_wait_for_each_other(store: Store) -> None:
         assert (await db.execute(text("SELECT count(*) FROM applications"))).scalar() == 50
 
 
+def named(*names: str) -> list[dict[str, Any]]:
+    return [{"name": name, "created_at": 0.0} for name in names]
+
+
+async def names_in(store: Store) -> list[str]:
+    async with store.begin() as db:
+        return list((await db.execute(select(applications.c.name).order_by(applications.c.id))).scalars())
+
+
+RENAME = update(applications).where(applications.c.name == bindparam("old")).values(name=bindparam("new"))
+
+
+async def test_changes_of_many_rows_are_made_in_their_order(store: Store) -> None:
+    await store.write([(insert(applications), named("a", "b")), (RENAME, [{"old": "a", "new": "c"}])])
+    assert await names_in(store) == ["c", "b"]
+    await asyncio.gather(*(store.write([(insert(applications), named(f"x{number}"))]) for number in range(20)))
+    assert sorted(await names_in(store)) == sorted(["b", "c", *(f"x{number}" for number in range(20))])
+
+
+async def test_a_row_that_cannot_be_is_the_callers_matter(store: Store, database_url: str) -> None:
+    await store.write([(insert(applications), named("a"))])
+    with pytest.raises(IntegrityError):
+        await store.write([(insert(applications), named("b")), (insert(applications), named("c", "a"))])
+    # One change is made for all of its rows or for none; SQLite takes all changes together.
+    assert await names_in(store) == (["a"] if database_url.startswith("sqlite") else ["a", "b"])
+    with pytest.raises(IntegrityError):
+        async with store.begin() as db:
+            await db.execute(insert(applications), named("a"))
+
+
+async def test_rows_without_a_table_name_the_command(database_url: str) -> None:
+    store = Store.open(database_url)
+    with capture_logs() as logs, pytest.raises(StoreUnavailable, match="seqstep db upgrade"):
+        await store.write([(insert(applications), named("a"))])
+    assert [line["event"] for line in logs] == ["database unavailable"]
+    await store.close()
+
+
+async def test_rows_do_not_go_to_a_file_that_was_replaced(tmp_path: Path) -> None:
+    store = Store.open(f"sqlite:///{tmp_path}/store.sqlite3")
+    await upgrade(store)
+    (tmp_path / "store.sqlite3").rename(tmp_path / "moved.sqlite3")
+    with pytest.raises(StoreUnavailable, match="was replaced or deleted"):
+        await store.write([(insert(applications), named("a"))])
+    await store.close()
+
+
+class Given(Exception):
+    """What a driver raises of a transaction that was given up for another."""
+
+    sqlstate = "40001"
+
+
+async def test_a_change_that_was_given_up_is_made_again_and_the_one_before_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = Store.open("postgresql://nobody@127.0.0.1:1/none")
+    made: list[object] = []
+    closed = 0
+
+    class Connection:
+        async def execute(self, change: object, _rows: object) -> None:
+            made.append(change)
+            if made == ["first", "second"]:
+                raise DBAPIError("", {}, Given())
+
+        async def close(self) -> None:
+            nonlocal closed
+            closed += 1
+
+    async def connect(_: object) -> Connection:
+        return Connection()
+
+    monkeypatch.setattr(store, "_connect", connect)
+    changes: Any = [("first", []), ("second", []), ("third", [])]
+    await store.write(changes)
+    assert (made, closed) == (["first", "second", "second", "third"], 2)
+    assert len(changes) == 3
+    await store.close()
+
+
+async def test_no_value_is_in_the_words_of_a_failure(store: Store) -> None:
+    assert [each.hide_parameters for each in store.engines] == [True] * len(store.engines)
+
+
+async def test_a_closed_store_has_no_file_open(tmp_path: Path) -> None:
+    store = Store.open(f"sqlite:///{tmp_path}/store.sqlite3")
+    await upgrade(store)
+    await store.write([(insert(applications), named("a"))])
+    await store.check()
+
+    def is_open() -> bool:
+        paths = [str(each.readlink()) for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
+        return any(path.startswith(str(tmp_path)) for path in paths)
+
+    assert is_open()
+    await store.close()
+    assert not is_open()
+
+
+def test_what_cannot_be_opened_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StoreMisconfigured, match=r"cannot open .*: No such file or directory"):
+        Store.open(f"sqlite:///{tmp_path}/none/store.sqlite3")
+    with pytest.raises(StoreMisconfigured, match="does not exist; run `seqstep db upgrade`"):
+        Store.open(f"sqlite:///{tmp_path}/store.sqlite3", create=False)
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    with pytest.raises(StoreMisconfigured, match=r"install seqstep\[postgresql\]"):
+        Store.open("postgresql://nobody@127.0.0.1/none")
+
+
 READ_NAMES = (
     "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('SELECT name FROM applications').fetchall())"
 )
@@ -175,7 +325,7 @@ async def test_a_second_store_of_a_file_loses_no_writes(tmp_path: Path) -> None:
 
 async def test_sqlite_is_read_in_the_event_loop_without_writing_and_waiting(tmp_path: Path) -> None:
     store = Store.open(f"sqlite:///{tmp_path}/store.sqlite3")
-    _, reader, _ = store.engines
+    _, reader, rows = store.engines
     with reader.connect() as db:
         assert db.execute(text("PRAGMA query_only")).scalar() == 1
         # A call waits for the one that recovers the file, and all others with it.
@@ -185,4 +335,9 @@ async def test_sqlite_is_read_in_the_event_loop_without_writing_and_waiting(tmp_
         assert (await writer.execute(text("PRAGMA foreign_keys"))).scalar() == 1
         assert (await writer.execute(text("PRAGMA journal_mode"))).scalar() == "wal"
         assert (await writer.execute(text("PRAGMA busy_timeout"))).scalar() == 10_000
+    with rows.connect() as db:
+        pragmas = [
+            db.execute(text(f"PRAGMA {name}")).scalar() for name in ("synchronous", "foreign_keys", "busy_timeout")
+        ]
+    assert pragmas == [2, 1, 10_000]
     await store.close()

@@ -185,9 +185,19 @@ async def test_a_caller_that_leaves_does_not_stop_a_renewal(customer: OutreachCu
     assert customer.token_requests == 1
 
 
-async def test_a_connection_set_meanwhile_is_not_overwritten(customer: OutreachCustomer) -> None:
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"status": 400, "body": {"error": "invalid_grant"}},
+        {"status": 401, "body": {"error": "invalid_client"}},
+    ],
+)
+async def test_a_connection_set_meanwhile_is_not_overwritten(
+    customer: OutreachCustomer, answer: dict[str, Any]
+) -> None:
     await customer.connect(ends_in=-1)
-    customer.token_fault(delay_seconds=0.3)
+    customer.token_fault(delay_seconds=0.3, **answer)
     renewing = asyncio.ensure_future(customer.usable())
     await until(lambda: customer.token_requests)
     await customer.connect(3600, access_token="other", refresh_token=Secret(seed.OUTREACH_SECOND_REFRESH_TOKEN))

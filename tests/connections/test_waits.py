@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from msgspec import structs
+from structlog.testing import capture_logs
 
 from service.connections import store as stores
 from service.connections import token_refresh
@@ -177,8 +178,9 @@ async def test_a_mint_and_its_storing_have_an_end(clock: Clock, monkeypatch: pyt
     away: Any = Away()
     fake: Any = None
     coordinator = token_refresh.RefreshCoordinator(away, {Provider("outreach"): Endpoint()}, fake, lambda *_: None)
-    with pytest.raises(StoreUnavailable):
+    with capture_logs() as logs, pytest.raises(StoreUnavailable):
         await coordinator._mint(stored(None, 0))
+    assert [line["event"].partition(":")[0] for line in logs] == ["renewed token lost"]
     # This process has the only copy of the token, and tries for ten minutes to keep it.
     assert 600 < sum(clock.slept) < 601
 

@@ -12,7 +12,7 @@ depends_on = None
 def upgrade() -> None:
     for table in ("api_keys", "certificates"):
         op.add_column(table, sa.Column("may_manage", sa.Boolean, nullable=False, server_default=sa.false()))
-    op.add_column("connections", sa.Column("set_digest", sa.LargeBinary(32)))
+    op.add_column("connections", sa.Column("set_digest", sa.LargeBinary()))
 
 
 def downgrade() -> None:

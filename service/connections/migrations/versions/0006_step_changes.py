@@ -12,7 +12,7 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "step_changes",
-        sa.Column("id", sa.LargeBinary(16), nullable=False),
+        sa.Column("id", sa.LargeBinary(), nullable=False),
         sa.Column("application_id", sa.Integer(), nullable=False),
         sa.Column("customer_id", sa.String(length=255), nullable=False),
         sa.Column("provider", sa.String(length=32), nullable=False),
@@ -20,7 +20,7 @@ def upgrade() -> None:
         sa.Column("sequence_step_id", sa.String(length=255), nullable=False),
         sa.Column("template_id", sa.String(length=255), nullable=False),
         sa.Column("request_id", sa.String(length=255), nullable=False),
-        sa.Column("reverts", sa.LargeBinary(16), nullable=True),
+        sa.Column("reverts", sa.LargeBinary(), nullable=True),
         sa.Column("state", sa.String(length=32), nullable=False),
         sa.Column("ciphertext", sa.LargeBinary(), nullable=False),
         sa.Column("key_id", sa.String(length=16), nullable=False),
