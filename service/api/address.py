@@ -67,12 +67,12 @@ def _bind_all(hosts: Sequence[tuple[socket.AddressFamily, str]], port: int, *, s
         for family, host in hosts:
             listener = socket.socket(family, socket.SOCK_STREAM)
             bound.append(listener)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, True)
             if shared:
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, True)
             if family is socket.AF_INET6:
                 # All interfaces at once; an address of one kind has no meaning in the other.
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" else 1)
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != "::")
             listener.bind((host, port))
             port = listener.getsockname()[1]
             listener.setblocking(False)
@@ -92,8 +92,8 @@ def reserve(address: str) -> list[socket.socket]:
     reserved = bind(address, shared=False)
     for listener in reserved:
         # From now on no other service can do the same, and sockets that share the port can be bound beside this one.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, False)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, True)
     return reserved
 
 

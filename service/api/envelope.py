@@ -46,7 +46,7 @@ def envelope(
     request_id: str,
 ) -> UpdateStepResponse:
     """The response of an update with what became of it, less than 1 MiB long."""
-    result = UpdateResult(tuple(problems), tuple(warnings), tuple(changes), 0, etag, tuple(conflicts))
+    result = UpdateResult(tuple(problems), tuple(warnings), tuple(changes), etag=etag, conflicts=tuple(conflicts))
     return written(UpdateStepResponse(), result, application_name=application_name, request_id=request_id)
 
 

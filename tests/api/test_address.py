@@ -1,5 +1,6 @@
 """Which addresses only this machine reaches, what they mean, and who may listen there."""
 
+import gc
 import socket
 from pathlib import Path
 from unittest.mock import Mock
@@ -53,6 +54,9 @@ def test_an_address_means_all_that_it_names(address: str, meant: set[str]) -> No
         pytest.skip("this machine has no IPv6")
     bound = bind(address, shared=False)
     assert {each.getsockname()[0] for each in bound} == meant
+    shown = {numeric(each).rpartition(":") for each in bound}
+    assert {host for host, _, _ in shown} == {f"[{host}]" if ":" in host else host for host in meant}
+    assert {int(port) for _, _, port in shown} == ports(bound)
     assert not any(each.getblocking() for each in bound)
     assert len(ports(bound)) == 1
     close(bound)
@@ -119,11 +123,27 @@ def test_a_server_that_has_just_stopped_can_start_again() -> None:
     close(bind(address, shared=False))
 
 
-def test_a_unix_address_in_use_is_not_taken_over(tmp_path: Path) -> None:
-    address = f"unix:{tmp_path}/socket"
+def test_an_address_of_which_a_part_is_taken_holds_no_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "127.0.0.2")]
+    [taken] = bind("127.0.0.2:0", shared=False)
+    taken.listen()
+    address = f"both:{taken.getsockname()[1]}"
+    monkeypatch.setattr("service.api.address._hosts", lambda *_: both)
+    with pytest.raises(PortInUse, match="something else"):
+        bind(address, shared=False)
+    # What was left open would say so when it is collected.
+    gc.collect()
+    close([taken])
+    close(bind(address, shared=False))
+
+
+@pytest.mark.parametrize("is_abstract", [False, True])
+def test_a_unix_address_in_use_is_not_taken_over(tmp_path: Path, *, is_abstract: bool) -> None:
+    path = f"{tmp_path}/socket"
+    address = f"unix-abstract:{path}" if is_abstract else f"unix:{path}"
     check_unix_is_free(address)
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(f"{tmp_path}/socket")
+        listener.bind(f"\0{path}" if is_abstract else path)
         listener.listen()
         with pytest.raises(PortInUse, match="something else"):
             check_unix_is_free(address)

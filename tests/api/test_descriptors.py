@@ -35,6 +35,26 @@ def test_callers_leave_files_for_everything_else(hard: int, connections: int) ->
 
 
 @pytest.mark.parametrize(
+    ("soft", "hard", "most", "raised_to"),
+    [
+        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, 65_536, None),
+        (1024, resource.RLIM_INFINITY, 1024, 65_536),
+        (1024, 4096, 1024, 4096),
+        (100_000, 100_000, 100_000, None),
+    ],
+)
+def test_a_limit_that_is_none_is_as_much_as_is_of_use(
+    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, most: int, raised_to: int | None
+) -> None:
+    wanted: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: wanted.append(limits))
+    assert descriptors.max_files() == most
+    assert descriptors.raise_limit() == (raised_to or most)
+    assert wanted == ([(raised_to, hard)] if raised_to else [])
+
+
+@pytest.mark.parametrize(
     ("files", "connections"), [(1025, 256), (1024, 256), (1023, 255), (578, 33), (577, 32), (512, 32), (65_536, 32_512)]
 )
 def test_half_of_what_is_left_is_for_each_server(monkeypatch: pytest.MonkeyPatch, files: int, connections: int) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from engagement.v1 import sequence_step_service_pb2 as pb
 from google.protobuf import json_format
 from hypothesis import given
@@ -157,10 +158,12 @@ def test_what_is_needed_least_goes_first_and_no_more_than_needed() -> None:
     whole = response_of(problem, problem, changes=changes, warnings=warnings)
     size = whole.ByteSize()
     seen = [left(whole)]
+    sizes = {size}
     for limit in range(size, 1400, -10):
         response = pb.UpdateStepResponse.FromString(whole.SerializeToString())
         fit(response, limit)
         assert response.ByteSize() <= limit
+        sizes.add(response.ByteSize())
         assert response.errors[0].meta.cause.body_truncated == (response.errors[0].meta.cause.body.string_value == CUT)
         for change in response.changes:
             assert change.before_truncated == (change.before.string_value == CUT)
@@ -178,6 +181,19 @@ def test_what_is_needed_least_goes_first_and_no_more_than_needed() -> None:
     assert seen[12][-4:] == [0, 0, 2, True]
     assert seen[13][-4:] == [0, 0, 1, True]
     assert seen[14][-4:] == [0, 0, 1, False]
+    assert (len(response.errors[0].title.encode()), len(response.errors[0].detail.encode())) == (200, 1000)
+    # What is just as long as it may be stays.
+    for limit in sizes:
+        response = pb.UpdateStepResponse.FromString(whole.SerializeToString())
+        assert fit(response, limit).ByteSize() == limit
+
+
+@pytest.mark.parametrize(("body", "was_cut"), [("x", False), ("x" * (MAX_VALUE_BYTES + 1), True)])
+@pytest.mark.parametrize("was_cut_before", [False, True])
+def test_a_body_that_was_cut_before_says_so(body: str, *, was_cut: bool, was_cut_before: bool) -> None:
+    cause = Cause(400, body, {}, body_truncated=was_cut_before)
+    [error] = response_of(Problem(ErrorCode.BAD_REQUEST, "No.", cause=cause)).errors
+    assert error.meta.cause.body_truncated is (was_cut or was_cut_before)
 
 
 def test_seconds_to_wait_are_rounded_up_to_milliseconds() -> None:

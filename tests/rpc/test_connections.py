@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,9 @@ async def test_a_connection_that_needs_a_new_grant_takes_the_same_one(manage: Ma
     found = (await manage("GetConnection", **named("other", "outreach"))).connection
     assert found.state == pb.CONNECTION_STATE_NEEDS_REAUTH
     assert found.state_reason
+    listed = (await manage("ListConnections", customer_id="other")).connections
+    assert list((await manage("ListConnections", state=pb.CONNECTION_STATE_NEEDS_REAUTH)).connections) == list(listed)
+    assert [each.state for each in listed] == [pb.CONNECTION_STATE_NEEDS_REAUTH]
     again = await manage("SetConnection", **named("other", "outreach"), oauth=void)
     assert again.changed
     assert again.connection.state == pb.CONNECTION_STATE_ACTIVE
@@ -182,6 +186,7 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"api_key": KEY} | named(customer=""), ["customer_id"]),
     ({"api_key": KEY} | named(customer="é"), ["customer_id"]),
     ({"api_key": KEY} | named(customer=" x"), ["customer_id"]),
+    ({"api_key": KEY} | named(customer="x "), ["customer_id"]),
     ({"api_key": KEY} | named(customer="x" * 256), ["customer_id"]),
     ({"api_key": KEY} | named(provider=""), ["provider_name"]),
     ({"api_key": KEY} | named(provider="hubspot"), ["provider_name"]),
@@ -326,6 +331,7 @@ async def test_a_token_is_of_one_list(manage: Manager) -> None:
     for fields in (
         {"page_token": token, "provider_name": "apollo"},
         {"page_token": token, "customer_id": CUSTOMER},
+        {"page_token": token, "state": pb.CONNECTION_STATE_ACTIVE},
         {"page_token": token, "key": another},
         {"page_token": token[:-3]},
         {"page_token": "no token!"},
@@ -434,6 +440,7 @@ async def test_a_deletion_that_is_cut_off_says_what_is_gone(manage: Manager, mon
 
 
 async def test_changes_are_in_the_log_and_secrets_are_not(manage: Manager) -> None:
+    began = time.perf_counter()
     with capture_logs() as lines:
         await manage("SetConnection", **named("new"), api_key="a secret key")
         await manage("SetConnection", **named("new"), api_key="a secret key")
@@ -448,7 +455,7 @@ async def test_changes_are_in_the_log_and_secrets_are_not(manage: Manager) -> No
         ("new", "apollo", "billing")
     }
     assert not any("http_status" in line for line in ends)
-    assert all(0 < line["ms"] < 60_000 for line in ends)
+    assert 0 < sum(line["ms"] for line in ends) < 1000 * (time.perf_counter() - began)
     calls = [(line["method"], line["provider_calls"]) for line in ends]
     assert calls == [("SetConnection", 0), ("SetConnection", 0), ("CheckConnection", 1), ("DeleteConnection", 0)]
     assert "a secret key" not in str(lines)
