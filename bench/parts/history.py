@@ -46,7 +46,7 @@ def run(stage: Stage) -> Section:
     pages: dict[str, dict[str, list[float]]] = {}
     size = max(stage.effort.sizes)
     with ExitStack() as stack:
-        server = stack.enter_context(postgresql())
+        server = stack.enter_context(postgresql(cores))
         server.psql("CREATE DATABASE history")
         upstream = stack.enter_context(nginx_or_small(stage.folder, cores))
         stores = {
@@ -75,7 +75,7 @@ def run(stage: Stage) -> Section:
         [
             (
                 "The provider answers at once and every update writes; 32 calls are under way. Each change is one row that is "
-                "written and settled; those of calls at once share transactions, which wait for the disk. PostgreSQL runs on the "
+                "written and settled; those of calls at once share a transaction, which waits for the disk. PostgreSQL runs on the "
                 "generator's core, and its work is not counted. A page has 50 changes of texts of 0.4 KiB, half of all are of the "
                 "customer that asks, in one sequence of ten steps; milliseconds are the caller's."
             ),

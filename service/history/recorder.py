@@ -5,10 +5,13 @@ import time
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
+from sqlalchemy.exc import IntegrityError
+
 from service.history.change_repository import ChangeRepository, Insertion, Settlement
 from service.tasks import finish
 
 _Row: TypeAlias = Insertion | Settlement
+_Batch: TypeAlias = "Sequence[tuple[_Row, asyncio.Future[None]]]"
 
 # How many rows, and how many bytes of them, a transaction has at most.
 _BATCH_ROWS: Final = 256
@@ -66,22 +69,39 @@ class Recorder:
                 self._began = time.monotonic()
                 batch = self._next_batch()
                 try:
-                    await self._repository.write(
-                        [row for row, _ in batch if isinstance(row, Insertion)],
-                        [row for row, _ in batch if isinstance(row, Settlement)],
-                    )
-                except Exception as error:  # noqa: BLE001  # those who wait get it
-                    for _, written in batch:
-                        if not written.done():
-                            written.set_exception(error)
-                else:
-                    for _, written in batch:
-                        if not written.done():
-                            written.set_result(None)
+                    await self._write_batch(batch)
+                except IntegrityError:
+                    # One row's application was deleted meanwhile, which is no fault of the others.
+                    for each in batch:
+                        await self._write_batch([each])
         finally:
             self._writing = None
 
-    def _next_batch(self) -> Sequence[tuple[_Row, "asyncio.Future[None]"]]:
+    async def _write_batch(self, batch: _Batch) -> None:
+        """Writes rows, and ends the wait for them.
+
+        Raises:
+            IntegrityError: One of several cannot be written, so that none was, and the wait goes on.
+        """
+        failure: Exception | None = None
+        try:
+            await self._repository.write(
+                [row for row, _ in batch if isinstance(row, Insertion)],
+                [row for row, _ in batch if isinstance(row, Settlement)],
+            )
+        except Exception as error:  # those who wait get it
+            failure = error
+            if isinstance(error, IntegrityError) and len(batch) > 1:
+                raise
+        for _, written in batch:
+            if written.done():
+                continue
+            if failure is None:
+                written.set_result(None)
+            else:
+                written.set_exception(failure)
+
+    def _next_batch(self) -> _Batch:
         left, count = _BATCH_BYTES, 0
         for row, _ in self._queue[:_BATCH_ROWS]:
             left -= len(row.sealed.ciphertext) if row.sealed is not None else 0
