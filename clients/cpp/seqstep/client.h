@@ -133,7 +133,7 @@ class Client {
     return Invoke(*steps_, &engagement::v1::SequenceStepService::Stub::RevertStepChange, context, request);
   }
 
-  // Customers' connections; the metadata of these calls is `NewContext({})`.
+  // Customers' connections, and deleting their history; the metadata of these calls is `NewContext({})`.
   Result<engagement::v1::SetConnectionResponse> SetConnection(
       grpc::ClientContext& context, const engagement::v1::SetConnectionRequest& request) const {
     return Invoke(*connections_, &engagement::v1::ConnectionService::Stub::SetConnection, context, request);
@@ -153,6 +153,10 @@ class Client {
   Result<engagement::v1::DeleteConnectionResponse> DeleteConnection(
       grpc::ClientContext& context, const engagement::v1::DeleteConnectionRequest& request) const {
     return Invoke(*connections_, &engagement::v1::ConnectionService::Stub::DeleteConnection, context, request);
+  }
+  Result<engagement::v1::DeleteStepChangesResponse> DeleteStepChanges(
+      grpc::ClientContext& context, const engagement::v1::DeleteStepChangesRequest& request) const {
+    return Invoke(*connections_, &engagement::v1::ConnectionService::Stub::DeleteStepChanges, context, request);
   }
 
   // The stubs, for `Invoke` and for asynchronous calls.

@@ -125,6 +125,8 @@ methods! {
     connections.check_connection(CheckConnectionRequest) -> CheckConnectionResponse;
     /// Deletes a connection with its credentials.
     connections.delete_connection(DeleteConnectionRequest) -> DeleteConnectionResponse;
+    /// Deletes the history of a customer who leaves.
+    connections.delete_step_changes(DeleteStepChangesRequest) -> DeleteStepChangesResponse;
 }
 
 /// Whose customer a call is for, at which provider, and how long it may take.

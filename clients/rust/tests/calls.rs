@@ -6,9 +6,9 @@ use std::future::{pending, ready};
 use std::time::{Duration, Instant};
 
 use seqstep_client::stubs::{
-    CheckConnectionRequest, DeleteConnectionRequest, GetConnectionRequest, GetStepChangeRequest, GetStepRequest,
-    ListConnectionsRequest, ListStepChangesRequest, ListStepsRequest, RevertStepChangeRequest, SetConnectionRequest,
-    UpdateStepRequest,
+    CheckConnectionRequest, DeleteConnectionRequest, DeleteStepChangesRequest, GetConnectionRequest,
+    GetStepChangeRequest, GetStepRequest, ListConnectionsRequest, ListStepChangesRequest, ListStepsRequest,
+    RevertStepChangeRequest, SetConnectionRequest, UpdateStepRequest,
 };
 use seqstep_client::{Builder, Call, Client, ConnectError, Outcome, outcome};
 use tonic::Code;
@@ -199,11 +199,19 @@ async fn each_method_has_a_function() {
     client.list_connections(&call, ListConnectionsRequest::default()).await.unwrap();
     client.check_connection(&call, CheckConnectionRequest::default()).await.unwrap();
     client.delete_connection(&call, DeleteConnectionRequest::default()).await.unwrap();
+    client.delete_step_changes(&call, DeleteStepChangesRequest::default()).await.unwrap();
     let attempts = server.attempts();
     let called: Vec<_> =
         attempts.iter().map(|sent| sent["path"].to_str().unwrap().trim_start_matches("/engagement.v1.")).collect();
     let of_steps = ["UpdateStep", "GetStep", "ListSteps", "ListStepChanges", "GetStepChange", "RevertStepChange"];
-    let of_connections = ["SetConnection", "GetConnection", "ListConnections", "CheckConnection", "DeleteConnection"];
+    let of_connections = [
+        "SetConnection",
+        "GetConnection",
+        "ListConnections",
+        "CheckConnection",
+        "DeleteConnection",
+        "DeleteStepChanges",
+    ];
     let steps = of_steps.map(|name| format!("SequenceStepService/{name}"));
     let connections = of_connections.map(|name| format!("ConnectionService/{name}"));
     assert_eq!(called, [steps.as_slice(), &connections].concat());
