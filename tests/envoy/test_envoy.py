@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlsplit
 
 import grpc
 import httpx
@@ -21,12 +22,14 @@ import pytest
 import trustme
 from engagement.v1 import envelope_pb2, sequence_step_service_pb2_grpc
 from engagement.v1 import sequence_step_service_pb2 as pb
+from playwright.async_api import Route
 
 from sandbox import seed
+from tests.support.browser import needs_chromium, running_browser
 from tests.support.deployment import Deployment, prepared_deployment, update_subject
 from tests.support.envoy import CONFIGURATION, ENVOY, running_envoy
 from tests.support.plain_client import plain_client
-from tests.support.processes import ServerProcess, free_port, server_process
+from tests.support.processes import ROOT, ServerProcess, free_port, server_process
 from tests.support.retries import RATE_LIMITED, SUBJECT, die_after_the_write, never_answer_writes, stored_subject
 from tests.support.service import CallResult
 from tests.support.waiting import until
@@ -335,6 +338,67 @@ async def test_a_browser_calls_by_grpc_web(tmp_path: Path) -> None:
         assert b"x-request-id:web-1" in trailers
         stranger = await client.post(METHOD, headers=headers | {"origin": "https://evil.example"}, content=framed)
         assert "access-control-allow-origin" not in stranger.headers
+
+
+TYPESCRIPT = ROOT / "clients" / "typescript"
+MODULES = {
+    "@bufbuild/protobuf": ("", "codegenv2", "reflect", "wire", "wkt"),
+    "@connectrpc/connect": ("", "protocol", "protocol-connect", "protocol-grpc", "protocol-grpc-web"),
+    "@connectrpc/connect-web": ("",),
+}
+IMPORTS = {
+    f"{name}/{part}".rstrip("/"): f"/node_modules/{name}/dist/esm/{part}/index.js".replace("//", "/")
+    for name, parts in MODULES.items()
+    for part in parts
+}
+PAGE = f'<!doctype html><link rel="icon" href="data:,"><script type="importmap">{json.dumps({"imports": IMPORTS})}</script>'
+CALL = """async ({ url, apiKey, request, metadata }) => {
+  const { WebClient } = await import("/dist/web.js");
+  const client = new WebClient(url, { apiKey });
+  const customer = { customerId: "acme", provider: "apollo", metadata };
+  try {
+    const response = await client.updateStep(request, customer);
+    return [response.changes.map((change) => change.field), ""];
+  } catch (error) {
+    return [[], [error.status, error.outcome, error.errors[0]?.code, error.trailers.get("x-error-code")].join(" ")];
+  }
+}"""
+
+
+async def page_of(route: Route) -> None:
+    """Serves an origin's page, and the built client."""
+    path = urlsplit(route.request.url).path
+    if path == "/":
+        await route.fulfill(body=PAGE, content_type="text/html")
+    else:
+        await route.fulfill(path=TYPESCRIPT / path.lstrip("/"), content_type="text/javascript")
+
+
+@needs_chromium
+@pytest.mark.skipif(not (TYPESCRIPT / "dist" / "web.js").exists(), reason="needs clients/typescript/build.sh")
+async def test_the_client_for_browsers_calls_from_a_page(tmp_path: Path) -> None:
+    async with fronted(tmp_path) as front, running_browser() as browser:
+        page = await browser.new_page(ignore_https_errors=True)
+        await page.route(f"{ORIGIN}/**", page_of)
+        await page.goto(ORIGIN)
+        request = {
+            "sequenceId": seed.APOLLO_SEQUENCE_INACTIVE,
+            "sequenceStepId": seed.APOLLO_STEP_INACTIVE_PLAIN,
+            "record": {"template": {"subject": "From a page"}},
+        }
+        given: dict[str, Any] = {
+            "url": f"https://{front.address}",
+            "apiKey": front.deployment.api_key,
+            "request": request,
+            "metadata": [["x-request-id", "page-1"]],
+        }
+        assert await page.evaluate(CALL, given) == [["template.subject"], ""]
+        given["apiKey"] = "nobody's"
+        refused = "UNAUTHENTICATED {} UNAUTHORIZED_ERROR UNAUTHORIZED_ERROR"
+        assert await page.evaluate(CALL, given) == [[], refused.format("NOT_APPLIED")]
+        # So a client marks a call that it repeats; what became of the earlier attempt the service cannot know.
+        given["metadata"] = [["grpc-previous-rpc-attempts", "1"]]
+        assert await page.evaluate(CALL, given) == [[], refused.format("UNKNOWN")]
 
 
 async def test_a_refused_call_keeps_its_details(tmp_path: Path) -> None:
