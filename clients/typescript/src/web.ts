@@ -88,7 +88,8 @@ class WebReceived extends Received {
     const headers = new Headers(response.headers);
     this.take(status, headers);
     if (headers.has("grpc-status")) {
-      await response.body?.cancel();
+      // There is none. Once that is read, the connection is free.
+      await response.arrayBuffer();
       return new Response(null, { status, headers });
     }
     if (!this.headersCame) {
