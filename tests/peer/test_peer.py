@@ -12,8 +12,10 @@ import pytest
 from tests.peer.script import Script
 from tests.peer.server import API_KEY, REFILL, Peer, running_peer
 from tests.support.processes import ROOT
+from tests.vectors.environment import FOLDER as VECTORS
 from tests.vectors.environment import topics, vectors_of
 from tests.vectors.judge import Result, calls_of, run_vectors
+from tools.polyglot import LANGUAGES, WEB_LEFT_OUT
 
 FOLDER = Path(__file__).parent
 FOLDERS = ("vectors", "grpc-web", "mutual-tls", "unreachable", "must-fail")
@@ -38,6 +40,14 @@ def test_the_format(folder: str) -> None:
 def test_names_are_unique() -> None:
     names = [vector["name"] for folder in FOLDERS for vector in vectors_of(FOLDER / folder)]
     assert len(set(names)) == len(names)
+
+
+def test_what_is_left_out_is_there() -> None:
+    folders = [VECTORS, *(FOLDER / name for name in FOLDERS)]
+    there = {name for folder in folders for name in (*topics(folder), *(each["name"] for each in vectors_of(folder)))}
+    for language in LANGUAGES:
+        assert {*language.left_out} <= there
+    assert {*WEB_LEFT_OUT} <= there
 
 
 def test_nothing_is_claimed_that_a_client_cannot_know() -> None:
