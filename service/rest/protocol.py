@@ -40,14 +40,16 @@ class HttpProtocol(HttpToolsProtocol):
     """
 
     _header_timeout: asyncio.TimerHandle | None = None
-    _waiting_since = 0.0
+    _waiting_since: float
 
     # Bytes since the parser last came to the end of a head, to a piece of a body, or to the end of a request.
     _incomplete_bytes = 0
-    _pieces = 0
-    _body_bytes = 0
-    _in_head = False
     _is_last_request = False
+
+    # Of the request that began last.
+    _pieces: int
+    _body_bytes: int
+    _in_head: bool
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Reads the names in the client's certificate, and starts to wait for a request.

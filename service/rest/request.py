@@ -354,7 +354,7 @@ class HttpCall:
             if length > MAX_REQUEST_BYTES:
                 raise _too_long()
             parts.append(part)
-            if not message.get("more_body", False):
+            if not message["more_body"]:
                 self._read = True
                 return b"".join(parts)
 
@@ -366,7 +366,7 @@ class HttpCall:
                 while not self._read and left > 0:
                     message = await self._request.receive()
                     left -= len(message.get("body", b""))
-                    self._read = message["type"] == "http.disconnect" or not message.get("more_body", False)
+                    self._read = message["type"] == "http.disconnect" or not message["more_body"]
         except TimeoutError:
             pass
 

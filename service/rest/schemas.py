@@ -47,7 +47,7 @@ def _time(text: str) -> float:
         time = datetime.fromisoformat(text)
         if time.tzinfo is not None:
             return time.timestamp()
-    except (ValueError, OverflowError):
+    except ValueError:
         pass
     raise ValueError("Must be a time with its zone as in ISO 8601, such as 2026-11-28T12:00:00Z.")
 

@@ -137,7 +137,7 @@ def _tls_context(files: TlsFiles) -> ssl.SSLContext:
         if watch.changed() is not None:
             try:
                 current = _loaded(files)
-            except (OSError, ssl.SSLError) as error:
+            except OSError as error:
                 # They changed again in between; the next handshake looks again.
                 log.warning("tls files not usable, keeping the last good ones", reason=str(error))
         connection.context = current

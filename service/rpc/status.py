@@ -101,9 +101,7 @@ def details(
         found.insert(0, fit(response, (left // 2 if violations else left) - _DETAIL_BYTES))
         left -= response.ByteSize() + _DETAIL_BYTES
     if violations:
-        found.insert(
-            -1 if problem.retry_after is not None else len(found), _bad_request(violations, left - _DETAIL_BYTES)
-        )
+        found.append(_bad_request(violations, left - _DETAIL_BYTES))
     for detail in found:
         _pack(status, detail)
     return message, status.SerializeToString()

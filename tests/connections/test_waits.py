@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import sqlite3
 from types import SimpleNamespace
 from typing import Any
@@ -202,6 +203,37 @@ async def test_a_refused_client_is_asked_again_after_a_minute(clock: Clock, monk
         with contextlib.suppress(RefreshDeferred):
             await coordinator.refresh(refused, Deadline.after(10))
     assert asked == [60, 60]
+
+
+@pytest.mark.parametrize("ends_by", [RuntimeError("x"), asyncio.CancelledError()])
+async def test_asyncio_does_not_complain_of_what_nobody_waits_for(
+    monkeypatch: pytest.MonkeyPatch, ends_by: BaseException
+) -> None:
+    """Neither of a renewal nor of a load that fails, or is stopped, after all callers have left."""
+    may_end, complaints = asyncio.Event(), []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
+
+    async def end(*_: object) -> Any:
+        await may_end.wait()
+        raise ends_by
+
+    fake: Any = None
+    coordinator = token_refresh.RefreshCoordinator(fake, {}, fake, fake)
+    monkeypatch.setattr(coordinator, "_refresh", end)
+    cache: Cache[str, int] = Cache(end, 5)
+    callers = [
+        asyncio.ensure_future(coordinator.refresh_now(stored(None, 0), Deadline.after(10))),
+        asyncio.ensure_future(cache.get("key")),
+    ]
+    await asyncio.sleep(0)
+    for each in callers:
+        each.cancel()
+    await asyncio.wait(callers)
+    may_end.set()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    gc.collect()
+    assert (complaints, coordinator._running, cache._loading) == ([], {}, {})
 
 
 def test_only_so_many_cooldowns_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,7 +99,7 @@ async def test_wrong_types_are_refused_by_name(server: RunningHttpServer, body: 
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b'{"record": NaN}', b"\xff", b'{"record": {"template": {"subject": "\\ud800"}}}', b"[" * 100_000,
-     b'{"record": {"custom_fields": {"a": 1e999}}}'],
+     b'{"record": {"custom_fields": {"a": 1e999}}}', b'{"record": {"template": {"subject": "\xff"}}}'],
 )  # fmt: skip
 async def test_a_body_that_is_no_json_is_refused(server: RunningHttpServer, content: bytes) -> None:
     assert (await server.refused(content=content))["code"] == "BAD_REQUEST"
@@ -137,6 +137,7 @@ async def test_another_content_type_is_refused(server: RunningHttpServer, kind: 
             "application/json; charset=utf-8;",
             "application/json ; v=1; Charset = utf8 ; ;",
             "application/json; v=charset",
+            "application/json; a=latin-1",
         ),
     ],
 )
@@ -390,6 +391,16 @@ async def test_another_method_is_answered_with_those_allowed(
     assert (response.headers["allow"], response.headers["x-request-id"]) == (allowed, "r-1")
 
 
+async def test_a_long_path_is_named_in_part(server: RunningHttpServer) -> None:
+    response = await server.client.get("/" + "x" * 300)
+    assert error_of(response)["detail"].startswith(f"GET /{'x' * 199} is no operation")
+
+
+async def test_the_longest_body_is_read(server: RunningHttpServer) -> None:
+    content = b'{"record":{}}'.ljust(MAX_REQUEST_BYTES)
+    assert (await server.patch(content=content)).status_code == 200
+
+
 async def test_a_step_is_read_by_get(server: RunningHttpServer) -> None:
     response = await server.client.get(f"{PATH}?with_sharing=true", headers=GOOD)
     template = {"id": "18", "subject": "Hi", "body": "<p>Hi</p>"}
@@ -480,7 +491,9 @@ async def test_a_caller_that_leaves_stops_the_work(server: RunningHttpServer) ->
     assert server.admission.in_flight == 0
 
 
-async def test_a_caller_that_leaves_before_its_body_is_only_logged(server: RunningHttpServer) -> None:
+async def test_a_caller_that_leaves_before_its_body_is_only_logged(
+    server: RunningHttpServer, caplog: pytest.LogCaptureFixture
+) -> None:
     head = "".join(f"{name}: {value}\r\n" for name, value in GOOD.items())
     request = f"PATCH {PATH} HTTP/1.1\r\nhost: x\r\n{head}content-type: application/json\r\ncontent-length: 9\r\n\r\n{{"
     host, _, port = server.http.address.rpartition(":")
@@ -490,6 +503,7 @@ async def test_a_caller_that_leaves_before_its_body_is_only_logged(server: Runni
     writer.close()
     await until(lambda: server.records)
     assert (server.records[0].http_status, server.updates) == (499, [])
+    assert caplog.records == []
 
 
 async def test_health_and_readiness_have_no_body_for_head(server: RunningHttpServer) -> None:

@@ -100,8 +100,27 @@ async def test_the_document_has_each_path_once_and_all_codes(server: RunningHttp
         *(PATH, SEQUENCE_PATH, CHANGES_PATH, CHANGE_PATH, REVERT_PATH),
         *("/healthz", "/readyz", "/metrics"),
     }
+    assert {path: list(operations) for path, operations in described["paths"].items()} == {
+        PATH: ["patch", "get"],
+        SEQUENCE_PATH: ["get"],
+        CHANGES_PATH: ["get"],
+        CHANGE_PATH: ["get"],
+        REVERT_PATH: ["post"],
+        **{path: ["get"] for path in ("/healthz", "/readyz", "/metrics")},
+    }
+    assert set(described["paths"]["/readyz"]["get"]["responses"]) == {"200", "503"}
     operation = described["paths"][PATH]["patch"]
     assert (operation["operationId"], operation["tags"]) == ("updateSequenceStep", ["sequence steps"])
+    headers = operation["responses"]["200"]["headers"]
+    assert {name: (each.get("required", False), each["schema"]) for name, each in headers.items()} == {
+        "x-request-id": (True, {"type": "string"}),
+        "retry-after": (False, {"type": "integer", "minimum": 0}),
+    }
+    members = {name: each["properties"] for name, each in described["components"]["schemas"].items()}
+    assert members["ErrorMeta"]["retry_after"]["minimum"] == 0
+    assert members["Error"]["problem_type"]["deprecated"] is True
+    assert "STEP_CHANGE_STATE_APPLIED" in members["StepChange"]["state"]["examples"]
+    assert "STEP_CHANGE_STATE_UNSPECIFIED" not in members["StepChange"]["state"]["examples"]
     statuses = {str(spec.http_status) for spec in CODES.values()} - {"405"}
     assert set(operation["responses"]) == {"200", *statuses}
     assert operation["security"] == [{"api_key": []}]
@@ -153,6 +172,15 @@ async def test_the_document_names_the_parameters(server: RunningHttpServer) -> N
         assert (schema["minLength"], schema["maxLength"]) == (1, 255), name
     assert all(parameter["description"] for parameter in given.values())
     assert operation["requestBody"]["required"]
+
+
+async def test_the_document_bounds_the_parameters_of_a_list(server: RunningHttpServer) -> None:
+    operation = (await document(server))["paths"][CHANGES_PATH]["get"]
+    given = {parameter["name"]: parameter["schema"] for parameter in operation["parameters"]}
+    size = given["page_size"]
+    assert (size["minimum"], size["maximum"], size["default"]) == (0, 999_999_999, 0)
+    for name in ("sequence_id", "sequence_step_id"):
+        assert (given[name]["minLength"], given[name]["maxLength"]) == (0, 255)
 
 
 async def test_every_documented_operation_is_served(server: RunningHttpServer) -> None:

@@ -225,6 +225,15 @@ async def test_a_second_request_before_the_response_ends_the_connection(server: 
     assert len(server.updates) == 1
 
 
+@pytest.mark.parametrize(("length", "status"), [(16 * 1024, 200), (16 * 1024 + 1, 400)])
+async def test_a_head_has_sixteen_kibibytes(server: RunningHttpServer, length: int, status: int) -> None:
+    head = f"{HEAD}connection: close\r\n{LENGTH}"
+    filled = head.replace("host: x", "host: x\r\nx-a: " + "x" * (length - len(head) - len("\r\nx-a: ")))
+    assert len(filled) == length
+    response = await exchange(server.http.address, filled.encode(), BODY.encode() if status == 200 else b"")
+    assert response.startswith(b"HTTP/1.1 %d " % status)
+
+
 async def test_white_space_after_a_header_is_no_part_of_it(server: RunningHttpServer) -> None:
     head = HEAD.replace("x-api-key: good", "x-api-key: \t good \t ")
     response = await exchange(server.http.address, f"{head}connection: close\r\n{LENGTH}{BODY}".encode())
@@ -270,6 +279,13 @@ async def test_a_body_may_come_in_short_chunks(server: RunningHttpServer) -> Non
     assert [len(update.body or "") for update in server.updates] == [400, 400, 60_000, 1_000_000]
 
 
+async def test_a_body_in_as_many_short_chunks_as_there_may_be_is_served(server: RunningHttpServer) -> None:
+    # Of one byte, since a longer one may be read in two pieces.
+    head = f"{HEAD}connection: close\r\ntransfer-encoding: chunked\r\n\r\n".encode()
+    sent = chunks(b'{"record":{}}'.ljust(513), 1)
+    assert (await exchange(server.http.address, head, sent)).startswith(b"HTTP/1.1 200 ")
+
+
 @pytest.mark.parametrize(("size", "most"), [(1, 513), (64, 585), (256, 1024)])
 async def test_a_body_in_too_many_short_chunks_is_refused(size: int, most: int, server: RunningHttpServer) -> None:
     head = f"{HEAD}transfer-encoding: chunked\r\n\r\n".encode()
@@ -277,7 +293,7 @@ async def test_a_body_in_too_many_short_chunks_is_refused(size: int, most: int, 
     sent = chunks(b"x" * size * (most + 1), size).removesuffix(b"0\r\n\r\n")
     response = await exchange(server.http.address, head, sent)
     assert response.startswith(b"HTTP/1.1 400 ")
-    assert b"512 chunks, beside one for each 512 bytes" in response
+    assert b"at most 16 KiB before the body and at most 512 chunks, beside one for each 512 bytes" in response
     assert server.updates == []
     assert (await server.patch()).status_code == 200
 
@@ -320,6 +336,8 @@ async def test_a_new_connection_takes_the_place_of_the_one_idle_longest(monkeypa
         assert (await exchange(server.http.address, b"GET /healthz HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
         async with asyncio.timeout(5):
             assert await idle[0][0].read() == b""
+            idle[1][1].write(b"GET /healthz HTTP/1.0\r\n\r\n")
+            assert (await idle[1][0].read()).startswith(b"HTTP/1.1 200 ")
         slow.release()
         assert (await slow.running).status_code == 200
         for _, writer in idle:

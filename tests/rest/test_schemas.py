@@ -4,6 +4,9 @@ import json
 from typing import Any
 
 import pytest
+from engagement.v1 import envelope_pb2
+from engagement.v1 import sequence_step_service_pb2 as pb
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from service.api.envelope import envelope
 from service.domain.errors import CallRefused, ErrorCode, Problem
@@ -223,3 +226,75 @@ def test_a_long_name_is_named_in_part() -> None:
     with pytest.raises(CallRefused) as refusal:
         parse_query([("x" * 101, "1"), ("y" * 100, "2")], GET_PARAMETERS)
     assert [each.field for each in refusal.value.violations] == ["x" * 100, "y" * 100]
+
+
+def shown(response: Any) -> Any:
+    return json.loads(render(response))
+
+
+def test_a_step_of_which_nothing_is_known_is_shown_so() -> None:
+    assert shown(pb.GetStepResponse(step=pb.Step(sequence_step_id="7"))) == {
+        "id": "7",
+        "sequence_id": "",
+        "type": "",
+        "order": None,
+        "interval_seconds": None,
+        "is_reply": False,
+        "is_sequence_enabled": None,
+        "etag": "",
+        "template": None,
+        "variants": [],
+        "custom_fields": {},
+    }
+    assert shown(pb.ListStepsResponse()) == {
+        "id": "",
+        "name": "",
+        "is_enabled": None,
+        "is_archived": None,
+        "num_steps": 0,
+        "steps": [],
+    }
+
+
+def test_the_template_of_a_step_is_that_of_the_variant_that_updates_change() -> None:
+    variants = [
+        pb.StepVariant(template_id="1", subject="First", reply=False),
+        pb.StepVariant(template_id="2", updated_by_default=True, reply=True, live=True, sharing_step_ids=["8"]),
+    ]
+    step = shown(
+        pb.GetStepResponse(step=pb.Step(variants=variants, order=0, interval_seconds=0, sequence_enabled=False))
+    )
+    assert (step["template"], step["is_reply"]) == ({"id": "2", "subject": None}, True)
+    assert (step["order"], step["interval_seconds"], step["is_sequence_enabled"]) == (0, 0, False)
+    assert [each["template"]["subject"] for each in step["variants"]] == ["First", None]
+    assert [each["sharing_step_ids"] for each in step["variants"]] == [[], ["8"]]
+    others = shown(pb.GetStepResponse(step=pb.Step(variants=variants[:1])))
+    assert (others["template"], others["is_reply"]) == (None, False)
+
+
+ONE_CHANGE = pb.StepChange(change_id="c", create_time=Timestamp(seconds=5), state=pb.STEP_CHANGE_STATE_APPLIED)
+
+
+def test_a_change_names_another_only_if_it_takes_that_back() -> None:
+    assert "reverts_change_id" not in shown(pb.GetStepChangeResponse(step_change=ONE_CHANGE))
+    revert = pb.StepChange(reverts_change_id="b")
+    revert.MergeFrom(ONE_CHANGE)
+    page = shown(pb.ListStepChangesResponse(step_changes=[ONE_CHANGE, revert], next_page_token="t"))
+    assert [each.get("reverts_change_id") for each in page["step_changes"]] == [None, "b"]
+    assert (page["next_page_token"], page["step_changes"][0]["created_at"]) == ("t", "1970-01-01T00:00:05Z")
+
+
+def test_members_that_the_page_does_not_have_are_there_where_they_say_something() -> None:
+    plain = {"errors", "warnings", "changes"}
+    assert set(shown(pb.UpdateStepResponse())) == plain
+    whole = pb.UpdateStepResponse(etag="e", change_id="c", truncated=True)
+    whole.conflicts.add(field="a")
+    whole.warnings.add(facts={"a": "b"})
+    whole.warnings.add()
+    assert set(shown(whole)) == plain | {"etag", "change_id", "truncated", "conflicts"}
+    assert [each.get("facts") for each in shown(whole)["warnings"]] == [{"a": "b"}, None]
+    assert set(shown(pb.RevertStepChangeResponse(etag="e"))) == plain | {"etag"}
+    # A read that failed is an envelope.
+    failed = pb.GetStepResponse()
+    failed.errors.add(meta=envelope_pb2.ErrorMeta(origin=envelope_pb2.ERROR_ORIGIN_SERVICE, outcome=1))  # type: ignore[arg-type]
+    assert set(shown(failed)) == plain

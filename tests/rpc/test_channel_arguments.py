@@ -174,9 +174,10 @@ async def test_connections_beyond_the_limit_are_closed(monkeypatch: pytest.Monke
 
 async def test_a_compressed_request_is_refused_before_it_is_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(monkeypatch) as server:
-        with pytest.raises(grpc.aio.AioRpcError) as error:
-            await server.stub.UpdateStep(EMPTY, metadata=GOOD, compression=grpc.Compression.Gzip, timeout=5)
-        assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        for compression in (grpc.Compression.Gzip, grpc.Compression.Deflate):
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await server.stub.UpdateStep(EMPTY, metadata=GOOD, compression=compression, timeout=5)
+            assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
         health = health_pb2_grpc.HealthStub(server.channel)
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await health.Check(health_pb2.HealthCheckRequest(), compression=grpc.Compression.Gzip, timeout=5)
@@ -201,6 +202,16 @@ async def test_metadata_beyond_the_limit_is_refused(monkeypatch: pytest.MonkeyPa
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await server.call(*GOOD, long)
         assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_a_server_by_itself_shares_no_address_and_shows_no_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(monkeypatch) as server:
+        with pytest.raises(PortInUse):
+            await rpc_server.start(server.servicer(), server.grpc.address, None)
+        call: Any = server.channel.unary_unary("/grpc.channelz.v1.Channelz/GetTopChannels")
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await call(b"", timeout=5)
+        assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 async def test_servers_share_an_address_only_if_both_are_to(monkeypatch: pytest.MonkeyPatch) -> None:

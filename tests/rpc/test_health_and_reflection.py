@@ -126,6 +126,19 @@ async def test_the_contracts_comments_are_shown(server: RunningGrpcServer) -> No
         assert any(words in comment for comment in comments), words
 
 
+def test_extensions_are_those_of_one_message() -> None:
+    file = FileDescriptorProto(name="x.proto", package="p")
+    for number, name in enumerate("ABC", 100):
+        file.message_type.add(name=name)
+        file.extension.add(name=f"of_{name}", extendee=f".p.{name}", number=number)
+        file.extension.add(name=f"also_of_{name}", extendee=f".p.{name}", number=number - 50)
+    found = Descriptors([file])
+    assert found.extension_numbers("p.B") == [51, 101]
+    assert found.by_extension(".p.B", 101) == [file.SerializeToString()]
+    assert found.by_extension("p.B", 100) is None
+    assert found.extension_numbers("p.D") is None
+
+
 async def test_what_reflection_does_not_know_is_said(server: RunningGrpcServer) -> None:
     reflection = Reflection(server)
     for asked in (

@@ -80,6 +80,33 @@ async def test_one_stream_too_many_ends_one_of_who_has_most(
         assert not good.ended
 
 
+async def test_the_oldest_of_who_has_most_ends_and_nobody_else() -> None:
+    limit = keyless._Limit(5, 60.0)
+    ended: list[str] = []
+
+    async def hold(peer: str, name: str) -> None:
+        try:
+            async with limit.one(peer):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            ended.append(name)
+
+    # Older ones have names on both sides of that of the greedy one.
+    holding = []
+    for peer, name in (("c", "c1"), ("a", "a1"), ("b", "b1"), ("b", "b2"), ("b", "b3"), ("d", "d1"), ("d", "d2")):
+        holding.append(asyncio.create_task(hold(peer, name)))
+        await asyncio.sleep(0)
+    await until(lambda: len(ended) == 2)
+    assert ended == ["b1", "b2"]
+    assert [limit.count(peer) for peer in "abcd"] == [1, 1, 1, 2]
+    limit.end()
+    await asyncio.gather(*holding)
+    assert [limit.count(peer) for peer in "abcd"] == [0, 0, 0, 0]
+    with pytest.raises(TimeoutError):
+        async with limit.one("a"):
+            await asyncio.sleep(0.5)
+
+
 async def test_a_stream_ends_after_its_longest_time(server: RunningGrpcServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keyless, "STREAM_SECONDS", 0.2)
     await server.stop()
