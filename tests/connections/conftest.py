@@ -1,14 +1,18 @@
 """A store with its tables, and what is made with it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event
 
-from service.connections import Applications, Keyring, Store
+from service.connections import Applications, Keyring, Store, token_refresh
+from service.connections import store as stores
 from service.connections.encryption import generate_key
 from service.domain.step import Caller
+from tests.support.clock import Clock
 from tests.support.connections import OutreachCustomer, outreach_customer
 from tests.support.databases import make_tables
 
@@ -37,6 +41,17 @@ async def caller(store: Store) -> Caller:
 async def customer(database_url: str, store: Store, caller: Caller) -> AsyncIterator[OutreachCustomer]:
     async with outreach_customer(database_url, store, caller) as made:
         yield made
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of the store and of renewals."""
+    clock = Clock()
+    times = SimpleNamespace(monotonic=lambda: clock.now, time=lambda: clock.now)
+    for module in (stores, token_refresh):
+        monkeypatch.setattr(module, "time", times)
+        monkeypatch.setattr(module, "asyncio", SimpleNamespace(**vars(asyncio) | {"sleep": clock.sleep}))
+    return clock
 
 
 @pytest.fixture

@@ -90,3 +90,20 @@ async def test_nothing_is_kept_for_no_seconds_or_longer_than_stated(monkeypatch:
     assert await some.get("key") == 4
     some.drop("key")
     assert await some.get("key") == 5
+
+
+async def test_what_is_cached_ends_when_it_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    loads, now = 0, 100.0
+
+    async def load(_: str) -> int:
+        nonlocal loads
+        loads += 1
+        return loads
+
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    cache: Cache[str, int] = Cache(load, 5)
+    assert await cache.get("key") == 1
+    now = 105.0
+    assert await cache.get("key") == 2
+    cache.put("key", 7)
+    assert await cache.get("key") == 7
