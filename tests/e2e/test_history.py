@@ -11,14 +11,17 @@ import pytest
 from engagement.v1 import envelope_pb2
 from engagement.v1 import sequence_step_service_pb2 as pb
 from google.protobuf import json_format
-from sqlalchemy import text, update
+from sqlalchemy import select, text, update
 
 from sandbox import seed
-from service.connections import Applications
+from service.connections import Applications, Store
 from service.connections.schema import step_changes
 from service.domain.credentials import ApiKeyCredentials, Secret
 from service.domain.step import Provider
+from service.domain.step_changes import ChangeState
+from service.history import History
 from service.history.change_id import ChangeIds, least_id
+from service.history.change_repository import ChangeRepository
 from tests.e2e.test_updates import APOLLO, BODY, Steps, both, step
 from tests.e2e.test_updates import text as texts
 from tests.support.service import CUSTOMER, CallResult, RunningService, call_result, running_service
@@ -486,6 +489,33 @@ async def test_nothing_is_written_that_cannot_be_kept(kept: RunningService) -> N
         await db.execute(text("ALTER TABLE hidden RENAME TO step_changes"))
     assert (await changed(kept, APOLLO, subject="New")).response.change_id
     assert await texts(kept, APOLLO, APOLLO.quiet[1]) == ("New", old[1])
+
+
+async def test_a_stop_waits_until_the_end_of_a_change_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database is so slow that the answer has not waited for it."""
+    monkeypatch.setattr("service.history.change_history._SETTLE_SECONDS", 0.0)
+    may_settle = asyncio.Event()
+    write, finish = ChangeRepository.write, History.finish
+
+    async def slow_write(self: Any, insertions: Any, settlements: Any) -> None:
+        if settlements:
+            await may_settle.wait()
+        await write(self, insertions, settlements)
+
+    async def finish_settling(self: Any, seconds: float) -> None:
+        may_settle.set()
+        await finish(self, seconds)
+
+    async with running_service(tmp_path, history_days=30) as running:
+        monkeypatch.setattr(ChangeRepository, "write", slow_write)
+        assert (await changed(running, APOLLO, subject="New")).response.change_id
+        [change] = await listed(running, APOLLO)
+        assert change.state == pb.STEP_CHANGE_STATE_UNKNOWN
+        monkeypatch.setattr(History, "finish", finish_settling)
+    store = Store.open(running.settings.database_url.get_secret_value())
+    async with store.begin() as db:
+        assert (await db.execute(select(step_changes.c.state))).scalar_one() == ChangeState.APPLIED
+    await store.close()
 
 
 async def test_many_at_once_are_all_kept(kept: RunningService) -> None:
