@@ -12,13 +12,15 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import bindparam, insert, inspect, select, text, update
+from sqlalchemy import insert, inspect, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from structlog.testing import capture_logs
 
 from service.connections import SchemaMismatch, Store, StoreUnavailable
-from service.connections.database_failure import StoreMisconfigured
+from service.connections.database_failure import StoreMisconfigured, unavailable
 from service.connections.migrations.upgrade import configuration, upgrade
+from service.connections.postgresql_writer import PostgresqlWriter
+from service.connections.row_changes import RowChange
 from service.connections.schema import REVISION, applications, metadata
 
 
@@ -186,8 +188,8 @@ async def test_writers_wait_for_each_other(store: Store) -> None:
         assert (await db.execute(text("SELECT count(*) FROM applications"))).scalar() == 50
 
 
-def named(*names: str) -> list[dict[str, Any]]:
-    return [{"name": name, "created_at": 0.0} for name in names]
+def added(*names: str) -> RowChange:
+    return RowChange("insert", (applications.c.name, applications.c.created_at), [(name, 0.0) for name in names])
 
 
 async def names_in(store: Store) -> list[str]:
@@ -195,31 +197,33 @@ async def names_in(store: Store) -> list[str]:
         return list((await db.execute(select(applications.c.name).order_by(applications.c.id))).scalars())
 
 
-RENAME = update(applications).where(applications.c.name == bindparam("old")).values(name=bindparam("new"))
+def renamed(number: int, name: str) -> RowChange:
+    return RowChange("update", (applications.c.name, applications.c.id), [(name, number)])
 
 
-async def test_changes_of_many_rows_are_made_in_their_order(store: Store) -> None:
-    await store.write([(insert(applications), named("a", "b")), (RENAME, [{"old": "a", "new": "c"}])])
-    assert await names_in(store) == ["c", "b"]
-    await asyncio.gather(*(store.write([(insert(applications), named(f"x{number}"))]) for number in range(20)))
-    assert sorted(await names_in(store)) == sorted(["b", "c", *(f"x{number}" for number in range(20))])
+async def test_changes_of_many_rows_are_made_together(store: Store) -> None:
+    await store.write([added("a")])
+    await store.write([added("b", "d"), renamed(1, "c")])
+    assert await names_in(store) == ["c", "b", "d"]
+    for number in range(20):
+        await store.write([added(f"x{number}")])
+    assert await names_in(store) == ["c", "b", "d", *(f"x{number}" for number in range(20))]
 
 
-async def test_a_row_that_cannot_be_is_the_callers_matter(store: Store, database_url: str) -> None:
-    await store.write([(insert(applications), named("a"))])
+async def test_a_row_that_cannot_be_is_the_callers_matter(store: Store) -> None:
+    await store.write([added("a", "z")])
     with pytest.raises(IntegrityError):
-        await store.write([(insert(applications), named("b")), (insert(applications), named("c", "a"))])
-    # One change is made for all of its rows or for none; SQLite takes all changes together.
-    assert await names_in(store) == (["a"] if database_url.startswith("sqlite") else ["a", "b"])
+        await store.write([added("b", "a"), renamed(2, "c")])
+    assert await names_in(store) == ["a", "z"]
     with pytest.raises(IntegrityError):
         async with store.begin() as db:
-            await db.execute(insert(applications), named("a"))
+            await db.execute(insert(applications).values(name="a", created_at=0.0))
 
 
 async def test_rows_without_a_table_name_the_command(database_url: str) -> None:
     store = Store.open(database_url)
     with capture_logs() as logs, pytest.raises(StoreUnavailable, match="seqstep db upgrade"):
-        await store.write([(insert(applications), named("a"))])
+        await store.write([added("a")])
     assert [line["event"] for line in logs] == ["database unavailable"]
     await store.close()
 
@@ -229,7 +233,7 @@ async def test_rows_do_not_go_to_a_file_that_was_replaced(tmp_path: Path) -> Non
     await upgrade(store)
     (tmp_path / "store.sqlite3").rename(tmp_path / "moved.sqlite3")
     with pytest.raises(StoreUnavailable, match="was replaced or deleted"):
-        await store.write([(insert(applications), named("a"))])
+        await store.write([added("a")])
     await store.close()
 
 
@@ -239,31 +243,18 @@ class Given(Exception):
     sqlstate = "40001"
 
 
-async def test_a_change_that_was_given_up_is_made_again_and_the_one_before_is_not(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    store = Store.open("postgresql://nobody@127.0.0.1:1/none")
+async def test_changes_that_were_given_up_are_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[object] = []
-    closed = 0
 
-    class Connection:
-        async def execute(self, change: object, _rows: object) -> None:
-            made.append(change)
-            if made == ["first", "second"]:
-                raise DBAPIError("", {}, Given())
+    async def write(_: object, changes: object) -> None:
+        made.append(changes)
+        if len(made) == 1:
+            raise unavailable(DBAPIError("", {}, Given()))
 
-        async def close(self) -> None:
-            nonlocal closed
-            closed += 1
-
-    async def connect(_: object) -> Connection:
-        return Connection()
-
-    monkeypatch.setattr(store, "_connect", connect)
-    changes: Any = [("first", []), ("second", []), ("third", [])]
-    await store.write(changes)
-    assert (made, closed) == (["first", "second", "second", "third"], 2)
-    assert len(changes) == 3
+    monkeypatch.setattr(PostgresqlWriter, "write", write)
+    store = Store.open("postgresql://nobody@127.0.0.1:1/none")
+    await store.write([added("a")])
+    assert made == [[added("a")]] * 2
     await store.close()
 
 
@@ -274,7 +265,7 @@ async def test_no_value_is_in_the_words_of_a_failure(store: Store) -> None:
 async def test_a_closed_store_has_no_file_open(tmp_path: Path) -> None:
     store = Store.open(f"sqlite:///{tmp_path}/store.sqlite3")
     await upgrade(store)
-    await store.write([(insert(applications), named("a"))])
+    await store.write([added("a")])
     await store.check()
 
     def is_open() -> bool:
