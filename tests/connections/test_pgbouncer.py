@@ -79,5 +79,5 @@ async def test_after_a_crash_behind_a_pooler_nothing_else_is_lost(
             await customer.change_account(mint_interval_seconds=0)
             if step == "request sent":
                 customer.token_fault(delay_seconds=5, when="after")
-            await check_after_crash(customer, step)
+            await check_after_crash(customer, step, tmp_path)
         await store.close()

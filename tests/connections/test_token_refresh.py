@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -59,10 +60,12 @@ async def test_two_workers_mint_once(customer: OutreachCustomer) -> None:
     assert customer.token_requests == 1
 
 
-async def test_processes_mint_once(customer: OutreachCustomer) -> None:
+async def test_processes_mint_once(customer: OutreachCustomer, tmp_path: Path) -> None:
     await customer.connect(ends_in=-1)
-    processes = [await customer.start_process(calls=100) for _ in range(4)]
-    outputs = [json.loads((await process.communicate())[0].splitlines()[-1]) for process in processes]
+    files = [tmp_path / f"{number}.output" for number in range(4)]
+    processes = [customer.start_process(file, calls=100) for file in files]
+    assert [await process.wait() for process in processes] == [0] * 4
+    outputs = [json.loads(file.read_text().splitlines()[-1]) for file in files]
     assert len({tuple(output) for output in outputs}) == 1
     assert len(outputs[0]) == 1
     assert "ERROR" not in outputs[0][0]
@@ -228,7 +231,7 @@ async def test_a_connection_deleted_meanwhile_stays_deleted(customer: OutreachCu
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("answers_late", [False, pytest.param(True, marks=pytest.mark.slow)])
 async def test_after_a_crash_a_connection_works_or_says_why_not(
-    customer: OutreachCustomer, step: str, *, answers_late: bool
+    customer: OutreachCustomer, step: str, tmp_path: Path, *, answers_late: bool
 ) -> None:
     await customer.connect(ends_in=-1)
     await customer.change_account(mint_interval_seconds=0)
@@ -237,7 +240,7 @@ async def test_after_a_crash_a_connection_works_or_says_why_not(
         customer.token_fault(delay_seconds=5, when="after")
     elif answers_late:
         customer.token_fault(delay_seconds=0.2, when="after")
-    await check_after_crash(customer, step)
+    await check_after_crash(customer, step, tmp_path)
 
 
 async def test_the_lease_of_a_crashed_process_ends_by_itself(

@@ -239,7 +239,7 @@ async def test_workers_do_not_outlive_their_supervisor(tmp_path: Path) -> None:
         server_process(tmp_path, deployment.environment) as server,
     ):
         workers = child_processes(server.process.pid)
-        server.process.kill()
+        server.process.send_signal(signal.SIGKILL)
         await server.process.wait()
         await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), seconds=20)
 

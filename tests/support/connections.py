@@ -1,11 +1,12 @@
 """A store with one Outreach connection, in front of the sandbox's token endpoint."""
 
-import asyncio
 import json
-import sys
+import os
+import signal
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,8 +32,8 @@ from service.domain.step import Caller, Provider
 from service.providers.outreach import Outreach
 from service.upstream.http import HttpClient
 from service.upstream.oauth import TokenRefresher
+from tests.support.forked import ForkedProcess
 from tests.support.plain_client import plain_client
-from tests.support.processes import ROOT
 from tests.support.service import outreach_grant
 from tests.support.waiting import until
 
@@ -181,22 +182,15 @@ class OutreachCustomer:
             )
         return response.status_code == 200
 
-    async def start_process(self, **options: Any) -> asyncio.subprocess.Process:
-        """Starts a process that finds the connection; see `tests.connections.refresh_process`."""
+    def start_process(self, output: Path, **options: Any) -> ForkedProcess:
+        """Starts a process that finds the connection, and writes to a file; see `tests.connections.refresh_process`."""
         given = {
             "database_url": self.database_url,
             "outreach_url": self.sandbox.outreach_url,
             "keys": self.keys,
             "application_id": self.application_id,
         } | options
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "tests.connections.refresh_process",
-            json.dumps(given),
-            cwd=ROOT,
-            stdout=asyncio.subprocess.PIPE,
-        )
+        return ForkedProcess("tests.connections.refresh_process", [json.dumps(given)], os.environ, output)
 
 
 @asynccontextmanager
@@ -217,17 +211,16 @@ def access_token(connection: Connection) -> str:
     return connection.credentials.access_token.reveal()
 
 
-async def check_after_crash(customer: OutreachCustomer, step: str) -> None:
+async def check_after_crash(customer: OutreachCustomer, step: str, folder: Path) -> None:
     """Kills a process at a step of a renewal: whoever comes next gets a good token, or hears that the customer has to connect.
 
     The token endpoint takes each refresh token once. So what was minted and not stored is lost, and nothing else.
     """
-    process = await customer.start_process(crash_at=step)
+    process = customer.start_process(folder / "output", crash_at=step)
     if step == "request sent":
         await until(lambda: customer.token_requests, seconds=30)
-        process.kill()
-    await process.communicate()
-    assert process.returncode == -9
+        process.send_signal(signal.SIGKILL)
+    assert await process.wait() == -9
     # The crashed process's lease ends by itself after half a minute; the test does not wait that long.
     await customer.set_columns(lease_until=None)
     if step in {"request sent", "token minted", "before commit"}:

@@ -15,8 +15,9 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-ROOT = Path(__file__).parents[2]
+from tests.support.forked import ForkedProcess
 
+ROOT = Path(__file__).parents[2]
 
 # The system gives other ports to those who ask for any: nobody else takes one of these before the server listens there.
 _PORTS = range(10000, 32768)
@@ -39,7 +40,7 @@ class ServerProcess:
         log: The file with what it wrote.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, address: str, log: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process | ForkedProcess, address: str, log: Path) -> None:
         self.process = process
         self.address = address
         self.log = log
@@ -74,7 +75,7 @@ async def server_process(
         folder: Where its log goes.
         environment: Its settings.
         wait: Return only when it says SERVING.
-        options: What else the process is started with.
+        options: What else the process is started with; with any, it is started from nothing.
     """
     given = {
         "SEQSTEP_GRPC_ADDRESS": f"127.0.0.1:{free_port()}",
@@ -83,10 +84,19 @@ async def server_process(
     } | environment
     log = folder / f"serve-{given['SEQSTEP_GRPC_ADDRESS'].rpartition(':')[2]}.log"
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SEQSTEP_")}
-    with log.open("ab") as out:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "service.cli", "serve", env=clean | given, cwd=ROOT, stdout=out, stderr=out, **options
-        )
+    process: asyncio.subprocess.Process | ForkedProcess
+    if options:
+        with log.open("ab") as out:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "service.cli", "serve"),
+                env=clean | given,
+                cwd=ROOT,
+                stdout=out,
+                stderr=out,
+                **options,
+            )
+    else:
+        process = ForkedProcess("service.cli", ["serve"], clean | given, log)
     running = ServerProcess(process, given["SEQSTEP_GRPC_ADDRESS"], log)
     try:
         if wait:
