@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import asyncpg
 import pytest
+from sqlalchemy import event
 
 from service.connections import Store
 from service.connections.migrations.upgrade import upgrade
 
 _numbers = itertools.count(1)
 _migrated: list[bytes] = []
+_statements: list[str] = []
 _emptied: list[str] = []
 _EMPTY: Final = """
 \\set ON_ERROR_STOP on
@@ -45,19 +48,49 @@ def postgresql_server() -> Iterator[Any]:
 
 
 async def make_tables(url: str) -> None:
-    """Makes the tables of an empty database. For SQLite the migrations run once in a process, and what they make is copied."""
+    """Makes the tables of an empty database. The migrations run once in a process, and what they make is copied."""
+    if not url.startswith("sqlite:"):
+        await _make_postgresql_tables(url)
+        return
     path = Path(url.removeprefix("sqlite:///"))
-    is_sqlite = url.startswith("sqlite:")
-    if is_sqlite and _migrated:
+    if _migrated:
         path.write_bytes(_migrated[0])  # noqa: ASYNC240  # a small file
         return
+    await _migrate(url)
+    _migrated.append(path.read_bytes())  # noqa: ASYNC240
+
+
+async def _migrate(url: str, statements: list[str] | None = None) -> None:
+    """Runs the migrations, and adds to a list what they execute; what has parameters only looks."""
     store = Store.open(url)
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statements is not None and not parameters:
+            statements.append(statement)
+
+    for engine in store.engines:
+        event.listen(engine, "after_cursor_execute", note)
     try:
         await upgrade(store)
     finally:
         await store.close()
-    if is_sqlite:
-        _migrated.append(path.read_bytes())  # noqa: ASYNC240
+
+
+async def _make_postgresql_tables(url: str) -> None:
+    """Executes what the migrations execute in an empty database, all at once; Alembic takes ten times as long."""
+    if "pgbouncer=" in url:
+        # A parameter of ours, which the driver does not know.
+        await _migrate(url)
+        return
+    if not _statements:
+        await _migrate(url, _statements)
+        return
+    connection = await asyncpg.connect(url)
+    try:
+        async with connection.transaction():
+            await connection.execute(";\n".join(_statements))
+    finally:
+        await connection.close()
 
 
 def new_postgresql(server: Any) -> str:
