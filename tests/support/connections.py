@@ -32,6 +32,7 @@ from service.domain.step import Caller, Provider
 from service.providers.outreach import Outreach
 from service.upstream.http import HttpClient
 from service.upstream.oauth import TokenRefresher
+from tests.support.certificates import one_authority
 from tests.support.forked import ForkedProcess
 from tests.support.plain_client import plain_client
 from tests.support.service import outreach_grant
@@ -196,7 +197,8 @@ class OutreachCustomer:
 @asynccontextmanager
 async def outreach_customer(database_url: str, store: Store, caller: Caller) -> AsyncIterator[OutreachCustomer]:
     """A customer in front of a sandbox that runs until the end of the block."""
-    http = HttpClient()
+    with one_authority():
+        http = HttpClient()
     async with running_sandbox() as sandbox:
         endpoint = TokenRefresher(Outreach.provider, Outreach(sandbox.outreach_url).token_url, http)
         customer = OutreachCustomer(database_url, store, caller, sandbox, {Provider("outreach"): endpoint})

@@ -4,12 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-from unittest import mock
+from typing import Any
 
 import grpc
 import pytest
-import trustme
 from engagement.v1 import sequence_step_service_pb2 as pb
 from engagement.v1 import sequence_step_service_pb2_grpc
 from google.protobuf import json_format
@@ -24,14 +22,11 @@ from service.connections.encryption import generate_key
 from service.domain.credentials import ApiKeyCredentials, Credentials, OAuthCredentials, Secret
 from service.domain.step import Provider
 from service.settings import Settings
-from service.upstream import http
+from tests.support.certificates import one_authority
 from tests.support.databases import make_tables
 from tests.support.plain_client import plain_client
 
 CUSTOMER = "acme"
-
-# The sandbox speaks plain HTTP. To read the system's hundred takes a fifth of the start of a service, and of a first call.
-_AUTHORITIES: Final = trustme.CA().cert_pem.bytes()
 
 
 def outreach_grant(access_token: str = seed.OUTREACH_ACCESS_TOKEN, **more: Any) -> OAuthCredentials:
@@ -262,7 +257,7 @@ async def running_service(folder: Path, **more: Any) -> AsyncIterator[RunningSer
         store = Store.open(url)
         key = await Applications(store, 0).create("billing")
         async with AsyncExitStack() as stack:
-            with mock.patch.object(http, "system_authorities", return_value=_AUTHORITIES):
+            with one_authority():
                 running = await stack.enter_async_context(app.running(settings))
             service = RunningService(sandbox, running, store, settings, key)
             await service.connect(CUSTOMER, Provider("apollo"), ApiKeyCredentials(Secret(seed.APOLLO_MASTER_KEY)))
