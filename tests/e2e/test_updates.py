@@ -422,22 +422,21 @@ HOSTILE = [
 
 
 @both
-@pytest.mark.parametrize("hostile", HOSTILE)
-async def test_an_id_is_one_segment_and_nothing_more(service: RunningService, at: Steps, hostile: str) -> None:
-    for sequence, sequence_step_id, name in (
-        (hostile, at.plain[0], "sequence_id"),
-        (at.active, hostile, "sequence_step_id"),
-    ):
-        answer = await service.update(at.provider, sequence, sequence_step_id, body=BODY)
-        assert answer.code is grpc.StatusCode.INVALID_ARGUMENT
-        assert set(answer.violations) == {name}
+async def test_an_id_is_one_segment_and_nothing_more(service: RunningService, at: Steps) -> None:
+    for hostile in HOSTILE:
+        for sequence, sequence_step_id, name in (
+            (hostile, at.plain[0], "sequence_id"),
+            (at.active, hostile, "sequence_step_id"),
+        ):
+            answer = await service.update(at.provider, sequence, sequence_step_id, body=BODY)
+            assert answer.code is grpc.StatusCode.INVALID_ARGUMENT, hostile
+            assert set(answer.violations) == {name}, hostile
     assert service.provider_calls() == []
 
 
 @both
-@pytest.mark.parametrize(
-    ("record", "name"),
-    [
+async def test_a_record_that_breaks_a_rule_is_refused(service: RunningService, at: Steps) -> None:
+    records: list[tuple[dict[str, Any], str]] = [
         ({"subject": "a\nb"}, "record.template.subject"),
         ({"subject": "x" * 999}, "record.template.subject"),
         ({"body": "x" * (5 * 1024 * 1024 + 1)}, "record.template.body"),
@@ -445,14 +444,11 @@ async def test_an_id_is_one_segment_and_nothing_more(service: RunningService, at
         ({"custom_fields": {"type": "call"}}, "record.custom_fields.type"),
         ({"custom_fields": {"x": "y" * 70_000}}, "record.custom_fields"),
         ({"custom_fields": {"": 1}}, "record.custom_fields."),
-    ],
-)
-async def test_a_record_that_breaks_a_rule_is_refused(
-    service: RunningService, at: Steps, record: Any, name: str
-) -> None:
-    answer = await service.update(at.provider, at.active, at.plain[0], **record)
-    assert answer.code is grpc.StatusCode.INVALID_ARGUMENT
-    assert set(answer.violations) == {name}
+    ]
+    for record, name in records:
+        answer = await service.update(at.provider, at.active, at.plain[0], **record)
+        assert answer.code is grpc.StatusCode.INVALID_ARGUMENT, name
+        assert set(answer.violations) == {name}
     assert service.provider_calls() == []
 
 
