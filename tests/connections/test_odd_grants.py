@@ -10,6 +10,7 @@ from service.domain.credentials import Secret
 from service.domain.deadline import Deadline
 from service.domain.errors import ErrorCode
 from tests.support.connections import OutreachCustomer, access_token
+from tests.support.databases import SQLITE_ONLY
 
 ODD_ANSWERS: list[dict[str, Any]] = [
     {"members": {"expires_in": "7200"}},
@@ -28,6 +29,7 @@ ODD_ANSWERS: list[dict[str, Any]] = [
 ]
 
 
+@SQLITE_ONLY
 @pytest.mark.parametrize("fault", ODD_ANSWERS, ids=map(ascii, ODD_ANSWERS))
 async def test_tokens_of_an_odd_answer_are_kept(customer: OutreachCustomer, fault: dict[str, Any]) -> None:
     await customer.connect(ends_in=-1)

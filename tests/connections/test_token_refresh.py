@@ -21,6 +21,7 @@ from service.domain.step import Provider
 from service.tasks import LAST_RENEWAL_SECONDS
 from tests.connections.refresh_process import STEPS
 from tests.support.connections import OutreachCustomer, access_token, check_after_crash
+from tests.support.databases import SQLITE_ONLY
 from tests.support.waiting import until
 
 
@@ -97,6 +98,7 @@ FAULTS: list[tuple[dict[str, Any], ErrorCode]] = [
 ]
 
 
+@SQLITE_ONLY
 @pytest.mark.parametrize(("fault", "code"), FAULTS, ids=[str(fault) for fault, _ in FAULTS])
 async def test_a_passing_failure_is_typed_and_marks_nothing(
     customer: OutreachCustomer, fault: dict[str, Any], code: ErrorCode

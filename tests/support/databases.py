@@ -14,6 +14,9 @@ from sqlalchemy import event
 from service.connections import Store
 from service.connections.migrations.upgrade import upgrade
 
+SQLITE_ONLY: Final = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""For tests of what a provider answers, where the database gets the same from each row, and from tests that use both."""
+
 _numbers = itertools.count(1)
 _migrated: list[bytes] = []
 _statements: list[str] = []
