@@ -34,8 +34,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
 
+from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.commands.init import init
-from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator
 from cosmic_ray.tools.filters.git import GitFilter
 from cosmic_ray.work_db import WorkDB
@@ -170,17 +170,55 @@ def database(modules: Sequence[Path], folder: Path) -> WorkDB:
     return opened
 
 
+@cache
+def _tree(module: Path) -> tuple[Any, Sequence[Any]]:
+    """The tree of a module, and all its nodes in the order in which cosmic-ray visits them."""
+    tree = get_ast(_source(module))
+    return tree, list(ast_nodes(tree))
+
+
+@cache
+def _places(module: Path, operator: str) -> Sequence[tuple[Any, int]]:
+    """The nodes that an operator of cosmic-ray without arguments can change, each with the number of the change to it."""
+    _, nodes = _tree(module)
+    positions = get_operator(operator)().mutation_positions
+    return [(node, index) for node in nodes for index, _ in enumerate(positions(node))]
+
+
+def _mutated(mutation: MutationSpec) -> str:
+    """The code of a module with a change. Its tree is changed and put back, since to make one takes far longer."""
+    (tree, _), (node, index) = (
+        _tree(mutation.module_path),
+        _places(mutation.module_path, mutation.operator_name)[mutation.occurrence],
+    )
+    names = ("children", "value", "prefix", "parent")
+    before = [(each, {name: getattr(each, name) for name in names if hasattr(each, name)}) for each in ast_nodes(node)]
+    for each, kept in before:
+        if "children" in kept:
+            each.children = list(kept["children"])
+    siblings = node.parent.children
+    try:
+        changed = get_operator(mutation.operator_name)().mutate(node, index)
+        node.parent.children = [changed if each is node else each for each in siblings if each is not node or changed]
+        return str(tree.get_code())
+    finally:
+        node.parent.children = siblings
+        for each, kept in before:
+            for name, value in kept.items():
+                setattr(each, name, value)
+
+
 def mutant_of(item: WorkItem) -> Mutant | None:
     """The mutant, if it can be compiled, and to something else. It takes long, so that only those that are tested are made."""
     [mutation] = item.mutations
     module = mutation.module_path
     source = _source(module)
     try:
-        code = mutate_code(source, get_operator(mutation.operator_name)(**mutation.operator_args), mutation.occurrence)
-        compiled = pairs(source, code or source, str(module))
+        code = _mutated(mutation)
+        compiled = pairs(source, code, str(module))
     except (AttributeError, SyntaxError):  # the former for `except a.B`, which cosmic-ray cannot change
         return None
-    if code is None or code == source:
+    if code == source:
         return None
     differ = [was for was, now in compiled if own(was) != own(now)] if compiled is not None else None
     if differ == []:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from cosmic_ray import work_item
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator
 from rich.console import Console
 
 from tools import mutation
@@ -108,6 +110,16 @@ def test_mutants_change_one_line_of_a_module(tmp_path: Path) -> None:
     assert {each.before for each in found} <= {line.strip() for line in source}
     assert all(each.before != each.after and each.code.splitlines() != source for each in found)
     assert all(each.line in each.lines for each in found)
+
+
+def test_a_change_is_cosmic_rays_and_leaves_no_trace(tmp_path: Path) -> None:
+    source = MODULE.read_text(encoding="utf-8")
+    found = work([MODULE], None, tmp_path)
+    for item in found[::12]:
+        [change] = item.mutations
+        expected = mutate_code(source, get_operator(change.operator_name)(), change.occurrence)
+        assert mutation._mutated(change) == expected != source
+    assert mutation._tree(MODULE)[0].get_code() == source
 
 
 def test_what_is_no_behaviour_is_not_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
