@@ -75,8 +75,8 @@ def certificate_names(certificate: bytes) -> tuple[str, ...]:
         if found:
             names = [_alternative(name) for extension in found for name in extension.value]
         else:
-            common = parsed.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-            names = [_dns(str(common[0].value)) or _common(str(common[0].value))] if len(common) == 1 else []
+            common = [str(each.value) for each in parsed.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+            names = [_dns(each) or _common(each) for each in common] if len(common) == 1 else []
     except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         return ()
     return tuple(dict.fromkeys(name for name in names if name))

@@ -282,7 +282,7 @@ def invalid(violations: Sequence[Violation], code: ErrorCode = ErrorCode.VALIDAT
     """
     named = violations[:MAX_VIOLATIONS]
     detail = "; ".join(f"{violation.field}: {violation.description}" for violation in named)
-    if len(violations) > len(named):
+    if len(violations) > MAX_VIOLATIONS:
         detail += f"; only the first {MAX_VIOLATIONS} are named."
     return CallRefused(Problem(code, detail), named)
 

@@ -42,9 +42,9 @@ class StepContent(msgspec.Struct, frozen=True):
     def with_values(self, texts: Mapping[str, JsonValue], fields: Mapping[str, JsonValue]) -> Self:
         """The content after values were written, by their names in the contract; what an etag does not cover is passed over."""
         present_texts, present_fields = self.texts, self.fields
-        if texts and present_texts is not None:
+        if present_texts is not None:
             present_texts = {**present_texts, **texts}
-        if fields and present_fields is not None:
+        if present_fields is not None:
             present_fields = {
                 name: fields.get(f"{CUSTOM_FIELDS}.{name}", value) for name, value in present_fields.items()
             }

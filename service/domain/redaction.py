@@ -137,16 +137,21 @@ def _unescaped(text: bytes) -> bytes:
 
 def _value(match: re.Match[bytes]) -> bytes:
     """What an escape stands for, in UTF-8."""
-    kind, text = match.lastgroup, match[match.lastgroup or 0]
-    if kind in ("percent", "hex", "octal"):
-        return bytes([int(text, 8 if kind == "octal" else 16)])
-    if kind in ("unit", "point"):
-        return chr(int(text, 16)).encode("utf-8", "surrogatepass")
-    if kind == "low":
-        return bytes.fromhex((match["high"] + text).decode()).decode("utf-16-be").encode()
-    if kind == "entity":
-        return html.unescape(text.decode()).encode("utf-8", "surrogatepass")
-    return text if kind == "itself" else b""
+    kind = str(match.lastgroup)
+    text = match[kind]
+    match kind:
+        case "percent" | "hex" | "octal":
+            return bytes([int(text, 8 if kind == "octal" else 16)])
+        case "unit" | "point":
+            return chr(int(text, 16)).encode("utf-8", "surrogatepass")
+        case "low":
+            return bytes.fromhex((match["high"] + text).decode()).decode("utf-16-be").encode()
+        case "entity":
+            return html.unescape(text.decode()).encode("utf-8", "surrogatepass")
+        case "itself":
+            return text
+        case _:
+            return b""
 
 
 def _without(data: bytes, spans: list[tuple[int, int]], length: int) -> bytes:

@@ -74,7 +74,7 @@ def violations(update: StepUpdate) -> list[Violation]:
         )
     elif subject is not None and _CONTROL.search(subject):
         found.append(Violation(f"record.{SUBJECT}", "Must be one line without control characters."))
-    if body is not None and len(body) > MAX_BODY_BYTES // 4 and len(body.encode()) > MAX_BODY_BYTES:
+    if body is not None and len(body.encode("utf-8", "surrogatepass")) > MAX_BODY_BYTES:
         found.append(Violation(f"record.{BODY}", "Is longer than 5 MiB in UTF-8."))
     return found + custom_field_violations(update.custom_fields)
 

@@ -9,6 +9,7 @@ import httpx
 import pytest
 import trustme
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from service.api.tls import TlsFiles
 from service.domain.certificate_names import InvalidName, certificate_names, parse_name
@@ -55,6 +56,14 @@ CERTIFICATES: dict[str, tuple[Sequence[x509.GeneralName] | None, Sequence[str], 
     ),
     "no name": (None, [], []),
 }
+
+
+@pytest.mark.parametrize("name", CERTIFICATES)
+def test_a_certificate_has_these_names(authority: trustme.CA, name: str) -> None:
+    alternative, common, expected = CERTIFICATES[name]
+    pem = client_certificate(authority, alternative, *common).cert_chain_pems[0].bytes()
+    der = x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
+    assert certificate_names(pem) == certificate_names(der) == tuple(expected)
 
 
 async def test_both_servers_find_the_same_names(mutual_tls_files: TlsFiles, authority: trustme.CA) -> None:

@@ -21,6 +21,7 @@ DNS = ".".join(["a" * 63] * 4)
         ("ip:2001:DB8::1", "IP:2001:db8::1"),
         ("Billing Service", "billing service"),
         (DNS, DNS),
+        (f"{DNS}.", DNS),
         ("x " * 127 + "x", "x " * 127 + "x"),
         ("URI:a:" + "b" * 249, "URI:a:" + "b" * 249),
         ("email:a@" + "b" * 247, "email:a@" + "b" * 247),

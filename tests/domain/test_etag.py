@@ -72,3 +72,11 @@ def test_other_texts_are_none(text: str) -> None:
 def test_what_was_written_becomes_the_content() -> None:
     after = CONTENT.with_values({"template.subject": "Ho"}, {"custom_fields.note": "x", "custom_fields.unknown": 1})
     assert (after.texts, after.fields) == (texts("Ho"), {"note": "x", "wait_time": 3})
+
+
+@pytest.mark.parametrize("unread", [{"texts": None}, {"fields": None}])
+def test_what_was_not_read_stays_so(unread: dict[str, None]) -> None:
+    content = replace(CONTENT, **unread)
+    after = content.with_values({"template.subject": "Hi"}, {"custom_fields.wait_time": 3})
+    assert after == content
+    assert content.with_values({}, {}) == content

@@ -60,6 +60,7 @@ def grant(**members: Any) -> OAuthCredentials:
             {"access_token": "t", "expires_in": 60.0, "expires_at": 5.0},
             grant(access_token=Secret("t"), expires_at=5.0, issued_at=NOW),
         ),
+        ({"access_token": "t", "expires_in": 0.0}, grant(access_token=Secret("t"), expires_at=NOW, issued_at=NOW)),
         ({"access_token": "t", "expires_at": 0.0}, grant(access_token=Secret("t"), expires_at=0.0)),
         (
             {"access_token": "t", "expires_at": 253_402_300_799.0},
@@ -112,3 +113,13 @@ def test_a_member_that_is_not_known_is_refused() -> None:
 
 def test_no_secret_is_shown() -> None:
     assert "m4rk3d" not in repr(GivenCredentials(api_key="m4rk3d", client_secret="m4rk3d"))
+
+
+@pytest.mark.parametrize(("length", "is_taken"), [(2048, True), (2049, False)])
+def test_a_scope_has_2048_characters(length: int, *, is_taken: bool) -> None:
+    given = GivenCredentials(access_token="t", scope="s" * length)
+    if is_taken:
+        assert credentials_of(Provider("apollo"), BOTH, given) == grant(access_token=Secret("t"), scope="s" * length)
+        return
+    with pytest.raises(InvalidCredentials, match="longer than 2048 characters"):
+        credentials_of(Provider("apollo"), BOTH, given)

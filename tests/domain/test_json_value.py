@@ -47,6 +47,7 @@ def test_long_keys_and_long_paths_are_cut() -> None:
         ({"a": 1, "b": [2]}, {"b": [2], "a": 1}, True),
         ({"a": 1}, {"b": 1}, False),
         ({"a": 1, "b": 2}, {"a": 1, "b": 3}, False),
+        ({"a": 1}, {"a": 1, "b": None}, False),
         ({"a": 1}, [1], False),
         ([], {}, False),
         (None, 0, False),

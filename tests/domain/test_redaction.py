@@ -39,6 +39,7 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
     "percent with slashes kept": quote,
     "percent for all": percent,
     "percent twice": lambda s: quote(quote(s, safe=""), safe=""),
+    "percent three times": lambda s: quote(quote(quote(s, safe=""), safe=""), safe=""),
     "form": quote_plus,
     "JSON": lambda s: json.dumps(s)[1:-1],
     "JSON with its slashes escaped": lambda s: json.dumps(s)[1:-1].replace("/", "\\/"),
@@ -61,6 +62,9 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
     "base64url of id:secret": lambda s: basic(s, base64.urlsafe_b64encode),
     "base64 of id:secret, percent-encoded": lambda s: basic(quote_plus(s)),
     "base64 of JSON": lambda s: base64.b64encode(json.dumps({"token": s}).encode()).decode(),
+    "base64 of a line with a part of JSON": lambda s: base64.b64encode(
+        f"token={json.dumps(s)[1:-1]};".encode()
+    ).decode(),
     "base64 in JSON, wrapped": lambda s: json.dumps("\n".join(textwrap.wrap(basic(s), 16)))[1:-1],
     "base64, wrapped": lambda s: "\r\n ".join(textwrap.wrap(basic(s), 16)),
     "base64 in a URL": lambda s: quote(basic(s), safe=""),
@@ -90,6 +94,27 @@ def test_a_secret_across_the_end_is_left_out_whole(name: str) -> None:
     for cut in range(1, 40, 3):
         shown = redact_bytes(data, [Secret(secret)], len(before) + min(cut, len(encoded)))
         assert shown == before + REDACTED.encode(), cut
+
+
+@pytest.mark.parametrize("around", ["", "x", "xy"])
+def test_a_secret_is_found_at_both_ends(around: str) -> None:
+    assert redact(f"m4rk3d{around}m4rk3d", [Secret("m4rk3d")]) == f"{REDACTED}{around}{REDACTED}"
+
+
+def test_what_stands_in_many_texts_by_chance_is_not_looked_for_in_base64() -> None:
+    assert redact(base64.b64encode(b"m4rk").decode(), [Secret("m4rk")]) == REDACTED
+    assert redact(base64.b64encode(b"abc").decode(), [Secret("abc")]) == "YWJj"
+
+
+def test_a_secret_behind_the_end_is_not_mentioned() -> None:
+    assert redact_bytes(b"the key m4rk3d", [Secret("m4rk3d")], len("the key ")) == b"the key "
+
+
+def test_a_long_escape_across_the_end_is_left_out_whole() -> None:
+    """As far behind the end as a secret can reach that was escaped again and again, also where the end is as far away."""
+    encoded = json.dumps(json.dumps(ENCODINGS[r"\u"]("m4rk3dkey"))[1:-1])[1:-1].encode()
+    before = b"x" * (36 * len("m4rk3dkey") - 1)
+    assert redact_bytes(before + encoded, [Secret("m4rk3dkey")], len(before) + 1) == before + REDACTED.encode()
 
 
 def test_many_secrets_do_not_bring_up_what_is_behind_the_end() -> None:
