@@ -215,7 +215,7 @@ class Apollo:
         fault = json_members(response)
         if good_status:
             # Beside anything else it is the reader of the record that weighs it: the write may have been carried out.
-            if failure_member(fault) is None or not fault.keys() <= _REFUSAL_MEMBERS:
+            if failure_member(fault) is None or fault.keys() - _REFUSAL_MEMBERS:
                 return None
             return response_failure([_problem(request, response, fault, connection)], response, refused=True)
         if not _is_own(response, fault):
@@ -263,7 +263,7 @@ def decide(update: StepUpdate, response: ProviderResponse) -> Plan:
         writes.append(write)
         warnings += notes
         if sharing:
-            write_warnings.insert(0, shared_template(template_id, sharing))
+            write_warnings = [shared_template(template_id, sharing), *write_warnings]
     if update.custom_fields and (fields := custom_fields(update, step)):
         writes.append(_step_write(update.sequence_step_id.lower(), fields, step))
     content = StepContent(template_id, texts, {name: step.get(name) for name in _COVERED_FIELDS})
@@ -410,7 +410,7 @@ def _plan_template(
         archived=record.get("archived") is True,
     )
     users = [each for each in all_touches if _same_id(each.get("emailer_template_id"), template_id)]
-    other_users = {_text(each.get("emailer_step_id")).lower() for each in users} - {update.sequence_step_id.lower()}
+    other_users = {_text(each.get("emailer_step_id")).lower() for each in users if each not in touches}
     if update.refuse_shared and not all(map(_is_id, other_users)):
         raise NotShown(update, "which steps use the template")
     # In the order of the steps; those that are not shown themselves come last.
@@ -450,14 +450,12 @@ def _flag(value: JsonValue) -> bool | None:
 
 def _same_id(value: JsonValue, wanted: JsonValue) -> bool:
     """Whether two ids are the same; Apollo's are in lower case, and callers may write them in upper case."""
-    if value == wanted:
-        return isinstance(value, str)
     return isinstance(value, str) and isinstance(wanted, str) and value.lower() == wanted.lower()
 
 
 def _is_another(value: JsonValue, wanted: str) -> bool:
     """Whether a member names another record; one that is null, or no id at all, names none."""
-    return isinstance(value, str) and _ID.fullmatch(value) is not None and not _same_id(value, wanted)
+    return _is_id(value) and not _same_id(value, wanted)
 
 
 def _text(value: JsonValue) -> str:

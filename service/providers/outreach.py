@@ -355,7 +355,7 @@ class Outreach:
         if left is None:
             return ()
         # When it ends is only of interest when nothing is left.
-        ends_in = retry_after(response.headers, "x-ratelimit-reset", now=time.time()) if left == 0 else None
+        ends_in = retry_after(response.headers, "x-ratelimit-reset", now=time.time()) if not left else None
         return (RateWindow("hourly", left, 3600.0, ends_in),)
 
 
@@ -575,7 +575,7 @@ def _attributes(resource: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
 def _id(value: JsonValue) -> int | None:
     """An id as the integer that it is (documented); JSON:API's own ids are strings, so one in a string does too."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return int(value) if value == value // 1 else None
+        return None if value % 1 else int(value)
     return int(value) if isinstance(value, str) and _ID.fullmatch(value) else None
 
 

@@ -60,7 +60,7 @@ def code_of(status: int) -> ErrorCode:
     code = _CODES.get(status)
     if code is not None:
         return code
-    return ErrorCode.REMOTE_PROVIDER_ERROR if 400 <= status < 500 else ErrorCode.BAD_GATEWAY_ERROR
+    return ErrorCode.REMOTE_PROVIDER_ERROR if status // 100 == 4 else ErrorCode.BAD_GATEWAY_ERROR
 
 
 def decode_object(
@@ -251,7 +251,7 @@ def failure_in_between(provider: Provider, request: ProviderRequest, response: P
     # Without secrets before it is taken apart: a server may repeat anything anywhere.
     kind = redact(response.headers.get("content-type", ""), response).partition(";")[0].strip() or "no content type"
     waits = response.status in (429, 503)
-    code = code_of(response.status) if response.status >= 500 or response.status == 429 else ErrorCode.BAD_GATEWAY_ERROR
+    code = code_of(response.status) if response.status in (429, 503, 504) else ErrorCode.BAD_GATEWAY_ERROR
     problem = Problem(
         code,
         f"The request to {provider.title} ({request.endpoint}) was answered {response.status} with {kind[:100]} that is not "
@@ -261,7 +261,7 @@ def failure_in_between(provider: Provider, request: ProviderRequest, response: P
         cause=cause(response),
         retry_after=retry_after(response.headers, "retry-after", now=time.time()) if waits else None,
     )
-    is_turned_away = response.status < 300 or (400 <= response.status < 500 and response.status != 429)
+    is_turned_away = response.status // 100 in (2, 4) and response.status != 429
     may_pass = rule_of(response.status).may_pass or is_turned_away
     return ResponseFailure((problem,), by_provider=False, refused=False, may_pass=may_pass)
 

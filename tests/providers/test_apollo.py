@@ -8,13 +8,14 @@ import pytest
 from service.domain.credentials import ApiKeyCredentials, Connection, Secret
 from service.domain.errors import ErrorCode, Outcome, Problem, UpdateFailed
 from service.domain.sequence import ShownSequence, StepQuery
-from service.domain.step import FieldChange, Provider, StepUpdate, WarningType
+from service.domain.step import FieldChange, Provider, StepRef, StepUpdate, WarningType
 from service.providers.adapter import Plan, ProviderRequest, ProviderResponse, RateWindow, ResponseFailure
 from service.providers.apollo import Apollo, decide, show
 from tests.support.apollo import OTHER, SEQUENCE, STEP, TEMPLATE, answer, template, touch, update
 
 ADAPTER = Apollo("https://api.apollo.example/api/v1", "https://app.apollo.example/oauth/token")
 CONNECTION = Connection(1, 1, "acme", Provider("apollo"), ApiKeyCredentials(Secret("k-secret")))
+OTHER_TEMPLATE = "5f0000000000000000000399"
 REQUEST = ProviderRequest("PUT", "/emailer_templates/1", "emailer_templates/update", "a master API key")
 
 
@@ -168,6 +169,73 @@ def test_steps_that_share_the_template_are_named() -> None:
     assert STEP not in warning.detail
 
 
+def test_steps_that_share_the_template_come_in_their_order() -> None:
+    ids = [f"5f00000000000000000001{number:02}" for number in (9, 8, 7, 6, 5)]
+    steps = [{"id": each.upper(), "type": "auto_email"} for each in (ids[1], STEP, ids[0])]
+    touches = [touch(), *(touch(each, each) for each in reversed(ids)), touch("again", step=ids[0]), touch("none", "x")]
+    made = plan(answer(emailer_steps=steps, emailer_touches=touches), update(body="x"))
+    # What is not shown itself comes last.
+    assert made.sharing == (ids[1], ids[0], *sorted(ids[2:]))
+
+
+@pytest.mark.parametrize(("user", "is_shown"), [("x", False), (None, False), (OTHER, True), (STEP.upper(), True)])
+def test_to_leave_a_shared_template_all_its_users_have_to_be_shown(user: Any, *, is_shown: bool) -> None:
+    stored = answer(emailer_touches=[touch(), touch("t2", user)])
+    assert plan(stored, update(body="x")).writes
+    if is_shown:
+        assert plan(stored, update(body="x", refuse_shared=True)).sharing == ((OTHER,) if user == OTHER else ())
+    else:
+        problem = refusal(stored, update(body="x", refuse_shared=True))
+        assert (problem.code, "which steps use the template" in problem.detail) == (ErrorCode.BAD_GATEWAY_ERROR, True)
+
+
+def test_variants_that_use_one_template_change_together() -> None:
+    stored = answer(emailer_touches=[touch("t1"), touch("t2"), touch("t3", template=OTHER_TEMPLATE)])
+    [warning] = plan(stored, update(body="x")).warnings
+    assert "1 other variant uses the same template" in warning.detail
+    assert "1 with another template stays" in warning.detail
+
+
+@pytest.mark.parametrize(
+    ("statuses", "chosen"),
+    [(["approved", "no", "approved"], "t2"), (["approved", "no", "no"], "t1"), (["no", "approved", "no"], "t1")],
+)
+def test_of_the_variants_with_a_named_template_the_first_live_one_is_changed(statuses: list[str], chosen: str) -> None:
+    templates = [OTHER_TEMPLATE, TEMPLATE, TEMPLATE]
+    touches = [touch(f"t{n}", template=templates[n], status=status) for n, status in enumerate(statuses)]
+    made = plan(answer(emailer_touches=touches), update(body="x", variant=TEMPLATE.upper()))
+    assert made.warnings[0].facts["variant_id"] == chosen
+    assert made.content.template_id == TEMPLATE
+
+
+def test_a_variant_that_is_not_there_is_not_found() -> None:
+    stored = answer(emailer_touches=[touch(), touch("t2", template=None), touch("t3", template="x")])
+    problem = refusal(stored, update(body="x", variant=OTHER_TEMPLATE))
+    assert problem.code is ErrorCode.VARIANT_NOT_FOUND_ERROR
+    assert problem.facts["template_ids"] == TEMPLATE
+
+
+@pytest.mark.parametrize(
+    ("template_id", "says"), [(None, "has no template"), ("x/../y", "which template"), (7, "which")]
+)
+def test_a_variant_without_a_template_that_can_be_named_is_a_failure(template_id: Any, says: str) -> None:
+    problem = refusal(answer(emailer_touches=[touch(template=template_id)]), update(body="x"))
+    assert (problem.code, says in problem.detail) == (ErrorCode.BAD_GATEWAY_ERROR, True)
+
+
+def test_a_step_that_hangs_elsewhere_is_not_found() -> None:
+    steps = [{"id": STEP, "type": "auto_email", "emailer_campaign_id": OTHER}]
+    assert refusal(answer(emailer_steps=steps), update(body="x")).code is ErrorCode.NOT_FOUND_ERROR
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [("phone_call", "phone_call"), ("a b", "unknown"), (7, "unknown"), ("x" * 21, "unknown")]
+)
+def test_a_type_is_named_if_it_can_be_one(given: Any, said: str) -> None:
+    stored = answer(emailer_steps=[{"id": STEP, "type": given}], emailer_touches=[])
+    assert f"is of type {said} and has no template" in refusal(stored, update(body="x")).detail
+
+
 def test_a_sequence_that_is_on_has_a_warning() -> None:
     assert kinds(plan(answer(emailer_campaign={"active": True}), update(body="x"))) == [WarningType.SEQUENCE_ACTIVE]
 
@@ -194,6 +262,18 @@ def test_template_first_then_custom_fields() -> None:
 def test_fields_that_would_move_the_step_are_refused(key: str) -> None:
     [violation] = ADAPTER.violations(update(custom_fields={key: "x"}))
     assert violation.field == f"record.custom_fields.{key}"
+
+
+@pytest.mark.parametrize(("named", "fields"), [(TEMPLATE.upper(), []), ("x", ["variant"]), ("", [])])
+def test_a_variant_is_named_by_an_id(named: str, fields: list[str]) -> None:
+    assert [each.field for each in ADAPTER.violations(update(body="x", variant=named))] == fields
+
+
+@pytest.mark.parametrize(("etag", "fields"), [("e", ["id", "unknown", "Note"]), ("", ["id"])])
+def test_with_an_etag_only_fields_that_it_covers_are_set(etag: str, fields: list[str]) -> None:
+    wanted = update(custom_fields=dict.fromkeys(("note", "id", "unknown", "Note"), 1), etag=etag)
+    found = [each.field.removeprefix("record.custom_fields.") for each in ADAPTER.violations(wanted)]
+    assert [*dict.fromkeys(found)] == fields
 
 
 @pytest.mark.parametrize(
@@ -226,8 +306,11 @@ def test_a_good_answer_has_no_problem() -> None:
 
 
 @pytest.mark.parametrize("status", [200, 201, 299])
-def test_a_good_status_with_an_error_is_a_failure(status: int) -> None:
-    [problem] = problems(status, {"error": "Wait mode must be valid"})
+def test_a_good_status_with_an_error_is_a_refusal(status: int) -> None:
+    found = failure(status, {"error": "Wait mode must be valid", "success": False})
+    assert found is not None
+    assert (found.by_provider, found.refused) == (True, True)
+    [problem] = found.problems
     assert problem.code is ErrorCode.UNPROCESSABLE_ENTITY_ERROR
     assert "Wait mode must be valid" in problem.detail
     assert problem.cause is not None
@@ -262,6 +345,9 @@ def test_a_good_status_with_an_error_is_a_failure(status: int) -> None:
         ),
         ({"error": "We are already processing the request for your sequence"}, {}, ErrorCode.CONFLICT_ERROR, 1),
         (b"slow down", {}, ErrorCode.TOO_MANY_REQUESTS_ERROR, None),
+        ({"error": "Upgrade.", "error_details": "RATE_LIMIT"}, {}, ErrorCode.PAYMENT_REQUIRED_ERROR, None),
+        ({"error": "Upgrade.", "error_details": {"code": 7}}, {}, ErrorCode.PAYMENT_REQUIRED_ERROR, None),
+        ({"error": "Upgrade.", "error_details": {"code": "PLAN"}}, {}, ErrorCode.PAYMENT_REQUIRED_ERROR, None),
     ],
 )
 def test_the_three_kinds_of_429_are_distinguished(
@@ -325,6 +411,34 @@ def test_a_text_may_be_apollos_where_it_gives_text(status: int, *, is_apollo: bo
     assert found.by_provider is is_apollo
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "is_apollo"),
+    [
+        # JSON is JSON, whatever its type is said to be.
+        (403, b' {"error": "No."}', {}, True),
+        (422, b' {"other": "No."}', {}, False),
+        (422, b"[1]", {}, False),
+        (422, b"No.", {"content_type": "text/csv"}, False),
+        (422, b"No.", {"content_type": "video/mp4"}, False),
+        (401, b"", {"content_type": "", "www_authenticate": "Bearer"}, True),
+        (401, b"No.", {"content_type": "", "www_authenticate": "Bearer"}, False),
+        (401, b"", {"content_type": ""}, False),
+    ],
+)
+def test_an_answer_is_apollos_by_its_form(
+    status: int, body: bytes, headers: dict[str, str], *, is_apollo: bool
+) -> None:
+    found = failure(status, body, **headers)
+    assert found is not None
+    assert found.by_provider is is_apollo
+
+
+@pytest.mark.parametrize(("body", "is_page"), [(PAGE, True), (b'{"id": "x"}', False), (b"[]", False), (b"", False)])
+def test_a_page_with_a_good_status_is_not_apollos(body: bytes, *, is_page: bool) -> None:
+    found = failure(200, body, content_type="text/html")
+    assert (found is not None and not found.by_provider) is is_page
+
+
 @pytest.mark.parametrize("status", [520, 522, 526, 530])
 def test_an_edge_without_an_answer_may_pass(status: int) -> None:
     found = failure(status, b"error code: 520")
@@ -343,6 +457,8 @@ def test_permission_is_not_a_bad_key(status: int) -> None:
 @pytest.mark.parametrize(
     ("status", "code", "wait", "advice"),
     [
+        (199, ErrorCode.BAD_GATEWAY_ERROR, None, ""),
+        (300, ErrorCode.BAD_GATEWAY_ERROR, None, ""),
         (400, ErrorCode.BAD_REQUEST, None, "Correct the value and repeat the call."),
         (401, ErrorCode.UNAUTHORIZED_ERROR, None, "Set a valid Apollo API key for customer acme"),
         (402, ErrorCode.PAYMENT_REQUIRED_ERROR, None, ""),
@@ -391,16 +507,24 @@ def test_the_providers_own_words_are_said(body: Any, words: str) -> None:
     assert problem.detail == f"Apollo answered 422 to emailer_templates/update: {words}"
 
 
-@pytest.mark.parametrize("status", [400, 409, 422, 429])
+@pytest.mark.parametrize("status", [399, 400, 409, 422, 429, 499, 500])
 def test_the_lock_of_a_sequence_is_a_conflict(status: int) -> None:
-    [problem] = problems(status, {"error": "We are already processing the request for your sequence"})
+    error = {"error": "We are already processing the request for your sequence"}
+    [problem] = problems(status, error)
+    if status in (399, 500):
+        assert problem.code is ErrorCode.BAD_GATEWAY_ERROR
+        return
     assert (problem.code, problem.retry_after) == (ErrorCode.CONFLICT_ERROR, 1)
+    assert problems(status, error, retry_after="3")[0].retry_after == 3
 
 
-@pytest.mark.parametrize("wait", [1795605746, 10**400, -5, "soon", True, float("1e300")])
-def test_a_wait_from_a_body_is_bounded(wait: Any) -> None:
+@pytest.mark.parametrize(
+    ("wait", "seconds"),
+    [(1795605746, 86400), (float("1e300"), 86400), (-5, 0), (10**400, None), ("soon", None), (True, None), ([], None)],
+)
+def test_a_wait_from_a_body_is_bounded(wait: Any, seconds: float | None) -> None:
     [problem] = problems(429, {"error": "Busy", "retry_after_seconds": wait})
-    assert problem.retry_after is None or 0 <= problem.retry_after <= 86400
+    assert problem.retry_after == seconds
 
 
 @pytest.mark.parametrize(("wait", "seconds"), [(120, 120), ("120", 120), (" 7.5 ", 7.5), (1.5, 1.5), ("soon", None)])
@@ -426,15 +550,13 @@ def test_the_code_of_a_rate_limit_counts_before_the_words() -> None:
 
 
 @pytest.mark.parametrize("wrapped", [True, False])
-def test_the_state_after_a_write_is_read_from_the_response(wrapped: bool) -> None:  # noqa: FBT001
+@pytest.mark.parametrize("status", [200, 201, 203])
+def test_the_state_after_a_write_is_read_from_the_response(status: int, wrapped: bool) -> None:  # noqa: FBT001
     [write] = plan(answer(), update(subject="New", body="<b>x</b>")).writes
     record = template(subject="New", body_html="<b>y</b>")
     body = {"emailer_template": record} if wrapped else record
-    stored = write.stored(ProviderResponse(200, {}, json.dumps(body).encode()))
+    stored = write.stored(ProviderResponse(status, {}, json.dumps(body).encode()))
     assert stored == {"template.subject": "New", "template.body": "<b>y</b>"}
-
-
-OTHER_TEMPLATE = "5f0000000000000000000399"
 
 
 @pytest.mark.parametrize(
@@ -481,6 +603,16 @@ def test_an_empty_error_beside_the_record_says_nothing(empty: Any) -> None:
     assert (write.stored(given) or {})["template.body"] == "x"
 
 
+def test_a_new_field_may_be_ignored_and_a_known_one_is_shown() -> None:
+    [write] = plan(answer(), update(custom_fields={"wait_time": 7, "unknown": 1})).writes
+    assert write.stored(response(200, {"id": STEP, "wait_time": 7})) == {
+        "custom_fields.wait_time": 7,
+        "custom_fields.unknown": None,
+    }
+    with pytest.raises(UpdateFailed, match="does not show `wait_time`"):
+        write.stored(response(200, {"id": STEP, "unknown": 1}))
+
+
 def test_a_write_that_was_only_accepted_is_in_doubt() -> None:
     [write] = plan(answer(), update(body="x")).writes
     with pytest.raises(UpdateFailed) as raised:
@@ -489,6 +621,20 @@ def test_a_write_that_was_only_accepted_is_in_doubt() -> None:
 
 
 # Reading.
+
+
+@pytest.mark.parametrize(
+    ("ids", "fields"),
+    [
+        ((SEQUENCE, STEP.upper()), []),
+        ((SEQUENCE, ""), []),
+        (("", ""), []),
+        (("7", STEP), ["sequence_id"]),
+        ((SEQUENCE, STEP + "0"), ["sequence_step_id"]),
+    ],
+)
+def test_an_id_of_another_form_is_not_asked_for(ids: tuple[str, str], fields: list[str]) -> None:
+    assert [each.field for each in ADAPTER.id_violations(StepRef(ADAPTER.provider, "acme", *ids))] == fields
 
 
 def shown(stored: dict[str, Any], step: str = "") -> ShownSequence:
@@ -550,7 +696,17 @@ def test_steps_come_in_their_order_with_their_variants() -> None:
     assert found.steps[1].variants == ()
 
 
-@pytest.mark.parametrize("position", [2**31, -(2**31), 1.5, True, "1", None])
+def test_only_steps_of_the_sequence_share_a_template() -> None:
+    elsewhere = "5f0000000000000000000109"
+    touches = [touch(), touch("t2", OTHER), touch("t3", elsewhere), touch("t4", template="x"), touch("t5", "x")]
+    found = shown(answer(emailer_touches=touches)).steps
+    assert [[(each.template_id, each.sharing) for each in step.variants] for step in found] == [
+        [(TEMPLATE, (OTHER,)), ("", ())],
+        [(TEMPLATE, (STEP,))],
+    ]
+
+
+@pytest.mark.parametrize("position", [2**31, -(2**31), 1.5, -1.5, True, "1", None])
 def test_a_position_that_is_none_is_not_shown(position: object) -> None:
     [step] = shown(answer(emailer_steps=[{"id": STEP, "position": position}]), STEP).steps
     assert step.order is None
@@ -594,3 +750,10 @@ def test_a_list_with_a_step_without_an_id_is_not_shown(odd: Any) -> None:
 def test_of_a_step_that_comes_twice_the_first_is_shown() -> None:
     steps = [{"id": STEP, "position": 4}, {"id": STEP, "position": 5}]
     assert [step.order for step in shown(answer(emailer_steps=steps), STEP).steps] == [4]
+
+
+@pytest.mark.parametrize(("given", "flag"), [(True, True), (False, False), (None, None), ("yes", None), (1, None)])
+def test_whether_a_sequence_is_on_is_shown_if_it_is_said(given: Any, *, flag: bool | None) -> None:
+    found = shown(answer(emailer_campaign={"id": SEQUENCE, "active": given, "archived": given, "name": given}))
+    assert (found.is_enabled, found.is_archived) == (flag, flag)
+    assert found.name == (given if isinstance(given, str) else "")

@@ -6,11 +6,12 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
+from msgspec.structs import replace
 
 from service.domain.credentials import Connection, OAuthCredentials, Secret
 from service.domain.errors import ErrorCode, Outcome, Problem, UpdateFailed
 from service.domain.sequence import ShownSequence, StepQuery
-from service.domain.step import FieldChange, Provider, StepUpdate, WarningType
+from service.domain.step import FieldChange, Provider, StepRef, StepUpdate, WarningType
 from service.providers.adapter import Plan, ProviderRequest, ProviderResponse, RateWindow, ResponseFailure, Write
 from service.providers.outreach import Outreach, decide, show
 from tests.support.outreach import SEQUENCE, STEP, TEMPLATE, answer, sequence, step, template, update, variant
@@ -169,6 +170,13 @@ async def test_all_steps_that_use_the_template_are_counted(others: int, more: st
     assert ("more" in warning.detail) == bool(more)
 
 
+async def test_what_is_wrong_is_shown_with_the_answer_that_it_is_in() -> None:
+    outreach = Scripted(answer(included=[template(subject=4), step(), sequence()]))
+    with pytest.raises(UpdateFailed, match="`subject` of template 18 is not a text") as failure:
+        await ADAPTER.plan(update(subject="New"), outreach)
+    assert failure.value.problems[0].cause is not None
+
+
 async def test_a_collection_without_an_end_is_given_up() -> None:
     outreach = Pages([variant(n, 30 + n) for n in range(300)], page=1)
     with pytest.raises(UpdateFailed) as failure:
@@ -222,6 +230,45 @@ def test_fields_that_would_move_the_step_are_refused(key: str) -> None:
     assert [found.field for found in ADAPTER.violations(update(custom_fields={key: 1}))] == [
         f"record.custom_fields.{key}"
     ]
+
+
+@pytest.mark.parametrize(("named", "fields"), [("18", []), ("x", ["variant"]), ("", [])])
+def test_a_variant_is_named_by_an_id(named: str, fields: list[str]) -> None:
+    assert [each.field for each in ADAPTER.violations(update(body="x", variant=named))] == fields
+
+
+@pytest.mark.parametrize(("etag", "fields"), [("e", ["id", "unknown", "Order"]), ("", ["id"])])
+def test_with_an_etag_only_fields_that_it_covers_are_set(etag: str, fields: list[str]) -> None:
+    wanted = update(custom_fields=dict.fromkeys(("order", "id", "unknown", "Order"), 1), etag=etag)
+    found = [each.field.removeprefix("record.custom_fields.") for each in ADAPTER.violations(wanted)]
+    assert [*dict.fromkeys(found)] == fields
+
+
+@pytest.mark.parametrize(
+    ("enabled", "chosen"),
+    [([True, False, False, True], "4"), ([True, False, False, False], "2"), ([False, False, True, True], "3")],
+)
+def test_of_the_variants_with_a_named_template_the_first_live_one_is_changed(enabled: list[bool], chosen: str) -> None:
+    ids = [17, 18, 18, 18, 19]
+    variants = [variant(n, id, enabled=n > 4 or enabled[n - 1]) for n, id in enumerate(ids, 1)]
+    stored = answer(*variants, included=[*(template(id, bodyHtml=str(id)) for id in (17, 19, 18)), step(), sequence()])
+    made = plan(stored, update(body="x", variant="18"))
+    assert made.warnings[0].facts["variant_id"] == chosen
+    assert (made.writes[0].request.path, made.writes[0].fields[0].before) == ("/templates/18", "18")
+
+
+def test_a_variant_that_is_not_there_is_not_found() -> None:
+    problem = refusal(answer(variant(1, 17), variant(2, 19), variant(3, None)), update(body="x", variant="18"))
+    assert problem.code is ErrorCode.VARIANT_NOT_FOUND_ERROR
+    assert problem.facts["template_ids"] == "17,19"
+
+
+@pytest.mark.parametrize(("link", "says"), [(None, "has no template"), ("missing", "does not show its template")])
+def test_a_variant_without_a_template_is_a_failure(link: Any, says: str) -> None:
+    made = variant()
+    made["relationships"]["template"] = {"data": link}
+    problem = refusal(answer(made), update(body="x"))
+    assert (problem.code, says in problem.detail) == (ErrorCode.BAD_GATEWAY_ERROR, True)
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "abc", "01", "9" * 19, "١٢"])
@@ -284,6 +331,20 @@ def test_a_missing_scope_is_named() -> None:
     assert "scopes templates.write" in problem.advice
 
 
+@pytest.mark.parametrize(
+    ("status", "id", "advice"),
+    [
+        (401, "unauthorizedOauthScope", "Reconnect"),
+        (404, "unauthorizedOauthScope", "Check"),
+        (403, "a", "Ask an"),
+        (403, "z", "Ask an"),
+    ],
+)
+def test_a_scope_is_missing_only_where_it_is_said(status: int, id: str, advice: str) -> None:
+    [problem] = problems(status, {"errors": [{"id": id}]})
+    assert problem.advice.startswith(advice)
+
+
 def test_governance_is_an_administrators_business() -> None:
     [problem] = problems(403, {"errors": [{"id": "unauthorizedRequest", "detail": "Not allowed."}]})
     assert "administrator" in problem.advice
@@ -327,6 +388,8 @@ def test_the_state_after_a_write_is_read_from_the_response() -> None:
             json.dumps(each).encode()
             for each in (
                 {"data": template(99)},
+                {"data": template(1)},
+                {"data": {**template(), "type": "user"}},
                 {"data": {**template(), "type": "sequenceStep"}},
                 {"data": [template()]},
                 {"data": template(), "errors": [{"id": "validationError"}]},
@@ -361,6 +424,24 @@ def test_a_write_that_was_only_accepted_is_in_doubt(status: int, *, is_done: boo
     else:
         with pytest.raises(UpdateFailed, match="accepted and not carried out yet"):
             write.stored(response)
+
+
+def test_the_fields_of_a_step_are_needed_where_some_are_set() -> None:
+    stored = answer(included=[template(), step() | {"attributes": None}, sequence()])
+    assert plan(stored, update(body="x")).writes
+    assert "the attributes of the step" in refusal(stored, update(body="x", custom_fields={"order": 1})).detail
+
+
+def test_a_new_field_may_be_ignored_and_a_known_one_is_shown() -> None:
+    _, write = plan(answer(), update(body="x", custom_fields={"interval": 7, "unknown": 1})).writes
+
+    def stored(**attributes: Any) -> Any:
+        record = {"data": {"type": "sequenceStep", "id": STEP, "attributes": attributes}}
+        return write.stored(ProviderResponse(200, {}, json.dumps(record).encode()))
+
+    assert stored(interval=7) == {"custom_fields.interval": 7, "custom_fields.unknown": None}
+    with pytest.raises(UpdateFailed, match="does not show `interval`"):
+        stored(unknown=1)
 
 
 @pytest.mark.parametrize("status", [200, 202, 205])
@@ -473,15 +554,64 @@ def test_maintenance_is_a_refusal() -> None:
     assert found is not None
     assert found.refused
     assert found.problems[0].retry_after == 86400
-    other = failure(503, {"errors": [{"id": "x"}]})
-    assert other is not None
-    assert not other.refused
+    for status, ids in (
+        (503, ["x"]),
+        (503, ["a"]),
+        (500, ["scheduledServerMaintenance"]),
+        (504, ["scheduledServerMaintenance"]),
+        (503, ["x", "scheduledServerMaintenance"]),
+    ):
+        other = failure(status, {"errors": [{"id": each} for each in ids]})
+        assert other is not None
+        assert not other.refused
+
+
+@pytest.mark.parametrize("count", [100, 101])
+def test_a_hundred_errors_are_shown(count: int) -> None:
+    assert len(problems(422, {"errors": [{"id": str(number)} for number in range(count)]})) == 100
+
+
+@pytest.mark.parametrize(
+    ("status", "seconds"), [(428, None), (429, 9), (430, None), (502, None), (503, None), (504, None)]
+)
+def test_the_end_of_the_hour_is_said_where_it_is_used_up(status: int, seconds: float | None) -> None:
+    [problem] = problems(status, {"errors": [{"id": "x"}]}, x_ratelimit_reset="9")
+    assert problem.retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("id", "facts"),
+    [
+        ("unauthorizedOauthScope", {"endpoint": "templates", "needs": "templates.write"}),
+        ("a", {"endpoint": "templates"}),
+        ("x", {"endpoint": "templates"}),
+    ],
+)
+def test_what_a_token_has_to_allow_is_a_fact(id: str, facts: dict[str, str]) -> None:
+    assert problems(403, {"errors": [{"id": id}]})[0].facts == facts
+
+
+@pytest.mark.parametrize(
+    ("body", "is_own"),
+    [
+        ({"error": "No."}, True),
+        ({"error": "No.", "data": {}}, False),
+        ({"error": ""}, False),
+        ({"reason": "No."}, False),
+    ],
+)
+@pytest.mark.parametrize("status", [399, 400, 401, 421, 422, 423])
+def test_a_refusal_of_values_may_be_other_json(status: int, body: Any, *, is_own: bool) -> None:
+    found = failure(status, body)
+    assert found is not None
+    assert found.by_provider is (is_own and status in (400, 422))
 
 
 def test_variants_that_use_one_template_change_together() -> None:
-    [warning] = plan(answer(variant(1), variant(2), variant(3, 99)), update(body="x")).warnings
+    [warning] = plan(answer(variant(1), variant(2), variant(3, 99), variant(4, 9)), update(body="x")).warnings
     assert "1 other variant uses the same template" in warning.detail
-    assert "1 with another template stays" in warning.detail
+    assert "2 with other templates stay" in warning.detail
+    assert warning.facts["variant_id"] == "1"
     [warning] = plan(answer(variant(1, enabled=False), variant(2, 99, enabled=False)), update(body="x")).warnings
     assert "the first one, since none is live" in warning.detail
 
@@ -496,6 +626,21 @@ def test_the_window_is_an_hour_and_ends_when_it_is_said_to(left: str, ends_in: f
 
 
 # Reading.
+
+
+@pytest.mark.parametrize(
+    ("ids", "fields"),
+    [
+        (("54", "7"), []),
+        (("54", ""), []),
+        (("", ""), []),
+        (("x", "7"), ["sequence_id"]),
+        (("54", "0"), ["sequence_step_id"]),
+        (("1.5", "-1"), ["sequence_id", "sequence_step_id"]),
+    ],
+)
+def test_an_id_of_another_form_is_not_asked_for(ids: tuple[str, str], fields: list[str]) -> None:
+    assert [each.field for each in ADAPTER.id_violations(StepRef(ADAPTER.provider, "acme", *ids))] == fields
 
 
 def query(step_id: int | None = None, *, with_sharing: bool = False) -> StepQuery:
@@ -562,7 +707,7 @@ def test_steps_are_shown_in_order_with_their_own_variants() -> None:
             template(32, subject=4),
             sequence(),
             # Of other types, with the relationships of a variant and the ids of templates.
-            *(variant_of(7, 30, 30) | {"type": kind} for kind in ("mailing", "task")),
+            *(variant_of(7, 30, 30) | {"type": kind} for kind in ("mailing", "task", "user")),
         ],
         about={"attributes": {"name": "Welcome", "enabled": False}},
     )
@@ -611,9 +756,10 @@ def test_steps_that_share_come_by_number() -> None:
 
 
 def test_what_has_no_place_comes_first_and_keeps_its_order() -> None:
-    found = shown(step_of(7, order=1), step_of(9), step_of(8, order="2"), step_of(6, order=-1))
+    found = shown(step_of(7, order=1), step_of(5, order=0), step_of(9), step_of(8, order="2"), step_of(6, order=-1))
     assert [(each.sequence_step_id, each.order) for each in found.steps] == [
         ("6", -1),
+        ("5", 0),
         ("9", None),
         ("8", None),
         ("7", 1),
@@ -714,6 +860,9 @@ async def test_a_step_without_variants_is_read_itself() -> None:
         ({"data": step(SEQUENCE + 1)}, ErrorCode.NOT_FOUND_ERROR),
         ({"data": step(None)}, ErrorCode.BAD_GATEWAY_ERROR),
         ({"data": step_of(STEP + 1)}, ErrorCode.BAD_GATEWAY_ERROR),
+        ({"data": step_of(STEP - 1)}, ErrorCode.BAD_GATEWAY_ERROR),
+        ({"data": step(SEQUENCE - 1)}, ErrorCode.NOT_FOUND_ERROR),
+        ({"data": step() | {"type": "z"}}, ErrorCode.BAD_GATEWAY_ERROR),
         ({"data": step() | {"type": "sequence"}}, ErrorCode.BAD_GATEWAY_ERROR),
         ({"data": None}, ErrorCode.BAD_GATEWAY_ERROR),
     ],
@@ -758,6 +907,41 @@ async def test_who_else_uses_its_templates_is_asked_once() -> None:
         ((), False),
         ((), False),
     ]
+
+
+@pytest.mark.parametrize(
+    ("users", "is_refused"),
+    [
+        ([], True),
+        ([variant_of(STEP, 1, TEMPLATE)], False),
+        ([variant_of(STEP, 1, TEMPLATE), variant_of(None, 2, TEMPLATE)], False),
+        ([variant_of(STEP, 1, TEMPLATE), variant_of(9, 2, None)], False),
+        ([variant_of(STEP, 1, TEMPLATE), {"type": "sequenceTemplate", "id": 2}], True),
+        ([variant_of(STEP, 1, TEMPLATE), {"id": 2}, variant_of(None, 3, TEMPLATE)], True),
+        ([variant_of(STEP, 1, TEMPLATE + 1)], True),
+    ],
+)
+async def test_that_nobody_else_uses_a_template_has_to_be_shown(
+    users: list[dict[str, Any]], *, is_refused: bool
+) -> None:
+    wanted = update(body="x", refuse_shared=True)
+    if is_refused:
+        with pytest.raises(UpdateFailed, match="which steps use the template"):
+            await ADAPTER.plan(wanted, Scripted(answer(), {"data": users}))
+    else:
+        assert (await ADAPTER.plan(wanted, Scripted(answer(), {"data": users}))).sharing == ()
+    assert (
+        await ADAPTER.plan(
+            replace(wanted, refuse_shared=False, validate_only=True), Scripted(answer(), {"data": users})
+        )
+    ).sharing == ()
+    assert (await ADAPTER.plan(replace(wanted, refuse_shared=False), Scripted(answer()))).sharing == ()
+
+
+async def test_a_step_that_is_not_among_the_users_does_not_share_with_itself() -> None:
+    outreach = Scripted(answer(), {"data": [variant_of(9, 1, TEMPLATE)]})
+    [found] = (await ADAPTER.read(query(STEP, with_sharing=True), outreach)).steps
+    assert [(each.sharing, each.is_sharing_complete) for each in found.variants] == [(("9",), False)]
 
 
 async def test_a_sequence_is_read_with_its_steps_in_one_call() -> None:

@@ -95,3 +95,20 @@ def test_what_has_changed_is_said(fields: list[str], said: str) -> None:
     assert problem.detail.startswith(said)
     assert problem.facts == {"fields": ",".join(fields)}
     assert found.conflicts == tuple(conflicts)
+
+
+@pytest.mark.parametrize(
+    ("reverts", "expected", "how"),
+    [("", "not what `etag` stands for", "with the `etag`"), ("c-1", "not what change c-1 left", "with `overwrite`")],
+)
+def test_how_to_write_over_it_is_said(reverts: str, expected: str, how: str) -> None:
+    conflicts = [FieldChange("template.body", "a", "b")]
+    [problem] = StepChanged(update(reverts=reverts), conflicts, StepEtag.of(StepContent("7", None, None))).problems
+    assert expected in problem.detail
+    assert how in problem.advice
+
+
+def test_a_named_variant_is_said_to_be_named() -> None:
+    variant = Variant("v", 2, is_live=True, is_reply=False, twins=0)
+    [warning] = template_warnings(update(body="x", variant="7"), Template("7", None, None, archived=False), variant)
+    assert "The update concerns the one that the call names" in warning.detail

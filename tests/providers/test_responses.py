@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.credentials import Secret
-from service.domain.errors import ErrorCode, Origin, UpdateFailed
+from service.domain.credentials import ApiKeyCredentials, OAuthCredentials, Secret
+from service.domain.errors import ErrorCode, Origin, Outcome, UpdateFailed
 from service.domain.json_value import depth, json_equal
-from service.domain.step import Provider
+from service.domain.step import FieldChange, Provider
 from service.providers.adapter import ProviderRequest, ProviderResponse
 from service.providers.apollo import Apollo
 from service.providers.responses import (
@@ -25,7 +25,11 @@ from service.providers.responses import (
     failure_in_between,
     failure_member,
     is_from_edge,
+    is_json,
     retry_after,
+    secrets_of,
+    shown_fields,
+    unreadable,
     whole_number,
 )
 from service.providers.statuses import rule_of
@@ -70,8 +74,10 @@ def test_what_cannot_be_a_wait_is_no_wait(value: str) -> None:
     assert retry_after({"retry-after": value}, "retry-after", now=NOW) is None
 
 
-def test_a_moment_that_is_past_is_no_wait_at_all() -> None:
-    assert retry_after({"retry-after": str(int(NOW) - 5)}, "retry-after", now=NOW) == 0
+@pytest.mark.parametrize(("number", "seconds"), [(999_999_999, 86400), (1_000_000_000, 0), (int(NOW) - 5, 0)])
+def test_a_moment_that_is_past_is_no_wait_at_all(number: int, seconds: float) -> None:
+    """From 2001 on a number is a moment."""
+    assert retry_after({"retry-after": str(number)}, "retry-after", now=NOW) == seconds
 
 
 def test_the_first_header_that_can_be_read_counts() -> None:
@@ -89,6 +95,7 @@ def test_no_retry_after_breaks_the_reader(value: str) -> None:
     ("status", "code"),
     [
         (302, ErrorCode.BAD_GATEWAY_ERROR),
+        (399, ErrorCode.BAD_GATEWAY_ERROR),
         (400, ErrorCode.BAD_REQUEST),
         (401, ErrorCode.UNAUTHORIZED_ERROR),
         (402, ErrorCode.PAYMENT_REQUIRED_ERROR),
@@ -258,6 +265,145 @@ def test_a_page_in_between_is_named_without_secrets() -> None:
     assert "secret" not in problem.detail.lower()
     assert "text/" in problem.detail
     assert "charset" not in problem.detail
+
+
+@pytest.mark.parametrize(
+    ("status", "may_pass", "code", "wait"),
+    [
+        (200, True, ErrorCode.BAD_GATEWAY_ERROR, None),
+        (299, True, ErrorCode.BAD_GATEWAY_ERROR, None),
+        (300, False, ErrorCode.BAD_GATEWAY_ERROR, None),
+        (399, False, ErrorCode.BAD_GATEWAY_ERROR, None),
+        (400, True, ErrorCode.BAD_GATEWAY_ERROR, None),
+        (401, True, ErrorCode.BAD_GATEWAY_ERROR, None),
+        (428, True, ErrorCode.BAD_GATEWAY_ERROR, None),
+        (429, False, ErrorCode.TOO_MANY_REQUESTS_ERROR, 7),
+        (430, True, ErrorCode.BAD_GATEWAY_ERROR, None),
+        (498, True, ErrorCode.BAD_GATEWAY_ERROR, None),
+        (500, False, ErrorCode.BAD_GATEWAY_ERROR, None),
+        (502, True, ErrorCode.BAD_GATEWAY_ERROR, None),
+        (503, True, ErrorCode.SERVICE_UNAVAILABLE_ERROR, 7),
+        (504, True, ErrorCode.GATEWAY_TIMEOUT_ERROR, None),
+        (505, False, ErrorCode.BAD_GATEWAY_ERROR, None),
+    ],
+)
+def test_who_is_on_the_way_blames_nobody(status: int, *, may_pass: bool, code: ErrorCode, wait: float | None) -> None:
+    response = ProviderResponse(status, {"retry-after": "7"}, b"")
+    found = failure_in_between(Apollo.provider, ProviderRequest("GET", "/", "show", "a key"), response)
+    assert (found.may_pass, found.by_provider, found.refused) == (may_pass, False, False)
+    [problem] = found.problems
+    assert (problem.code, problem.retry_after) == (code, wait)
+
+
+@pytest.mark.parametrize("length", [100, 101])
+def test_of_a_type_100_characters_are_said(length: int) -> None:
+    response = ProviderResponse(500, {"content-type": "x" * length}, b"")
+    [between] = failure_in_between(Apollo.provider, ProviderRequest("GET", "/", "show", "a key"), response).problems
+    for problem in (between, unreadable(Apollo.provider, response, "no")):
+        assert "x" * 100 in problem.detail
+        assert "x" * 101 not in problem.detail
+
+
+@pytest.mark.parametrize("length", [500, 501])
+def test_of_what_cannot_be_read_500_characters_are_said(length: int) -> None:
+    detail = unreadable(Apollo.provider, ProviderResponse(200, {}, b""), "x" * length).detail
+    assert detail.endswith("(no content type): " + "x" * 500 + ".")
+
+
+@pytest.mark.parametrize(
+    ("body", "is_edge"),
+    [
+        (b" " * 195 + b"<html", True),
+        (b" " * 196 + b"<html", False),
+        (b" " * 187 + b"Error code: 1010", True),
+        (b" " * 188 + b"error code: 1010", False),
+        (b"\xef\xbb\xbf <!DOCTYPE html>", True),
+        (b"a <html>", False),
+        (b"an error code: 1010", False),
+        (b'{"cloudflare_error": true}', True),
+    ],
+)
+def test_a_page_is_known_by_its_beginning(body: bytes, *, is_edge: bool) -> None:
+    assert is_from_edge(ProviderResponse(500, {"content-type": "text/plain"}, body)) is is_edge
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_said"),
+    [
+        ("application/json", True),
+        (" Application/JSON ; charset=utf-8", True),
+        ("application/vnd.api+json", True),
+        ("text/plain", False),
+        ("application/jsonp", False),
+        ("", False),
+    ],
+)
+def test_json_is_said_to_be_json(kind: str, *, is_said: bool) -> None:
+    assert is_json(ProviderResponse(200, {"content-type": kind}, b"")) is is_said
+
+
+@pytest.mark.parametrize(
+    ("field", "before", "sent", "value", "may_be"),
+    [
+        ("template.subject", "Old", "New", "Cleaned", True),
+        ("template.subject", "Old", "New", 3, False),
+        ("template.subject", "Old", "New", None, False),
+        ("template.subject", "Old", "", None, True),
+        ("template.subject", "Old", "<p></p>", None, False),
+        ("template.body", "Old", "<p></p>", None, True),
+        ("template.body", "Old", "<p>New</p>", None, False),
+        ("template.body", "Old", "<p>" * 5000, None, False),
+        ("template.body", 3, "New", 3, False),
+        ("custom_fields.a", 1, 3, 3.0, True),
+        ("custom_fields.a", 1, 3, "3", True),
+        ("custom_fields.a", 1, 3, "4", False),
+        ("custom_fields.a", 1, 3, 4, True),
+        ("custom_fields.a", "x", 3, "x", True),
+        ("custom_fields.a", None, 3, None, True),
+        ("custom_fields.a", 1, 3, None, False),
+        ("custom_fields.a", 1, None, [7], True),
+        ("custom_fields.a", 1, True, "TRUE", True),
+        ("custom_fields.a", "x", True, 1, False),
+        ("custom_fields.a", 1, [3], {"b": 3}, False),
+    ],
+)
+def test_what_a_provider_may_have_made_of_a_value(  # a table
+    field: str, before: Any, sent: Any, value: Any, *, may_be: bool
+) -> None:
+    """A text stays a text, and any other value is the old one, cleaned, or written otherwise; else another field is shown."""
+    change = FieldChange(field, before, sent)
+    response = ProviderResponse(200, {}, b"{}")
+    if may_be:
+        assert shown_fields(Apollo.provider, response, {"a": value}, {"a": change}) == {field: value}
+        return
+    with pytest.raises(UpdateFailed, match="`a` has another type") as failure:
+        shown_fields(Apollo.provider, response, {"a": value}, {"a": change})
+    assert failure.value.problems[0].outcome is Outcome.UNKNOWN
+    assert shown_fields(Apollo.provider, response, {"a": value}, {"a": change}, absent=["a"]) == {field: value}
+
+
+@pytest.mark.parametrize("record", [{}, None, "a"])
+def test_a_value_that_is_not_shown_may_have_been_ignored_where_it_was_new(record: Any) -> None:
+    sent = {"a": FieldChange("custom_fields.a", None, 3), "b": FieldChange("custom_fields.b", 1, 1)}
+    response = ProviderResponse(200, {}, b"{}")
+    with pytest.raises(UpdateFailed, match="it does not show `b`"):
+        shown_fields(Apollo.provider, response, record, sent, absent=["a"])
+    assert shown_fields(Apollo.provider, response, record, sent, absent=["a", "b"]) == {
+        "custom_fields.a": None,
+        "custom_fields.b": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("credentials", "secrets"),
+    [
+        (ApiKeyCredentials(Secret("k")), ["k"]),
+        (OAuthCredentials(Secret("a"), Secret("r"), None, "id", Secret("s")), ["a", "s", "r"]),
+        (OAuthCredentials(Secret("a"), None, None, "id", Secret("s")), ["a", "s"]),
+    ],
+)
+def test_every_secret_of_credentials_is_one(credentials: Any, secrets: list[str]) -> None:
+    assert [each.reveal() for each in secrets_of(credentials)] == secrets
 
 
 def test_a_failure_is_looked_for_at_two_levels_only() -> None:
