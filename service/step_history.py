@@ -187,10 +187,10 @@ def _restoring(change: StepChange, wanted: ChangeRevert) -> tuple[StepUpdate, Se
     custom: dict[str, JsonValue] = {}
     left: list[FieldChange] = []
     for field in change.fields or ():
-        kind, _, name = field.field.partition(".")
-        if kind == CUSTOM_FIELDS and not field.is_new:
-            custom[name] = field.before
-        elif kind != CUSTOM_FIELDS and isinstance(field.before, str):
+        is_custom = field.field.startswith(CUSTOM_FIELDS)
+        if is_custom and not field.is_new:
+            custom[field.field.partition(".")[2]] = field.before
+        elif not is_custom and isinstance(field.before, str):
             texts[field.field] = field.before
         else:
             left.append(field)

@@ -10,11 +10,14 @@ import pytest
 from msgspec.structs import replace
 
 from service.domain.credentials import Connection, OAuthCredentials, Secret
+from service.domain.deadline import Deadline
 from service.domain.errors import CallRefused, ErrorCode, Origin, Outcome, failed
+from service.domain.etag import StepEtag
 from service.domain.step import Provider, StepUpdate, WarningType
+from service.domain.step_changes import ChangeState
 from service.update_step import UpdateAbandoned
 from tests.support import apollo, outreach
-from tests.support.update_step import ApolloFake, kinds, made, run, the, use_case
+from tests.support.update_step import ApolloFake, FakeLog, kinds, made, run, the, use_case
 from tests.support.waiting import until
 
 
@@ -68,6 +71,23 @@ async def test_a_document_that_is_sent_as_it_was_and_wrapped_is_a_change(body: s
     changes = {change.field: change.after for change in result.changes}
     assert changes == {"template.subject": "New", "template.body": provider.template["body_html"]}
     assert WarningType.CONTENT_NORMALIZED in kinds(result)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "is_written"),
+    [
+        ({"body": wrapped("body_html", "<p>Old</p>")}, False),
+        ({"body": wrapped("body_html", "<p>Other</p>")}, True),
+        ({"subject": "<html>Old"}, True),
+        ({"custom_fields": {"note": "<html>n"}}, True),
+    ],
+)
+async def test_only_a_body_is_the_same_in_a_wrapper(wanted: dict[str, Any], *, is_written: bool) -> None:
+    provider = ApolloFake()
+    provider.template["subject"], provider.step["note"] = "<html><body>Old", "<html><body>n"
+    update_step, _, _ = use_case(provider)
+    assert (await run(update_step, apollo.update(**wanted))).problems == ()
+    assert bool(provider.writes) is is_written
 
 
 async def test_a_body_that_is_cleaned_to_the_old_one_settles() -> None:
@@ -325,6 +345,15 @@ async def test_a_failure_of_the_second_write_says_what_was_done(second: int, sen
     assert the(result).outcome is Outcome.PARTIALLY_APPLIED
     assert sentence in the(result).detail
     assert [change.field for change in result.changes] == ["template.subject"]
+
+
+async def test_no_request_is_sent_when_there_is_no_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    update_step, http, _ = use_case(ApolloFake())
+    monkeypatch.setattr(Deadline, "remaining", lambda _: 0.0)
+    result = await run(update_step, apollo.update(body="x"))
+    assert (the(result).code, result.provider_calls) == (ErrorCode.GATEWAY_TIMEOUT_ERROR, 0)
+    assert "no request for it was sent to Apollo" in the(result).detail
+    assert http.requests == []
 
 
 async def test_a_failure_before_any_request_says_so() -> None:
@@ -599,3 +628,219 @@ async def test_a_write_over_what_was_seen_is_not_repeated_later(status: int, bod
         # It is known now that the write would be refused, so that it is not sent.
         assert [request.method for request in http.requests[3:]] == ["GET"]
         assert (problem.code, problem.outcome) == (code, Outcome.NOT_APPLIED)
+
+
+SUBJECT, NOTE = "template.subject=New", "custom_fields.note=x"
+BOTH = {"subject": "New", "custom_fields": {"note": "x"}}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "statuses", "template_id", "settled"),
+    [
+        ({"subject": "New"}, [], apollo.TEMPLATE, (ChangeState.APPLIED, None)),
+        ({"custom_fields": {"note": "x"}}, [], "", (ChangeState.APPLIED, None)),
+        (BOTH, [], apollo.TEMPLATE, (ChangeState.APPLIED, None)),
+        (BOTH | {"subject": "Old"}, [], "", (ChangeState.APPLIED, None)),
+        ({"subject": "clean"}, [], apollo.TEMPLATE, (ChangeState.APPLIED, ["template.subject=CLEAN"])),
+        ({"custom_fields": {"unknown": 1}}, [], "", (None, [])),
+        ({"subject": "New"}, [422], apollo.TEMPLATE, (None, [])),
+        ({"subject": "New"}, [500], apollo.TEMPLATE, (ChangeState.UNKNOWN, None)),
+        ({"subject": "New", "body": "<p>Old</p>"}, [500], apollo.TEMPLATE, (ChangeState.UNKNOWN, None)),
+        (BOTH, [422], apollo.TEMPLATE, (None, [])),
+        (BOTH, [500], apollo.TEMPLATE, (ChangeState.UNKNOWN, [SUBJECT])),
+        (BOTH, [200, 422], apollo.TEMPLATE, (ChangeState.PARTIALLY_APPLIED, [SUBJECT])),
+        (BOTH, [200, 500], apollo.TEMPLATE, (ChangeState.PARTIALLY_APPLIED, None)),
+    ],
+)
+async def test_the_history_has_what_was_changed_or_may_have_been(
+    wanted: dict[str, Any], statuses: list[int], template_id: str, settled: Any
+) -> None:
+    """`None` for values says that they are as recorded; a change that was not made is not kept, and has no id."""
+    provider = ApolloFake(lambda _, value: "CLEAN" if value == "clean" else value)
+    left = iter(statuses)
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        provider.write_status = next(left, 200) if request.method == "PUT" else 200
+        return provider(request)
+
+    log = FakeLog()
+    update_step, _, _ = use_case(respond, history=log)
+    result = await run(update_step, apollo.update(**wanted))
+    [(recorded_id, fields)] = log.recorded
+    assert (recorded_id, log.settled) == (template_id, [settled])
+    assert [each.field for each in fields if each.before == each.after] == []
+    assert result.change_id == ("c-1" if settled[0] else "")
+    assert bool(result.problems) == any(status != 200 for status in statuses)
+
+
+@pytest.mark.parametrize("wanted", [{"subject": "New", "validate_only": True}, {"subject": "Old"}])
+async def test_what_writes_nothing_is_not_recorded(wanted: dict[str, Any]) -> None:
+    log = FakeLog()
+    update_step, _, _ = use_case(ApolloFake(), history=log)
+    assert (await run(update_step, apollo.update(**wanted))).change_id == ""
+    assert log.recorded == []
+
+
+async def test_what_cannot_be_recorded_is_not_written_and_keeps_nobody_waiting() -> None:
+    provider, log = ApolloFake(), FakeLog()
+    update_step, _, _ = use_case(provider, history=log)
+    log.failure = failed(ErrorCode.SERVICE_UNAVAILABLE_ERROR, "No database.")
+    result = await run(update_step, apollo.update(subject="New"))
+    assert (the(result).outcome, result.change_id, provider.writes) == (Outcome.NOT_APPLIED, "", [])
+    log.failure = None
+    assert (await run(update_step, apollo.update(subject="New"))).change_id == "c-1"
+
+
+A, B = "0" * 32, "f" * 32
+
+
+@pytest.mark.parametrize(
+    ("template", "fields", "wanted", "conflicts"),
+    [
+        ("now", "now", BOTH, []),
+        ("now", A, BOTH, ["custom_fields"]),
+        (A, "now", BOTH, ["template"]),
+        (A, B, BOTH, ["template", "custom_fields"]),
+        (B, A, BOTH, ["template", "custom_fields"]),
+        (A, B, {"subject": "New"}, ["template"]),
+        (A, B, {"custom_fields": {"note": "x"}}, ["custom_fields"]),
+        # What the provider holds already is not written, so that nobody's work is lost.
+        (A, B, {"subject": "Old", "custom_fields": {"note": "x"}}, ["custom_fields"]),
+        (A, B, {"subject": "Old", "custom_fields": {"note": "n"}}, []),
+        ("-", "now", {"custom_fields": {"note": "x"}}, []),
+        ("now", "-", {"subject": "New"}, []),
+    ],
+)
+@pytest.mark.parametrize("validate_only", [True, False])
+async def test_only_what_was_seen_is_written_over(
+    template: str,
+    fields: str,
+    wanted: dict[str, Any],
+    conflicts: list[str],
+    validate_only: bool,  # noqa: FBT001
+) -> None:
+    """The etag of a refusal stands for what it shows: the parts in conflict as they are now, the other one as it was given."""
+    provider = ApolloFake()
+    update_step, _, _ = use_case(provider)
+    now = StepEtag.parse((await run(update_step, apollo.update(**BOTH, validate_only=True))).etag)
+    assert now is not None
+    given = StepEtag(now.template if template == "now" else template, now.fields if fields == "now" else fields)
+    result = await run(update_step, apollo.update(**wanted, etag=str(given), validate_only=validate_only))
+    assert [*dict.fromkeys(each.field.partition(".")[0] for each in result.conflicts)] == conflicts
+    if not conflicts:
+        assert result.problems == ()
+        return
+    assert (the(result).code, the(result).outcome) == (ErrorCode.STEP_CHANGED_ERROR, Outcome.NOT_APPLIED)
+    assert provider.writes == []
+    assert StepEtag.parse(result.etag) == StepEtag(
+        given.template if "template" not in conflicts else now.template,
+        given.fields if "custom_fields" not in conflicts else now.fields,
+    )
+
+
+async def test_a_conflict_shows_all_that_is_covered_with_what_it_would_become() -> None:
+    update_step, _, _ = use_case(ApolloFake())
+    result = await run(update_step, apollo.update(**BOTH, etag=f"{A}.{A}"))
+    shown = {each.field: (each.before, each.after) for each in result.conflicts}
+    assert shown["template.subject"] == ("Old", "New")
+    assert shown["template.body"] == ("<p>Old</p>", "<p>Old</p>")
+    assert shown["custom_fields.note"] == ("n", "x")
+    assert shown["custom_fields.position"] == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "parts"),
+    [
+        ({"subject": "New"}, "template"),
+        ({"subject": "New", "body": "<p>New</p>"}, "template"),
+        ({"subject": "Old", "body": "<p>Old</p>"}, "template"),
+        ({"subject": "Old"}, ""),
+        ({"custom_fields": {"note": "x"}}, "fields"),
+        ({"custom_fields": {"note": "n"}}, ""),
+        (BOTH, "template fields"),
+    ],
+)
+async def test_an_etag_moves_on_with_what_was_compared_or_set_whole(wanted: dict[str, Any], parts: str) -> None:
+    provider = ApolloFake()
+    update_step, _, _ = use_case(provider)
+    before = StepEtag.parse((await run(update_step, apollo.update(**BOTH, validate_only=True))).etag)
+    assert before is not None
+    # Of what is not compared, the caller has seen something else.
+    given = StepEtag(before.template if "subject" in wanted else A, before.fields if "custom_fields" in wanted else A)
+    if not parts or wanted.get("subject") == "Old":
+        given = StepEtag(A, A)
+    result = await run(update_step, apollo.update(**wanted, etag=str(given)))
+    assert result.problems == ()
+    after = StepEtag.parse((await run(update_step, apollo.update(**BOTH, validate_only=True))).etag)
+    assert after is not None
+    assert result.etag == str(
+        StepEtag(
+            after.template if "template" in parts else given.template,
+            after.fields if "fields" in parts else given.fields,
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("present", "wanted", "is_taken_back"),
+    [
+        ({}, {"subject": "Before"}, True),
+        ({"subject": "Before"}, {"subject": "Before"}, True),
+        ({"subject": "Somebody's"}, {"subject": "Before"}, False),
+        ({"body_html": "<html><head></head><body><p>Old</p></body></html>"}, {"body": "<p>Before</p>"}, True),
+        ({"body_html": "<p>Somebody's</p>"}, {"body": "<p>Before</p>"}, False),
+        ({"body_html": None}, {"body": "<p>Before</p>"}, False),
+        # Nothing but a body is HTML.
+        ({"subject": "<html>Old"}, {"subject": "Before"}, False),
+        ({"note": "<html>n"}, {"custom_fields": {"note": "b"}}, False),
+        ({}, {"subject": "Before", "custom_fields": {"note": "b"}}, True),
+    ],
+)
+async def test_a_change_is_taken_back_where_it_is_still_there(
+    present: dict[str, Any],
+    wanted: dict[str, Any],
+    is_taken_back: bool,  # noqa: FBT001
+) -> None:
+    provider = ApolloFake()
+    for name, value in present.items():
+        (provider.step if name == "note" else provider.template)[name] = value
+    left = {"template.subject": "Old", "template.body": "<p>Old</p>", "custom_fields.note": "n"}
+    update_step, _, _ = use_case(provider)
+    result = await run(update_step, apollo.update(**wanted, reverts="c-1", only_over=left))
+    if is_taken_back:
+        assert result.problems == ()
+    else:
+        assert the(result).code is ErrorCode.STEP_CHANGED_ERROR
+        assert provider.writes == []
+        assert len(result.conflicts) == 1
+        assert result.etag
+
+
+@pytest.mark.parametrize(
+    ("wanted", "is_left"),
+    [
+        ({"subject": "New"}, True),
+        (BOTH, True),
+        (BOTH | {"subject": "Old"}, False),
+        ({"subject": "Old"}, False),
+        ({"custom_fields": {"note": "x"}}, False),
+    ],
+)
+async def test_a_template_that_others_use_is_left_where_it_would_be_written(
+    wanted: dict[str, Any], *, is_left: bool
+) -> None:
+    provider = ApolloFake()
+    touches = [apollo.touch(), apollo.touch("t2", apollo.OTHER)]
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        answer = provider(request)
+        return made(200, answer.json() | {"emailer_touches": touches}) if request.method == "GET" else answer
+
+    update_step, _, _ = use_case(respond)
+    for validate_only in (True, False):
+        asked = apollo.update(**wanted, refuse_shared=True, validate_only=validate_only)
+        codes = [problem.code for problem in (await run(update_step, asked)).problems]
+        assert codes == [ErrorCode.SHARED_TEMPLATE_ERROR] * is_left
+    assert (provider.writes == []) is (is_left or wanted == {"subject": "Old"})
+    touches.pop()
+    assert (await run(update_step, apollo.update(**wanted, refuse_shared=True))).problems == ()

@@ -1,7 +1,7 @@
 """The use case in front of scripted providers: what a provider answers to each request is said by a test."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httpx
@@ -9,11 +9,12 @@ import httpx
 from service.domain.credentials import ApiKeyCredentials, Connection, Credentials, Secret
 from service.domain.deadline import Deadline
 from service.domain.errors import Problem, UpdateFailed
-from service.domain.step import Caller, Provider, StepUpdate, UpdateResult, WarningType
+from service.domain.step import Caller, FieldChange, Provider, StepUpdate, UpdateResult, WarningType
+from service.domain.step_changes import ChangeState
 from service.providers import unsupported
 from service.providers.apollo import Apollo
 from service.providers.outreach import Outreach
-from service.update_step import UpdateStep
+from service.update_step import ChangeLog, UpdateStep
 from service.upstream.session import ProviderSessions
 from tests.support import apollo
 
@@ -24,8 +25,9 @@ Respond = Callable[[httpx.Request], httpx.Response]
 class FakeConnections:
     """One connection, which can be renewed or not."""
 
-    def __init__(self, credentials: Credentials) -> None:
-        self.connection = Connection(1, 1, "acme", Provider("any"), credentials)
+    def __init__(self, credentials: Credentials | None = None) -> None:
+        key = ApiKeyCredentials(Secret("key"))
+        self.connection = Connection(1, 1, "acme", Provider("any"), credentials or key)
         self.failure: UpdateFailed | None = None
         self.refusal: UpdateFailed | None = None
         self.renewal: Connection | None = None
@@ -39,6 +41,29 @@ class FakeConnections:
         if self.refusal is not None:
             raise self.refusal
         return self.renewal or connection
+
+
+class FakeLog:
+    """A history that keeps what it is given: a change that is about to be made, and what became of it."""
+
+    change_id = "c-1"
+
+    def __init__(self) -> None:
+        self.failure: UpdateFailed | None = None
+        self.recorded: list[tuple[str, list[FieldChange]]] = []
+        self.settled: list[tuple[ChangeState | None, list[str] | None]] = []
+
+    async def record(
+        self, caller: Caller, update: StepUpdate, template_id: str, fields: Sequence[FieldChange], deadline: Deadline
+    ) -> "FakeLog":
+        if self.failure is not None:
+            raise self.failure
+        self.recorded.append((template_id, list(fields)))
+        return self
+
+    async def settle(self, state: ChangeState | None, fields: Sequence[FieldChange] | None) -> None:
+        named = [f"{each.field}={each.after}" for each in fields] if fields is not None else None
+        self.settled.append((state, named))
 
 
 class ScriptedHttp:
@@ -90,15 +115,15 @@ class ApolloFake:
 
 
 def use_case(
-    respond: Respond, credentials: Credentials | None = None
+    respond: Respond, credentials: Credentials | None = None, history: ChangeLog | None = None
 ) -> tuple[UpdateStep, ScriptedHttp, FakeConnections]:
     http: Any = ScriptedHttp(respond)
-    connections = FakeConnections(credentials or ApiKeyCredentials(Secret("key")))
+    connections = FakeConnections(credentials)
     sessions = {
         Apollo.provider: ProviderSessions(Apollo("http://apollo.example", "http://apollo.example/token"), http),
         Outreach.provider: ProviderSessions(Outreach("http://outreach.example"), http),
     }
-    return UpdateStep(sessions, unsupported(), connections), http, connections
+    return UpdateStep(sessions, unsupported(), connections, history), http, connections
 
 
 async def run(update_step: UpdateStep, update: StepUpdate, seconds: float = 5) -> UpdateResult:
