@@ -233,6 +233,17 @@ async def test_a_reset_is_no_end_of_a_response(answer: bytes, kind: type[httpx.H
     assert request_was_sent(failure)
 
 
+async def test_all_headers_are_shown_but_how_it_was_packed() -> None:
+    """A body that the engine cannot unpack is taken as it is."""
+    answer = OK + b"CF-Ray: 1\r\nContent-Encoding: other\r\nContent-Length: 4\r\nX-Last: 2\r\n\r\nbody"
+    async with scripted_server(answering(answer)) as server, http_client() as client:
+        response = await get(client, server.url)
+    assert (dict(response.headers), response.content) == (
+        {"cf-ray": "1", "content-length": "4", "x-last": "2"},
+        b"body",
+    )
+
+
 async def test_headers_are_found_whatever_their_case() -> None:
     head = OK + b"Retry-After: 5\r\nX-NAME: a\r\nContent-Length: 0\r\n\r\n"
     async with scripted_server(answering(head)) as server, http_client() as client:
@@ -389,6 +400,7 @@ async def test_each_of_several_requests_has_a_connection_to_itself() -> None:
         for _ in range(2):
             together = asyncio.Barrier(8)
             await asyncio.gather(*(get(client, server.url) for _ in range(8)))
+        assert len(server.connections) >= 8
 
 
 def thread_count() -> int:
@@ -424,6 +436,7 @@ async def test_a_connection_without_requests_is_closed(monkeypatch: pytest.Monke
 
     async with scripted_server(follow) as server, http_client() as client:
         await asyncio.gather(*(get(client, server.url, owner=f"{n}") for n in range(8)))
+        assert len(server.connections) == 8
         await asyncio.gather(*(asyncio.wait_for(each.gone.wait(), 10) for each in server.connections))
 
 
@@ -445,6 +458,17 @@ async def test_a_closing_server_costs_at_most_the_first_request() -> None:
                 failures.append(failure)
     assert [failure.was_kept for failure in failures] in ([], [True])
     assert len(received) == len(set(received)) == 40 - len(failures)
+
+
+async def test_a_new_connection_that_is_closed_is_no_kept_one() -> None:
+    async def follow(connection: ServerConnection) -> None:
+        await connection.request()
+
+    async with scripted_server(follow) as server, http_client() as client:
+        for owner in ("acme", None):
+            with pytest.raises(ConnectionClosed) as failure:
+                await get(client, server.url, owner=owner)
+            assert not failure.value.was_kept
 
 
 async def test_kept_connections_are_used_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -541,12 +565,19 @@ async def test_a_deadline_ends_the_wait_and_the_request() -> None:
         await asyncio.wait_for(server.connections[0].gone.wait(), 10)
 
 
-async def test_a_deadline_that_is_past_sends_nothing() -> None:
+@pytest.mark.parametrize("left", [-1.0, 0.0])
+async def test_a_deadline_that_is_past_sends_nothing(left: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Deadline, "remaining", lambda _: left)
     async with scripted_server(unanswered) as server, http_client() as client:
-        failure = await failure_of(client, server.url, seconds=-1)
+        failure = await failure_of(client, server.url)
         assert type(failure) is DeadlineExceeded
         assert not request_was_sent(failure)
         assert not server.connections
+
+
+async def test_a_second_that_is_left_is_used() -> None:
+    async with scripted_server(numbered) as server, http_client() as client:
+        assert (await get(client, server.url, seconds=0.9)).content == b"0001"
 
 
 @pytest.mark.parametrize("answer", [b"", OK + b"Content-Length: 10\r\n\r\nbo"], ids=["before it", "in its body"])
@@ -757,7 +788,7 @@ async def test_without_any_authority_plain_http_works(monkeypatch: pytest.Monkey
             scripted_server(numbered, tls=tls) as secure,
             http_client() as client,
         ):
-            for owner in ("acme", "other"):
+            for owner in ("acme", "other", None, None):
                 assert (await get(client, server.url, owner=owner)).content == b"0001"
             assert type(await failure_of(client, secure.url)) is TlsFailed
     assert [line["event"] for line in logs] == ["no_certificate_authorities"]

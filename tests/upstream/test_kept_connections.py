@@ -12,7 +12,7 @@ Advance = Callable[[float], None]
 
 @pytest.fixture
 def advance(monkeypatch: pytest.MonkeyPatch) -> Advance:
-    now = [1000.0]
+    now = [1.0]  # less than what passes, so that a remainder is no difference
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
     def forward(seconds: float) -> None:
@@ -50,6 +50,8 @@ def test_nobody_gets_anothers_connection_while_it_may_be_open(advance: Advance) 
     kept.release(first)
     advance(35)
     assert taken(kept, "other") is not first
+    assert taken(kept, "acme") is first
+    assert first.may_be_open
 
 
 def test_a_connection_that_is_closed_by_now_is_anybodys(advance: Advance) -> None:

@@ -63,6 +63,7 @@ FIRST, SECOND = "http://first:3128", "http://second:3128"
         ("", {"HTTPS_PROXY": FIRST, "NO_PROXY": "*"}, "", ""),
         ("", {"HTTPS_PROXY": " ", "https_proxy": ""}, "", ""),
         (FIRST, {"HTTPS_PROXY": SECOND}, FIRST, FIRST),
+        ("socks5://first:1", {"HTTPS_PROXY": SECOND}, "socks5://first:1", "socks5://first:1"),
         ("none", {"HTTPS_PROXY": SECOND}, "", ""),
     ],
 )
@@ -76,7 +77,9 @@ def test_hosts_that_are_excluded() -> None:
     assert found.no_proxy == ("corp.example", "other.example", "10.0.0.0/8")
 
 
-@pytest.mark.parametrize("url", ["ftp://s3cr3t@proxy", "http://s3cr3t:pass@", "http://proxy:s3cr3t", "http://s3c r3t"])
+@pytest.mark.parametrize(
+    "url", ["ftp://s3cr3t@proxy", "http://s3cr3t:pass@", "http://proxy:s3cr3t", "http://s3c r3t", "http://s3c:0"]
+)
 @pytest.mark.parametrize("name", ["SEQSTEP_PROVIDER_PROXY", "https_proxy", "ALL_PROXY"])
 def test_what_is_no_proxy_is_named_and_not_shown(name: str, url: str) -> None:
     setting = url if name.startswith("SEQSTEP") else ""
@@ -89,6 +92,10 @@ def test_what_is_no_proxy_is_named_and_not_shown(name: str, url: str) -> None:
     ("proxies", "shown"),
     [
         (Proxies(), "none"),
+        (
+            Proxies("http://b:1", "http://a:1", (), ("V",)),
+            "http://b:1 for http, http://a:1 for https (by V), not for this machine",
+        ),
         (Proxies.find("http://me:s3cr3t@proxy:3128", {}), "http://***@proxy:3128 (by SEQSTEP_PROVIDER_PROXY), "),
         (Proxies.find("", {"HTTPS_PROXY": "https://proxy"}), "https://proxy for https (by HTTPS_PROXY), "),
         (

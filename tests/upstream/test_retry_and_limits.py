@@ -5,17 +5,21 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 
+from service.domain.credentials import ApiKeyCredentials, Connection, Secret
 from service.domain.deadline import Deadline
 from service.domain.errors import ErrorCode, Origin, UpdateFailed
 from service.providers.adapter import RateWindow
 from service.providers.apollo import Apollo
 from service.upstream import retry as retries
 from service.upstream import session
+from service.upstream.http import DeadlineExceeded
 from service.upstream.rate_limits import RateLimits
 from service.upstream.retry import CircuitBreaker, RetryBudget, backoff, wait_before_retry
 from service.upstream.session import ProviderSessions
+from tests.support.update_step import ScriptedHttp, made
 
 Advance = Callable[[float], None]
 ACME = (1, b"key of acme")
@@ -30,7 +34,7 @@ def shared() -> ProviderSessions:
 
 @pytest.fixture
 def advance(monkeypatch: pytest.MonkeyPatch) -> Advance:
-    now = [1000.0]
+    now = [1.0]  # less than any wait, so that a remainder is no difference
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
     def forward(seconds: float) -> None:
@@ -110,6 +114,8 @@ def test_the_longest_of_several_windows_counts(advance: Advance) -> None:
     assert limits.wait(ACME, "show") == 1200
     limits.learn(ACME, "show", [RateWindow("minute", -1, 60, ends_in=5)])
     assert limits.wait(ACME, "show") == 1200
+    limits.learn(OTHER, "show", [RateWindow("minute", 1, 60), RateWindow("hourly", 0, 3600, ends_in=1200)])
+    assert limits.wait(OTHER, "show") == 1200
 
 
 def test_a_long_window_without_an_end_is_asked_again_after_a_minute(advance: Advance) -> None:
@@ -376,3 +382,23 @@ async def test_an_open_breaker_refuses_with_a_time() -> None:
     [problem] = failure.value.problems
     assert problem.code is ErrorCode.SERVICE_UNAVAILABLE_ERROR
     assert problem.retry_after == pytest.approx(5, abs=0.5)
+
+
+@pytest.mark.parametrize(("seconds", "counts"), [(4.9, False), (5.0, True), (5.1, True)])
+async def test_a_provider_that_lets_five_seconds_pass_is_in_trouble(
+    advance: Advance, seconds: float, *, counts: bool
+) -> None:
+    """A call with less time than that says nothing about it."""
+
+    class Slow(ScriptedHttp):
+        async def send(self, *_: object) -> httpx.Response:
+            advance(seconds)
+            raise DeadlineExceeded(request_was_sent=True)
+
+    http: Any = Slow(lambda _: made(200, {}))
+    sessions = ProviderSessions(Apollo("http://apollo.example", ""), http)
+    key = Connection(1, 1, "acme", Apollo.provider, ApiKeyCredentials(Secret("k")))
+    reading = sessions.open(key, None, Deadline.after(60))  # type: ignore[arg-type]  # nothing is renewed
+    with pytest.raises(UpdateFailed):
+        await reading.read(sessions.adapter.probe())
+    assert sessions.breakers[1]._failures == counts

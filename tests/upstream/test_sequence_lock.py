@@ -45,6 +45,7 @@ async def test_other_sequences_and_connections_do_not_wait() -> None:
     different = [locks.of(*key) for key in ((ACME, "a"), (ACME, "b"), (OTHER, "a"))]
     for lock in different:
         await lock.acquire_until(Deadline.after(0.1), "a")
+    assert [lock.locked() for lock in different] == [True] * 3
 
 
 async def test_a_busy_sequence_is_a_conflict_at_the_deadline() -> None:

@@ -77,7 +77,8 @@ def slow(apollo: ScriptedApollo) -> Script:
     return serve
 
 
-async def test_short_deadlines_say_nothing_about_the_provider() -> None:
+async def test_short_deadlines_say_nothing_about_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "_SLOW_SECONDS", 0.5)
     async with updates_at(slow(ScriptedApollo())) as update:
         for result in await updates_at_once(update, seconds=0.15):
             assert codes(result) == [ErrorCode.GATEWAY_TIMEOUT_ERROR]

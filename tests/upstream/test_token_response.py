@@ -37,6 +37,8 @@ LIFETIMES: list[tuple[str, float | None]] = [
     ("true", None),
     ('"soon"', None),
     ('""', None),
+    ("1", 1),
+    ('"0.5"', 0.5),
     ("[7200]", None),
     ('{"seconds": 7200}', None),
     ("NaN", None),
@@ -149,6 +151,21 @@ def test_a_new_refresh_token_outlives_an_unusable_access_token(value: Any) -> No
     assert failure.value.code is ErrorCode.BAD_GATEWAY_ERROR
     assert failure.value.refresh_token == Secret("new-refresh")
     assert "new-refresh" not in f"{failure.value!r} {failure.value}"
+
+
+@pytest.mark.parametrize(
+    ("status", "is_good"), [(199, False), (200, True), (201, True), (298, True), (299, True), (300, False)]
+)
+def test_an_answer_is_good_by_its_status(status: int, *, is_good: bool) -> None:
+    """Then a token counts whatever error is beside it, and a refresh token whatever access token."""
+    with pytest.raises(RefreshFailed) as failure:
+        parse({"refresh_token": "new-refresh"}, status)
+    assert (failure.value.refresh_token == Secret("new-refresh")) is is_good
+    if is_good:
+        assert parse(good(error="invalid_grant"), status).access_token == Secret("new-access")
+    else:
+        with pytest.raises(GrantRefused):
+            parse(good(error="invalid_grant"), status)
 
 
 REFUSALS: list[tuple[int, Any]] = [
