@@ -1,6 +1,7 @@
 """What the history keeps in a database of either kind: pages, transactions, ids, keys, and an end."""
 
 import asyncio
+import threading
 import time
 import uuid
 from typing import Any
@@ -16,7 +17,7 @@ from service.domain.deadline import Deadline
 from service.domain.errors import ErrorCode, UpdateFailed
 from service.domain.step import BODY, SUBJECT, Caller, FieldChange, Provider, StepUpdate
 from service.domain.step_changes import ChangesQuery, ChangeState, StepChange
-from service.history import History, HistoryAdministration
+from service.history import History, HistoryAdministration, change_repository
 from service.history.change_history import Recorded
 from service.history.change_id import ChangeIds, least_id, time_of
 from service.history.errors import CannotRecord
@@ -24,6 +25,8 @@ from service.history.errors import CannotRecord
 APOLLO = Provider("apollo")
 UPDATE = StepUpdate(APOLLO, "acme", "AB", "CD", request_id="r-1")
 QUERY = ChangesQuery(APOLLO, "acme", "", "")
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""What is the same in either kind of database."""
 
 
 @pytest.fixture
@@ -140,6 +143,123 @@ async def test_ids_are_found_however_they_are_written(history: History, caller: 
     assert await page(history, caller, sequence_id="ab", sequence_step_id="ab") == []
 
 
+@on_sqlite
+@pytest.mark.parametrize("member", ["customer_id", "provider", "sequence_id", "sequence_step_id", "request_id"])
+async def test_a_list_has_what_is_asked_for_and_not_its_neighbours(
+    history: History, caller: Caller, store: Store, keyring: Keyring, member: str
+) -> None:
+    values = ["bb", "ba", "bc", "b", "bbb"]
+    made = [await recorded(history, caller, **({"customer_id": "b"} | {member: value})) for value in values]
+    wanted: dict[str, Any] = {"customer_id": "b"} | {member: Provider("bb") if member == "provider" else "bb"}
+    assert [each.change_id for each in await page(history, caller, **wanted)] == [made[0].change_id]
+    for other in (caller.application_id - 1, caller.application_id + 1):
+        assert (await history.page(other, replace(QUERY, **wanted), 100, None, Deadline.after(20)))[0] == []
+    if member in ("customer_id", "provider"):
+        administration = HistoryAdministration(store, keyring)
+        of_all = ("bb",) if member == "customer_id" else ("b", Provider("bb"))
+        for other in (caller.application_id - 1, caller.application_id + 1):
+            assert [each async for each in administration.delete(other, *of_all)] == []
+        assert [each async for each in administration.delete(caller.application_id, *of_all)] == [1]
+        assert await count(store) == 4
+
+
+@on_sqlite
+async def test_a_change_is_found_by_all_that_it_is_of(history: History, caller: Caller) -> None:
+    ids = [(await recorded(history, caller)).change_id for _ in range(3)]
+
+    async def find(id: str, application: int = 0, customer: str = "acme", provider: str = "apollo") -> Any:
+        return await history.find(
+            caller.application_id + application, customer, Provider(provider), id, Deadline.after(20)
+        )
+
+    for id in ids:
+        found = await find(id)
+        assert found.change_id == id
+        for other in (
+            {"application": -1},
+            {"application": 1},
+            {"customer": "acm"},
+            {"customer": "acmf"},
+            {"provider": "apollp"},
+            {"provider": "apoll"},
+        ):
+            assert await find(id, **other) is None
+    assert await find(str(uuid.UUID(int=uuid.UUID(ids[1]).int + 1))) is None
+
+
+@on_sqlite
+async def test_a_list_is_of_a_time_and_behind_a_change(history: History, caller: Caller) -> None:
+    ids = [(await recorded(history, caller, f"S{number}")).change_id for number in range(3)]
+    at = [time_of(uuid.UUID(id)) for id in ids]
+    listed = [each.change_id for each in await page(history, caller)]
+    assert listed == ids[::-1]
+    assert [each.change_id for each in await page(history, caller, after=ids[1])] == [ids[0]]
+    assert [each.change_id for each in await page(history, caller, limit=2)] == [ids[2], ids[1]]
+    # Ids are of a moment within their millisecond.
+    assert ids[0] in [each.change_id for each in await page(history, caller, start_at=at[0])]
+    assert await page(history, caller, start_at=at[2] + 0.001) == []
+    assert await page(history, caller, end_at=at[0]) == []
+    assert len(await page(history, caller, end_at=at[2] + 0.001)) == 3
+
+
+@on_sqlite
+@pytest.mark.parametrize(("fits", "shown"), [(2.0, 2), (1.99, 1), (3.0, 3), (0.5, 1)])
+async def test_a_page_has_as_many_changes_as_are_short(
+    history: History, caller: Caller, store: Store, monkeypatch: pytest.MonkeyPatch, fits: float, shown: int
+) -> None:
+    for number in range(3):
+        await recorded(history, caller, f"S{number}")
+    async with store.begin() as db:
+        lengths = set((await db.execute(select(func.length(step_changes.c.ciphertext)))).scalars())
+    [length] = lengths
+    monkeypatch.setattr("service.history.change_repository._MAX_PAGE_BYTES", int(fits * length))
+    found, is_cut = await history.page(caller.application_id, QUERY, 3, None, Deadline.after(20))
+    assert (len(found), is_cut) == (shown, shown < 3)
+
+
+@on_sqlite
+@pytest.mark.parametrize(("length", "is_apart"), [(512 * 1024 - 4, False), (512 * 1024 - 3, True)])
+async def test_long_values_leave_other_calls_their_turn(
+    history: History, caller: Caller, monkeypatch: pytest.MonkeyPatch, *, length: int, is_apart: bool
+) -> None:
+    """They are encrypted, and decrypted, in a thread of their own."""
+    threads: list[bool] = []
+
+    def watched(work: Any) -> Any:
+        def watch(*given: Any) -> Any:
+            threads.append(threading.current_thread() is not threading.main_thread())
+            return work(*given)
+
+        return watch
+
+    for name in ("seal", "unseal"):
+        monkeypatch.setattr(change_repository, name, watched(getattr(change_repository, name)))
+    await recorded(history, caller, "x" * length)
+    assert threads == [is_apart]
+    # Encrypted it is a little longer.
+    monkeypatch.setattr(change_repository, "_LONG_BYTES", 10**9)
+    await page(history, caller)
+    monkeypatch.setattr(change_repository, "_LONG_BYTES", length)
+    await page(history, caller)
+    assert threads == [is_apart, False, True]
+
+
+@on_sqlite
+@pytest.mark.parametrize(("age", "is_kept"), [(30 * 86400 - 60, True), (30 * 86400 + 60, False)])
+async def test_a_change_is_shown_for_so_many_days(
+    history: History, caller: Caller, monkeypatch: pytest.MonkeyPatch, *, age: float, is_kept: bool
+) -> None:
+    made = await recorded(history, caller)
+    now = time.time()
+    monkeypatch.setattr("service.history.change_history.time.time", lambda: now + age)
+    assert bool(await page(history, caller)) is is_kept
+    found = await history.find(caller.application_id, "acme", APOLLO, made.change_id, Deadline.after(20))
+    assert (found is not None) is is_kept
+    assert await history.purge() is False
+    monkeypatch.setattr("service.history.change_history.time.time", lambda: now)
+    assert bool(await page(history, caller)) is is_kept
+
+
 async def test_what_is_too_old_goes_a_little_at_a_time(
     store: Store, keyring: Keyring, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,7 +365,7 @@ async def test_a_database_that_is_away_keeps_updates_off_and_no_answers(
         await db.execute(text("ALTER TABLE step_changes RENAME TO hidden"))
     with pytest.raises(UpdateFailed) as failure:
         await recorded(history, caller)
-    assert failure.value.problems[0].refusal == "history"
+    assert (failure.value.problems[0].refusal, failure.value.problems[0].retry_after) == ("history", 1)
     await change.settle(ChangeState.APPLIED, None)
     with pytest.raises(UpdateFailed):
         await page(history, caller)
@@ -310,9 +430,36 @@ def test_ids_are_in_the_order_of_their_times(monkeypatch: pytest.MonkeyPatch) ->
     assert ids.next() > made[-1]
 
 
+def test_an_id_has_its_moment_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: 1_700_000_000_123_456_789)
+    ids = ChangeIds()
+    first, second = ids.next(), ids.next()
+    assert time_of(first) == 1_700_000_000.123
+    # The milliseconds, the version, the 4096th parts of one, and the variant before what is random.
+    assert (first.int >> 80, first.int >> 76 & 15, first.int >> 64 & 4095) == (1_700_000_000_123, 7, 1871)
+    assert (second.int >> 64 & 4095, second.variant) == (1872, uuid.RFC_4122)
+    assert first.int & (2**62 - 1) != second.int & (2**62 - 1)
+
+
+@pytest.mark.parametrize("microseconds", [0, 1, 123_000, 123_456, 999_999])
+def test_the_least_id_of_a_moment_is_below_all_that_are_made_then(
+    microseconds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = 1_700_000_000_000_000 + microseconds
+
+    def made(nanoseconds: int) -> bytes:
+        monkeypatch.setattr(time, "time_ns", lambda: nanoseconds)
+        return ChangeIds().next().bytes
+
+    least = least_id(at / 1_000_000)
+    assert made((at - 1) * 1000) < least <= made(at * 1000)
+
+
 def test_the_least_id_of_a_time() -> None:
     made = ChangeIds().next()
     at = time_of(made)
     assert least_id(at) <= made.bytes < least_id(at + 0.001)
     assert least_id(-5) == least_id(0) == bytes(6) + b"\x70" + bytes(9)
     assert least_id(1e18) > made.bytes
+    # The last second that a timestamp can show.
+    assert time_of(uuid.UUID(bytes=least_id(1e18))) == 253_402_300_799
