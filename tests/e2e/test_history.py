@@ -360,7 +360,7 @@ async def test_a_change_is_taken_back_byte_for_byte(kept: RunningService, at: St
     tried = await kept.revert(at.provider, change_id, validate_only=True)
     assert (tried.errors, tried.response.change_id) == ([], "")
     assert tried.changes["template.subject"] == ("New", old[0])
-    assert all(call.startswith("GET ") for call in kept.provider_calls()[before:])
+    assert {call.split()[0] for call in kept.provider_calls()[before:]} == {"GET"}
     answer = await kept.revert(at.provider, change_id, metadata=(("x-request-id", "back"),))
     assert answer.errors == []
     assert answer.changes == {
@@ -397,7 +397,7 @@ async def test_a_change_in_between_is_not_written_over_unless_wanted(kept: Runni
         assert (refused.error.code, refused.error.meta.outcome) == ("STEP_CHANGED_ERROR", NOT_APPLIED)
         assert refused.conflicts == {"template.subject": ("Theirs", old[0])}
         assert change_id in refused.error.detail
-    assert all(call.startswith("GET ") for call in kept.provider_calls()[writes:])
+    assert {call.split()[0] for call in kept.provider_calls()[writes:]} == {"GET"}
     as_status = await kept.revert(at.provider, change_id, metadata=(("x-error-mode", "status"),))
     assert (as_status.code.name, as_status.error.code) == ("ABORTED", "STEP_CHANGED_ERROR")
     forced = await kept.revert(at.provider, change_id, overwrite=True)
@@ -482,7 +482,7 @@ async def test_nothing_is_written_that_cannot_be_kept(kept: RunningService) -> N
     answer = await kept.update("apollo", APOLLO.inactive, APOLLO.quiet[0], subject="New")
     assert (answer.error.code, answer.error.meta.outcome) == ("SERVICE_UNAVAILABLE_ERROR", NOT_APPLIED)
     assert ("history" in answer.error.detail, "Nothing was changed." in answer.error.detail) == (True, True)
-    assert all(call.startswith("GET ") for call in kept.provider_calls()[before:])
+    assert {call.split()[0] for call in kept.provider_calls()[before:]} == {"GET"}
     for refused in (await kept.list_changes("apollo"), await kept.get_change("apollo", an_id())):
         assert refused.error.code == "SERVICE_UNAVAILABLE_ERROR"
     async with kept.store.begin() as db:

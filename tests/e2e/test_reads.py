@@ -125,7 +125,7 @@ async def test_a_sequence_is_read_with_its_steps_in_one_call(service: RunningSer
 async def test_a_list_is_without_bodies_unless_they_are_wanted(service: RunningService, at: Steps) -> None:
     answer = await service.list_steps(at.provider, at.inactive)
     assert (answer.response.sequence.enabled, len(answer.response.steps) > 0) == (False, True)
-    assert not any(variant.HasField("body") for each in answer.response.steps for variant in each.variants)
+    assert {variant.HasField("body") for each in answer.response.steps for variant in each.variants} == {False}
 
 
 async def test_a_list_follows_the_pages(service: RunningService) -> None:
