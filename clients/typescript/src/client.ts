@@ -26,14 +26,16 @@ export interface ClientOptions {
   plaintext?: "loopback" | "anywhere" | undefined;
 }
 
+type Metadata = readonly (readonly [name: string, value: string])[];
+
 export interface CallOptions {
   /** Your own id of the customer, and the provider. Calls of ConnectionService have them in their requests. */
   customerId?: string | undefined;
   provider?: string | undefined;
-  /** An id of your own, by which the service's log and its answers name the call. */
+  /** An id of your own, by which the service's log, its history and its answers name the call; a new one unless given. */
   requestId?: string | undefined;
   /** Further metadata. An `x-api-key` stands in the place of the client's own. */
-  metadata?: readonly (readonly [name: string, value: string])[] | undefined;
+  metadata?: Metadata | undefined;
   /** How long the call may take, all attempts together. 30 seconds unless given. */
   timeoutMs?: number | undefined;
   /** Cancels the call; that the step was left alone is then not known. */
@@ -49,7 +51,7 @@ export type Method<I extends DescMessage = DescMessage, O extends DescMessage = 
 export interface Attempt {
   method: Method;
   request: Message;
-  metadata: (readonly [name: string, value: string])[];
+  metadata: Metadata;
   /** To be sent over TLS, unless plaintext was asked for; none if the metadata names one. */
   apiKey: string | undefined;
   /** What is left of the call's time; more than nothing. */
@@ -110,13 +112,13 @@ export abstract class SeqstepClient implements Disposable {
           method,
           request: message,
           metadata,
-          apiKey: metadata.some(([name]) => name.toLowerCase() === "x-api-key") ? undefined : this.#apiKey,
+          apiKey: find(metadata, "x-api-key") === undefined ? this.#apiKey : undefined,
           timeoutMs: options.timeoutMs ?? DEFAULT_TIMEOUT_MS,
           signal,
         });
     options.onTrailers?.(answer.trailers);
     if (answer.status !== "OK" || !answer.response || errorsOf(answer.response).length > 0) {
-      throw new SeqstepError(method, answer);
+      throw new SeqstepError(method, answer, find(metadata, "x-request-id") ?? "");
     }
     return answer.response as MessageShape<O>;
   }
@@ -164,13 +166,23 @@ export abstract class SeqstepClient implements Disposable {
   }
 }
 
-function metadataOf({ customerId, provider, requestId, metadata = [] }: CallOptions): (readonly [string, string])[] {
+function metadataOf({ customerId, provider, requestId, metadata = [] }: CallOptions): Metadata {
   const named: [string, string | undefined][] = [
     ["x-customer-id", customerId],
     ["x-provider-name", provider],
-    ["x-request-id", requestId],
+    // Made here, so that all attempts have the same one, and it is known where no answer comes.
+    ["x-request-id", requestId ?? (find(metadata, "x-request-id") === undefined ? newId() : undefined)],
   ];
   return [...named.filter((pair): pair is [string, string] => pair[1] !== undefined), ...metadata];
+}
+
+function find(metadata: Metadata, name: string): string | undefined {
+  return metadata.find(([each]) => each.toLowerCase() === name)?.[1];
+}
+
+/** Browsers have `randomUUID` only where there is TLS. */
+function newId(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** Refuses texts with half a character, as of an emoji that was cut: another character would be written in its place. */

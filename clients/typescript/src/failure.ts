@@ -60,11 +60,13 @@ export class SeqstepError extends Error {
   readonly errors: readonly EnvelopeError[];
   /** The envelope, of the type of the method's response: from the response, or from the details of the status. */
   readonly response: Message | undefined;
-  /** The trailing metadata, such as `x-request-id` and `x-error-code`. */
+  /** The trailing metadata, such as `x-error-code`. */
   readonly trailers: ReadonlyMap<string, string>;
+  /** What to quote when asking about the call, and to look for in the history, also where no answer came. */
+  readonly requestId: string;
   readonly #details: readonly Any[];
 
-  constructor(method: DescMethod, answer: Answer) {
+  constructor(method: DescMethod, answer: Answer, requestId: string) {
     const details = detailsOf(answer);
     const response = answer.response ?? find(details, method.output);
     const errors = errorsOf(response);
@@ -77,6 +79,7 @@ export class SeqstepError extends Error {
     this.errors = errors;
     this.response = response;
     this.trailers = answer.trailers;
+    this.requestId = requestId;
     this.#details = details;
   }
 

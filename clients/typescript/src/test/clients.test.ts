@@ -53,6 +53,20 @@ for (const [name, open] of CLIENTS) {
       assert.match(String(sent.get("user-agent")), /^seqstep-typescript\//);
     });
 
+    test("all attempts of a call have one id, which its failure names", async () => {
+      await using server = await ScriptedServer.start(fails(status.UNAVAILABLE));
+      using client = open(server.address, { plaintext: "loopback" });
+      const first = await failureOf(client);
+      const ids = server.attempts.map((sent) => String(sent.get("x-request-id")));
+      assert.equal(ids.length, 4);
+      assert.deepEqual([...new Set(ids)], [first.requestId]);
+      assert.match(first.requestId, /^[0-9a-f]{32}$/);
+      assert.notEqual((await failureOf(client)).requestId, first.requestId);
+      const named = await failureOf(client, { metadata: [["X-Request-Id", "mine"]] });
+      assert.equal(named.requestId, "mine");
+      assert.deepEqual(server.attempts.at(-1)?.get("x-request-id"), ["mine"]);
+    });
+
     test("errors in a response are thrown", async () => {
       const { failure } = await failureAfter([ok(NOT_APPLIED)]);
       assert.equal(failure.outcome, "NOT_APPLIED");
