@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager
-from typing import Final, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
 import structlog
@@ -31,6 +31,7 @@ from service.domain.step import Caller, Provider
 from service.observability.call_log import CallLog, CallRecord
 from service.observability.exceptions import exception_fields
 from service.observability.sent_requests import collect
+from service.tasks import within
 
 log: Final = structlog.get_logger("service.api")
 
@@ -157,7 +158,7 @@ class ManagementHandler:
         service: str,
         method: str,
         inbound: InboundManagementCall[RequestT],
-        carry_out: Callable[[ManagementCall, RequestT], Awaitable[T]],
+        carry_out: Callable[[ManagementCall, RequestT], Coroutine[Any, Any, T]],
     ) -> ManagementOutcome[T]:
         """Handles one call.
 
@@ -175,7 +176,7 @@ class ManagementHandler:
         self,
         call: "_Call",
         inbound: InboundManagementCall[RequestT],
-        carry_out: Callable[[ManagementCall, RequestT], Awaitable[T]],
+        carry_out: Callable[[ManagementCall, RequestT], Coroutine[Any, Any, T]],
     ) -> ManagementOutcome[T]:
         response: T | None = None
         problem: Problem | None = None
@@ -208,7 +209,7 @@ class ManagementHandler:
         self,
         call: "_Call",
         inbound: InboundManagementCall[RequestT],
-        carry_out: Callable[[ManagementCall, RequestT], Awaitable[T]],
+        carry_out: Callable[[ManagementCall, RequestT], Coroutine[Any, Any, T]],
     ) -> T:
         with self._admission.authentication_permit():
             deadline = Deadline.after(self._deadlines.budget(inbound.time_remaining()))
@@ -223,8 +224,9 @@ class ManagementHandler:
         with self._admission.call_permit(caller.application_id, _MANAGEMENT, ""):
             async with asyncio.timeout(deadline.remaining()):
                 request = await inbound.read()
-                call.customer, call.provider = request.customer_id, request.provider_name
-                return await carry_out(ManagementCall(caller, call.request_id, deadline), request)
+            call.customer, call.provider = request.customer_id, request.provider_name
+            work = carry_out(ManagementCall(caller, call.request_id, deadline), request)
+            return await within(deadline.remaining(), work)
 
     def _record(self, call: "_Call", status: str, problem: Problem | None, outcome: Outcome | None = None) -> None:
         outcome = problem.outcome if problem is not None else outcome

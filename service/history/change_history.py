@@ -21,6 +21,7 @@ from service.history.change_repository import ChangeRepository, Insertion, Settl
 from service.history.errors import CannotRecord, HistoryUnavailable
 from service.history.recorder import Recorder
 from service.history.sealed_fields import RowKey
+from service.tasks import within
 
 log: Final = structlog.get_logger("service.history")
 
@@ -135,8 +136,8 @@ class History:
         least = least_id(max(self._oldest, query.start_at or 0.0))
         position = uuid.UUID(after).bytes if after is not None else None
         try:
-            async with asyncio.timeout(max(0.0, deadline.remaining())):
-                return await self._repository.page(application_id, _as_written(query), least, limit, position)
+            reading = self._repository.page(application_id, _as_written(query), least, limit, position)
+            return await within(deadline.remaining(), reading)
         except (StoreUnavailable, TimeoutError):
             raise HistoryUnavailable from None
 
@@ -152,8 +153,8 @@ class History:
         if time_of(named) < self._oldest:
             return None
         try:
-            async with asyncio.timeout(max(0.0, deadline.remaining())):
-                return await self._repository.find(application_id, customer_id, provider, named)
+            reading = self._repository.find(application_id, customer_id, provider, named)
+            return await within(deadline.remaining(), reading)
         except (StoreUnavailable, TimeoutError):
             raise HistoryUnavailable from None
 

@@ -1,6 +1,6 @@
 """Serves `engagement.v1.ConnectionService`."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any, Final, Generic, TypeVar
 
 import grpc
@@ -62,7 +62,7 @@ class ConnectionServicer(ConnectionServiceServicer):
     async def _serve(
         self,
         method: str,
-        carry_out: Callable[[ManagementCall, RequestT], Awaitable[T]],
+        carry_out: Callable[[ManagementCall, RequestT], Coroutine[Any, Any, T]],
         requests: AsyncIterator[RequestT],
         context: Any,
     ) -> T:

@@ -38,6 +38,7 @@ ALLOWED = {
         "service.manage_connections",
         "service.observability",
         "service.providers",
+        "service.tasks",
         "service.update_step",
     },
     "service.rpc": {"service.domain", "service.api"},
