@@ -267,23 +267,20 @@ class Polyglot:
             # Alembic keeps what it works on in variables of its modules.
             async with self._upgrading:
                 environment = await stack.enter_async_context(running_environment(folder))
-            services = await stack.enter_async_context(running_services(environment, folder))
             peer = await stack.enter_async_context(running_peer(folder))
-            given = environment.given(API_KEY=await environment.application(folder.name))
-            started = time.monotonic()
+            target = peer.grpc_web if is_web else peer.plaintext
             if is_web:
-                front = await stack.enter_async_context(_running_front(folder, services.plaintext))
-                target = peer.grpc_web
-                suites = [Suite("", FOLDER, {**given, **front}), *_peer_suites(peer, target)]
-                suites.append(replace(suites[1], folder=PEER / "grpc-web"))
+                service = await stack.enter_async_context(server_process(folder, dict(environment.settings)))
+                reached = [("", FOLDER, await stack.enter_async_context(_running_front(folder, service.address)))]
             else:
-                target = peer.plaintext
+                services = await stack.enter_async_context(running_services(environment, folder))
                 tls = {"TARGET": services.tls, "CA": str(services.ca)}
-                suites = [
-                    Suite("", FOLDER, {**given, "TARGET": services.plaintext}),
-                    Suite("TLS: ", self._tls_folder, {**given, **tls}),
-                    *_peer_suites(peer, target),
-                ]
+                reached = [("", FOLDER, {"TARGET": services.plaintext}), ("TLS: ", self._tls_folder, tls)]
+            # The service does not start where it cannot read a customer's credentials.
+            given = environment.given(API_KEY=await environment.application(folder.name))
+            suites = [Suite(name, vectors, {**given, **more}) for name, vectors, more in reached]
+            suites += _peer_suites(peer, target)
+            started = time.monotonic()
             for suite in suites:
                 await self._follow(run, self._without(suite, left_out, folder), command)
             run.rows["peer: a CA that cannot be read"] = [await _without_ca(peer, target, command)]
@@ -394,6 +391,8 @@ def _peer_suites(peer: Peer, target: str) -> Iterator[Suite]:
     given = {"SANDBOX": peer.control_url, "API_KEY": API_KEY}
     ca = {"CA": peer.files["ca"]}
     yield Suite("peer: ", PEER / "vectors", {**given, "TARGET": target})
+    if target == peer.grpc_web:
+        yield Suite("peer: ", PEER / "grpc-web", {**given, "TARGET": target})
     certificate = {"CLIENT_CERTIFICATE": peer.files["certificate"], "CLIENT_KEY": peer.files["key"]}
     yield Suite("peer: ", PEER / "mutual-tls", {**given, **ca, **certificate, "TARGET": peer.mutual})
     for name, more in (
