@@ -144,7 +144,12 @@ def test_a_struct_has_so_many_values(count: int, is_too_many: bool) -> None:  # 
 
 
 @pytest.mark.parametrize(
-    ("number", "is_doubtful"), [(EXACT - 1, False), (1 - EXACT, False), (EXACT, True), (-EXACT, True), (math.nan, True)]
+    ("number", "is_doubtful"),
+    [
+        (EXACT - 1, False),
+        (1 - EXACT, False),
+        *((number, True) for number in (EXACT, -EXACT, 2 * EXACT, -2 * EXACT, math.inf, -math.inf, math.nan)),
+    ],
 )
 def test_a_number_at_the_end_of_exactness_is_doubtful(number: float, is_doubtful: bool) -> None:  # noqa: FBT001
     struct = struct_pb2.Struct()
