@@ -3,15 +3,15 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final
 
-from fastapi import FastAPI, Request, Response, Security
+from fastapi import APIRouter, FastAPI, Request, Response, Security
 from fastapi.responses import PlainTextResponse
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader
 from starlette.exceptions import HTTPException
-from starlette.routing import Match, Route
+from starlette.routing import BaseRoute, Match, Route
 
 from service.api import contract, metadata
 from service.api.call_handler import Asked, CallerGone, CallHandler, CallOutcome
@@ -100,56 +100,7 @@ def create_app(
         exception_handlers={HTTPException: _no_such_operation},
     )
     app.state.call_handler = call_handler
-    app.router.add_api_route(
-        PATH,
-        step_update,
-        methods=["PATCH"],
-        route_class_override=_unread(_UPDATE),
-        operation_id="updateSequenceStep",
-        summary="Update sequence step",
-        description="Changes what the record names and leaves the rest alone. Repeating a call is always safe. Works "
-        "for Apollo and Outreach; Salesloft answers `NOT_IMPLEMENTED_ERROR`.",
-        tags=[_STEPS],
-        dependencies=[Security(_API_KEY)],
-        response_model=Envelope,
-        responses=_responses("Sequence step updated", {"updated": _UPDATED}),
-    )
-    app.router.add_api_route(
-        PATH,
-        step_query,
-        methods=["GET"],
-        route_class_override=_unread(_GET),
-        operation_id="getSequenceStep",
-        summary="Get sequence step",
-        description="Reads one step as the provider holds it now, with all of its variants.",
-        tags=[_STEPS],
-        dependencies=[Security(_API_KEY)],
-        response_model=Step,
-        responses=_responses("The step"),
-    )
-    app.router.add_api_route(
-        SEQUENCE_PATH,
-        steps_query,
-        methods=["GET"],
-        route_class_override=_unread(_LIST),
-        operation_id="getSequence",
-        summary="Get sequence",
-        description="Reads a sequence and all of its steps.",
-        tags=[_STEPS],
-        dependencies=[Security(_API_KEY)],
-        response_model=SequenceSteps,
-        responses=_responses("The sequence"),
-    )
-    _add_history(app)
-    for route in [each for each in app.routes if isinstance(each, APIRoute)]:
-        # They are not in the document: to describe them again would take as long as it does for those that are.
-        app.router.add_api_route(
-            PREFIX + route.path,
-            _undocumented,
-            methods=list(route.methods or ()),
-            route_class_override=type(route),
-            include_in_schema=False,
-        )
+    app.router.routes.extend(_operations())
 
     @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", operation_id="healthz", summary="Whether the process is alive", tags=[_OPERATIONS])
@@ -190,9 +141,66 @@ def create_app(
     return app
 
 
-def _add_history(app: FastAPI) -> None:
+@cache
+def _operations() -> tuple[BaseRoute, ...]:
+    """The routes of the operations, which are the same in each application; making them takes most of the time to make one."""
+    router = APIRouter()
+    router.add_api_route(
+        PATH,
+        step_update,
+        methods=["PATCH"],
+        route_class_override=_unread(_UPDATE),
+        operation_id="updateSequenceStep",
+        summary="Update sequence step",
+        description="Changes what the record names and leaves the rest alone. Repeating a call is always safe. Works "
+        "for Apollo and Outreach; Salesloft answers `NOT_IMPLEMENTED_ERROR`.",
+        tags=[_STEPS],
+        dependencies=[Security(_API_KEY)],
+        response_model=Envelope,
+        responses=_responses("Sequence step updated", {"updated": _UPDATED}),
+    )
+    router.add_api_route(
+        PATH,
+        step_query,
+        methods=["GET"],
+        route_class_override=_unread(_GET),
+        operation_id="getSequenceStep",
+        summary="Get sequence step",
+        description="Reads one step as the provider holds it now, with all of its variants.",
+        tags=[_STEPS],
+        dependencies=[Security(_API_KEY)],
+        response_model=Step,
+        responses=_responses("The step"),
+    )
+    router.add_api_route(
+        SEQUENCE_PATH,
+        steps_query,
+        methods=["GET"],
+        route_class_override=_unread(_LIST),
+        operation_id="getSequence",
+        summary="Get sequence",
+        description="Reads a sequence and all of its steps.",
+        tags=[_STEPS],
+        dependencies=[Security(_API_KEY)],
+        response_model=SequenceSteps,
+        responses=_responses("The sequence"),
+    )
+    _add_history(router)
+    for route in [each for each in router.routes if isinstance(each, APIRoute)]:
+        # They are not in the document: to describe them again would take as long as it does for those that are.
+        router.add_api_route(
+            PREFIX + route.path,
+            _undocumented,
+            methods=list(route.methods or ()),
+            route_class_override=type(route),
+            include_in_schema=False,
+        )
+    return tuple(router.routes)
+
+
+def _add_history(router: APIRouter) -> None:
     """Adds the operations of looking back."""
-    app.router.add_api_route(
+    router.add_api_route(
         CHANGES_PATH,
         changes_query,
         methods=["GET"],
@@ -205,7 +213,7 @@ def _add_history(app: FastAPI) -> None:
         response_model=StepChanges,
         responses=_responses("A page of changes"),
     )
-    app.router.add_api_route(
+    router.add_api_route(
         CHANGE_PATH,
         change_ref,
         methods=["GET"],
@@ -218,7 +226,7 @@ def _add_history(app: FastAPI) -> None:
         response_model=StepChange,
         responses=_responses("The change"),
     )
-    app.router.add_api_route(
+    router.add_api_route(
         REVERT_PATH,
         change_revert,
         methods=["POST"],
