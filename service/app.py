@@ -264,7 +264,10 @@ async def running(settings: Settings) -> AsyncIterator[App]:
             admission,
         )
         calls = (partial(TracedCallHandler, tracing.call) if tracing is not None else CallHandler)(
-            update_step, ReadSteps(sessions, connections), StepHistory(history, update_step), *serving
+            update_step,
+            ReadSteps(sessions, connections),
+            StepHistory(history, update_step, _clearing(sessions)),
+            *serving,
         )
         readiness, http, admin = Readiness(), None, None
         if settings.admin_address:
@@ -382,6 +385,10 @@ async def _watch_store(store: Store, app: App) -> None:
             app.readiness.has_database = True
         except (StoreUnavailable, TimeoutError):
             app.readiness.has_database = False
+
+
+def _clearing(sessions: Mapping[Provider, ProviderSessions]) -> frozenset[Provider]:
+    return frozenset(provider for provider, each in sessions.items() if each.adapter.clears_texts)
 
 
 @asynccontextmanager

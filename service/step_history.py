@@ -1,6 +1,6 @@
 """The use cases of looking back: the changes of a customer's steps are listed, read, and taken back."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final, Protocol, TypeAlias
 
 from msgspec.structs import replace
@@ -49,15 +49,17 @@ class Changes(Protocol):
 class StepHistory:
     """Shows and takes back what updates of the calling application changed. Without a history, every call says so."""
 
-    def __init__(self, changes: Changes | None, update_step: Update) -> None:
+    def __init__(self, changes: Changes | None, update_step: Update, clearing: Collection[Provider] = ()) -> None:
         """Makes the use cases.
 
         Args:
             changes: The history; None if none is kept.
             update_step: What takes a change back.
+            clearing: The providers whose templates can be without a text again that they once did not have.
         """
         self._changes = changes
         self._update_step = update_step
+        self._clearing = clearing
 
     async def list(self, caller: Caller, query: ChangesQuery, deadline: Deadline) -> ChangesResult:
         """Lists changes.
@@ -108,7 +110,7 @@ class StepHistory:
             in_doubt = wanted.is_retry and not wanted.validate_only
             title = wanted.provider.title
             return UpdateResult(with_outcome(failure.problems, title, requests_sent=0, in_doubt=in_doubt))
-        update, left = _restoring(change, wanted)
+        update, left = _restoring(change, wanted, can_clear=wanted.provider in self._clearing)
         result = await self._update_step(caller, update, deadline)
         return replace(result, warnings=(*result.warnings, _not_restored(change, left))) if left else result
 
@@ -181,17 +183,19 @@ def _check(query: ChangesQuery) -> None:
         raise invalid(found)
 
 
-def _restoring(change: StepChange, wanted: ChangeRevert) -> tuple[StepUpdate, Sequence[FieldChange]]:
+def _restoring(
+    change: StepChange, wanted: ChangeRevert, *, can_clear: bool
+) -> tuple[StepUpdate, Sequence[FieldChange]]:
     """The update that takes a change back, and the fields that it cannot set back."""
-    texts: dict[str, str] = {}
+    texts: dict[str, str | None] = {}
     custom: dict[str, JsonValue] = {}
     left: list[FieldChange] = []
     for field in change.fields or ():
         is_custom = field.field.startswith(CUSTOM_FIELDS)
         if is_custom and not field.is_new:
             custom[field.field.partition(".")[2]] = field.before
-        elif not is_custom and isinstance(field.before, str):
-            texts[field.field] = field.before
+        elif not is_custom and (isinstance(field.before, str) or can_clear):
+            texts[field.field] = field.before if isinstance(field.before, str) else None
         else:
             left.append(field)
     set_back = {field.field: field.after for field in change.fields or () if field not in left}
@@ -210,6 +214,7 @@ def _restoring(change: StepChange, wanted: ChangeRevert) -> tuple[StepUpdate, Se
         request_id=wanted.request_id,
         reverts=change.change_id,
         only_over={} if wanted.overwrite else set_back,
+        clears=frozenset(name for name, before in texts.items() if before is None),
     )
     return update, left
 

@@ -1,6 +1,6 @@
 """Which changes are asked for, the update that takes one back, and what is said where that cannot be whole."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pytest
@@ -60,14 +60,16 @@ class FakeChanges:
         )
 
 
-async def reverted(changes: FakeChanges, wanted: ChangeRevert = WANTED) -> tuple[list[StepUpdate], UpdateResult]:
+async def reverted(
+    changes: FakeChanges, wanted: ChangeRevert = WANTED, clearing: Collection[Provider] = ()
+) -> tuple[list[StepUpdate], UpdateResult]:
     updates: list[StepUpdate] = []
 
     async def update_step(_caller: Caller, update: StepUpdate, _deadline: Deadline) -> UpdateResult:
         updates.append(update)
         return UpdateResult()
 
-    return updates, await StepHistory(changes, update_step).revert(CALLER, wanted, Deadline.after(5))
+    return updates, await StepHistory(changes, update_step, clearing).revert(CALLER, wanted, Deadline.after(5))
 
 
 async def test_the_update_sets_what_was_there_before() -> None:
@@ -102,6 +104,21 @@ async def test_what_was_not_there_before_stays_and_is_named() -> None:
     assert (update.subject, update.custom_fields, update.only_over) == (None, {"b": 1}, {"custom_fields.b": 2})
     [warning] = result.warnings
     assert (warning.type, warning.facts) == (WarningType.NOT_RESTORED, {"fields": f"{SUBJECT},custom_fields.a"})
+
+
+async def test_a_text_that_was_not_there_goes_where_the_provider_lets_it() -> None:
+    fields = [FieldChange(SUBJECT, None, "New"), FieldChange(BODY, "<p>Old</p>", "<p>New</p>")]
+    [update], result = await reverted(FakeChanges(fields), clearing={Provider("apollo")})
+    assert (update.subject, update.body, update.clears) == (None, "<p>Old</p>", frozenset({SUBJECT}))
+    assert update.only_over == {SUBJECT: "New", BODY: "<p>New</p>"}
+    assert result.warnings == ()
+    [update], _ = await reverted(FakeChanges(fields[:1]), clearing={Provider("apollo")})
+    assert (update.changes_template, update.variant, update.needs_subject, update.needs_body) == (
+        True,
+        "9",
+        True,
+        False,
+    )
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,7 @@ class StepUpdate(StepRef, frozen=True):
         reverts: The id of the change that is taken back; empty if the caller itself says what to set.
         only_over: With `reverts`, what that change left, by field: other values are not written over. Empty to write over
             whatever is there.
+        clears: With `reverts`, the texts that the template is to be without again; for providers that take a null there.
     """
 
     subject: str | None = None
@@ -120,21 +121,22 @@ class StepUpdate(StepRef, frozen=True):
     request_id: str = ""
     reverts: str = ""
     only_over: Mapping[str, JsonValue] = msgspec.field(default_factory=dict)
+    clears: frozenset[str] = frozenset()
 
     @property
     def changes_template(self) -> bool:
         """Whether the update names the subject or the body."""
-        return self.subject is not None or self.body is not None
+        return self.subject is not None or self.body is not None or bool(self.clears)
 
     @property
     def needs_subject(self) -> bool:
         """Whether the update cannot do without the present subject."""
-        return self.subject is not None or bool(self.etag)
+        return self.subject is not None or bool(self.etag) or SUBJECT in self.clears
 
     @property
     def needs_body(self) -> bool:
         """Whether the update cannot do without the present body."""
-        return self.body is not None or bool(self.etag)
+        return self.body is not None or bool(self.etag) or BODY in self.clears
 
     @property
     def is_empty(self) -> bool:
@@ -206,7 +208,7 @@ WARNINGS: Final[Mapping[WarningType, WarningSpec]] = MappingProxyType(
         ),
         WarningType.NOT_RESTORED: WarningSpec(
             "Not set back",
-            "Values that were not there before the change that is taken back cannot be taken away, and stay.",
+            "Values that were not there before the change that is taken back, and that the provider lets nobody take away, stay.",
         ),
     }
 )

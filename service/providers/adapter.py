@@ -171,10 +171,12 @@ class ProviderAdapter(KnownProvider, Protocol):
     Attributes:
         base_url: What the paths of requests are below.
         token_url: Where it renews OAuth tokens.
+        clears_texts: Whether a template that has a text can be made one without it, by a null.
     """
 
     base_url: str
     token_url: str
+    clears_texts: ClassVar[bool]
 
     def violations(self, update: StepUpdate) -> Sequence[Violation]:
         """The parts of the update that can be refused without asking the provider."""

@@ -153,6 +153,9 @@ class Apollo:
         ),
     }
     unsupported: ClassVar[str] = ""
+    # Apollo documents no write of a template, and what was seen of it (2023 to 2026) are texts. Its answers have null for the
+    # subject of a reply; what it makes of a null that it is sent, nobody has said.
+    clears_texts: ClassVar[bool] = False
 
     def __init__(self, base_url: str, token_url: str) -> None:
         self.base_url = base_url.rstrip("/")

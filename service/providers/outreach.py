@@ -136,6 +136,8 @@ class Outreach:
         )
     }
     unsupported: ClassVar[str] = ""
+    # By its OpenAPI document: `subject` and `bodyHtml` of a template are nullable, and not read-only.
+    clears_texts: ClassVar[bool] = True
 
     def __init__(self, base_url: str) -> None:
         root = base_url.rstrip("/")

@@ -66,7 +66,9 @@ MAX_SECONDS: Final = 2**53
 def template_fields(update: StepUpdate, template: Template) -> tuple[FieldChange, ...]:
     """The subject and the body, as far as the update names them."""
     wanted = ((SUBJECT, template.subject, update.subject), (BODY, template.body, update.body))
-    return tuple(FieldChange(name, before, after) for name, before, after in wanted if after is not None)
+    return tuple(
+        FieldChange(name, before, after) for name, before, after in wanted if after is not None or name in update.clears
+    )
 
 
 def custom_fields(update: StepUpdate, current: Mapping[str, JsonValue]) -> tuple[FieldChange, ...]:

@@ -1,6 +1,7 @@
 """The history of a customer's steps, through a real channel: what is kept of updates, who sees it, and taking it back."""
 
 import asyncio
+import json
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -22,8 +23,9 @@ from service.domain.step_changes import ChangeState
 from service.history import History
 from service.history.change_id import ChangeIds, least_id
 from service.history.change_repository import ChangeRepository
-from tests.e2e.test_updates import APOLLO, BODY, Steps, both, step
+from tests.e2e.test_updates import APOLLO, BODY, OUTREACH, Steps, both, step
 from tests.e2e.test_updates import text as texts
+from tests.support.plain_client import plain_client
 from tests.support.service import CUSTOMER, CallResult, RunningService, call_result, running_service
 
 NOT_APPLIED = envelope_pb2.ERROR_OUTCOME_NOT_APPLIED
@@ -468,6 +470,33 @@ async def test_a_null_is_set_back(kept: RunningService) -> None:
     reverted = await kept.revert("apollo", answer.response.change_id)
     assert (reverted.errors, reverted.warnings) == ([], [])
     assert (await step(kept, at, at.quiet[0]))[at.text_field] is None
+
+
+@pytest.mark.parametrize(("name", "attribute"), [("subject", "subject"), ("body", "bodyHtml")])
+async def test_a_text_that_was_null_is_null_again(kept: RunningService, name: str, attribute: str) -> None:
+    at = OUTREACH
+    template: Any = {"type": "template", "id": at.quiet[1], "attributes": {attribute: None}}
+    headers = {
+        "authorization": f"Bearer {seed.OUTREACH_ACCESS_TOKEN}",
+        "content-type": "application/vnd.api+json",
+    }
+    async with plain_client() as client:
+        url = f"{kept.sandbox.outreach_url}/api/v2/templates/{at.quiet[1]}"
+        answer = await client.patch(url, content=json.dumps({"data": template}), headers=headers)
+        assert answer.is_success, answer.text
+    old = await texts(kept, at, at.quiet[1])
+    assert None in old
+    change_id = (await changed(kept, at, **{name: "<p>New</p>"})).response.change_id
+    tried = await kept.revert(at.provider, change_id, validate_only=True)
+    assert (tried.errors, tried.warnings) == ([], [])
+    reverted = await kept.revert(at.provider, change_id)
+    assert (reverted.errors, reverted.warnings) == ([], [])
+    assert reverted.changes == {f"template.{name}": ("<p>New</p>", None)}
+    assert await texts(kept, at, at.quiet[1]) == old
+    # Once more changes nothing, and taking the revert back sets the text again.
+    assert (await kept.revert(at.provider, change_id)).warnings == ["NO_CHANGE"]
+    assert (await kept.revert(at.provider, reverted.response.change_id)).errors == []
+    assert "<p>New</p>" in await texts(kept, at, at.quiet[1])
 
 
 # What the database does.

@@ -34,6 +34,7 @@ class Toy:
     credential_kinds: ClassVar[tuple[type[Credentials], ...]] = (ApiKeyCredentials,)
     urls: ClassVar[UrlSettings] = {"base_url": UrlSetting("https://toy.example", "Where Toy is.", "ToyMail")}
     unsupported: ClassVar[str] = ""
+    clears_texts: ClassVar[bool] = False
     token_url = ""
 
     def __init__(self, base_url: str) -> None:

@@ -111,8 +111,8 @@ type SequenceStepServiceClient interface {
 	// was before needs no write, so that repeating a call is safe, and a change whose outcome is not known can be reverted too. The
 	// check stands between the read and the write, as that of `UpdateStepRequest.etag`, and the write is not repeated here either.
 	//
-	// A step that uses the template no longer is `VARIANT_NOT_FOUND_ERROR`. What was not there before cannot be taken away: it
-	// stays, with the warning `NOT_RESTORED`.
+	// A step that uses the template no longer is `VARIANT_NOT_FOUND_ERROR`. What was not there before, and what the provider does
+	// not let be taken away, stays, with the warning `NOT_RESTORED`.
 	RevertStepChange(ctx context.Context, in *RevertStepChangeRequest, opts ...grpc.CallOption) (*RevertStepChangeResponse, error)
 }
 
@@ -266,8 +266,8 @@ type SequenceStepServiceServer interface {
 	// was before needs no write, so that repeating a call is safe, and a change whose outcome is not known can be reverted too. The
 	// check stands between the read and the write, as that of `UpdateStepRequest.etag`, and the write is not repeated here either.
 	//
-	// A step that uses the template no longer is `VARIANT_NOT_FOUND_ERROR`. What was not there before cannot be taken away: it
-	// stays, with the warning `NOT_RESTORED`.
+	// A step that uses the template no longer is `VARIANT_NOT_FOUND_ERROR`. What was not there before, and what the provider does
+	// not let be taken away, stays, with the warning `NOT_RESTORED`.
 	RevertStepChange(context.Context, *RevertStepChangeRequest) (*RevertStepChangeResponse, error)
 	mustEmbedUnimplementedSequenceStepServiceServer()
 }

@@ -183,8 +183,8 @@ class SequenceStepServiceServicer:
         was before needs no write, so that repeating a call is safe, and a change whose outcome is not known can be reverted too. The
         check stands between the read and the write, as that of `UpdateStepRequest.etag`, and the write is not repeated here either.
 
-        A step that uses the template no longer is `VARIANT_NOT_FOUND_ERROR`. What was not there before cannot be taken away: it
-        stays, with the warning `NOT_RESTORED`.
+        A step that uses the template no longer is `VARIANT_NOT_FOUND_ERROR`. What was not there before, and what the provider does
+        not let be taken away, stays, with the warning `NOT_RESTORED`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -116,8 +116,8 @@ class SequenceStepServiceStub:
     was before needs no write, so that repeating a call is safe, and a change whose outcome is not known can be reverted too. The
     check stands between the read and the write, as that of `UpdateStepRequest.etag`, and the write is not repeated here either.
 
-    A step that uses the template no longer is `VARIANT_NOT_FOUND_ERROR`. What was not there before cannot be taken away: it
-    stays, with the warning `NOT_RESTORED`.
+    A step that uses the template no longer is `VARIANT_NOT_FOUND_ERROR`. What was not there before, and what the provider does
+    not let be taken away, stays, with the warning `NOT_RESTORED`.
     """
 
 @_typing.type_check_only
@@ -208,8 +208,8 @@ class SequenceStepServiceAsyncStub(SequenceStepServiceStub):
     was before needs no write, so that repeating a call is safe, and a change whose outcome is not known can be reverted too. The
     check stands between the read and the write, as that of `UpdateStepRequest.etag`, and the write is not repeated here either.
 
-    A step that uses the template no longer is `VARIANT_NOT_FOUND_ERROR`. What was not there before cannot be taken away: it
-    stays, with the warning `NOT_RESTORED`.
+    A step that uses the template no longer is `VARIANT_NOT_FOUND_ERROR`. What was not there before, and what the provider does
+    not let be taken away, stays, with the warning `NOT_RESTORED`.
     """
 
 class SequenceStepServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -333,8 +333,8 @@ class SequenceStepServiceServicer(metaclass=_abc_1.ABCMeta):
         was before needs no write, so that repeating a call is safe, and a change whose outcome is not known can be reverted too. The
         check stands between the read and the write, as that of `UpdateStepRequest.etag`, and the write is not repeated here either.
 
-        A step that uses the template no longer is `VARIANT_NOT_FOUND_ERROR`. What was not there before cannot be taken away: it
-        stays, with the warning `NOT_RESTORED`.
+        A step that uses the template no longer is `VARIANT_NOT_FOUND_ERROR`. What was not there before, and what the provider does
+        not let be taken away, stays, with the warning `NOT_RESTORED`.
         """
 
 def add_SequenceStepServiceServicer_to_server(servicer: SequenceStepServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -368,8 +368,8 @@ public final class SequenceStepServiceGrpc {
      * the call ends with `STEP_CHANGED_ERROR` and writes nothing, and `conflicts` has the present values. A value that is what it
      * was before needs no write, so that repeating a call is safe, and a change whose outcome is not known can be reverted too. The
      * check stands between the read and the write, as that of `UpdateStepRequest.etag`, and the write is not repeated here either.
-     * A step that uses the template no longer is `VARIANT_NOT_FOUND_ERROR`. What was not there before cannot be taken away: it
-     * stays, with the warning `NOT_RESTORED`.
+     * A step that uses the template no longer is `VARIANT_NOT_FOUND_ERROR`. What was not there before, and what the provider does
+     * not let be taken away, stays, with the warning `NOT_RESTORED`.
      * </pre>
      */
     public void revertStepChange(com.engagement.v1.RevertStepChangeRequest request,
@@ -547,8 +547,8 @@ public final class SequenceStepServiceGrpc {
      * the call ends with `STEP_CHANGED_ERROR` and writes nothing, and `conflicts` has the present values. A value that is what it
      * was before needs no write, so that repeating a call is safe, and a change whose outcome is not known can be reverted too. The
      * check stands between the read and the write, as that of `UpdateStepRequest.etag`, and the write is not repeated here either.
-     * A step that uses the template no longer is `VARIANT_NOT_FOUND_ERROR`. What was not there before cannot be taken away: it
-     * stays, with the warning `NOT_RESTORED`.
+     * A step that uses the template no longer is `VARIANT_NOT_FOUND_ERROR`. What was not there before, and what the provider does
+     * not let be taken away, stays, with the warning `NOT_RESTORED`.
      * </pre>
      */
     public void revertStepChange(com.engagement.v1.RevertStepChangeRequest request,
@@ -675,8 +675,8 @@ public final class SequenceStepServiceGrpc {
      * the call ends with `STEP_CHANGED_ERROR` and writes nothing, and `conflicts` has the present values. A value that is what it
      * was before needs no write, so that repeating a call is safe, and a change whose outcome is not known can be reverted too. The
      * check stands between the read and the write, as that of `UpdateStepRequest.etag`, and the write is not repeated here either.
-     * A step that uses the template no longer is `VARIANT_NOT_FOUND_ERROR`. What was not there before cannot be taken away: it
-     * stays, with the warning `NOT_RESTORED`.
+     * A step that uses the template no longer is `VARIANT_NOT_FOUND_ERROR`. What was not there before, and what the provider does
+     * not let be taken away, stays, with the warning `NOT_RESTORED`.
      * </pre>
      */
     public com.engagement.v1.RevertStepChangeResponse revertStepChange(com.engagement.v1.RevertStepChangeRequest request) {
@@ -807,8 +807,8 @@ public final class SequenceStepServiceGrpc {
      * the call ends with `STEP_CHANGED_ERROR` and writes nothing, and `conflicts` has the present values. A value that is what it
      * was before needs no write, so that repeating a call is safe, and a change whose outcome is not known can be reverted too. The
      * check stands between the read and the write, as that of `UpdateStepRequest.etag`, and the write is not repeated here either.
-     * A step that uses the template no longer is `VARIANT_NOT_FOUND_ERROR`. What was not there before cannot be taken away: it
-     * stays, with the warning `NOT_RESTORED`.
+     * A step that uses the template no longer is `VARIANT_NOT_FOUND_ERROR`. What was not there before, and what the provider does
+     * not let be taken away, stays, with the warning `NOT_RESTORED`.
      * </pre>
      */
     public com.google.common.util.concurrent.ListenableFuture<com.engagement.v1.RevertStepChangeResponse> revertStepChange(
