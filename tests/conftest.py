@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests.support.certificates import authority, mutual_tls_files, tls_files
@@ -15,6 +16,10 @@ __all__ = ["authority", "database_url", "mutual_tls_files", "postgresql_server",
 
 # What is loaded and collected stays. Looking through it for what has gone takes half a second each time, and a tenth of all.
 gc.disable()
+
+# How fast examples are made says how busy the machine is.
+settings.register_profile("seqstep", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("seqstep")
 
 OVER_DEADLINE: Final = "over_deadline"
 """What a test records the seconds as by which a response was later than its deadline; negative if it was earlier."""
