@@ -253,6 +253,7 @@ async def test_a_change_is_shown_for_so_many_days(
     now = time.time()
     monkeypatch.setattr("service.history.change_history.time.time", lambda: now + age)
     assert bool(await page(history, caller)) is is_kept
+    assert bool(await page(history, caller, start_at=1.0)) is is_kept
     found = await history.find(caller.application_id, "acme", APOLLO, made.change_id, Deadline.after(20))
     assert (found is not None) is is_kept
     assert await history.purge() is False
