@@ -23,6 +23,7 @@ from service.settings import Settings
 from service.update_step import UpdateStep
 from service.upstream.session import ProviderSession
 
+LOADED_LATER = ("aiosqlite", "asyncpg", "opentelemetry.propagate")
 STEPS = ("before the record", "after the record", "after the write", "after the settlement")
 
 
@@ -65,9 +66,9 @@ async def update(order: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    # What a store loads when it is opened, so that no child has to.
-    for name in ("sqlite.aiosqlite", "postgresql.asyncpg"):
-        importlib.import_module(f"sqlalchemy.dialects.{name}")
+    # What is loaded at the first use, so that no child has to.
+    for name in ("sqlalchemy.dialects.sqlite.aiosqlite", "sqlalchemy.dialects.postgresql.asyncpg", *LOADED_LATER):
+        importlib.import_module(name)
     gc.freeze()
     for line in sys.stdin:
         child = os.fork()
