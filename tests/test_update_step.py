@@ -347,9 +347,10 @@ async def test_a_failure_of_the_second_write_says_what_was_done(second: int, sen
     assert [change.field for change in result.changes] == ["template.subject"]
 
 
-async def test_no_request_is_sent_when_there_is_no_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("left", [0.0, -1.0])
+async def test_no_request_is_sent_when_there_is_no_time_left(left: float, monkeypatch: pytest.MonkeyPatch) -> None:
     update_step, http, _ = use_case(ApolloFake())
-    monkeypatch.setattr(Deadline, "remaining", lambda _: 0.0)
+    monkeypatch.setattr(Deadline, "remaining", lambda _: left)
     result = await run(update_step, apollo.update(body="x"))
     assert (the(result).code, result.provider_calls) == (ErrorCode.GATEWAY_TIMEOUT_ERROR, 0)
     assert "no request for it was sent to Apollo" in the(result).detail

@@ -28,3 +28,7 @@ STEP = (Provider("apollo"), "acme", "7", "8")
 )
 def test_what_is_left_out_is_no_or_none(left_out: object, members: list[str]) -> None:
     assert {name: getattr(left_out, name) for name in members} == dict.fromkeys(members, 0)
+
+
+def test_a_query_is_of_a_step_unless_it_is_said_to_be_of_all() -> None:
+    assert StepQuery(*STEP).names_step
