@@ -137,7 +137,7 @@ def test_a_small_status_keeps_its_cause() -> None:
     assert not response.truncated
 
 
-@pytest.mark.parametrize("character", ["d", "%", "é", "🚀"])
+@pytest.mark.parametrize("character", ["d", "%", "é", "🚀", " ", "~", "\x1f", "\x7f"])
 def test_a_message_is_cut_where_it_becomes_too_long_as_it_is_sent(character: str) -> None:
     as_it_is = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
     width = len(quote(character, safe=as_it_is))
