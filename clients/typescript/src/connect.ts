@@ -1,4 +1,6 @@
 // Calling the service with Connect-ES, over the gRPC protocol.
+import { constants } from "node:http2";
+
 import { Code, ConnectError, type Interceptor, type Transport } from "@connectrpc/connect";
 import { compressionGzip, createNodeHttpClient, Http2SessionManager } from "@connectrpc/connect-node";
 import type { CommonTransportOptions, UniversalClientFn } from "@connectrpc/connect/protocol";
@@ -14,17 +16,39 @@ export interface ConnectOptions extends NodeClientOptions {
   interceptors?: Interceptor[] | undefined;
 }
 
+/**
+ * Ends a call whose stream was closed without an answer. Where a connection breaks after GOAWAY, Node may close its streams
+ * without an error, and Connect would wait until the deadline.
+ */
+export class Session extends Http2SessionManager {
+  override async request(...given: Parameters<Http2SessionManager["request"]>) {
+    const stream = await super.request(...given);
+    const { session } = stream;
+    let hasAnswer = false;
+    stream.once("response", () => {
+      hasAnswer = true;
+    });
+    stream.once("close", () => {
+      if (!hasAnswer && stream.rstCode === constants.NGHTTP2_NO_ERROR) {
+        const code = session?.closed === false ? Code.Internal : Code.Unavailable;
+        stream.emit("error", new ConnectError("the stream was closed before an answer came", code));
+      }
+    });
+    return stream;
+  }
+}
+
 /** Calls the service at HOST:PORT, by TLS unless its options say otherwise. */
 export class ConnectClient extends SeqstepClient {
   protected readonly session: Http2SessionManager;
   readonly #http: UniversalClientFn;
   readonly #options: Omit<CommonTransportOptions, "httpClient">;
 
-  constructor(address: string, options: ConnectOptions = {}, Session = Http2SessionManager) {
+  constructor(address: string, options: ConnectOptions = {}, Manager: typeof Http2SessionManager = Session) {
     super(options);
     const tls = tlsOf(address, options);
     const baseUrl = `${tls ? "https" : "http"}://${address}`;
-    this.session = new Session(baseUrl, { pingIntervalMs: 30_000, pingTimeoutMs: 5_000 }, tls);
+    this.session = new Manager(baseUrl, { pingIntervalMs: 30_000, pingTimeoutMs: 5_000 }, tls);
     this.#http = createNodeHttpClient({ httpVersion: "2", sessionProvider: () => this.session });
     this.#options = {
       baseUrl,

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { mkdtempSync, writeFileSync } from "node:fs";
+import { constants, createServer as createHttp2Server } from "node:http2";
 import { createServer, type AddressInfo, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -227,6 +228,18 @@ for (const [name, open] of CLIENTS) {
       }
       await client.updateStep({ ...REQUEST, record: { template: { subject: "Hello 👋" } } }, CUSTOMER);
       assert.equal(server.attempts.length, 1);
+    });
+
+    test("a stream that is closed without an answer does not last until the deadline", async () => {
+      const server = createHttp2Server().listen(0, "127.0.0.1");
+      await once(server, "listening");
+      server.on("stream", (stream) => {
+        stream.close(constants.NGHTTP2_NO_ERROR);
+      });
+      using client = open(`127.0.0.1:${(server.address() as AddressInfo).port}`, { plaintext: "loopback" });
+      const failure = await failureOf(client, { timeoutMs: 20_000 });
+      server.close();
+      assert.deepEqual([failure.status === "DEADLINE_EXCEEDED", failure.outcome], [false, "UNKNOWN"]);
     });
 
     test("the key leaves this machine by TLS alone", async () => {

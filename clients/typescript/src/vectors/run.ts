@@ -5,10 +5,9 @@ import { join } from "node:path";
 import { argv, env } from "node:process";
 
 import { fromJson, toJson, type JsonValue, type Message } from "@bufbuild/protobuf";
-import { Http2SessionManager } from "@connectrpc/connect-node";
 
 import type { CallOptions, Method, SeqstepClient } from "../client.js";
-import { ConnectClient } from "../connect.js";
+import { ConnectClient, Session } from "../connect.js";
 import { SeqstepError, type Outcome } from "../failure.js";
 import { ConnectionService } from "../gen/engagement/v1/connection_service_pb.js";
 import { SequenceStepService } from "../gen/engagement/v1/sequence_step_service_pb.js";
@@ -230,8 +229,8 @@ async function control(method: string, path: string, body?: unknown): Promise<un
   return text === "" ? undefined : JSON.parse(text);
 }
 
-class ExactMetadata extends Http2SessionManager {
-  override request(...[method, path, headers, options]: Parameters<Http2SessionManager["request"]>) {
+class ExactMetadata extends Session {
+  override request(...[method, path, headers, options]: Parameters<Session["request"]>) {
     const exact = { ...headers };
     for (const [name] of exactMetadata) {
       const values = exactMetadata.filter(([other]) => other === name).map(([, value]) => value);
