@@ -3,9 +3,9 @@
 import asyncio
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 import grpc
@@ -15,11 +15,12 @@ from msgspec import structs
 from sqlalchemy import insert
 
 from bench.load import Result
+from bench.measure import measure
 from bench.parts.scale import postgresql
 from bench.processes import Cores
 from bench.report import Goal, Row, Section, Spread, Table
 from bench.stage import Stage, others
-from bench.upstream import nginx_or_small
+from bench.upstream import UpstreamServer, nginx_or_small
 from bench.variants import Service, service
 from service.connections import Applications, Keyring, Store
 from service.connections.schema import step_changes
@@ -35,6 +36,8 @@ _ASKED: Final = 40
 _SPAN_SECONDS: Final = 20 * 86400.0
 _BODY: Final = "<p>Hi {{first_name}}, shall we talk on Thursday?</p>" * 8
 _STEPS: Final = 10
+# Rounds of updates for each round of other parts.
+_TURNS: Final = 4
 # Of the history, half is of one customer.
 _CUSTOMER: Final = "acme"
 
@@ -53,14 +56,7 @@ def run(stage: Stage) -> Section:
             "SQLite": stack.enter_context(service(100)),
             "PostgreSQL": stack.enter_context(service(100, server.get_uri("history"))),
         }
-        for number in range(stage.effort.rounds):
-            for kind, made in stores.items():
-                for keeps in (False, True) if number % 2 else (True, False):
-                    with (
-                        stage.doing(f"Round {number + 1}: {kind}, {'with' if keeps else 'without'} a history …"),
-                        made.running(upstream, cores, environment=_HISTORY if keeps else {}) as load,
-                    ):
-                        results.setdefault((kind, keeps), []).append(stage.measure(load, cores))
+        _measure_updates(stage, stores, upstream, cores, results)
         for kind, made in stores.items():
             with stage.doing(f"Putting {size:,} changes into {kind} …"):
                 asyncio.run(_fill(made, size))
@@ -88,6 +84,30 @@ def run(stage: Stage) -> Section:
             "pages": pages,
         },
     )
+
+
+def _measure_updates(
+    stage: Stage,
+    stores: Mapping[str, Service],
+    upstream: UpstreamServer,
+    cores: Cores,
+    results: dict[tuple[str, bool], list[Result]],
+) -> None:
+    """Measures updates with a history and without in turn, in processes that stay: many short rounds, since they differ much."""
+    with ExitStack() as stack:
+        loads = {
+            (kind, keeps): stack.enter_context(made.running(upstream, cores, environment=_HISTORY if keeps else {}))
+            for kind, made in stores.items()
+            for keeps in (False, True)
+        }
+        for load in loads.values():
+            measure(replace(load, seconds=stage.effort.warm_up, warm_up=0), cores)
+        short = stage.effort.seconds / 2
+        for number in range(_TURNS * stage.effort.rounds):
+            with stage.doing(f"Round {number + 1} …"):
+                for which, load in loads.items() if number % 2 else reversed(loads.items()):
+                    found = measure(replace(load, seconds=short, warm_up=short / 4), cores)
+                    results.setdefault(which, []).append(found)
 
 
 def _cpu(rounds: list[Result]) -> list[float]:
