@@ -143,7 +143,12 @@ async def start(
         from grpc_channelz.v1 import channelz as channelz_service  # noqa: PLC0415  # seldom wanted
 
         channelz_service.add_channelz_servicer(server)
-    listening_at = _add_ports(server, address, server_credentials(tls) if tls else None, shared=shared)
+    try:
+        listening_at = _add_ports(server, address, server_credentials(tls) if tls else None, shared=shared)
+    except BaseException:
+        # A server that nobody stops does so when it is collected, in whatever event loop runs by then.
+        await server.stop(None)
+        raise
     await server.start()
     return GrpcServer(server, health_servicer, listening_at, keyless)
 
@@ -154,18 +159,21 @@ def _add_ports(
     """Lets a server listen on an address; returns it with the real port."""
     if is_unix(address):
         check_unix_is_free(address)
+        sockets = []
         meant = [address]
     else:
-        # The sockets find out what the address means, and that it is free; gRPC binds its own.
+        # The sockets find out what the address means, and that it is free; gRPC binds its own beside them. They stay bound
+        # meanwhile, so that no other process is given a port that was picked here.
         sockets = bind(address, shared=shared)
         meant = [numeric(bound) for bound in sockets]
-        for bound in sockets:
-            bound.close()
     try:
         for each in meant:
             port = server.add_secure_port(each, credentials) if credentials else server.add_insecure_port(each)
     except RuntimeError as error:
         raise PortInUse.at(address) from error
+    finally:
+        for bound in sockets:
+            bound.close()
     return address if is_unix(address) else f"{address.rpartition(':')[0]}:{port}"
 
 

@@ -1,6 +1,8 @@
 """Each channel argument of the server: gRPC knows its name, and what it promises is seen over a socket."""
 
 import asyncio
+import errno
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -202,6 +204,28 @@ async def test_metadata_beyond_the_limit_is_refused(monkeypatch: pytest.MonkeyPa
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await server.call(*GOOD, long)
         assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_a_port_that_was_picked_is_given_to_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    server_type = type(grpc.aio.server())
+    add_insecure_port = server_type.add_insecure_port
+    refused = []
+
+    def take_port_first(server: grpc.aio.Server, address: str) -> int:
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, True)
+            host, _, port = address.rpartition(":")
+            try:
+                other.bind((host, int(port)))
+                other.listen()
+            except OSError as error:
+                refused.append(errno.errorcode[error.errno or 0])
+            return add_insecure_port(server, address)
+
+    monkeypatch.setattr(server_type, "add_insecure_port", take_port_first)
+    async with running(monkeypatch) as server:
+        assert refused == ["EADDRINUSE"]
+        assert await server.call()
 
 
 async def test_a_server_by_itself_shares_no_address_and_shows_no_channels(monkeypatch: pytest.MonkeyPatch) -> None:
