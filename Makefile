@@ -15,10 +15,12 @@ READY := $(VENV)/.ready
 # What the service and its sandbox need to run is a fifth of everything; where everything is there, it serves as well.
 READY_TO_RUN := $(if $(wildcard $(READY)),$(READY),$(VENV)/.ready-to-run)
 PYTEST_ARGS ?=
-# Tests wait for processes and deadlines for a third of their time, so that one more of them fits in than there are
-# processors; those that share something slow to make stay together (tests/conftest.py).
-PROCESSES := $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1 )))
-PYTEST := $(PY) -m pytest --numprocesses $(PROCESSES) --dist loadgroup
+# Tests wait for processes and deadlines for more than half of their time, so that two run on each processor; those that
+# share something slow to make stay together (tests/conftest.py). The slow ones keep processors busy with what they build.
+PROCESSORS := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+PROCESSES := $(shell echo $$(( $(PROCESSORS) * 2 )))
+SLOW_PROCESSES := $(shell echo $$(( $(PROCESSORS) + 1 )))
+PYTEST := $(PY) -m pytest --dist loadgroup --numprocesses
 FUZZ_SECONDS ?= 600
 # `make mutation MUTATION_ARGS="service/domain --sample 20"`, or `--changed` for the lines that were changed.
 MUTATION_ARGS ?=
@@ -66,7 +68,7 @@ demo: $(READY_TO_RUN) ## Change a step at each provider through a real service, 
 
 .PHONY: test
 test: setup ## Run the tests, without the slow ones
-	@$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+	@$(PYTEST) $(PROCESSES) -m "not slow" $(PYTEST_ARGS)
 	echo "Without the slow tests (Envoy, packages, fuzzing, current tools, the cluster's page, replicas, the whole fault matrix): make test-slow runs them."
 
 .PHONY: fuzz
@@ -83,7 +85,7 @@ check: lint types proto generated-fresh docs test-slow test ## Run everything th
 
 .PHONY: test-slow
 test-slow: setup ## Run the slow tests: Envoy, packages, fuzzing, current tools, the cluster's page, replicas, the whole fault matrix
-	@$(PYTEST) -m slow $(PYTEST_ARGS)
+	@$(PYTEST) $(SLOW_PROCESSES) -m slow $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: setup ## Check style, formatting and the Dockerfile
