@@ -228,6 +228,23 @@ async def test_a_port_that_was_picked_is_given_to_nobody_else(monkeypatch: pytes
         assert await server.call()
 
 
+async def test_a_server_that_cannot_listen_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    server_type = type(grpc.aio.server())
+    stop = server_type.stop
+    stopped = []
+
+    async def noted_stop(server: grpc.aio.Server, grace: float | None) -> None:
+        stopped.append(server)
+        await stop(server, grace)
+
+    async with running(monkeypatch) as server:
+        monkeypatch.setattr(server_type, "stop", noted_stop)
+        with pytest.raises(PortInUse):
+            await rpc_server.start(server.servicer(), server.grpc.address, None)
+        assert len(stopped) == 1
+        assert await server.call()
+
+
 async def test_a_server_by_itself_shares_no_address_and_shows_no_channels(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running(monkeypatch) as server:
         with pytest.raises(PortInUse):
