@@ -6,7 +6,7 @@ import json
 import pstats
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +35,7 @@ from service.rpc.servicer import SequenceStepServicer
 from service.settings import LogFormat
 from service.step_history import StepHistory
 from service.update_step import UpdateStep
-from service.upstream.http import HttpClient
+from service.upstream.http import HttpClient, WholeResponse
 from service.upstream.session import ProviderSessions
 
 _CUSTOMER: Final = "customer-1"
@@ -53,19 +53,21 @@ class _Answers:
         self.build_request, self.build_headers = client.build_request, client.build_headers
         by_method = {route.method: route.body for route in routes() if route.prefix.startswith("/api/v1/")}
         headers = {"content-type": "application/json", **APOLLO_HEADERS}
-        self._answers = {
-            method: httpx.Response(200, headers=headers, content=body) for method, body in by_method.items()
-        }
+        self._answers = {method: WholeResponse(200, headers.items(), body) for method, body in by_method.items()}
 
-    async def send(self, request: httpx.Request, *_: object) -> httpx.Response:
+    async def send(self, request: httpx.Request, *_: object) -> WholeResponse:
         return self._answers[request.method]
 
 
 class _Context:
     """A call as gRPC hands it over."""
 
-    def __init__(self, pairs: tuple[tuple[str, str], ...]) -> None:
+    def __init__(self, pairs: tuple[tuple[str, str], ...], data: bytes) -> None:
         self._pairs = pairs
+        self._data = data
+
+    async def read(self) -> messages.UpdateStepRequest:
+        return messages.UpdateStepRequest.FromString(self._data)
 
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
         return self._pairs
@@ -148,15 +150,12 @@ def _handler(applications: Applications, connections: Connections, key: Secret) 
     calls = CallHandler(update_step, reads, history, *serving)
     servicer = SequenceStepServicer(calls)
     context: Any = _Context(
-        (("x-api-key", key.reveal()), ("x-customer-id", _CUSTOMER), ("x-provider-name", "apollo"), ("user-agent", "x"))
+        (("x-api-key", key.reveal()), ("x-customer-id", _CUSTOMER), ("x-provider-name", "apollo"), ("user-agent", "x")),
+        _request(),
     )
-    data = _request()
-
-    async def received() -> AsyncIterator[messages.UpdateStepRequest]:
-        yield messages.UpdateStepRequest.FromString(data)
 
     async def step() -> bytes:
-        response: messages.UpdateStepResponse = await servicer.UpdateStep(received(), context)
+        response: messages.UpdateStepResponse = await servicer.UpdateStep(None, context)
         return response.SerializeToString()
 
     return step

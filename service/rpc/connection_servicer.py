@@ -1,6 +1,6 @@
 """Serves `engagement.v1.ConnectionService`."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, Generic, TypeVar
 
 import grpc
@@ -35,40 +35,37 @@ class ConnectionServicer(ConnectionServiceServicer):
         self._handler = handler
         self._messages = messages
 
-    async def SetConnection(self, request: Any, context: Any) -> pb.SetConnectionResponse:  # noqa: N802
+    async def SetConnection(self, _: Any, context: Any) -> pb.SetConnectionResponse:  # noqa: N802
         """Stores a customer's credentials."""
-        return await self._serve("SetConnection", self._messages.set, request, context)
+        return await self._serve("SetConnection", self._messages.set, context)
 
-    async def GetConnection(self, request: Any, context: Any) -> pb.GetConnectionResponse:  # noqa: N802
+    async def GetConnection(self, _: Any, context: Any) -> pb.GetConnectionResponse:  # noqa: N802
         """Reads a connection."""
-        return await self._serve("GetConnection", self._messages.get, request, context)
+        return await self._serve("GetConnection", self._messages.get, context)
 
-    async def ListConnections(self, request: Any, context: Any) -> pb.ListConnectionsResponse:  # noqa: N802
+    async def ListConnections(self, _: Any, context: Any) -> pb.ListConnectionsResponse:  # noqa: N802
         """Lists connections."""
-        return await self._serve("ListConnections", self._messages.list, request, context)
+        return await self._serve("ListConnections", self._messages.list, context)
 
-    async def CheckConnection(self, request: Any, context: Any) -> pb.CheckConnectionResponse:  # noqa: N802
+    async def CheckConnection(self, _: Any, context: Any) -> pb.CheckConnectionResponse:  # noqa: N802
         """Tries a connection at its provider."""
-        return await self._serve("CheckConnection", self._messages.check, request, context)
+        return await self._serve("CheckConnection", self._messages.check, context)
 
-    async def DeleteConnection(self, request: Any, context: Any) -> pb.DeleteConnectionResponse:  # noqa: N802
+    async def DeleteConnection(self, _: Any, context: Any) -> pb.DeleteConnectionResponse:  # noqa: N802
         """Deletes a connection."""
-        return await self._serve("DeleteConnection", self._messages.delete, request, context)
+        return await self._serve("DeleteConnection", self._messages.delete, context)
 
-    async def DeleteStepChanges(self, request: Any, context: Any) -> pb.DeleteStepChangesResponse:  # noqa: N802
+    async def DeleteStepChanges(self, _: Any, context: Any) -> pb.DeleteStepChangesResponse:  # noqa: N802
         """Deletes the history of a customer."""
-        return await self._serve("DeleteStepChanges", self._messages.delete_step_changes, request, context)
+        return await self._serve("DeleteStepChanges", self._messages.delete_step_changes, context)
 
     async def _serve(
         self,
         method: str,
         carry_out: Callable[[ManagementCall, RequestT], Coroutine[Any, Any, T]],
-        requests: AsyncIterator[RequestT],
         context: Any,
     ) -> T:
-        outcome = await self._handler.handle(
-            SERVICE_NAME, method, _ManagementCall[RequestT](requests, context), carry_out
-        )
+        outcome = await self._handler.handle(SERVICE_NAME, method, _ManagementCall[RequestT](context), carry_out)
         problem = outcome.problem
         request_id = (contract.REQUEST_ID, outcome.request_id)
         if problem is not None:
@@ -99,10 +96,10 @@ class _ManagementCall(InboundGrpcCall, Generic[RequestT]):
         Raises:
             CallRefused: It is none, or the call ended without one.
         """
-        try:
-            return await anext(self._requests)
-        except StopAsyncIteration:
-            raise invalid([Violation("request", "Required: the call ended without one.")]) from None
+        request: RequestT | None = await self.receive()
+        if request is None:
+            raise invalid([Violation("request", "Required: the call ended without one.")])
+        return request
 
 
 def _decoder(kind: type[Message]) -> Callable[[bytes], Message]:

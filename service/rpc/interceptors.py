@@ -9,8 +9,8 @@ import grpc
 class UnreadRequestInterceptor(grpc.aio.ServerInterceptor):
     """Lets a unary method run before its request is received, so that callers can be refused before anything is decoded.
 
-    gRPC would receive and decode the request of a unary method first, also for unknown callers. Here the method gets an
-    iterator in its place: the one request is received and decoded when the method asks for it.
+    gRPC would receive and decode the request of a unary method first, also for unknown callers. Here it is received and
+    decoded when the method asks its context for it.
     """
 
     def __init__(self, service_name: str, decoders: Mapping[str, Callable[[bytes], Any]]) -> None:

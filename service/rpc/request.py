@@ -1,13 +1,13 @@
 """A call as gRPC brings it, and what its request asks for."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
 
 import grpc
 from engagement.v1 import sequence_step_service_pb2 as pb
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, struct_pb2
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.protobuf.unknown_fields import UnknownFieldSet
@@ -26,6 +26,7 @@ from service.api.value import TooManyValues, struct_to_json, unrepresentable
 from service.domain.certificate_names import certificate_names
 from service.domain.deadline import Deadline
 from service.domain.errors import MAX_VIOLATIONS, CallRefused, ErrorCode, Problem, Violation, invalid
+from service.domain.json_value import JsonValue
 from service.domain.sequence import StepQuery
 from service.domain.step import CUSTOM_FIELDS, Provider, StepUpdate
 from service.domain.step_changes import ChangeRef, ChangeRevert, ChangesQuery
@@ -111,10 +112,9 @@ Parse: TypeAlias = Callable[[Any, Provider, str], Asked]
 class InboundGrpcCall:
     """A call as gRPC brings it; `service.api.call_handler.InboundCall` says what each method promises."""
 
-    __slots__ = ("_context", "_requests")
+    __slots__ = ("_context",)
 
-    def __init__(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        self._requests = requests
+    def __init__(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         self._context = context
 
     def metadata_pairs(self) -> metadata.MetadataPairs:
@@ -125,6 +125,16 @@ class InboundGrpcCall:
     def time_remaining(self) -> float | None:
         """Seconds until the caller's deadline."""
         return self._context.time_remaining()
+
+    async def receive(self) -> Any:
+        """Receives and decodes the request; None if the call ended without one.
+
+        Raises:
+            CallRefused: It is no request.
+        """
+        # Not by the iterator that the method is given, which would be three more coroutines and a generator.
+        request: Any = await self._context.read()
+        return None if request is grpc.aio.EOF else request
 
     def certificate_names(self) -> Sequence[str]:
         """The names in the client's certificate."""
@@ -142,8 +152,8 @@ class GrpcCall(InboundGrpcCall):
 
     __slots__ = ("_parse",)
 
-    def __init__(self, requests: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any], parse: Parse) -> None:
-        super().__init__(requests, context)
+    def __init__(self, context: grpc.aio.ServicerContext[Any, Any], parse: Parse) -> None:
+        super().__init__(context)
         self._parse = parse
 
     async def read_request(self, call_metadata: metadata.CallMetadata, deadline: Deadline) -> Asked:
@@ -155,7 +165,7 @@ class GrpcCall(InboundGrpcCall):
         """
         try:
             async with asyncio.timeout(deadline.remaining()):
-                request = await anext(self._requests)
+                request = await self.receive()
         except TimeoutError:
             raise CallRefused(
                 Problem(
@@ -163,8 +173,8 @@ class GrpcCall(InboundGrpcCall):
                     "The request did not arrive before the deadline of the call; set a longer one.",
                 )
             ) from None
-        except StopAsyncIteration:
-            raise CallerGone from None
+        if request is None:
+            raise CallerGone
         return self._parse(request, call_metadata.provider, call_metadata.customer_id)
 
     def transport_status(self, outcome: CallOutcome | None) -> TransportStatus:
@@ -196,13 +206,6 @@ def step_update(request: pb.UpdateStepRequest, provider: Provider, customer_id: 
     if not request.HasField("record"):
         raise invalid([Violation("record", "Required: the values to set; an empty one changes nothing.")])
     template = record.template
-    try:
-        fields, is_doubtful = struct_to_json(record.custom_fields, _MAX_VALUES)
-    except TooManyValues:
-        raise invalid([CUSTOM_FIELDS_TOO_LONG]) from None
-    broken = unrepresentable(fields, f"record.{CUSTOM_FIELDS}", limit=MAX_VIOLATIONS + 1) if is_doubtful else ()
-    if broken:
-        raise invalid([Violation(path, rule) for path, rule in broken])
     return StepUpdate(
         provider=provider,
         customer_id=customer_id,
@@ -210,12 +213,23 @@ def step_update(request: pb.UpdateStepRequest, provider: Provider, customer_id: 
         sequence_step_id=request.sequence_step_id,
         subject=template.subject if template.HasField("subject") else None,
         body=template.body if template.HasField("body") else None,
-        custom_fields=fields,
+        custom_fields=_custom_fields(record.custom_fields) if record.HasField(CUSTOM_FIELDS) else {},
         validate_only=request.validate_only,
         etag=request.etag,
         refuse_shared=request.if_shared == pb.IF_SHARED_REFUSE,
         variant=request.variant,
     )
+
+
+def _custom_fields(given: struct_pb2.Struct) -> dict[str, JsonValue]:
+    try:
+        fields, is_doubtful = struct_to_json(given, _MAX_VALUES)
+    except TooManyValues:
+        raise invalid([CUSTOM_FIELDS_TOO_LONG]) from None
+    broken = unrepresentable(fields, f"record.{CUSTOM_FIELDS}", limit=MAX_VIOLATIONS + 1) if is_doubtful else ()
+    if broken:
+        raise invalid([Violation(path, rule) for path, rule in broken])
+    return fields
 
 
 def step_query(request: pb.GetStepRequest, provider: Provider, customer_id: str) -> StepQuery:

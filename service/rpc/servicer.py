@@ -1,6 +1,5 @@
 """The gRPC service: its methods, and the status that a call ends with."""
 
-from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import grpc
@@ -36,10 +35,10 @@ _DETAILS: Final = "grpc-status-details-bin"
 def _served(method: Method, parse: Parse) -> Any:
     """A method of the service, which answers one call."""
 
-    async def served(self: "SequenceStepServicer", request: AsyncIterator[Any], context: Any) -> Any:
-        # The interceptor gives it the request unread: what receives and decodes the one request.
+    async def served(self: "SequenceStepServicer", _: Any, context: Any) -> Any:
+        # The interceptor leaves the request unread, to be received and decoded when it is asked for.
         try:
-            outcome = await self.call_handler.handle(method, GrpcCall(request, context, parse))
+            outcome = await self.call_handler.handle(method, GrpcCall(context, parse))
         except CallerGone:
             # Who has left does not see it, and for who has sent nothing no repetition helps, as it may after CANCELLED.
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "The call ended without a request.")
