@@ -60,6 +60,9 @@ def serve_here(settings: Settings, *, until_closed: bool = False) -> int:
         settings: The settings.
         until_closed: Stop too when standard input ends, that is, when the supervisor is gone.
     """
+    # What sends requests to providers has threads of its own, by default as many as there are processors. Each worker process
+    # has enough with one, and with more of them wakes up those that find nothing to do.
+    os.environ.setdefault("TOKIO_WORKER_THREADS", "1")
     # Nothing that is loaded goes away again: looking for it again and again takes a tenth of the start.
     gc.disable()
     from service import app  # noqa: PLC0415  # gRPC must not be loaded in a supervisor, which never serves

@@ -385,9 +385,7 @@ async def test_what_is_learned_after_a_renewal_is_about_the_new_token() -> None:
     def respond(request: httpx.Request) -> httpx.Response:
         if request.headers["authorization"] == "Bearer old":
             return made(401, {"errors": [{"id": "unauthorized"}]}, "application/vnd.api+json")
-        limited = made(429, {"errors": [{"id": "rateLimited"}]}, "application/vnd.api+json")
-        limited.headers["retry-after"] = "3600"
-        return limited
+        return made(429, {"errors": [{"id": "rateLimited"}]}, "application/vnd.api+json", ("retry-after", "3600"))
 
     update_step, http, connections = use_case(respond, grant)
     old = connections.connection

@@ -89,10 +89,12 @@ def api_key(values: dict[str, str]) -> Secret | None:
 
 def is_retry(pairs: MetadataPairs) -> bool:
     """Whether the call repeats an earlier attempt, by the word of gRPC's retry policy or of Envoy's."""
-    return any(
-        (key == PREVIOUS_ATTEMPTS and value not in ("0", b"0")) or (key == ENVOY_ATTEMPT and value not in ("1", b"1"))
-        for key, value in pairs
-    )
+    for key, value in pairs:
+        if (key == PREVIOUS_ATTEMPTS and value not in ("0", b"0")) or (
+            key == ENVOY_ATTEMPT and value not in ("1", b"1")
+        ):
+            return True
+    return False
 
 
 def named_provider(values: dict[str, str]) -> Provider | None:

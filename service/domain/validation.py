@@ -76,7 +76,7 @@ def violations(update: StepUpdate) -> list[Violation]:
         found.append(Violation(f"record.{SUBJECT}", "Must be one line without control characters."))
     if body is not None and len(body.encode("utf-8", "surrogatepass")) > MAX_BODY_BYTES:
         found.append(Violation(f"record.{BODY}", "Is longer than 5 MiB in UTF-8."))
-    return found + custom_field_violations(update.custom_fields)
+    return found + custom_field_violations(update.custom_fields) if update.custom_fields else found
 
 
 def _precondition_violations(update: StepUpdate) -> list[Violation]:

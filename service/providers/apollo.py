@@ -253,7 +253,7 @@ def decide(update: StepUpdate, response: ProviderResponse) -> Plan:
     """
     sequence, campaign = _sequence(update, response)
     steps = _array(update, sequence, "emailer_steps")
-    step = next((each for each in steps if _same_id(each.get("id"), update.sequence_step_id)), None)
+    step = next(iter(_matching(steps, "id", update.sequence_step_id)), None)
     if step is None or _is_another(step.get("emailer_campaign_id"), update.sequence_id):
         raise StepNotFound(update)
     writes: list[Write] = []
@@ -291,7 +291,7 @@ def show(query: StepQuery, response: ProviderResponse) -> ShownSequence:
         if _is_id(each.get("id")) and not _is_another(each.get("emailer_campaign_id"), query.sequence_id)
     ]
     if query.sequence_step_id:
-        wanted = [each for each in own if _same_id(each["id"], query.sequence_step_id)][:1]
+        wanted = _matching(own, "id", query.sequence_step_id)[:1]
         if not wanted:
             raise StepNotFound(query)
     else:
@@ -382,12 +382,10 @@ def _plan_template(
 ) -> tuple[Write, list[StepWarning], str, Mapping[str, JsonValue] | None, Sequence[str]]:
     """The write of the template, the warnings about it, its id, its texts, and the other steps that use it."""
     all_touches = _array(update, sequence, "emailer_touches")
-    touches = [touch for touch in all_touches if _same_id(touch.get("emailer_step_id"), update.sequence_step_id)]
+    touches = _matching(all_touches, "emailer_step_id", update.sequence_step_id)
     if not touches:
         raise StepHasNoTemplate(update, step.get("type"))
-    named: list[dict[str, JsonValue]] = []
-    if update.variant:
-        named = [touch for touch in touches if _same_id(touch.get("emailer_template_id"), update.variant)]
+    named = _matching(touches, "emailer_template_id", update.variant) if update.variant else []
     if update.variant and not named:
         raise VariantNotFound(
             update, [shown for touch in touches if _ID.fullmatch(shown := _text(touch.get("emailer_template_id")))]
@@ -401,8 +399,7 @@ def _plan_template(
     if not isinstance(template_id, str) or not _ID.fullmatch(template_id):
         raise NotShown(update, "which template the variant has")
     template_id = template_id.lower()
-    templates = _array(update, sequence, "emailer_templates")
-    record = next((each for each in templates if _same_id(each.get("id"), template_id)), None)
+    record = next(iter(_matching(_array(update, sequence, "emailer_templates"), "id", template_id)), None)
     if record is None:
         raise TemplateNotShown(update, template_id)
     where = f"template {template_id}"
@@ -412,7 +409,7 @@ def _plan_template(
         text_member(Apollo.provider, response, record, "body_html", where) if update.needs_body else None,
         archived=record.get("archived") is True,
     )
-    users = [each for each in all_touches if _same_id(each.get("emailer_template_id"), template_id)]
+    users = _matching(all_touches, "emailer_template_id", template_id)
     other_users = {_text(each.get("emailer_step_id")).lower() for each in users if each not in touches}
     if update.refuse_shared and not all(map(_is_id, other_users)):
         raise NotShown(update, "which steps use the template")
@@ -451,9 +448,15 @@ def _flag(value: JsonValue) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-def _same_id(value: JsonValue, wanted: JsonValue) -> bool:
+def _same_id(value: JsonValue, wanted: str) -> bool:
     """Whether two ids are the same; Apollo's are in lower case, and callers may write them in upper case."""
-    return isinstance(value, str) and isinstance(wanted, str) and value.lower() == wanted.lower()
+    return isinstance(value, str) and value.lower() == wanted.lower()
+
+
+def _matching(records: Sequence[dict[str, JsonValue]], member: str, wanted: str) -> list[dict[str, JsonValue]]:
+    """The records that have an id in this member, written as `_same_id` has it."""
+    wanted = wanted.lower()
+    return [each for each in records if isinstance(value := each.get(member), str) and value.lower() == wanted]
 
 
 def _is_another(value: JsonValue, wanted: str) -> bool:

@@ -277,6 +277,7 @@ _FAILURE_MEMBERS: Final = (
     "failure",
 )
 _SUCCESS_MEMBERS: Final = ("success", "ok", "saved")
+_SPEAKING_MEMBERS: Final = frozenset({*_FAILURE_MEMBERS, *_SUCCESS_MEMBERS, "status"})
 _FAILURE_WORDS: Final = frozenset({"error", "fail", "failed", "failure", "rejected"})
 _NO_WORDS: Final = frozenset({"false", "no", "0"})
 
@@ -301,6 +302,8 @@ def failure_member(members: Mapping[str, JsonValue]) -> str | None:
 
 
 def _failure_member(members: Mapping[str, JsonValue]) -> str | None:
+    if _SPEAKING_MEMBERS.isdisjoint(members):
+        return None
     for name in _FAILURE_MEMBERS:
         if members.get(name) not in _NOTHING:
             return name
@@ -370,13 +373,13 @@ LONGEST_WAIT_SECONDS: Final = 86400.0
 _LEAST_MOMENT: Final = 1e9
 
 
-_MAX_COUNT_DIGITS: Final = 15
+# Counts have fewer digits.
+_COUNT: Final = re.compile(r"\s*\d{1,15}\s*", re.ASCII)
 
 
 def whole_number(value: str) -> int | None:
     """A count from a header; None if it is none, or has more digits than any count."""
-    text = value.strip()
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_COUNT_DIGITS else None
+    return int(value) if _COUNT.fullmatch(value) else None
 
 
 def wait_seconds(value: JsonValue) -> float | None:

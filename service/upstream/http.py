@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -25,6 +26,10 @@ USER_AGENT: Final = f"seqstep/{version('seqstep')}"
 log: Final = structlog.get_logger("service.http")
 
 _USER_AGENT_HEADER: Final = (b"user-agent", USER_AGENT.encode())
+
+# Extensions of a request: what it is to the engine, and the connections that it may use.
+_ENGINE_REQUEST: Final = "engine_request"
+_SERVER: Final = "server"
 
 # How long a server that closed a kept connection in the face of a request is asked over new connections only.
 _UNKEPT_SECONDS: Final = 60.0
@@ -147,14 +152,36 @@ class NoSystemAuthorities(Exception):
     """The system has no certificate authorities."""
 
 
-class _WholeResponse(httpx.Response):
-    """A response whose body is here, and unpacked."""
+class WholeResponse(httpx.Response):
+    """A response whose body is here, and unpacked.
 
-    def __init__(self, status: int, headers: Iterable[tuple[str, str]], body: bytes, request: httpx.Request) -> None:
+    Attributes:
+        header_values: The values of its headers by their names in lower case; of several with one name, the last one's.
+    """
+
+    def __init__(
+        self, status: int, headers: Iterable[tuple[str, str]], body: bytes, request: httpx.Request | None = None
+    ) -> None:
+        """Makes a response.
+
+        Args:
+            status: The HTTP status.
+            headers: The headers, with names in lower case.
+            body: The body, unpacked.
+            request: What it is the response to.
+        """
         self._whole = body
         # What the engine unpacks comes without this header, and what it leaves alone is taken as it is.
-        kept = [(name, value) for name, value in headers if name != "content-encoding"]
-        super().__init__(status, headers=kept, stream=httpx.ByteStream(body), request=request)
+        self._pairs = [pair for pair in headers if pair[0] != "content-encoding"]
+        self.header_values: Final[Mapping[str, str]] = dict(self._pairs)
+        super().__init__(status, stream=httpx.ByteStream(body), request=request)
+        # Made when they are asked for, which takes longer than all else of a response; nothing on the way of a call does.
+        del self.headers
+
+    @cached_property
+    def headers(self) -> httpx.Headers:  # type: ignore[override]  # can be set, like any cached property
+        """The headers."""
+        return httpx.Headers(self._pairs)
 
     def read(self) -> bytes:
         """The body, which httpx would decode again as a stream."""
@@ -164,6 +191,23 @@ class _WholeResponse(httpx.Response):
     def content(self) -> bytes:
         """The body."""
         return self._whole
+
+
+class RequestHeaders(httpx.Headers):
+    """The headers of requests.
+
+    Attributes:
+        of_engine: The same as the engine has them.
+    """
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        """Takes the headers, to which the `user-agent` is added.
+
+        Raises:
+            ValueError: One has a character that it cannot have.
+        """
+        super().__init__([_USER_AGENT_HEADER, *[(name.encode(), value.encode()) for name, value in headers.items()]])
+        self.of_engine: Final = _engine_headers(self)
 
 
 class HttpTransport(httpx.AsyncBaseTransport):
@@ -224,14 +268,14 @@ class HttpTransport(httpx.AsyncBaseTransport):
         """Closes the connections that are not in use."""
         await self._engine.aclose()
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def handle_async_request(self, request: httpx.Request) -> WholeResponse:
         """Sends one request and reads the whole response, whatever its status.
 
         Raises:
             httpx.TransportError: There is none, or not a whole one.
         """
         try:
-            response = await self._engine.execute(_engine_request(request))
+            response = await self._engine.execute(request.extensions.get(_ENGINE_REQUEST) or _taken_apart(request))
         except ValueError:
             raise _unsendable() from None
         except (OSError, RuntimeError, pyqwest.RemoteProtocolError, pyqwest.WriteError, pyqwest.ReadError) as error:
@@ -240,7 +284,7 @@ class HttpTransport(httpx.AsyncBaseTransport):
             await response.aclose()
             raise httpx.RemoteProtocolError(f"its answer cannot be understood (status {response.status})")
         body = await self._read(response)
-        return _WholeResponse(response.status, response.headers.items(), body, request)
+        return WholeResponse(response.status, response.headers.items(), body, request)
 
     async def _read(self, response: pyqwest.Response) -> bytes:
         chunks = []
@@ -360,7 +404,7 @@ class HttpClient:
         self._not_keeping = self._transport(keeps_connection=False)
         self._trust_system(own)
         self._servers: dict[_Origin, _Server] = {}
-        self._server_urls: dict[str, httpx.URL] = {}
+        self._origins: dict[str, tuple[httpx.URL, str, _Server]] = {}
 
     async def close(self) -> None:
         """Closes the connections that are not in use."""
@@ -369,26 +413,25 @@ class HttpClient:
             for transport in server.kept.engines:
                 await transport.aclose()
 
-    def build_headers(self, headers: Mapping[str, str]) -> httpx.Headers:
+    def build_headers(self, headers: Mapping[str, str]) -> "RequestHeaders":
         """Makes the headers of requests, which take longer to make than all else of one; several may have the same.
 
         Raises:
             httpx.LocalProtocolError: One has a character that it cannot have; the message does not show it.
         """
         try:
-            return httpx.Headers(
-                [_USER_AGENT_HEADER, *((name.encode(), value.encode()) for name, value in headers.items())]
-            )
+            return RequestHeaders(headers)
         except ValueError:
             raise _unsendable() from None
 
     def build_request(
-        self, method: str, url: str, headers: Mapping[str, str] | httpx.Headers, body: bytes = b""
+        self, method: str, url: str, headers: "Mapping[str, str] | RequestHeaders", body: bytes = b""
     ) -> httpx.Request:
         """Makes a request.
 
         Its URL is that of the server, and the `target` extension what is asked for there: httpx would take a URL apart and
-        put it together again for each request, which takes longer than all else that it does.
+        put it together again for each request, which takes longer than all else that it does. Another extension has what
+        it is to the engine, so that the transport does not take it apart again.
 
         Raises:
             httpx.LocalProtocolError: The URL or a header has a character that it cannot have; the message shows neither.
@@ -397,21 +440,29 @@ class HttpClient:
             parts = _URL.fullmatch(url)
             if parts is None:
                 raise _unsendable()
-            origin, target = parts.groups()
-            server_url = self._server_urls.get(origin)
-            if server_url is None:
-                server_url = self._server_urls[origin] = httpx.URL(origin)
+            origin, target = parts[1], parts[2] or "/"
+            known = self._origins.get(origin)
+            if known is None:
+                server_url = httpx.URL(origin)
+                known = self._origins[origin] = server_url, str(server_url), self._server(server_url)
+            server_url, shown, server = known
+            if not isinstance(headers, RequestHeaders):
+                headers = self.build_headers(headers)
             return httpx.Request(
                 method,
                 server_url,
-                headers=headers if isinstance(headers, httpx.Headers) else self.build_headers(headers),
+                headers=headers,
                 stream=httpx.ByteStream(body),
-                extensions={"target": (target or "/").encode()},
+                extensions={
+                    "target": target.encode(),
+                    _ENGINE_REQUEST: _engine_request(method, f"{shown}{target}", headers.of_engine, body),
+                    _SERVER: server,
+                },
             )
         except (ValueError, httpx.InvalidURL):
             raise _unsendable() from None
 
-    async def send(self, request: httpx.Request, deadline: Deadline, owner: Hashable = None) -> httpx.Response:
+    async def send(self, request: httpx.Request, deadline: Deadline, owner: Hashable = None) -> WholeResponse:
         """Sends one request and reads the whole response, whatever its status.
 
         A caller who is cancelled ends the request: its connection is closed.
@@ -427,9 +478,9 @@ class HttpClient:
         seconds = deadline.remaining()
         if seconds <= 0:
             raise DeadlineExceeded(request_was_sent=False)
-        server = self._server(request.url)
+        server = request.extensions.get(_SERVER) or self._server(request.url)
         was_sent = False
-        response: httpx.Response | None = None
+        response: WholeResponse | None = None
         began = time.perf_counter()
         try:
             async with asyncio.timeout(seconds):
@@ -497,13 +548,20 @@ def _engine_proxies(proxies: Proxies) -> list[pyqwest.Proxy]:
     return found or [_NO_PROXY]
 
 
-def _engine_request(request: httpx.Request) -> pyqwest.Request:
-    headers = [(name.decode(), value.decode()) for name, value in request.headers.raw]
-    body = request.read()
-    if not body and request.method in _WITH_BODY:
-        headers.append(("content-length", "0"))
+def _engine_headers(headers: httpx.Headers) -> pyqwest.Headers:
+    return pyqwest.Headers([(name.decode(), value.decode()) for name, value in headers.raw])
+
+
+def _engine_request(method: str, url: str, headers: pyqwest.Headers, body: bytes) -> pyqwest.Request:
+    if not body and method in _WITH_BODY:
+        headers = pyqwest.Headers([*headers.items(), ("content-length", "0")])
+    return pyqwest.Request(method, url, headers, body or None)
+
+
+def _taken_apart(request: httpx.Request) -> pyqwest.Request:
+    """What a request that was not made here is to the engine."""
     url = f"{request.url}{request.extensions.get('target', b'').decode()}"
-    return pyqwest.Request(request.method, url, pyqwest.Headers(headers), body or None)
+    return _engine_request(request.method, url, _engine_headers(request.headers), request.read())
 
 
 def _connect_failure(reason: str) -> httpx.TransportError:

@@ -17,7 +17,15 @@ from service.domain.json_value import json_equal
 from service.domain.step import BODY, FieldChange
 from service.providers.adapter import ProviderAdapter, ProviderRequest, ProviderResponse, ResponseFailure, Write
 from service.providers.responses import cause, secrets_of
-from service.upstream.http import ConnectionClosed, DeadlineExceeded, HttpClient, error_code, may_pass, request_was_sent
+from service.upstream.http import (
+    ConnectionClosed,
+    DeadlineExceeded,
+    HttpClient,
+    RequestHeaders,
+    error_code,
+    may_pass,
+    request_was_sent,
+)
 from service.upstream.rate_limits import RateLimits
 from service.upstream.retry import LONGEST_WAIT_SECONDS, CircuitBreaker, RetryBudget, wait_before_retry
 from service.upstream.sequence_lock import SequenceLocks
@@ -140,7 +148,7 @@ class ProviderSession:
         self._adapter = shared.adapter
         self._connection = connection
         self._credentials = connection.credentials_id
-        self._headers: httpx.Headers | None = None
+        self._headers: RequestHeaders | None = None
         self._budget = shared.budgets[connection.application_id]
         self._breaker = shared.breakers[connection.application_id]
         self._renew = renew
@@ -273,9 +281,7 @@ class ProviderSession:
                 self._breaker.failed(connection.customer_id)
             raise self._unanswered(request, error, is_write=is_write) from None
         secrets = secrets_of(connection.credentials)
-        # A plain mapping, since every look-up in httpx's own goes through all headers.
-        named = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in answer.headers.raw}
-        response = ProviderResponse(answer.status_code, named, answer.content, secrets)
+        response = ProviderResponse(answer.status_code, answer.header_values, answer.content, secrets)
         failure = adapter.failure(request, response, connection)
         if failure is not None and (failure.may_pass or not failure.by_provider):
             self._breaker.failed(connection.customer_id)

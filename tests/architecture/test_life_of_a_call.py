@@ -6,7 +6,6 @@ from pathlib import Path
 from types import FrameType
 
 import httpx
-import pyqwest
 import pytest
 
 from service.upstream import http
@@ -14,7 +13,7 @@ from tests.support.service import RunningService
 
 ROOT = Path(__file__).parents[2]
 SERVICE = ROOT / "service"
-ENGINE_REQUEST = http._engine_request
+SEND = http.HttpTransport.handle_async_request
 
 
 def frames_of_our_own() -> list[tuple[str, str]]:
@@ -35,11 +34,11 @@ async def frames_of_the_read(
     """The frames at the moment when the first request of an update is given to the library that sends it."""
     seen: list[list[tuple[str, str]]] = []
 
-    def record(request: httpx.Request) -> pyqwest.Request:
-        seen.append(frames_of_our_own())
-        return ENGINE_REQUEST(request)
+    async def record(self: http.HttpTransport, request: httpx.Request) -> httpx.Response:
+        seen.append([*frames_of_our_own(), ("upstream/http.py", "handle_async_request")])
+        return await SEND(self, request)
 
-    monkeypatch.setattr(http, "_engine_request", record)
+    monkeypatch.setattr(http.HttpTransport, "handle_async_request", record)
     result = await service.update(provider, sequence, step, subject="Another subject")
     assert result.errors == []
     return seen[0]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -13,10 +14,12 @@ import grpc
 import pytest
 from sqlalchemy import text
 
+from service import workers
 from service.connections import Applications
 from service.connections.encryption import generate_key
 from service.connections.schema import REVISION
 from service.domain.step import Provider
+from service.settings import Settings
 from tests.support.deployment import Deployment, prepared_deployment, service_stub, update_subject
 from tests.support.processes import child_processes, fails_to_start, server_process
 from tests.support.service import CallResult, outreach_grant
@@ -270,3 +273,15 @@ async def test_a_database_that_is_away_may_come_back(tmp_path: Path) -> None:
     assert status == 75, log
     assert "cannot be reached" in log
     assert "marked" not in log
+
+
+@pytest.mark.parametrize(("given", "threads"), [({}, "1"), ({"TOKIO_WORKER_THREADS": "3"}, "3")])
+def test_a_worker_has_one_thread_to_send_requests_if_nothing_else_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], threads: str
+) -> None:
+    environment = given.copy()
+    monkeypatch.setattr(os, "environ", environment)
+    monkeypatch.setattr(gc, "disable", lambda: None)
+    monkeypatch.setattr("uvloop.run", lambda main: main.close())
+    assert workers.serve_here(Settings()) == 0
+    assert environment["TOKIO_WORKER_THREADS"] == threads

@@ -28,7 +28,7 @@ from service.providers.outreach import Outreach
 from service.read_steps import ReadSteps
 from service.rpc.request import DECODERS, step_query, step_update, steps_query
 from service.update_step import UpdateStep
-from service.upstream.http import ConnectionClosed
+from service.upstream.http import ConnectionClosed, WholeResponse
 from service.upstream.session import ProviderSessions
 
 MARK = "s3cr3t-of-the-customer"
@@ -76,12 +76,12 @@ class FakeHttp:
             json.loads(body)
         return httpx.Request(method, url, headers=headers, content=body)
 
-    async def send(self, *_: object) -> httpx.Response:
+    async def send(self, *_: object) -> WholeResponse:
         if not self._responses:
             raise ConnectionClosed("closed")
         given = self._responses.pop(0)
-        headers = [(name.encode(), value.encode("utf-8", "replace")) for name, value in given.headers.items()]
-        return httpx.Response(given.status, headers=headers, content=given.body)
+        headers = [(name.lower(), value) for name, value in given.headers.items()]
+        return WholeResponse(given.status, headers, given.body)
 
 
 def one_update(

@@ -15,6 +15,7 @@ from service.providers import unsupported
 from service.providers.apollo import Apollo
 from service.providers.outreach import Outreach
 from service.update_step import ChangeLog, UpdateStep
+from service.upstream.http import WholeResponse
 from service.upstream.session import ProviderSessions
 from tests.support import apollo
 
@@ -84,9 +85,9 @@ class ScriptedHttp:
         return self.respond(request)
 
 
-def made(status: int, body: Any, kind: str = "application/json") -> httpx.Response:
+def made(status: int, body: Any, kind: str = "application/json", *headers: tuple[str, str]) -> WholeResponse:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return httpx.Response(status, headers={"content-type": kind}, content=content)
+    return WholeResponse(status, [("content-type", kind), *headers], content)
 
 
 class ApolloFake:
