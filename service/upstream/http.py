@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import httpx
 import pyqwest
@@ -208,6 +208,20 @@ class RequestHeaders(httpx.Headers):
         """
         super().__init__([_USER_AGENT_HEADER, *[(name.encode(), value.encode()) for name, value in headers.items()]])
         self.of_engine: Final = _engine_headers(self)
+
+
+class _Request(httpx.Request):
+    """A request of parts that are what httpx would make of them."""
+
+    def __init__(
+        self, method: str, url: httpx.URL, headers: httpx.Headers, body: bytes, extensions: dict[str, Any]
+    ) -> None:
+        # Not by httpx's own constructor, which would copy the URL and the headers.
+        self.method = method
+        self.url = url
+        self.headers = headers
+        self.stream = httpx.ByteStream(body)
+        self.extensions = extensions
 
 
 class HttpTransport(httpx.AsyncBaseTransport):
@@ -448,17 +462,9 @@ class HttpClient:
             server_url, shown, server = known
             if not isinstance(headers, RequestHeaders):
                 headers = self.build_headers(headers)
-            return httpx.Request(
-                method,
-                server_url,
-                headers=headers,
-                stream=httpx.ByteStream(body),
-                extensions={
-                    "target": target.encode(),
-                    _ENGINE_REQUEST: _engine_request(method, f"{shown}{target}", headers.of_engine, body),
-                    _SERVER: server,
-                },
-            )
+            engine_request = _engine_request(method, f"{shown}{target}", headers.of_engine, body)
+            extensions = {"target": target.encode(), _ENGINE_REQUEST: engine_request, _SERVER: server}
+            return _Request(method, server_url, headers, body, extensions)
         except (ValueError, httpx.InvalidURL):
             raise _unsendable() from None
 
