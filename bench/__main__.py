@@ -106,7 +106,7 @@ def main() -> int:
         }
         parts = report.keep(output, name, section, circumstances)
         if name == "compare":
-            (output / "performance.svg").write_text(plot.svg(section.data), encoding="utf-8")
+            (output / "performance.svg").write_text(plot.svg(section.data["rounds"]), encoding="utf-8")
         for document in (output / "performance.md", output / "growth.md"):
             if document.exists():
                 report.write_tables(document, parts)

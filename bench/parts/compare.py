@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Final, TypeAlias
 
 from bench import variants
 from bench.load import Load, Result
+from bench.measure import measure
 from bench.processes import Cores
 from bench.report import Goal, Row, Section, Spread, Table
 from bench.stage import Stage, others
@@ -27,41 +28,80 @@ OF_FLOOR: Final = 2.6
 
 _OF_PLAIN: Final = 0.45
 
+# What another measurement's round lasts is shared out among so many where servers stay up.
+_TURNS: Final = 4
+
 
 def run(stage: Stage) -> Section:
     """CPU per call, calls a second, latency and memory: this service, the floor, the plain build and the Node peer."""
     cores = Cores.apart()
     with ExitStack() as stack:
         upstream = stack.enter_context(nginx_or_small(stage.folder, cores))
-        results, missing = measured(stage, upstream, cores, None)
+        rounds = 2 * stage.effort.rounds - 1
+        results, missing = measured(stage, upstream, cores, None, rounds)
+        settled = _settled(stage, upstream, cores)
+    effort = stage.effort
     how = (
-        f"32 calls at a time, each two requests to {upstream.software} on the same machine, {stage.effort.rounds} rounds of "
-        f"{stage.effort.seconds:g} s in turn. Medians, and in brackets the least and the greatest of the rounds; `×` is the "
-        "ratio to the floor of the same round. The server had one core, and all else another one."
+        f"32 calls at a time, each two requests to {upstream.software} on the same machine. Each server is started anew for "
+        f"each of {rounds} rounds, warms up for {effort.warm_up:g} s and is measured for {effort.seconds:g} s, in turn. Where "
+        f"servers had run for a while, all of them were up, had the load in turn, {len(settled[OURS])} times for "
+        f"{effort.seconds / _TURNS:g} s each, and had had it before: Node has compiled its code by then, and this service has "
+        "its connections. Medians, and in brackets the least and the greatest of the rounds; `×` is the ratio to the floor of "
+        "the same round. The server had one core, and all else another one."
     )
-    notes = [how, others([each for rounds in results.values() for each in rounds]), *missing]
-    return Section(tables(results), goals(results), notes, data(results))
+    notes = [how, others([each for found in (results, settled) for each in _all(found)]), *missing]
+    cost, latency = tables(results)
+    [later, _] = tables(settled, " where servers have run for a while")
+    found = {"rounds": data(results), "settled": data(settled)}
+    return Section([cost, later, latency], goals(results), notes, found)
 
 
 def measured(
-    stage: Stage, upstream: UpstreamServer, cores: Cores, tls: TlsFiles | None
+    stage: Stage, upstream: UpstreamServer, cores: Cores, tls: TlsFiles | None, rounds: int
 ) -> tuple[Results, Sequence[str]]:
-    """All variants in turn, several times, and what could not be measured."""
+    """All variants in turn, several times, each time started anew, and what could not be measured."""
     with variants.service() as ours:
-        starts: dict[str, _Start] = {
-            each.name: partial(variants.running, each, upstream, cores, tls)
-            for each in (variants.ECHO, variants.FLOOR, variants.PLAIN)
-        }
-        missing = variants.without_node()
-        if missing is None:
-            starts[_NODE] = partial(variants.running, variants.NODE, upstream, cores, tls)
-        starts[OURS] = partial(ours.running, upstream, cores, tls=tls)
+        starts = _starts(ours, upstream, cores, tls)
         results: Results = {name: [] for name in starts}
-        for number in range(stage.effort.rounds):
+        for number in range(rounds):
             for name, start in starts.items():
-                with stage.doing(f"Round {number + 1} of {stage.effort.rounds}: {name} …"), start() as load:
+                with stage.doing(f"Round {number + 1} of {rounds}: {name} …"), start() as load:
                     results[name].append(stage.measure(load, cores))
+    missing = variants.without_node()
     return results, [missing] if missing else []
+
+
+def _settled(stage: Stage, upstream: UpstreamServer, cores: Cores) -> Results:
+    """All variants in turn, in short rounds, while all of them stay up."""
+    effort = stage.effort
+    rounds = _TURNS * effort.rounds
+    with variants.service() as ours, ExitStack() as stack:
+        loads: dict[str, Load] = {}
+        for name, start in _starts(ours, upstream, cores, None).items():
+            with stage.doing(f"Warming up: {name} …"):
+                loads[name] = stack.enter_context(start())
+                stage.measure(loads[name], cores)
+        results: Results = {name: [] for name in loads}
+        for number in range(rounds):
+            # To and fro, so that none always comes after the same other one.
+            for name in [*loads][:: -1 if number % 2 else 1]:
+                load = replace(loads[name], seconds=effort.seconds / _TURNS, warm_up=effort.warm_up / _TURNS)
+                with stage.doing(f"Short round {number + 1} of {rounds}: {name} …"):
+                    results[name].append(measure(load, cores))
+    return results
+
+
+def _starts(ours: variants.Service, upstream: UpstreamServer, cores: Cores, tls: TlsFiles | None) -> dict[str, _Start]:
+    """What starts each variant that can run here."""
+    others = [variants.ECHO, variants.FLOOR, variants.PLAIN]
+    if variants.without_node() is None:
+        others.append(variants.NODE)
+    starts: dict[str, _Start] = {each.name: partial(variants.running, each, upstream, cores, tls) for each in others}
+    return {**starts, OURS: partial(ours.running, upstream, cores, tls=tls)}
+
+
+def _all(results: Results) -> list[Result]:
+    return [each for rounds in results.values() for each in rounds]
 
 
 def tables(results: Results, also: str = "") -> list[Table]:
@@ -125,7 +165,7 @@ def goals(results: Results) -> list[Goal]:
     return found
 
 
-def data(results: Results) -> dict[str, list[dict[str, object]]]:
+def data(results: Results) -> dict[str, object]:
     """All rounds, as they go into the JSON file."""
     return {name: [asdict(each) for each in rounds] for name, rounds in results.items()}
 

@@ -16,7 +16,7 @@ def run(stage: Stage) -> Section:
     tls = stage.tls_files()
     with ExitStack() as stack:
         upstream = stack.enter_context(nginx_or_small(stage.folder, cores, tls))
-        results, missing = compare.measured(stage, upstream, cores, tls)
+        results, missing = compare.measured(stage, upstream, cores, tls, stage.effort.rounds)
         ours = stack.enter_context(service())
         before = upstream.counts()
         with stage.doing("Counting handshakes …"), ours.running(upstream, cores, tls=tls) as load:
