@@ -427,7 +427,7 @@ class HttpClient:
             for transport in server.kept.engines:
                 await transport.aclose()
 
-    def build_headers(self, headers: Mapping[str, str]) -> "RequestHeaders":
+    def build_headers(self, headers: Mapping[str, str]) -> RequestHeaders:
         """Makes the headers of requests, which take longer to make than all else of one; several may have the same.
 
         Raises:
@@ -439,7 +439,7 @@ class HttpClient:
             raise _unsendable() from None
 
     def build_request(
-        self, method: str, url: str, headers: "Mapping[str, str] | RequestHeaders", body: bytes = b""
+        self, method: str, url: str, headers: Mapping[str, str] | RequestHeaders, body: bytes = b""
     ) -> httpx.Request:
         """Makes a request.
 
