@@ -11,9 +11,6 @@ IDLE_SECONDS: Final = 30.0
 # After so long a connection is closed for certain; the engine looks for those that are due from time to time.
 _CLOSED_SECONDS: Final = IDLE_SECONDS + 5.0
 
-# An engine takes up to 4 ms to make, since it reads the certificate authorities; the calls of a burst do not wait for that.
-_SHARE_OF_TIME: Final = 0.1
-
 T = TypeVar("T")
 
 
@@ -56,7 +53,6 @@ class KeptConnections(Generic[T]):
         self.engines: list[T] = []
         self._make_engine = make_engine
         self._limit = limit
-        self._make_after = 0.0
         # Those without a request in the order of their release: all, and those of each owner.
         self._free: OrderedDict[KeptConnection[T], None] = OrderedDict()
         self._owners: dict[Hashable, list[KeptConnection[T]]] = {}
@@ -65,12 +61,12 @@ class KeptConnections(Generic[T]):
         """Takes a connection for one request: the one that the owner used last, or a new one.
 
         Returns:
-            The connection, to be released; None if all are in use or kept for others, or no engine may be made just now.
+            The connection, to be released; None if all are in use or kept for others.
         """
         now = time.monotonic()
         kept = self._own(owner) or self._closed(now)
         if kept is None:
-            return self._new(owner, now)
+            return self._new(owner)
         del self._free[kept]
         kept.may_be_open = now - kept.released_at <= _CLOSED_SECONDS
         kept.owner = owner
@@ -101,11 +97,10 @@ class KeptConnections(Generic[T]):
             del self._owners[oldest.owner]
         return oldest
 
-    def _new(self, owner: Hashable, now: float) -> KeptConnection[T] | None:
-        if len(self.engines) >= self._limit or now < self._make_after:
+    def _new(self, owner: Hashable) -> KeptConnection[T] | None:
+        if len(self.engines) >= self._limit:
             return None
+        # At once, though to make one reads the certificate authorities: another connection for the next request costs more.
         engine = self._make_engine()
         self.engines.append(engine)
-        made_at = time.monotonic()
-        self._make_after = made_at + (made_at - now) / _SHARE_OF_TIME
         return KeptConnection(engine, owner)

@@ -1,7 +1,6 @@
 """A provider that closes each connection soon after it has answered on it."""
 
 import asyncio
-import math
 from collections import Counter
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -9,7 +8,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from sandbox import seed
-from service.upstream import kept_connections
 from tests.support.scripted_apollo import ScriptedApollo, updates_at
 from tests.support.scripted_server import ServerConnection, scripted_server
 from tests.support.service import running_service
@@ -50,11 +48,7 @@ async def test_a_server_that_closes_after_5_ms_costs_no_update(provider: str, tm
 
 
 @pytest.mark.parametrize(("customers", "sequences"), [(8, 5), (40, 1), (1, 40)], ids=str)
-async def test_a_closing_server_costs_none_of_many_updates_at_once(
-    customers: int, sequences: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Engines are made as fast as requests come, so that all connections are kept.
-    monkeypatch.setattr(kept_connections, "_SHARE_OF_TIME", math.inf)
+async def test_a_closing_server_costs_none_of_many_updates_at_once(customers: int, sequences: int) -> None:
     apollo = ScriptedApollo()
     writes: Counter[bytes] = Counter()
 

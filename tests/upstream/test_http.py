@@ -3,7 +3,6 @@
 import asyncio
 import datetime as dt
 import gzip
-import math
 import socket
 import ssl
 import zlib
@@ -19,7 +18,6 @@ from structlog.testing import capture_logs
 
 from service.domain.deadline import Deadline
 from service.upstream import http as http_module
-from service.upstream import kept_connections
 from service.upstream.http import (
     ConnectionClosed,
     DeadlineExceeded,
@@ -373,13 +371,6 @@ async def test_a_second_response_is_nobodys() -> None:
             assert (await get(client, server.url.replace("/path", path))).content == path.encode()
 
 
-@pytest.fixture
-def every_connection_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets engines be made as fast as requests come."""
-    monkeypatch.setattr(kept_connections, "_SHARE_OF_TIME", math.inf)
-
-
-@pytest.mark.usefixtures("every_connection_is_kept")
 async def test_a_connection_is_used_for_one_owner() -> None:
     async with scripted_server(numbered) as server, http_client() as client:
         for answer in (b"0001", b"0002"):
@@ -400,14 +391,13 @@ async def test_each_of_several_requests_has_a_connection_to_itself() -> None:
         for _ in range(2):
             together = asyncio.Barrier(8)
             await asyncio.gather(*(get(client, server.url) for _ in range(8)))
-        assert len(server.connections) >= 8
+        assert len(server.connections) == 8
 
 
 def thread_count() -> int:
     return sum(1 for _ in Path("/proc/self/task").iterdir())
 
 
-@pytest.mark.usefixtures("every_connection_is_kept")
 async def test_connections_are_closed_with_the_client() -> None:
     async def follow(connection: ServerConnection) -> None:
         await connection.request()
@@ -425,7 +415,6 @@ async def test_connections_are_closed_with_the_client() -> None:
     assert thread_count() < threads + 50
 
 
-@pytest.mark.usefixtures("every_connection_is_kept")
 async def test_a_connection_without_requests_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_module, "IDLE_SECONDS", 0.1)
 
@@ -776,7 +765,6 @@ def test_a_ca_file_that_cannot_be_used_is_named(content: bytes | None, reason: s
         HttpClient(ca_file=path)
 
 
-@pytest.mark.usefixtures("every_connection_is_kept")
 async def test_without_any_authority_plain_http_works(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "none.pem").touch()
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))

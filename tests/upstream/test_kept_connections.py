@@ -77,16 +77,3 @@ def test_kept_connections_are_limited(advance: Advance) -> None:
     kept.release(first)
     assert kept.take("other") is None
     assert kept.take("acme") is first
-
-
-def test_engines_are_made_in_a_tenth_of_the_time(advance: Advance) -> None:
-    def make() -> object:
-        advance(0.004)
-        return object()
-
-    kept = KeptConnections(make, 10)
-    taken(kept, "acme")
-    advance(0.039)
-    assert kept.take("other") is None
-    advance(0.002)
-    taken(kept, "other")
