@@ -285,3 +285,33 @@ def test_a_worker_has_one_thread_to_send_requests_if_nothing_else_is_asked_for(
     monkeypatch.setattr("uvloop.run", lambda main: main.close())
     assert workers.serve_here(Settings()) == 0
     assert environment["TOKIO_WORKER_THREADS"] == threads
+
+
+@pytest.mark.parametrize(
+    ("given", "policy"), [({}, os.SCHED_BATCH), ({"SEQSTEP_BATCH_SCHEDULING": "false"}, os.SCHED_OTHER)]
+)
+async def test_the_threads_of_a_worker_do_not_interrupt_each_other_unless_they_shall(
+    tmp_path: Path, given: dict[str, str], policy: int
+) -> None:
+    async with (
+        prepared_deployment(f"sqlite:///{tmp_path}/store.sqlite3", SEQSTEP_WORKERS="2") as deployment,
+        server_process(tmp_path, deployment.environment | given) as server,
+    ):
+        async with service_stub(server.address) as stub:
+            answers = [await update_subject(stub, deployment.api_key, "apollo", f"S{n}") for n in range(2)]
+        assert [answer.code for answer in answers] == [grpc.StatusCode.OK] * 2
+        threads = [
+            task for worker in child_processes(server.process.pid) for task in Path(f"/proc/{worker}/task").iterdir()
+        ]
+        assert len(threads) > 10
+        assert {os.sched_getscheduler(int(thread.name)) for thread in threads} == {policy}
+
+
+def test_a_kernel_that_does_not_let_a_worker_choose_is_served_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    monkeypatch.setattr(gc, "disable", lambda: None)
+    monkeypatch.setattr("uvloop.run", lambda main: main.close())
+    assert workers.serve_here(Settings()) == 0
