@@ -57,6 +57,9 @@ ECHO: Final = Variant("echo", "bare grpc.aio, no calls", _python("bench.servers.
 FLOOR: Final = Variant(
     "floor", "grpc.aio + two raw aiohttp calls", _python("bench.servers.floor"), replace(_GRPC, answer="echo")
 )
+FLOOR_AS_BATCH: Final = replace(
+    FLOOR, name="floor, as a batch", title="the same by SCHED_BATCH", command=("chrt", "--batch", "0", *FLOOR.command)
+)
 PLAIN: Final = Variant("plain", "grpc.aio + httpx as it comes", _python("bench.servers.plain"), _GRPC)
 NODE: Final = Variant(
     "node", "Express + openapi-fetch (REST)", ("node", str(_NODE / "server.js")), replace(_GRPC, protocol="http")

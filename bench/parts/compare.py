@@ -15,6 +15,7 @@ from bench.stage import Stage, others
 from bench.upstream import TlsFiles, UpstreamServer, nginx_or_small
 
 OURS: Final = "this service"
+_OURS_INTERRUPTED: Final = "this service, not as a batch"
 
 _FLOOR: Final = variants.FLOOR.name
 _PLAIN: Final = variants.PLAIN.name
@@ -46,7 +47,8 @@ def run(stage: Stage) -> Section:
         f"each of {rounds} rounds, warms up for {effort.warm_up:g} s and is measured for {effort.seconds:g} s, in turn. Where "
         f"servers had run for a while, all of them were up, had the load in turn, {len(settled[OURS])} times for "
         f"{effort.seconds / _TURNS:g} s each, and had had it before: Node has compiled its code by then, and this service has "
-        "its connections. Medians, and in brackets the least and the greatest of the rounds; `×` is the ratio to the floor of "
+        "its connections. This service runs by Linux's SCHED_BATCH; the floor with it, and this service without it, are "
+        "measured there too. Medians, and in brackets the least and the greatest of the rounds; `×` is the ratio to the floor of "
         "the same round. The server had one core, and all else another one."
     )
     notes = [how, others([each for found in (results, settled) for each in _all(found)]), *missing]
@@ -77,7 +79,12 @@ def _settled(stage: Stage, upstream: UpstreamServer, cores: Cores) -> Results:
     rounds = _TURNS * effort.rounds
     with variants.service() as ours, ExitStack() as stack:
         loads: dict[str, Load] = {}
-        for name, start in _starts(ours, upstream, cores, None).items():
+        not_as_batch = {"SEQSTEP_BATCH_SCHEDULING": "false"}
+        starts = _starts(ours, upstream, cores, None) | {
+            variants.FLOOR_AS_BATCH.name: partial(variants.running, variants.FLOOR_AS_BATCH, upstream, cores),
+            _OURS_INTERRUPTED: partial(ours.running, upstream, cores, environment=not_as_batch),
+        }
+        for name, start in starts.items():
             with stage.doing(f"Warming up: {name} …"):
                 loads[name] = stack.enter_context(start())
                 stage.measure(loads[name], cores)
@@ -107,8 +114,10 @@ def _all(results: Results) -> list[Result]:
 def tables(results: Results, also: str = "") -> list[Table]:
     """Cost, and latency with memory."""
     floor = results[_FLOOR]
-    titles = {each.name: each.title for each in (variants.ECHO, variants.FLOOR, variants.PLAIN, variants.NODE)}
+    others = (variants.ECHO, variants.FLOOR, variants.PLAIN, variants.NODE, variants.FLOOR_AS_BATCH)
+    titles = {each.name: each.title for each in others}
     titles[OURS] = "grpc.aio + two calls, everything on"
+    titles[_OURS_INTERRUPTED] = "the same with SEQSTEP_BATCH_SCHEDULING=false"
     cost: list[Row] = []
     time: list[Row] = []
     for name, rounds in results.items():
