@@ -286,7 +286,4 @@ async def _serve_small(port: int, delay: float) -> None:
 
 
 if __name__ == "__main__":
-    # uvloop rounds timers to milliseconds and fires some of them early; asyncio's own loop never does.
-    slow = len(sys.argv) > 2 and float(sys.argv[2]) > 0
-    serve = _serve_small(int(sys.argv[1]), float(sys.argv[2]) if slow else 0.0)
-    asyncio.run(serve) if slow else uvloop.run(serve)
+    uvloop.run(_serve_small(int(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else 0.0))

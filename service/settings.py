@@ -90,7 +90,7 @@ class Settings(_ProviderUrls):
     )
     encryption_keys_file: Path | None = Field(None, description="A file with `SEQSTEP_ENCRYPTION_KEYS`, in its place.")
     cache_seconds: float = Field(
-        5.0, ge=0, le=60, description="How long decrypted connections and API keys are kept in memory."
+        5.0, ge=0, le=60, description="How long decrypted connections and API keys are kept in memory at most."
     )
     history_days: float = Field(
         0.0,

@@ -99,9 +99,10 @@ def _schedule_as_batch() -> None:
     """Lets this thread, and those that it begins from now on, interrupt none that runs when they wake up.
 
     The threads of gRPC, of what sends requests, and of the event loop wake each other up some forty times for a call. Where
-    each comes in at once, all of them find the processor's caches full of what another one needs.
+    each comes in at once, all of them find the processor's caches full of what another one needs. What whoever started this
+    process has chosen stays.
     """
-    if sys.platform == "linux":
+    if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:
         with suppress(OSError):  # where it may not be chosen
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 

@@ -84,7 +84,7 @@ async def test_nothing_is_kept_for_no_seconds_or_longer_than_stated(monkeypatch:
     short.put("key", 0)
     assert await short.get("key") == 0
     assert await some.get("key") == 3
-    now = 104.9
+    now = 103.9
     assert await some.get("key") == 3
     now = 105.1
     assert await some.get("key") == 4
@@ -107,3 +107,23 @@ async def test_what_is_cached_ends_when_it_is_said_to(monkeypatch: pytest.Monkey
     assert await cache.get("key") == 2
     cache.put("key", 7)
     assert await cache.get("key") == 7
+
+
+async def test_what_was_loaded_together_is_not_all_loaded_again_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[float] = []
+    now = 100.0
+
+    async def load(key: int) -> int:
+        loaded.append(now)
+        return key
+
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    cache: Cache[int, int] = Cache(load, 5)
+    times = (100.0, 103.9, 104.25, 104.5, 104.75, 105.0)
+    for moment in times:
+        now = moment
+        for key in range(100):
+            await cache.get(key)
+    first, early, *later = (loaded.count(moment) for moment in times)
+    assert (first, early, sum(later)) == (100, 0, 100)
+    assert min(later) > 0

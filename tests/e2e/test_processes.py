@@ -21,7 +21,7 @@ from service.connections.schema import REVISION
 from service.domain.step import Provider
 from service.settings import Settings
 from tests.support.deployment import Deployment, prepared_deployment, service_stub, update_subject
-from tests.support.processes import child_processes, fails_to_start, server_process
+from tests.support.processes import child_processes, fails_to_start, server_process, thread_ids
 from tests.support.service import CallResult, outreach_grant
 from tests.support.waiting import until
 
@@ -300,18 +300,24 @@ async def test_the_threads_of_a_worker_do_not_interrupt_each_other_unless_they_s
         async with service_stub(server.address) as stub:
             answers = [await update_subject(stub, deployment.api_key, "apollo", f"S{n}") for n in range(2)]
         assert [answer.code for answer in answers] == [grpc.StatusCode.OK] * 2
-        threads = [
-            task for worker in child_processes(server.process.pid) for task in Path(f"/proc/{worker}/task").iterdir()
-        ]
+        threads = [thread for worker in child_processes(server.process.pid) for thread in thread_ids(worker)]
         assert len(threads) > 10
-        assert {os.sched_getscheduler(int(thread.name)) for thread in threads} == {policy}
+        assert {os.sched_getscheduler(thread) for thread in threads} == {policy}
 
 
-def test_a_kernel_that_does_not_let_a_worker_choose_is_served_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
+@pytest.mark.parametrize(("present", "tries"), [(os.SCHED_OTHER, 1), (os.SCHED_IDLE, 0)])
+def test_a_worker_serves_as_it_is_scheduled_where_it_may_not_choose_or_somebody_has_chosen(
+    monkeypatch: pytest.MonkeyPatch, present: int, tries: int
+) -> None:
+    tried = []
+
+    def refuse(*arguments: object) -> None:
+        tried.append(arguments)
         raise PermissionError
 
+    monkeypatch.setattr(os, "sched_getscheduler", lambda _: present)
     monkeypatch.setattr(os, "sched_setscheduler", refuse)
     monkeypatch.setattr(gc, "disable", lambda: None)
     monkeypatch.setattr("uvloop.run", lambda main: main.close())
     assert workers.serve_here(Settings()) == 0
+    assert len(tried) == tries

@@ -119,3 +119,8 @@ def child_processes(pid: int) -> list[int]:
     """Returns the process ids of the children of a process."""
     listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     return [int(child) for child in listed.split()]
+
+
+def thread_ids(pid: int) -> list[int]:
+    """Returns the ids of the threads of a process."""
+    return [int(thread.name) for thread in Path(f"/proc/{pid}/task").iterdir()]
