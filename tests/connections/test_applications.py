@@ -113,9 +113,9 @@ async def test_a_revoked_key_stops_within_five_seconds(store: Store, later: Call
     await running.authenticate(key)
     await Applications(store, 0).disable("a")
     # It is not looked up for every call, though.
-    later(4.5)
+    later(3.9)
     await running.authenticate(key)
-    later(0.51)
+    later(1.11)
     await refusal(running, key)
     await Applications(store, 0).enable("a")
     later(5.01)
