@@ -6,11 +6,13 @@ ends, so that start and warm-up count for nobody.
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import random
 import ssl
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -166,8 +168,10 @@ class _Generator:
 
     async def run(self) -> Result:
         begins = await (self._grpc() if self.load.protocol == "grpc" else self._http())
-        keep_up = asyncio.ensure_future(self._at_rate(begins)) if self.load.rate else None
-        if keep_up is None:
+        if self.load.rate:
+            at_rate = (begins, asyncio.get_running_loop())
+            threading.Thread(target=self._begin_at_rate, args=at_rate, name="rate", daemon=True).start()
+        else:
             for begin in begins:
                 self._next(begin)
         await asyncio.sleep(self.load.warm_up)
@@ -179,8 +183,6 @@ class _Generator:
             await asyncio.sleep(self.load.seconds)
         watching.cancel()
         self._end_window()
-        if keep_up is not None:
-            keep_up.cancel()
         self._going = False
         if self._under_way and self.load.patience:
             with contextlib.suppress(TimeoutError):
@@ -215,17 +217,19 @@ class _Generator:
 
         begin(self._number, end)
 
-    async def _at_rate(self, begins: list[Begin]) -> None:
-        """Begins calls at random moments, as independent callers do."""
+    def _begin_at_rate(self, begins: list[Begin], loop: asyncio.AbstractEventLoop) -> None:
+        """Begins calls at random moments, as independent callers do; in a thread, since event loops count milliseconds."""
         due = time.perf_counter()
-        turn = 0
-        while True:
+        for turn in itertools.count(1):
             due += random.expovariate(self.load.rate)
-            wait = due - time.perf_counter()
-            if wait > 0:
-                await asyncio.sleep(wait)
-            turn += 1
-            self._next(begins[turn % len(begins)], due)
+            time.sleep(max(0.0, due - time.perf_counter()))
+            if not self._going:
+                return
+            loop.call_soon_threadsafe(self._begin_one, begins[turn % len(begins)], due)
+
+    def _begin_one(self, begin: Begin, due: float) -> None:
+        if self._going:
+            self._next(begin, due)
 
     async def _watch_memory(self) -> None:
         while True:

@@ -6,8 +6,10 @@
 import asyncio
 import json
 import os
+import queue
 import shutil
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -218,6 +220,24 @@ def _nginx_location(folder: Path, route: Route) -> str:
     return f"    location {route.prefix} {{ types {{}} default_type {route.media_type};{headers} {how} }}"
 
 
+class _Later:
+    """Calls functions after a time, each at its own moment: event loops count milliseconds, so that answers would come in crowds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._calls: queue.SimpleQueue[tuple[float, Callable[[bytes, float], None], bytes, float]] = queue.SimpleQueue()
+        threading.Thread(target=self._run, args=(asyncio.get_running_loop(),), name="later", daemon=True).start()
+
+    def call(self, function: Callable[[bytes, float], None], answer: bytes, now: float) -> None:
+        self._calls.put((now + self._seconds, function, answer, now))
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        while True:
+            due, function, answer, arrived = self._calls.get()
+            time.sleep(max(0.0, due - time.perf_counter()))
+            loop.call_soon_threadsafe(function, answer, arrived)
+
+
 class _SmallServer(asyncio.Protocol):
     """Speaks as much HTTP/1.1 as its clients here do."""
 
@@ -225,8 +245,8 @@ class _SmallServer(asyncio.Protocol):
     requests = 0
     seconds = 0.0
 
-    def __init__(self, delay: float) -> None:
-        self._delay = delay
+    def __init__(self, later: "_Later | None") -> None:
+        self._later = later
         self._data = b""
         self._answers = {(route.method.encode(), route.prefix.encode()): _answer(route) for route in routes()}
 
@@ -258,8 +278,8 @@ class _SmallServer(asyncio.Protocol):
             (found for (verb, prefix), found in self._answers.items() if verb == method and path.startswith(prefix)),
             b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",
         )
-        if self._delay:
-            asyncio.get_running_loop().call_later(self._delay, self._write, answer, time.perf_counter())
+        if self._later is not None:
+            self._later.call(self._write, answer, time.perf_counter())
         else:
             self._write(answer, time.perf_counter())
 
@@ -280,7 +300,8 @@ def _message(body: bytes, media_type: str, headers: dict[str, str]) -> bytes:
 
 
 async def _serve_small(port: int, delay: float) -> None:
-    make: Callable[[], _SmallServer] = lambda: _SmallServer(delay)  # noqa: E731  # a factory of protocols
+    later = _Later(delay) if delay else None
+    make: Callable[[], _SmallServer] = lambda: _SmallServer(later)  # noqa: E731  # a factory of protocols
     server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", port)
     await server.serve_forever()
 

@@ -62,7 +62,7 @@ def run(stage: Stage) -> Section:
         )
     how = (
         f"{rate:,.0f} calls a second, begun at random moments. The stand-in answers {_ANSWER_SECONDS * 1000:.0f} ms after "
-        "each request, by a clock of milliseconds; what two answers take there by its own account, on average, is left out. "
+        "each request; what two answers take there by its own account, on average, is left out. "
         "What the generator is late by is in the figures."
     )
     return Section(
