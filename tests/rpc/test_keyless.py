@@ -1,6 +1,7 @@
 """Calls without a key: how many may wait and stay, and for how long."""
 
 import asyncio
+import contextlib
 from functools import partial
 
 import grpc
@@ -10,7 +11,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from service.rpc import keyless
 from tests.support.grpc_server import RunningGrpcServer
-from tests.support.http2 import http2_connection
+from tests.support.http2 import Http2Connection, http2_connection
 from tests.support.waiting import until
 
 CHECK, WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
@@ -59,6 +60,23 @@ async def test_streams_of_a_connection_are_limited(server: RunningGrpcServer) ->
         assert (await health_pb2_grpc.HealthStub(other).Watch(REQUEST, timeout=20).read()).status
     for each in watching:
         each.cancel()
+
+
+async def test_a_flood_of_health_watches_keeps_no_call_from_being_taken(server: RunningGrpcServer) -> None:
+    """gRPC ends calls that wait to be taken when there are more than a thousand; those of others are not among them."""
+    async with contextlib.AsyncExitStack() as stack:
+        flooding = [await stack.enter_async_context(http2_connection(server.grpc.address)) for _ in range(20)]
+
+        async def flood(connection: Http2Connection) -> None:
+            for _ in range(250):
+                await connection.send_data(connection.open(WATCH), b"\0\0\0\0\0", is_last=True)
+
+        async def call(number: int) -> None:
+            await asyncio.sleep(number / 100)
+            response, _ = await server.call()
+            assert not response.errors
+
+        await asyncio.gather(*map(flood, flooding), *map(call, range(100)))
 
 
 async def test_one_stream_too_many_ends_one_of_who_has_most(
