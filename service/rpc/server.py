@@ -1,7 +1,7 @@
 """Starts and stops the gRPC server: the service itself, health, reflection, TLS."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import grpc
 from engagement.v1 import sequence_step_service_pb2
@@ -131,10 +131,9 @@ async def start(
             ("grpc.max_allowed_incoming_connections", max_connections()),
         ),
     )
-    methods: Any = _Methods(server)
-    add_SequenceStepServiceServicer_to_server(servicer, methods)
+    add_SequenceStepServiceServicer_to_server(servicer, server)
     if connection_servicer is not None:
-        add_ConnectionServiceServicer_to_server(connection_servicer, methods)
+        add_ConnectionServiceServicer_to_server(connection_servicer, server)
     health_servicer = HealthServicer(_HEALTH_NAMES)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     for name in _HEALTH_NAMES:
@@ -152,24 +151,6 @@ async def start(
         raise
     await server.start()
     return GrpcServer(server, health_servicer, listening_at, keyless)
-
-
-class _Methods:
-    """Where the generated functions add the methods of a service with many methods to a server.
-
-    They add each twice, for gRPC to find by its name in Python, and registered with its core. For each registered method
-    `grpc.aio` has a task that waits for the next call, and each call of any of them goes through all these tasks again:
-    with the methods of three services that took a tenth of the functions that a call runs.
-
-    Not for the health service, of which whole fleets ask at once: calls that wait to be taken are kept by registered
-    methods, and together for all the others, and when there are more than a thousand, gRPC ends some of them.
-    """
-
-    def __init__(self, server: grpc.aio.Server) -> None:
-        self.add_generic_rpc_handlers: Final = server.add_generic_rpc_handlers
-
-    def add_registered_method_handlers(self, _service_name: str, _handlers: object) -> None:
-        """Leaves the methods to `add_generic_rpc_handlers`."""
 
 
 def _add_ports(

@@ -62,14 +62,17 @@ async def test_streams_of_a_connection_are_limited(server: RunningGrpcServer) ->
         each.cancel()
 
 
-async def test_a_flood_of_health_watches_keeps_no_call_from_being_taken(server: RunningGrpcServer) -> None:
+@pytest.mark.parametrize(
+    "path", [WATCH, REFLECTION, "/unknown.Service/Method", "/engagement.v1.SequenceStepService/ListSteps"]
+)
+async def test_a_flood_of_other_calls_keeps_none_from_being_taken(server: RunningGrpcServer, path: str) -> None:
     """gRPC ends calls that wait to be taken when there are more than a thousand; those of others are not among them."""
     async with contextlib.AsyncExitStack() as stack:
         flooding = [await stack.enter_async_context(http2_connection(server.grpc.address)) for _ in range(20)]
 
         async def flood(connection: Http2Connection) -> None:
             for _ in range(250):
-                await connection.send_data(connection.open(WATCH), b"\0\0\0\0\0", is_last=True)
+                await connection.send_data(connection.open(path), b"\0\0\0\0\0", is_last=True)
 
         async def call(number: int) -> None:
             await asyncio.sleep(number / 100)

@@ -404,27 +404,3 @@ async def test_grpc_repeats_no_call_in_vain(
             await stub.UpdateStep(EMPTY, metadata=(*GOOD, ("x-error-mode", "status")), timeout=5)
     assert error.value.code() is grpc.StatusCode.UNAVAILABLE
     assert len(server.updates) == attempts
-
-
-async def test_one_task_waits_for_the_next_call_that_is_no_health_check(server: RunningGrpcServer) -> None:
-    loop = asyncio.get_running_loop()
-    begun: list[str] = []
-
-    def name_of(coroutine: Any) -> str:
-        return getattr(coroutine, "__qualname__", type(coroutine).__name__)
-
-    def factory(loop: asyncio.AbstractEventLoop, coroutine: Any, **more: Any) -> asyncio.Task[Any]:
-        begun.append(name_of(coroutine))
-        return asyncio.Task(coroutine, loop=loop, **more)
-
-    waiting = [name for task in asyncio.all_tasks() if "_request" in (name := name_of(task.get_coro()))]
-    loop.set_task_factory(factory)
-    try:
-        for _ in range(3):
-            await server.call()
-    finally:
-        loop.set_task_factory(None)
-    # One waits for the next call, whichever it is, and is begun anew after each; the others are for the methods of health
-    # checks, a flood of which keeps nobody else's calls waiting.
-    assert sorted(waiting) == ["AioServer._request_call", *["AioServer._request_registered_call"] * 3]
-    assert begun.count("AioServer._request_call") == 3
